@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * The part of the bindings that is the same for every target: the start, and
+ * the devices by name and handle.
+ */
+#include "internal.h"
+
+/* What is kept for the stack at the top of memory. */
+#define STACK_SIZE (1UL << 20)
+
+static struct solo5_start_info start_info;
+static const struct mft *manifest;
+
+static bool same(const char *a, const char *b)
+{
+	while (*a && *a == *b)
+		a++, b++;
+	return *a == *b;
+}
+
+/*
+ * Skips the words that are for the bindings: --solo5:quiet, :debug and others
+ * set how much Solo5's own bindings say. These say nothing but errors.
+ */
+static const char *skip_own_words(const char *cmdline)
+{
+	static const char own[] = "--solo5:";
+
+	for (;;) {
+		const char *p = cmdline;
+		size_t i = 0;
+
+		while (*p == ' ')
+			p++;
+		while (own[i] && p[i] == own[i])
+			i++;
+		if (own[i])
+			return cmdline;
+		while (*p && *p != ' ')
+			p++;
+		while (*p == ' ')
+			p++;
+		cmdline = p;
+	}
+}
+
+void solo5__say(const char *text)
+{
+	size_t size = 0;
+
+	while (text[size])
+		size++;
+	solo5_console_write(text, size);
+}
+
+void solo5__start(const char *cmdline, uint64_t mem_size, uint64_t kernel_end,
+		  const struct mft *mft)
+{
+	uint64_t stack = (mem_size - kernel_end) / 4;
+
+	if (stack > STACK_SIZE)
+		stack = STACK_SIZE;
+	manifest = mft;
+	start_info.cmdline = skip_own_words(cmdline);
+	start_info.heap_start = (kernel_end + 4095) & ~4095UL;
+	if (mem_size - stack > start_info.heap_start)
+		start_info.heap_size = mem_size - stack - start_info.heap_start;
+	solo5_exit(solo5_app_main(&start_info));
+}
+
+const struct mft_entry *solo5__entry(solo5_handle_t handle, uint32_t type)
+{
+	const struct mft_entry *e;
+
+	if (handle == 0 || handle >= manifest->entries)
+		return NULL;
+	e = &manifest->e[handle];
+	return e->attached && e->type == type ? e : NULL;
+}
+
+unsigned solo5_device_count(void)
+{
+	return manifest->entries ? manifest->entries - 1 : 0;
+}
+
+static void net_info(const struct mft_entry *e, struct solo5_net_info *info)
+{
+	for (int i = 0; i < 6; i++)
+		info->mac_address[i] = e->net.mac[i];
+	info->mtu = e->net.mtu;
+}
+
+static void block_info(const struct mft_entry *e, struct solo5_block_info *info)
+{
+	info->capacity = e->block.capacity;
+	info->block_size = e->block.block_size;
+}
+
+solo5_result_t solo5_device(solo5_handle_t handle, struct solo5_device *device)
+{
+	const struct mft_entry *e;
+
+	if ((e = solo5__entry(handle, SOLO5_DEVICE_NET)))
+		net_info(e, &device->net);
+	else if ((e = solo5__entry(handle, SOLO5_DEVICE_BLOCK)))
+		block_info(e, &device->block);
+	else
+		return SOLO5_R_EINVAL;
+	device->name = e->name;
+	device->type = e->type;
+	return SOLO5_R_OK;
+}
+
+/* Finds a device of a type by name and gives its handle, or 0. */
+static solo5_handle_t find(const char *name, uint32_t type)
+{
+	for (solo5_handle_t h = 1; h < manifest->entries; h++)
+		if (solo5__entry(h, type) && same(manifest->e[h].name, name))
+			return h;
+	return 0;
+}
+
+solo5_result_t solo5_net_acquire(const char *name, solo5_handle_t *handle,
+				 struct solo5_net_info *info)
+{
+	solo5_handle_t h = find(name, SOLO5_DEVICE_NET);
+
+	if (h == 0)
+		return SOLO5_R_EINVAL;
+	net_info(&manifest->e[h], info);
+	*handle = h;
+	return SOLO5_R_OK;
+}
+
+solo5_result_t solo5_block_acquire(const char *name, solo5_handle_t *handle,
+				   struct solo5_block_info *info)
+{
+	solo5_handle_t h = find(name, SOLO5_DEVICE_BLOCK);
+
+	if (h == 0)
+		return SOLO5_R_EINVAL;
+	block_info(&manifest->e[h], info);
+	*handle = h;
+	return SOLO5_R_OK;
+}
+
+bool solo5__block_range(const struct mft_entry *e, solo5_off_t offset,
+			size_t size)
+{
+	uint64_t unit = e->block.block_size;
+
+	return size > 0 && size % unit == 0 && offset % unit == 0 &&
+	       size <= e->block.capacity && offset <= e->block.capacity - size;
+}
