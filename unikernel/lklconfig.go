@@ -3,25 +3,30 @@
 package unikernel
 
 import (
-	"errors"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
 // LKLConfig is the configuration of an LKL guest. It can only be written as
-// what the parser of the guests of 2020 takes.
+// what the parser of the guests of 2020 takes: an object of strings without
+// escapes, of known keys, of at most 300 tokens.
 type LKLConfig struct {
+	// Interfaces are the net devices that the guest brings up.
 	Interfaces []LKLInterface
 	// Gateway and Gateway6 are the default routes; the zero value means none.
 	Gateway, Gateway6 netip.Addr
 	// Sysctl is set in order of the names, such as "net.ipv4.tcp_rmem".
 	Sysctl map[string]string
-	// Debug makes the guest print the kernel's messages.
+	// Debug makes the guest print the kernel's and LKL's messages.
 	Debug bool
-	// SingleCPU pins the guest kernel's threads to one host thread.
+	// SingleCPU pins the guest's threads to one processor.
 	SingleCPU bool
-	// DelayMain is how long the guest waits before main, in microseconds' grain.
+	// DelayMain is how long the guest waits before main, in whole microseconds.
 	DelayMain time.Duration
 }
 
@@ -29,24 +34,132 @@ type LKLConfig struct {
 type LKLInterface struct {
 	// Name is the device's name in the manifest.
 	Name string
-	// Address and Address6 are the IPv4 and IPv6 address with prefix length;
-	// the zero value means none.
+	// Address and Address6 are the IPv4 and IPv6 address with their prefix
+	// lengths; the zero value means none.
 	Address, Address6 netip.Prefix
-	// Gateway and Gateway6 are routes of this interface alone (policy
-	// routing), not the default route.
+	// Gateway and Gateway6 are routes for this interface's own addresses
+	// (policy routing), not the default route; the zero value means none.
 	Gateway, Gateway6 netip.Addr
-	MAC               net.HardwareAddr
-	// MTU in bytes, at most 1500; 0 leaves it to the guest.
+	// MAC is the Ethernet address; nil leaves it to the guest.
+	MAC net.HardwareAddr
+	// MTU is in bytes, at most 1500; 0 leaves it to the guest.
 	MTU int
 }
 
-// Validate finds every mistake; the errors wrap ErrConfig.
-func (c *LKLConfig) Validate() error { return errors.ErrUnsupported }
+// A setting is one key of the configuration; an empty value leaves it out.
+type setting struct{ key, value string }
 
-// MarshalJSON writes the configuration for the guest. It validates first.
-func (c *LKLConfig) MarshalJSON() ([]byte, error) { return nil, errors.ErrUnsupported }
+// settings are the keys of one interface.
+func (n LKLInterface) settings() []setting {
+	return present(
+		setting{"type", "rumpfd"},
+		setting{"name", n.Name},
+		setting{"ip", addressText(n.Address.Addr())},
+		setting{"masklen", lengthText(n.Address)},
+		setting{"ipv6", addressText(n.Address6.Addr())},
+		setting{"masklen6", lengthText(n.Address6)},
+		setting{"mac", n.MAC.String()},
+		setting{"mtu", numberText(int64(n.MTU))},
+		setting{"ifgateway", addressText(n.Gateway)},
+		setting{"ifgateway6", addressText(n.Gateway6)},
+	)
+}
 
-// LKLKernelMemory is the kernel argument, such as "mem=100M", that gives the
-// kernel of an LKL guest of 2020 as much memory as fits into the guest's
-// memory (bytes). The error wraps ErrMemory.
-func LKLKernelMemory(guestMemory uint64) (string, error) { return "", errors.ErrUnsupported }
+// settings are the keys of the configuration but for the interfaces.
+func (c LKLConfig) settings() []setting {
+	return present(
+		setting{"gateway", addressText(c.Gateway)},
+		setting{"gateway6", addressText(c.Gateway6)},
+		setting{"sysctl", c.sysctlText()},
+		setting{"debug", switchText(c.Debug)},
+		setting{"singlecpu", switchText(c.SingleCPU)},
+		setting{"delay_main", numberText(c.DelayMain.Microseconds())},
+	)
+}
+
+// tokens is how many tokens the guest's parser makes of the configuration:
+// each object, list, key and value is one.
+func (c LKLConfig) tokens() int {
+	n := 1 + 2*len(c.settings())
+	if len(c.Interfaces) > 0 {
+		n += 2
+	}
+	for _, i := range c.Interfaces {
+		n += 1 + 2*len(i.settings())
+	}
+	return n
+}
+
+// MarshalJSON writes the configuration for the guest; the order of the keys is
+// fixed. It validates first, and its errors wrap ErrConfig.
+func (c LKLConfig) MarshalJSON() ([]byte, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	var members []string
+	if len(c.Interfaces) > 0 {
+		var interfaces []string
+		for _, n := range c.Interfaces {
+			interfaces = append(interfaces, n.json())
+		}
+		members = append(members, `"interfaces":[`+strings.Join(interfaces, ",")+"]")
+	}
+	for _, s := range c.settings() {
+		members = append(members, s.json())
+	}
+	return []byte("{" + strings.Join(members, ",") + "}"), nil
+}
+
+// json writes one interface.
+func (n LKLInterface) json() string {
+	var members []string
+	for _, s := range n.settings() {
+		members = append(members, s.json())
+	}
+	return "{" + strings.Join(members, ",") + "}"
+}
+
+// json writes a setting as it is: Validate let nothing through that would need
+// an escape.
+func (s setting) json() string { return `"` + s.key + `":"` + s.value + `"` }
+
+func (c LKLConfig) sysctlText() string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(c.Sysctl)) {
+		list = append(list, name+"="+c.Sysctl[name])
+	}
+	return strings.Join(list, ";")
+}
+
+// present drops the settings without a value.
+func present(settings ...setting) []setting {
+	return slices.DeleteFunc(settings, func(s setting) bool { return s.value == "" })
+}
+
+func addressText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func lengthText(p netip.Prefix) string {
+	if !p.IsValid() {
+		return ""
+	}
+	return strconv.Itoa(p.Bits())
+}
+
+func numberText(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+func switchText(on bool) string {
+	if !on {
+		return ""
+	}
+	return "1"
+}

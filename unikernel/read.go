@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 )
 
 // Read reads the headers of a kernel file of size bytes and makes every check
@@ -38,24 +37,6 @@ func Read(r io.ReaderAt, size int64) (*Image, error) {
 	}
 	m.End = m.Segments[len(m.Segments)-1].End
 	return m, nil
-}
-
-// Fits tells whether the segments and the entry point lie in a guest memory of
-// this many bytes. The error wraps ErrMemory and tells how much it takes.
-func (m *Image) Fits(memory uint64) error {
-	if m.End <= memory && m.Entry < memory {
-		return nil
-	}
-	need := m.End
-	if m.Entry >= need {
-		need = m.Entry + 1
-	}
-	return fmt.Errorf("%w: the image alone takes %s, the guest has %s", ErrMemory, mebibytes(need), mebibytes(memory))
-}
-
-// mebibytes writes a size rounded up to a tenth of a MiB.
-func mebibytes(n uint64) string {
-	return fmt.Sprintf("%.1f MiB", math.Ceil(float64(n)*10/(1<<20))/10)
 }
 
 // A file is the kernel file, read by offset and never beyond its size.
