@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
+)
+
+// Destroy kills what is left of a task, its executor and its guest, and
+// removes its cgroups: those given, or else those of the plan. The files in
+// the state directory stay; they are the caller's to remove. It may be called
+// again, and for a directory that is gone.
+//
+// Only processes that wrote themselves down in the directory are killed, never
+// another that has one's pid today.
+func Destroy(dir string, groups ...cgroup.Spec) error {
+	if len(groups) == 0 {
+		plan, err := executor.ReadPlan(dir)
+		if err == nil {
+			groups = append(groups, plan.Cgroup)
+		}
+	}
+	id, err := executor.ReadIdentity(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	var errs []error
+	for _, spec := range groups {
+		errs = append(errs, thaw(spec))
+	}
+	errs = append(errs, end(id.Executor), kill(id.Guest))
+	for _, spec := range groups {
+		errs = append(errs, removeGroup(spec))
+	}
+	return errors.Join(errs...)
+}
+
+func thaw(spec cgroup.Spec) error {
+	group, err := spec.Open()
+	if err != nil {
+		return err
+	}
+	return group.Thaw()
+}
+
+func removeGroup(spec cgroup.Spec) error {
+	group, err := spec.Open()
+	if err != nil {
+		return err
+	}
+	return group.Remove()
+}
+
+// end asks an executor to kill its guest, write down its end and go, and
+// kills it if it does not.
+func end(p executor.Process) error {
+	return dispatch(p, syscall.SIGTERM, syscall.SIGKILL)
+}
+
+func kill(p executor.Process) error { return dispatch(p, syscall.SIGKILL) }
+
+// dispatch sends a process one signal after the other until it is gone.
+func dispatch(p executor.Process, signals ...syscall.Signal) error {
+	fd, err := p.Open()
+	if errors.Is(err, executor.ErrGone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	for _, sig := range signals {
+		err := unix.PidfdSendSignal(fd, sig, nil, 0)
+		if errors.Is(err, unix.ESRCH) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("send signal %d to process %d: %w", int(sig), p.Pid, err)
+		}
+		gone, err := wait(fd, killTimeout)
+		if gone || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("process %d does not end", p.Pid)
+}
+
+// wait waits until the process of a pidfd has ended.
+func wait(pidfd int, timeout time.Duration) (bool, error) {
+	deadline := time.Now().Add(timeout)
+	for {
+		left := max(time.Until(deadline), 0)
+		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, int(left.Milliseconds()))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return false, fmt.Errorf("wait for a process: %w", err)
+		}
+		return n > 0, nil
+	}
+}
+
+// A Task is one state directory below that of the plugin.
+type Task struct {
+	Dir     string
+	Plan    executor.Plan // zero if the directory holds none
+	Running bool          // its executor lives
+}
+
+// List finds the state directories of all tasks, STATEDIR/tasks/*, whatever
+// became of them.
+func List(stateDir string) ([]Task, error) {
+	entries, err := os.ReadDir(filepath.Join(stateDir, "tasks"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the tasks: %w", err)
+	}
+	var tasks []Task
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		t := Task{Dir: filepath.Join(stateDir, "tasks", e.Name())}
+		t.Plan, _ = executor.ReadPlan(t.Dir)
+		_, err := identify(t.Dir)
+		t.Running = err == nil
+		tasks = append(tasks, t)
+	}
+	return tasks, nil
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package executor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Identity is what IdentityFile holds: who works for a state directory.
+type Identity struct {
+	Version  int
+	Task     string
+	Executor Process
+	Guest    Process // zero until the guest runs
+	UID      int     // the guest's uid and gid
+}
+
+// ExitRecord is what ExitFile holds: how the guest ended, and whose guest.
+type ExitRecord struct {
+	Version  int
+	Executor Process
+	Guest    Process
+	Exit     Exit
+}
+
+// ReadPlan reads the plan from a state directory, without its command line.
+func ReadPlan(dir string) (Plan, error) {
+	var p Plan
+	return p, readJSON(filepath.Join(dir, PlanFile), &p)
+}
+
+// ReadIdentity reads who works, or worked, for a state directory.
+func ReadIdentity(dir string) (Identity, error) {
+	var id Identity
+	return id, readJSON(filepath.Join(dir, IdentityFile), &id)
+}
+
+// ReadExit reads how the guest of a state directory ended. It returns
+// fs.ErrNotExist if no executor wrote so, or another one than the last.
+func ReadExit(dir string) (Exit, error) {
+	var r ExitRecord
+	path := filepath.Join(dir, ExitFile)
+	if err := readJSON(path, &r); err != nil {
+		return Exit{}, err
+	}
+	id, err := ReadIdentity(dir)
+	if err != nil {
+		return Exit{}, err
+	}
+	if r.Executor != id.Executor {
+		return Exit{}, fmt.Errorf("%s is of an earlier run: %w", path, os.ErrNotExist)
+	}
+	return r.Exit, nil
+}
+
+func readJSON(path string, v any) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err // names the path
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}
+
+// WritePlan writes the plan into its state directory, mode 0600, without the
+// command line.
+func WritePlan(p Plan) error {
+	dir, err := openDir(p.Dir)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	p.CommandLine = ""
+	return dir.write(PlanFile, p, false)
+}
+
+// A stateDir is an open state directory. Its files are reached through it, so
+// that no path has to lead there any more.
+type stateDir struct {
+	fd   int
+	path string // for messages
+}
+
+func openDir(path string) (stateDir, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return stateDir{}, fmt.Errorf("open state directory %s: %w", path, err)
+	}
+	return stateDir{fd: fd, path: path}, nil
+}
+
+func (d stateDir) close() { _ = unix.Close(d.fd) }
+
+// write puts a file into the directory, whole or not at all. With durable it
+// is on the disk when write returns.
+func (d stateDir) write(name string, v any, durable bool) error {
+	b, err := json.Marshal(v)
+	if err == nil {
+		err = d.replace(name, append(b, '\n'), durable)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Join(d.path, name), err)
+	}
+	return nil
+}
+
+func (d stateDir) replace(name string, content []byte, durable bool) error {
+	temporary := name + ".new"
+	fd, err := unix.Openat(d.fd, temporary, unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("create %s: %w", temporary, err)
+	}
+	err = writeAll(fd, content)
+	if err == nil {
+		err = unix.Ftruncate(fd, int64(len(content)))
+	}
+	if err == nil && durable {
+		err = unix.Fsync(fd)
+	}
+	err = errors.Join(err, unix.Close(fd))
+	if err == nil {
+		err = unix.Renameat(d.fd, temporary, d.fd, name)
+	}
+	if err == nil && durable {
+		err = unix.Fsync(d.fd)
+	}
+	return err
+}
+
+// reserve takes the space that a later write of the file needs, so that a
+// disk that has filled up meanwhile does not lose it. File systems that cannot
+// do so are left alone.
+func (d stateDir) reserve(name string, size int64) {
+	fd, err := unix.Openat(d.fd, name+".new", unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return
+	}
+	_ = unix.Fallocate(fd, 0, 0, size)
+	_ = unix.Close(fd)
+}
+
+func (d stateDir) remove(name string) { _ = unix.Unlinkat(d.fd, name, 0) }
+
+func writeAll(fd int, b []byte) error {
+	for len(b) > 0 {
+		n, err := unix.Write(fd, b)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}

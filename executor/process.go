@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package executor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrGone says that a process is no more, whatever its pid now stands for.
+var ErrGone = errors.New("process is gone")
+
+// A Process is one process, told apart from every other that has or will have
+// the same pid.
+type Process struct {
+	Pid       int
+	StartTime uint64 // clock ticks from boot to its start: field 22 of /proc/PID/stat
+	BootID    string // /proc/sys/kernel/random/boot_id
+}
+
+// FindProcess tells who has the pid now. It returns ErrGone if nobody has, or
+// if the process has ended and only waits for its parent.
+func FindProcess(pid int) (Process, error) {
+	boot, err := bootID()
+	if err != nil {
+		return Process{}, err
+	}
+	stat, err := readStat(pid)
+	if err != nil {
+		return Process{}, err
+	}
+	return Process{Pid: pid, StartTime: stat.startTime, BootID: boot}, nil
+}
+
+// Open returns a pidfd of exactly this process, or ErrGone.
+func (p Process) Open() (int, error) {
+	if p.Pid <= 0 {
+		return -1, ErrGone
+	}
+	fd, err := unix.PidfdOpen(p.Pid, 0)
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
+		return -1, ErrGone
+	}
+	if err != nil {
+		return -1, fmt.Errorf("pidfd_open process %d: %w", p.Pid, err)
+	}
+	// The descriptor holds on to whoever has the pid now, so a match seen
+	// after it was opened is a match of what it holds.
+	now, err := FindProcess(p.Pid)
+	if err == nil && now != p {
+		err = ErrGone
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// Alive tells whether the process still runs.
+func (p Process) Alive() bool {
+	fd, err := p.Open()
+	if err != nil {
+		return false
+	}
+	_ = unix.Close(fd)
+	return true
+}
+
+// Signal sends a signal to exactly this process. It returns ErrGone if there
+// is nobody left to take it.
+func (p Process) Signal(sig syscall.Signal) error {
+	fd, err := p.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return signalFD(fd, p.Pid, sig)
+}
+
+func signalFD(pidfd, pid int, sig syscall.Signal) error {
+	err := unix.PidfdSendSignal(pidfd, sig, nil, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return ErrGone
+	}
+	if err != nil {
+		return fmt.Errorf("send signal %d to process %d: %w", int(sig), pid, err)
+	}
+	return nil
+}
+
+func bootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read the boot id: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+type procStat struct {
+	startTime uint64
+	user, sys uint64 // ticks
+}
+
+// readStat reads /proc/PID/stat; see proc_pid_stat(5) for the fields.
+func readStat(pid int) (procStat, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return procStat{}, ErrGone
+	}
+	if err != nil {
+		return procStat{}, fmt.Errorf("read the status of process %d: %w", pid, err)
+	}
+	// The second field is the program's name in parentheses, which may hold
+	// blanks and parentheses of its own.
+	line := string(b)
+	f := strings.Fields(line[strings.LastIndexByte(line, ')')+1:])
+	if len(f) < 20 {
+		return procStat{}, fmt.Errorf("read the status of process %d: %d fields after the name", pid, len(f))
+	}
+	if f[0] == "Z" || f[0] == "X" {
+		return procStat{}, ErrGone
+	}
+	var s procStat
+	for _, n := range []struct {
+		to    *uint64
+		field string
+	}{{&s.user, f[11]}, {&s.sys, f[12]}, {&s.startTime, f[19]}} {
+		if *n.to, err = strconv.ParseUint(n.field, 10, 64); err != nil {
+			return procStat{}, fmt.Errorf("read the status of process %d: %w", pid, err)
+		}
+	}
+	return s, nil
+}
