@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	consul "github.com/hashicorp/consul/api"
+)
+
+// Consul is a Consul agent on its usual ports of the loopback address.
+type Consul struct {
+	API     *consul.Client
+	process *process
+}
+
+// StartConsul starts a development agent with its log below dir and returns
+// when it has elected itself leader.
+func StartConsul(ctx context.Context, tools Tools, dir string) (*Consul, error) {
+	dir = filepath.Join(dir, "consul")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	client, err := consul.NewClient(consul.DefaultConfig())
+	if err != nil {
+		return nil, err
+	}
+	p, err := start(filepath.Join(dir, "agent.log"), nil, tools.Consul, "agent", "-dev", "-log-level", "info")
+	if err != nil {
+		return nil, err
+	}
+	c := &Consul{API: client, process: p}
+	err = Until(ctx, 30*time.Second, func() error {
+		if err := p.alive(); err != nil {
+			return err
+		}
+		leader, err := client.Status().Leader()
+		if err == nil && leader == "" {
+			err = errors.New("consul has no leader")
+		}
+		return err
+	})
+	if err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	return c, nil
+}
+
+// Stop ends the agent.
+func (c *Consul) Stop() error { return c.process.stop() }
