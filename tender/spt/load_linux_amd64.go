@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package spt
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+)
+
+// readMost bounds one pread64, well below what Linux reads at once
+// (MAX_RW_COUNT, 2 GiB less a page).
+const readMost = 1 << 30
+
+const anonymous = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED
+
+// mapMemory maps the guest's memory, all of it writable for a start.
+func (t *table) mapMemory(memory uint64, execHeap bool) {
+	prot := uint64(unix.PROT_READ | unix.PROT_WRITE)
+	if execHeap {
+		prot |= unix.PROT_EXEC
+	}
+	s := t.call(fmt.Sprintf("mapping %d MiB of guest memory", memory>>20), unix.SYS_MMAP,
+		guestBase, memory-guestBase, prot, anonymous, ^uint64(0), 0)
+	s.want = guestBase
+	s.advice = "ENOMEM: give the guest less memory; EPERM: set vm.mmap_min_addr to 65536 or less"
+}
+
+// load brings the segments into guest memory and sets their permissions. What
+// is only read, in whole pages, is mapped from the file and so shared by all
+// guests of one image. mayMap tells whether executable pages can be mapped.
+func (t *table) load(segments []unikernel.Segment, kernel uint64, mayMapCode bool) {
+	for i, s := range segments {
+		shared := !s.Write && (mayMapCode || !s.Exec)
+		t.fill(fmt.Sprintf("segment %d", i), s, kernel, shared)
+		protect := t.call(fmt.Sprintf("protecting segment %d", i), unix.SYS_MPROTECT,
+			s.Start, s.End-s.Start, protection(s))
+		protect.advice = "EACCES: a security module refuses executable memory"
+	}
+}
+
+// fill reads what the pages hold that the file does not fill to the last byte,
+// so that the rest of them stays zero, and maps or reads the pages between.
+func (t *table) fill(name string, s unikernel.Segment, kernel uint64, shared bool) {
+	end := s.Addr + s.FileSize
+	from, to := roundUp(s.Addr), roundDown(end)
+	if !shared || from >= to || (s.Addr-s.Offset)%pageSize != 0 {
+		t.read(name, kernel, s.Addr, end, s.Offset)
+		return
+	}
+	t.read(name, kernel, s.Addr, from, s.Offset)
+	m := t.call("mapping "+name+" from the kernel file", unix.SYS_MMAP,
+		from, to-from, protection(s), unix.MAP_PRIVATE|unix.MAP_FIXED, kernel, s.Offset+from-s.Addr)
+	m.want = from
+	m.advice = "the kernel file has to be on a file system that allows mmap"
+	t.read(name, kernel, to, end, s.Offset+to-s.Addr)
+}
+
+// read reads [from, to) from the file, nothing if it is empty.
+func (t *table) read(name string, fd, from, to, offset uint64) {
+	for from < to {
+		n := min(to-from, readMost)
+		s := t.call("reading "+name+" from the kernel file", unix.SYS_PREAD64, fd, from, n, offset)
+		s.want = n
+		s.advice = "the kernel file must not change while its guest starts"
+		from, offset = from+n, offset+n
+	}
+}
+
+func protection(s unikernel.Segment) uint64 {
+	var prot uint64
+	if s.Read {
+		prot |= unix.PROT_READ
+	}
+	if s.Write {
+		prot |= unix.PROT_WRITE
+	}
+	if s.Exec {
+		prot |= unix.PROT_EXEC
+	}
+	return prot
+}
+
+func roundDown(address uint64) uint64 { return address &^ (pageSize - 1) }
+func roundUp(address uint64) uint64   { return roundDown(address + pageSize - 1) }

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build !(linux && amd64)
+
+package spt
+
+import "github.com/lkl-nomad/nomad-driver-lkl/tender"
+
+// Start is for linux/amd64 alone: its error is ErrUnsupported.
+func Start(*tender.Guest, tender.Jail) (*Process, error) {
+	return nil, ErrUnsupported
+}
