@@ -19,14 +19,13 @@ const (
 // Fits tells whether the segments and the entry point lie in a guest memory of
 // this many bytes. The error wraps ErrMemory and tells how much it takes.
 func (m *Image) Fits(memory uint64) error {
-	if m.End <= memory && m.Entry < memory {
-		return nil
+	if m.End > memory {
+		return fmt.Errorf("%w: the image alone takes %s, the guest has %s", ErrMemory, mebibytes(m.End), mebibytes(memory))
 	}
-	need := m.End
-	if m.Entry >= need {
-		need = m.Entry + 1
+	if m.Entry >= memory {
+		return fmt.Errorf("%w: the entry point %#x lies beyond the guest's %s", ErrMemory, m.Entry, mebibytes(memory))
 	}
-	return fmt.Errorf("%w: the image alone takes %s, the guest has %s", ErrMemory, mebibytes(need), mebibytes(memory))
+	return nil
 }
 
 // MinMemory is the least guest memory, in bytes, that the unikernel can start
