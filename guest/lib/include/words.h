@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The words of a unikernel's command line. */
+#ifndef LIB_WORDS_H
+#define LIB_WORDS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define WORDS_MAX 512
+
+struct words {
+	int count;
+	char *word[WORDS_MAX];
+};
+
+/*
+ * Splits a command line as guests of the lkl flavour do: white space separates,
+ * ' and " quote, a backslash takes the next byte as it is, everywhere; '' and
+ * "" are empty words. The words live in static memory: one line a run.
+ */
+const struct words *words_split(const char *line);
+
+/* The value of the last word of the form name=value, or null. */
+const char *words_option(const struct words *words, const char *name);
+
+/* Reads a decimal number that is all of text. */
+bool number(const char *text, uint64_t *value);
+
+/* The number given by the option of this name, else the default. */
+uint64_t words_number(const struct words *words, const char *name,
+		      uint64_t otherwise);
+
+#endif
