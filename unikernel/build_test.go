@@ -40,7 +40,7 @@ func helloSpec(devices ...Device) elfSpec {
 		size: 64, entrySize: 56, entry: 0x100020,
 		headers: []headerSpec{
 			{kind: 3, flags: flagRead, addr: 0x100000, memSize: 20, align: 8, content: []byte("/nonexistent/solo5/\x00")},
-			{kind: programLoad, flags: flagRead | flagExec, addr: 0x100000, memSize: 0x1234, align: 0x1000, content: make([]byte, 0x1234)},
+			{kind: programLoad, flags: flagRead | flagExec, addr: 0x100000, memSize: 0x1234, align: 0x1000, content: make([]byte, 0x34)},
 			{kind: programLoad, flags: flagRead | flagWrite, addr: 0x102000, memSize: 0x1008, align: 0x1000, content: []byte("somedata")},
 			{kind: programLoad, flags: flagRead, align: 0x1000},
 			{kind: programLoad, flags: flagRead | flagWrite, addr: 0x104000, memSize: 0x58, align: 0x1000},

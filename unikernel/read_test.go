@@ -33,15 +33,15 @@ func TestRead_TellsWhatAKernelIs(t *testing.T) {
 	const headersEnd = 64 + 8*56
 	must.Eq(t, []Segment{
 		{
-			Offset: headersEnd + 20, FileSize: 0x1234, Addr: 0x100000, MemSize: 0x1234,
+			Offset: headersEnd + 20, FileSize: 0x34, Addr: 0x100000, MemSize: 0x1234,
 			Start: 0x100000, End: 0x102000, Read: true, Exec: true,
 		},
 		{
-			Offset: headersEnd + 20 + 0x1234, FileSize: 8, Addr: 0x102000, MemSize: 0x1008,
+			Offset: headersEnd + 20 + 0x34, FileSize: 8, Addr: 0x102000, MemSize: 0x1008,
 			Start: 0x102000, End: 0x104000, Read: true, Write: true,
 		},
 		{
-			Offset: headersEnd + 20 + 0x1234 + 8, Addr: 0x104000, MemSize: 0x58,
+			Offset: headersEnd + 20 + 0x34 + 8, Addr: 0x104000, MemSize: 0x58,
 			Start: 0x104000, End: 0x105000, Read: true, Write: true,
 		},
 	}, m.Segments)

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package unikernel
+
+import (
+	"math"
+	"testing"
+
+	"github.com/shoenig/test/must"
+)
+
+func TestFits_NeedsTheWholeImage(t *testing.T) {
+	m := &Image{Entry: 0x100000, End: 0x300000}
+	must.NoError(t, m.Fits(0x300000))
+	must.ErrorIs(t, m.Fits(0x2fffff), ErrMemory)
+	must.ErrorIs(t, m.Fits(0), ErrMemory)
+	m.Entry = 0x400000
+	must.ErrorIs(t, m.Fits(0x400000), ErrMemory)
+	must.NoError(t, m.Fits(0x400001))
+	m.Entry, m.End = math.MaxUint64, math.MaxUint64&^0xfff
+	must.ErrorIs(t, m.Fits(math.MaxUint64), ErrMemory)
+}
+
+func TestMinMemory_LeavesRoomForAHeap(t *testing.T) {
+	lkl := []Device{{"rootfs", Block}, {"tap", Net}}
+	cases := []struct {
+		name string
+		m    Image
+		want uint64
+	}{
+		{"a small one", Image{Target: TargetSPT, End: 0x106000}, 2 << 20},
+		{"a heap into the next MiB", Image{Target: TargetSPT, End: 0x181000}, 3 << 20},
+		{"hvt's grain", Image{Target: TargetHVT, End: 0x181000}, 4 << 20},
+		{"a guest of 2020", Image{Target: TargetSPT, End: 0x900000, Manifest: lkl}, 32 << 20},
+		{"a guest that sizes itself", Image{Target: TargetSPT, End: 0x900000, Manifest: append(lkl, Device{"control", Net})}, 10 << 20},
+		{"a huge one", Image{Target: TargetSPT, End: math.MaxUint64 &^ 0xfff}, math.MaxUint64},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) { must.Eq(t, c.want, c.m.MinMemory()) })
+	}
+}
+
+func TestLKLKernelMemory_FollowsTheMeasuredTable(t *testing.T) {
+	cases := map[uint64]string{
+		4096: "100M", 256: "100M", 255: "32M", 136: "32M", 135: "24M", 72: "24M", 71: "12M", 32: "12M",
+	}
+	for guest, kernel := range cases {
+		got, err := LKLKernelMemory(guest << 20)
+		must.NoError(t, err)
+		must.Eq(t, "mem="+kernel+" virtio-pci.force_legacy=1", got, must.Sprintf("%d MiB", guest))
+	}
+	for _, guest := range []uint64{0, 31 << 20, 32<<20 - 1} {
+		_, err := LKLKernelMemory(guest)
+		must.ErrorIs(t, err, ErrMemory)
+	}
+}
+
+func TestNames_AreSolo5s(t *testing.T) {
+	for target, name := range map[Target]string{1: "hvt", 2: "spt", 3: "virtio", 4: "muen", 5: "genode", 6: "xen", 9: "target 9"} {
+		must.Eq(t, name, target.String())
+	}
+	must.Eq(t, "block", Block.String())
+	must.Eq(t, "net", Net.String())
+	must.Eq(t, "device type 3", DeviceType(3).String())
+}
