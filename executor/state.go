@@ -43,7 +43,7 @@ type Stats struct {
 	CPU cgroup.CPU // throttling by the cgroup
 
 	// Memory of the task, guest and executor together, as its memory cgroup
-	// counts it. Without one only RSS and Peak are set, for the guest alone.
+	// counts it. Without one only RSS is set, for the guest alone.
 	Memory cgroup.Memory
 
 	GuestRSS        uint64 // bytes resident in the guest's process
