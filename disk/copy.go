@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// How much is copied between two looks at the context, in bytes.
+const copyChunk = 8 << 20
+
+// Copy makes dst, which must not exist, a copy of a file: by sharing its blocks
+// where the file system can (Btrfs, XFS), else by copying its data and leaving its
+// holes. dst appears when it is complete, with mode 0600. It is not written
+// through to the disk.
+func Copy(ctx context.Context, src, dst string) error {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("copy %s: not a regular file", src)
+	}
+	out, err := newOutput(dst)
+	if err != nil {
+		return err
+	}
+	defer out.discard()
+	if err := copyFile(ctx, in, out.File, info.Size()); err != nil {
+		return fmt.Errorf("copy %s to %s: %w", src, dst, err)
+	}
+	return out.commit()
+}
+
+func copyFile(ctx context.Context, in, out *os.File, size int64) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
+		return nil
+	}
+	if err := out.Truncate(size); err != nil {
+		return err
+	}
+	for r, err := range dataOf(in, size) {
+		if err != nil {
+			return err
+		}
+		if err := copyRange(ctx, in, out, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyRange copies a range inside the kernel where it can.
+func copyRange(ctx context.Context, in, out *os.File, r extent) error {
+	for r.from < r.to {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		want := min(r.to-r.from, copyChunk)
+		from, to := r.from, r.from
+		n, err := unix.CopyFileRange(int(in.Fd()), &from, int(out.Fd()), &to, int(want), 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			var copied int64
+			copied, err = io.CopyN(io.NewOffsetWriter(out, r.from), io.NewSectionReader(in, r.from, want), want)
+			n = int(copied)
+		}
+		if n == 0 && err == nil {
+			err = io.ErrUnexpectedEOF // cut short meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		r.from += int64(n)
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package disk
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"syscall"
+)
+
+// The most files and directories that are taken from one source.
+const mostEntries = 1 << 20
+
+// tree is where files of Tree come from.
+type tree struct{ dir string }
+
+// Tree lists a directory of the host as files for Put, with its own modes and
+// owners, below guestDir; the first is guestDir itself. Sockets, FIFOs and devices
+// are left out, and so is what skip says yes to, by its path below hostDir, with
+// all that is in it; skip may be nil. Put reads the contents, and never from
+// outside hostDir, whatever the tree has become by then.
+func Tree(hostDir, guestDir string, skip func(string) bool) ([]File, error) {
+	root, err := os.OpenRoot(hostDir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	from := &tree{dir: hostDir}
+	var files []File
+	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name != "." && skip != nil && skip(name) {
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if len(files) == mostEntries {
+			return fmt.Errorf("more than %d files", mostEntries)
+		}
+		f, ok, err := from.file(root, name)
+		if ok && err == nil {
+			f.Path = path.Join(guestDir, name)
+			files = append(files, f)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", hostDir, err)
+	}
+	return files, nil
+}
+
+// file makes a File of what is at name; false: nothing that can be put.
+func (t *tree) file(root *os.Root, name string) (File, bool, error) {
+	info, err := root.Lstat(name)
+	if err != nil {
+		return File{}, false, err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return File{}, false, fmt.Errorf("%s has no owner", name)
+	}
+	f := File{Mode: info.Mode(), UID: int(stat.Uid), GID: int(stat.Gid)}
+	switch info.Mode().Type() {
+	case 0:
+		f.Source, f.tree, f.name = filepath.Join(t.dir, name), t, name
+	case fs.ModeDir:
+	case fs.ModeSymlink:
+		if f.Link, err = root.Readlink(name); err != nil {
+			return File{}, false, err
+		}
+	default:
+		return File{}, false, nil
+	}
+	return f, true, nil
+}
