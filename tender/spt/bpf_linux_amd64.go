@@ -30,6 +30,7 @@ type condition struct {
 func eq(k uint32) condition      { return condition{code: unix.BPF_JEQ | unix.BPF_K, k: k} }
 func ne(k uint32) condition      { return condition{code: unix.BPF_JEQ | unix.BPF_K, k: k, negate: true} }
 func ge(k uint32) condition      { return condition{code: unix.BPF_JGE | unix.BPF_K, k: k} }
+func lt(k uint32) condition      { return condition{code: unix.BPF_JGE | unix.BPF_K, k: k, negate: true} }
 func gt(k uint32) condition      { return condition{code: unix.BPF_JGT | unix.BPF_K, k: k} }
 func anyBit(k uint32) condition  { return condition{code: unix.BPF_JSET | unix.BPF_K, k: k} }
 func geX() condition             { return condition{code: unix.BPF_JGE | unix.BPF_X} }

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build linux && amd64
+
+package spt
+
+import (
+	"encoding/binary"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/tender"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+)
+
+// Where a hand-made guest has its parts.
+const (
+	textBase   = 0x100000
+	rodataBase = 0x102000
+	dataBase   = 0x104000
+	testMemory = 4 << 20
+)
+
+// asm is the machine code of a hand-made guest.
+type asm []byte
+
+func (a *asm) bytes(b ...byte) { *a = append(*a, b...) }
+
+// set loads a register, named by the two bytes of its mov of 64 bits.
+func (a *asm) set(register [2]byte, value uint64) {
+	a.bytes(register[0], register[1])
+	*a = binary.LittleEndian.AppendUint64(*a, value)
+}
+
+var (
+	rax       = [2]byte{0x48, 0xb8}
+	arguments = [][2]byte{
+		{0x48, 0xbf}, {0x48, 0xbe}, {0x48, 0xba}, {0x49, 0xba}, {0x49, 0xb8}, {0x49, 0xb9},
+	}
+)
+
+// call makes a system call; its result is in rax.
+func (a *asm) call(number uint64, args ...uint64) {
+	for i, value := range args {
+		a.set(arguments[i], value)
+	}
+	a.set(rax, number)
+	a.bytes(0x0f, 0x05) // syscall
+}
+
+// exitWithResult exits with the low byte of rax.
+func (a *asm) exitWithResult() {
+	a.bytes(0x89, 0xc7) // mov %eax,%edi
+	a.set(rax, unix.SYS_EXIT_GROUP)
+	a.bytes(0x0f, 0x05)
+}
+
+func (a *asm) exit(code uint64)           { a.call(unix.SYS_EXIT_GROUP, code) }
+func (a *asm) write(address, size uint64) { a.call(unix.SYS_WRITE, fdConsole, address, size) }
+func (a *asm) loadByte(address uint64)    { a.set(rax, address); a.bytes(0x8a, 0x00) }
+func (a *asm) storeByte(address uint64)   { a.set(rax, address); a.bytes(0x88, 0x00) }
+func (a *asm) jump(address uint64)        { a.set(rax, address); a.bytes(0xff, 0xe0) }
+
+// idle writes a byte of the text, to say that it runs, and waits for ever.
+func idle() asm {
+	var a asm
+	a.write(textBase, 1)
+	a.call(unix.SYS_EPOLL_PWAIT, fdEpoll, dataBase, 1, ^uint64(0), 0, 0)
+	a.exit(99)
+	return a
+}
+
+// kernelOf makes a guest of code, read-only data and data: each on its own
+// pages in the file as in memory.
+func kernelOf(t *testing.T, code asm, rodata, data []byte) (*os.File, *unikernel.Image) {
+	t.Helper()
+	m := &unikernel.Image{Target: unikernel.TargetSPT, ABI: 2, Entry: textBase}
+	var file []byte
+	add := func(address uint64, content []byte, write, exec bool) {
+		if len(content) == 0 {
+			return
+		}
+		file = append(file, make([]byte, -len(file)&(pageSize-1))...)
+		size := uint64(len(content))
+		m.End = roundUp(address + size)
+		m.Segments = append(m.Segments, unikernel.Segment{
+			Offset: uint64(len(file)), FileSize: size, Addr: address, MemSize: size,
+			Start: roundDown(address), End: m.End, Read: true, Write: write, Exec: exec,
+		})
+		file = append(file, content...)
+	}
+	add(textBase, code, false, true)
+	add(rodataBase, rodata, false, false)
+	add(dataBase, data, true, false)
+	// What follows a segment in the file must not be seen in memory.
+	for len(file)%pageSize != 0 {
+		file = append(file, 0xee)
+	}
+	path := filepath.Join(t.TempDir(), "kernel")
+	must.NoError(t, os.WriteFile(path, file, 0o600))
+	f, err := os.Open(path)
+	must.NoError(t, err)
+	t.Cleanup(func() { must.NoError(t, f.Close()) })
+	return f, m
+}
+
+func guestOf(t *testing.T, code asm) *tender.Guest {
+	t.Helper()
+	kernel, image := kernelOf(t, code, []byte("constant"), []byte("variable"))
+	return &tender.Guest{Kernel: kernel, Image: image, Memory: testMemory}
+}
+
+// disk attaches a file of zeros.
+func disk(t *testing.T, g *tender.Guest, d tender.Device) *os.File {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), d.Name))
+	must.NoError(t, err)
+	t.Cleanup(func() { must.NoError(t, f.Close()) })
+	must.NoError(t, f.Truncate(int64(d.Capacity)))
+	d.Type, d.File = unikernel.Block, f
+	attachTo(g, d)
+	return f
+}
+
+// socket attaches one end of a socket pair as a network and returns the other.
+func socket(t *testing.T, g *tender.Guest, name string) *os.File {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	must.NoError(t, err)
+	guest, host := os.NewFile(uintptr(pair[0]), "guest"), os.NewFile(uintptr(pair[1]), "host")
+	t.Cleanup(func() { must.NoError(t, guest.Close()); must.NoError(t, host.Close()) })
+	attachTo(g, tender.Device{
+		Name: name, Type: unikernel.Net, File: guest, MAC: [6]byte{2, 0, 0, 0, 0, 1}, MTU: 1500,
+	})
+	return host
+}
+
+func attachTo(g *tender.Guest, d tender.Device) {
+	g.Devices = append(g.Devices, d)
+	g.Image.Manifest = append(g.Image.Manifest, unikernel.Device{Name: d.Name, Type: d.Type})
+}
+
+// start starts a guest, whose console is the file that it returns.
+func start(t *testing.T, g *tender.Guest, j tender.Jail) (*Process, *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	must.NoError(t, err)
+	t.Cleanup(func() { _ = r.Close() })
+	g.Console = w
+	p, err := Start(g, j)
+	must.NoError(t, w.Close())
+	must.NoError(t, err)
+	t.Cleanup(func() {
+		if p.Signal(unix.SIGKILL) == nil {
+			_, _ = p.Wait()
+		}
+	})
+	return p, r
+}
+
+// run runs a guest to its end.
+func run(t *testing.T, g *tender.Guest) (tender.Exit, []byte) {
+	t.Helper()
+	p, console := start(t, g, tender.Jail{})
+	output, err := io.ReadAll(console)
+	must.NoError(t, err)
+	exit, err := p.Wait()
+	must.NoError(t, err)
+	return exit, output
+}
+
+// startIdle starts a guest and returns when its own instructions run.
+func startIdle(t *testing.T, g *tender.Guest, j tender.Jail) *Process {
+	t.Helper()
+	p, console := start(t, g, j)
+	_, err := io.ReadFull(console, make([]byte, 1))
+	must.NoError(t, err)
+	return p
+}
