@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+	"github.com/lkl-nomad/nomad-driver-lkl/network"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+)
+
+// signalTimeout bounds the time for an executor to deliver a signal.
+const signalTimeout = 10 * time.Second
+
+// StopTask sends the guest the job's kill_signal, SIGTERM without one, and
+// kills it if it has not ended by the timeout. It returns when it has ended.
+func (d *Driver) StopTask(id string, timeout time.Duration, name string) error {
+	h, err := d.tasks.get(id)
+	if err != nil {
+		return err
+	}
+	sig := syscall.SIGTERM
+	if name != "" {
+		if sig, err = parseSignal(name); err != nil {
+			return fmt.Errorf("kill_signal: %w", err)
+		}
+	}
+	if !h.running() {
+		return nil
+	}
+	h.stop()
+	if err := h.client.Stop(d.ctx, sig, timeout); err != nil {
+		return fmt.Errorf("stop the unikernel: %w", err)
+	}
+	return d.awaitEnd(h)
+}
+
+// awaitEnd waits until the plugin has taken note of a guest's end.
+func (d *Driver) awaitEnd(h *handle) error {
+	select {
+	case <-h.done:
+		return nil
+	case <-d.ctx.Done():
+		return d.ctx.Err()
+	}
+}
+
+// SignalTask sends the guest a signal: to the program in it, if it has a
+// control device, else to its process, which only such can take as end it.
+func (d *Driver) SignalTask(id, name string) error {
+	h, err := d.tasks.get(id)
+	if err != nil {
+		return err
+	}
+	sig, err := parseSignal(name)
+	if err != nil {
+		return err
+	}
+	if !h.running() {
+		return errors.New("the unikernel has ended: there is nothing to signal")
+	}
+	if !h.state.Control && !slices.Contains(ending, sig) {
+		return fmt.Errorf("%s cannot reach the program in this unikernel, which declares no net device %q: "+
+			"only SIGTERM, SIGINT, SIGQUIT, SIGHUP and SIGKILL do anything, and each ends it", name, unikernel.DeviceControl)
+	}
+	ctx, cancel := context.WithTimeout(d.ctx, signalTimeout)
+	defer cancel()
+	if err := h.client.Signal(ctx, sig); err != nil {
+		return fmt.Errorf("send %s to the unikernel: %w", unix.SignalName(sig), err)
+	}
+	return nil
+}
+
+// ending are the signals that one sends to end a program. A guest without a
+// control device ends by any of them; others would too, or do nothing, and
+// whoever sends them means something else.
+var ending = []syscall.Signal{
+	syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGKILL,
+}
+
+// parseSignal reads a signal's name, with or without SIG, or its number.
+func parseSignal(name string) (syscall.Signal, error) {
+	upper := strings.ToUpper(name)
+	for _, try := range []string{upper, "SIG" + upper} {
+		if sig := unix.SignalNum(try); sig != 0 {
+			return sig, nil
+		}
+	}
+	if n, err := strconv.Atoi(name); err == nil && unix.SignalName(syscall.Signal(n)) != "" {
+		return syscall.Signal(n), nil
+	}
+	return 0, fmt.Errorf("%q is not a signal of Linux, such as SIGTERM", name)
+}
+
+// DestroyTask forgets a task and removes all that it owned. A running one is
+// killed if force is set, and refused otherwise.
+func (d *Driver) DestroyTask(id string, force bool) error {
+	h, err := d.tasks.get(id)
+	if err != nil {
+		return err
+	}
+	if h.running() {
+		if !force {
+			return errors.New("cannot destroy a running task without force")
+		}
+		h.stop()
+		if err := h.client.Stop(d.ctx, syscall.SIGKILL, 0); err != nil {
+			h.log.Warn("cannot stop the unikernel in order to destroy it", "error", err)
+		} else if err := d.awaitEnd(h); err != nil {
+			return err
+		}
+	}
+	if err := clearAway(h.state.Dir, h.record()); err != nil {
+		return fmt.Errorf("destroy the task: %w", err)
+	}
+	d.tasks.drop(id)
+	return nil
+}
+
+// InspectTask tells the state of a task.
+func (d *Driver) InspectTask(id string) (*drivers.TaskStatus, error) {
+	h, err := d.tasks.get(id)
+	if err != nil {
+		return nil, err
+	}
+	return h.status(), nil
+}
+
+// record is what clearAway needs to know of a task.
+func (h *handle) record() record {
+	return record{
+		Task: h.task.ID, AllocID: h.task.AllocID, Name: h.task.Name, AllocDir: h.task.AllocDir,
+		Netns: h.state.Netns, Tap: h.state.Tap, Cgroup: h.state.Cgroup,
+	}
+}
+
+// clearAway removes everything that a task owned: its processes and control
+// groups, the traffic that was led to its tap, and its directory, last, so
+// that it can be tried again.
+func clearAway(dir string, r record) error {
+	var groups []cgroup.Spec
+	if r.Cgroup.Version != cgroup.None {
+		groups = append(groups, r.Cgroup)
+	}
+	if err := client.Destroy(dir, groups...); err != nil {
+		return fmt.Errorf("end what is left of it: %w", err)
+	}
+	if r.Tap != "" {
+		if err := network.Detach(r.Netns, r.Tap); err != nil {
+			return fmt.Errorf("detach tap %s: %w", r.Tap, err)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove its directory: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package fingerprint
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+)
+
+// able is a host on which everything works.
+func able() Host {
+	fine := func() error { return nil }
+	return Host{
+		Supported: fine, Executor: fine, VM: fine, Tap: fine, Ext4: fine,
+		SPT:    func(context.Context) error { return nil },
+		Cgroup: func() (string, error) { return "v2", nil },
+	}
+}
+
+func attributes(f *drivers.Fingerprint) map[string]string {
+	m := make(map[string]string, len(f.Attributes))
+	for name, a := range f.Attributes {
+		m[name] = a.GoString()
+	}
+	return m
+}
+
+func TestRead_TellsWhatTheHostCanRun(t *testing.T) {
+	f := Read(context.Background(), "1.2.3", able())
+	must.Eq(t, drivers.HealthStateHealthy, f.Health)
+	must.Eq(t, drivers.DriverHealthy, f.HealthDescription)
+	must.Eq(t, map[string]string{
+		"driver.lkl":         "true",
+		"driver.lkl.version": "1.2.3",
+		"driver.lkl.abi":     "1,2",
+		"driver.lkl.spt":     "true",
+		"driver.lkl.hvt":     "false",
+		"driver.lkl.kvm":     "true",
+		"driver.lkl.tap":     "true",
+		"driver.lkl.ext4":    "true",
+		"driver.lkl.cgroup":  "v2",
+	}, attributes(f))
+}
+
+func TestRead_FaultsDecideHealth(t *testing.T) {
+	fault := func() error { return errors.New("the fault") }
+	cases := []struct {
+		name      string
+		host      func(*Host)
+		health    drivers.HealthState
+		attribute string // that is false
+	}{
+		{"another machine", func(h *Host) { h.Supported = fault }, drivers.HealthStateUndetected, ""},
+		{"no executor", func(h *Host) { h.Executor = fault }, drivers.HealthStateUnhealthy, ""},
+		{
+			"no spt", func(h *Host) { h.SPT = func(context.Context) error { return fault() } },
+			drivers.HealthStateUnhealthy, "driver.lkl.spt",
+		},
+		{
+			"no cgroups", func(h *Host) { h.Cgroup = func() (string, error) { return "", fault() } },
+			drivers.HealthStateUnhealthy, "",
+		},
+		{"no tap", func(h *Host) { h.Tap = fault }, drivers.HealthStateHealthy, "driver.lkl.tap"},
+		{"no ext4", func(h *Host) { h.Ext4 = fault }, drivers.HealthStateHealthy, "driver.lkl.ext4"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			host := able()
+			c.host(&host)
+			f := Read(context.Background(), "1", host)
+			must.Eq(t, c.health, f.Health)
+			must.StrContains(t, f.HealthDescription, "the fault")
+			if c.attribute != "" {
+				must.Eq(t, "false", attributes(f)[c.attribute])
+			}
+			if c.health == drivers.HealthStateUndetected {
+				must.MapEmpty(t, f.Attributes)
+			}
+		})
+	}
+}
+
+func TestRead_NoVMIsNoFault(t *testing.T) {
+	host := able()
+	host.VM = func() error { return errors.New("no KVM") }
+	f := Read(context.Background(), "1", host)
+	must.Eq(t, drivers.HealthStateHealthy, f.Health)
+	must.Eq(t, "false", attributes(f)["driver.lkl.kvm"])
+}
+
+func TestWatch_SendsChangesOnly(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	states := make(chan error) // one for each look
+	hint := make(chan struct{})
+	read := func(ctx context.Context) *drivers.Fingerprint {
+		host := able()
+		select {
+		case err := <-states:
+			host.Tap = func() error { return err }
+		case <-ctx.Done():
+		}
+		return Read(ctx, "1", host)
+	}
+	out := Watch(ctx, hclog.NewNullLogger(), time.Hour, hint, read)
+
+	states <- nil
+	must.Eq(t, "true", attributes(receive(t, out))["driver.lkl.tap"])
+	hint <- struct{}{}
+	states <- nil // the same again: nothing is sent
+	hint <- struct{}{}
+	states <- errors.New("gone")
+	must.Eq(t, "false", attributes(receive(t, out))["driver.lkl.tap"])
+
+	cancel()
+	for f := range out { // closed, whatever it was about to send
+		must.NotNil(t, f)
+	}
+}
+
+func TestWatch_LooksAgainEveryPeriod(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	looks := 0
+	out := Watch(ctx, hclog.NewNullLogger(), time.Millisecond, nil, func(context.Context) *drivers.Fingerprint {
+		looks++
+		return &drivers.Fingerprint{Health: drivers.HealthStateHealthy, HealthDescription: string(rune('a' + looks%26))}
+	})
+	first := receive(t, out)
+	must.NotEq(t, first.HealthDescription, receive(t, out).HealthDescription)
+}
+
+func receive(t *testing.T, ch <-chan *drivers.Fingerprint) *drivers.Fingerprint {
+	t.Helper()
+	select {
+	case f := <-ch:
+		must.NotNil(t, f)
+		return f
+	case <-time.After(10 * time.Second):
+		t.Fatal("no fingerprint within 10 s")
+		return nil
+	}
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build !amd64
+
+package fingerprint
+
+import (
+	"context"
+	"errors"
+	"runtime"
+)
+
+func runGuest(context.Context) error {
+	return errors.New("no tender runs on " + runtime.GOARCH)
+}
