@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,13 +30,13 @@ const PlanFD = 3
 // kernel kills the guest when the thread that started it ends, and counts
 // memory where that thread is.
 func Main() int {
-	plan, files, err := receive()
+	order, err := receive()
 	if err != nil {
 		// Nobody is there who would read more than this.
 		_, _ = unix.Write(2, []byte("lkl-executor: it is started by nomad-driver-lkl, not by hand: "+err.Error()+"\n"))
 		return 2
 	}
-	t, err := start(plan, files)
+	t, err := start(&order.Plan, order.Files)
 	if err != nil {
 		_ = answer(PlanFD, Response{Version: Version, Error: err.Error()})
 		return 1
@@ -47,32 +48,67 @@ func Main() int {
 		t.kill("the plugin ended while it started the task")
 	}
 	_ = unix.Close(PlanFD)
+	forgetStart()
 	return t.serve()
 }
 
-// receive reads the plan, one line of JSON, and counts the files that came
-// with it. None of them is passed on by accident.
-func receive() (*Plan, int, error) {
+// receive reads the order, one line of JSON.
+func receive() (*Order, error) {
 	kind, err := unix.GetsockoptInt(PlanFD, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil || kind != unix.SOCK_STREAM {
-		return nil, 0, fmt.Errorf("descriptor %d is not the plan's socket", PlanFD)
-	}
-	files := 0
-	for fd := PlanFD; ; fd++ {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
-			break
-		}
-		files = fd - PlanFD
+		return nil, fmt.Errorf("descriptor %d is not the plan's socket", PlanFD)
 	}
 	line, err := receiveLine()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	var plan Plan
-	if err := json.Unmarshal(line, &plan); err != nil {
-		return nil, 0, fmt.Errorf("decode the plan: %w", err)
+	var order Order
+	if err := json.Unmarshal(line, &order); err != nil {
+		return nil, fmt.Errorf("decode the plan: %w", err)
 	}
-	return &plan, files, nil
+	if err := disinherit(firstFile + order.Files); err != nil {
+		return nil, fmt.Errorf("close foreign descriptors: %w", err)
+	}
+	return &order, nil
+}
+
+// disinherit sees to it that no descriptor is passed on by accident: what is
+// ours is closed in every program started from here, and what the plugin
+// has from its own parents and passed on unknowingly is closed now. The latter
+// is known by not being closed on exec, or it would not be here.
+func disinherit(firstForeign int) error {
+	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(dir) }()
+	block := make([]byte, 4096)
+	var names []string
+	for {
+		n, err := unix.ReadDirent(dir, block)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			break
+		}
+		_, _, names = unix.ParseDirent(block[:n], -1, names)
+	}
+	for _, name := range names {
+		fd, err := strconv.Atoi(name)
+		if err != nil || fd < PlanFD {
+			continue
+		}
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		switch {
+		case err != nil || flags&unix.FD_CLOEXEC != 0:
+		case fd >= firstForeign:
+			_ = unix.Close(fd)
+		default:
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 func receiveLine() ([]byte, error) {

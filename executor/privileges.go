@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/kernelfile"
 )
 
 const (
@@ -35,8 +37,9 @@ func harden() error {
 // drop gives up what the executor needs no more. It keeps the capability to
 // signal a guest of another user.
 func drop() error {
-	err := setOOMScore(oomExecutor)
-	if err != nil && os.Geteuid() == 0 {
+	// Without CAP_SYS_RESOURCE it stays an ordinary candidate beside a guest
+	// that is larger.
+	if err := setOOMScore(oomExecutor); err != nil && !errors.Is(err, os.ErrPermission) {
 		return err
 	}
 	if err := forbidNewPrivileges(); err != nil {
@@ -85,14 +88,7 @@ func asError(errno syscall.Errno) error {
 }
 
 func setOOMScore(score int) error {
-	fd, err := unix.Open("/proc/self/oom_score_adj", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err == nil {
-		err = errors.Join(writeAll(fd, []byte(strconv.Itoa(score))), unix.Close(fd))
-	}
-	if err != nil {
-		return fmt.Errorf("set oom_score_adj to %d: %w", score, err)
-	}
-	return nil
+	return kernelfile.Write("/proc/self/oom_score_adj", strconv.Itoa(score))
 }
 
 // catchSignals returns a descriptor that becomes readable when the executor is

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/kernelfile"
 )
 
 // ErrGone says that a process is no more, whatever its pid now stands for.
@@ -96,7 +98,7 @@ func signalFD(pidfd, pid int, sig syscall.Signal) error {
 }
 
 func bootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	b, err := kernelfile.Read("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", fmt.Errorf("read the boot id: %w", err)
 	}
@@ -110,7 +112,7 @@ type procStat struct {
 
 // readStat reads /proc/PID/stat; see proc_pid_stat(5) for the fields.
 func readStat(pid int) (procStat, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	b, err := kernelfile.Read("/proc/" + strconv.Itoa(pid) + "/stat")
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return procStat{}, ErrGone
 	}

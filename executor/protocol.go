@@ -6,6 +6,12 @@ package executor
 // Request, and reads one line of JSON, a Response; then the connection ends.
 // The answer to Wait, Stop and Shutdown comes when the guest has ended.
 
+// An Order is what an executor gets first, as one line over PlanFD.
+type Order struct {
+	Files int // that follow PlanFD
+	Plan  Plan
+}
+
 // An Op is what a client asks for.
 type Op string
 

@@ -11,11 +11,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// clockTick is the unit of CPU times in /proc: USER_HZ, 100 a second on every
-// architecture that Linux has today (proc_pid_stat(5)).
-const clockTick = uint64(time.Second / 100)
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/kernelfile"
+)
 
 // stats reads what the task has used. It is an error when the guest has ended.
 func (t *task) stats(now time.Time) (Stats, error) {
@@ -68,7 +66,7 @@ func split(total uint64, s procStat) (user, system uint64) {
 
 // resident is the memory of a process that is in RAM, in bytes.
 func resident(pid int) (uint64, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
+	b, err := kernelfile.Read("/proc/" + strconv.Itoa(pid) + "/statm")
 	if err != nil {
 		return 0, err // names the path
 	}
@@ -85,7 +83,7 @@ func resident(pid int) (uint64, error) {
 
 // private is the memory that only this process maps, in bytes.
 func private() (uint64, error) {
-	b, err := os.ReadFile("/proc/self/smaps_rollup")
+	b, err := kernelfile.Read("/proc/self/smaps_rollup")
 	if err != nil {
 		return 0, err // names the path
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/kernelfile"
 )
 
 // Versions of a Spec. None leaves a task in the cgroups of its parent.
@@ -151,16 +153,7 @@ func (none) Remove() error           { return nil }
 
 // write writes an interface file, which must exist.
 func write(dir, file, value string) error {
-	path := filepath.Join(dir, file)
-	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err == nil {
-		_, err = unix.Write(fd, []byte(value))
-		_ = unix.Close(fd)
-	}
-	if err != nil {
-		return fmt.Errorf("write %q to %s: %w", value, path, err)
-	}
-	return nil
+	return kernelfile.Write(filepath.Join(dir, file), value)
 }
 
 // writeOptional is write where the kernel may lack the file.
@@ -173,7 +166,7 @@ func writeOptional(dir, file, value string) error {
 }
 
 func read(dir, file string) (string, error) {
-	b, err := os.ReadFile(filepath.Join(dir, file))
+	b, err := kernelfile.Read(filepath.Join(dir, file))
 	if err != nil {
 		return "", err // names the path
 	}

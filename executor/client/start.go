@@ -23,10 +23,12 @@ import (
 // ErrRunning says that a state directory is in use by a live executor.
 var ErrRunning = errors.New("an executor is running already")
 
-// environment of the executor: a Go runtime for one small, mostly idle
-// program. It collects garbage after some 400 KiB, and takes
-// the memory for one processor.
-var environment = []string{"GOMAXPROCS=1", "GOGC=10"}
+// environment of the executor: that of a Go runtime for one small, mostly idle
+// program. It takes memory for one processor, collects garbage after about a
+// megabyte, and does not hold files of the cgroup open to watch its CPU limit.
+var environment = []string{
+	"GOMAXPROCS=1", "GOGC=25", "GODEBUG=containermaxprocs=0,updatemaxprocs=0",
+}
 
 // Start starts an executor from the given binary, hands it the plan and the
 // files that the plan names by their index, and returns when the guest runs.
@@ -55,7 +57,7 @@ func Start(ctx context.Context, binary string, plan executor.Plan, files []*os.F
 		_ = cmd.Wait()
 		close(reaped)
 	}()
-	state, err := handOver(ctx, line, plan)
+	state, err := handOver(ctx, line, executor.Order{Files: len(files), Plan: plan})
 	if err != nil {
 		// The kernel kills the guest when the executor dies.
 		_ = cmd.Process.Kill()
@@ -145,11 +147,11 @@ func bornIn(spec cgroup.Spec, attr *syscall.SysProcAttr) (*os.File, error) {
 
 // handOver sends the plan and waits for the word that the guest runs. It
 // closes the line.
-func handOver(ctx context.Context, line net.Conn, plan executor.Plan) (executor.State, error) {
+func handOver(ctx context.Context, line net.Conn, order executor.Order) (executor.State, error) {
 	defer func() { _ = line.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = line.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	b, err := json.Marshal(plan)
+	b, err := json.Marshal(order)
 	if err != nil {
 		return executor.State{}, fmt.Errorf("encode the plan: %w", err)
 	}
