@@ -57,8 +57,15 @@ func FindTools(nomad string) (Tools, error) {
 	return tools, nil
 }
 
-// Until calls condition until it returns nil, at most for the time given, and
-// returns its last error when that is over or ctx is done.
+// Final makes an error of a condition the last: there is no use in waiting.
+func Final(err error) error { return final{err} }
+
+type final struct{ error }
+
+func (f final) Unwrap() error { return f.error }
+
+// Until calls condition until it returns nil or a Final error, at most for the
+// time given, and returns its last error when that is over or ctx is done.
 func Until(ctx context.Context, limit time.Duration, condition func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -66,8 +73,8 @@ func Until(ctx context.Context, limit time.Duration, condition func() error) err
 	defer tick.Stop()
 	for {
 		err := condition()
-		if err == nil {
-			return nil
+		if err == nil || errors.As(err, &final{}) {
+			return err
 		}
 		select {
 		case <-tick.C:

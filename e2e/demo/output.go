@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A filter chooses what is shown of a command's output.
+type filter struct {
+	shown string // what one would type after the command to the same end
+	lines func(output string) string
+}
+
+var everything = filter{lines: func(output string) string { return output }}
+
+// matching keeps the lines that contain a text, as grep does.
+func matching(text string) filter {
+	return filter{shown: " | grep " + text, lines: func(output string) string {
+		var kept []string
+		for line := range strings.Lines(output) {
+			if strings.Contains(line, text) {
+				kept = append(kept, line)
+			}
+		}
+		return strings.Join(kept, "")
+	}}
+}
+
+// section keeps the paragraphs with one of the titles.
+func section(titles ...string) filter {
+	return filter{lines: func(output string) string {
+		var kept []string
+		for paragraph := range strings.SplitSeq(output, "\n\n") {
+			first, _, _ := strings.Cut(paragraph, "\n")
+			if slices.ContainsFunc(titles, func(title string) bool { return strings.HasPrefix(first, title) }) {
+				kept = append(kept, paragraph)
+			}
+		}
+		return strings.Join(kept, "\n\n")
+	}}
+}
+
+func say(format string, args ...any) { fmt.Printf("     "+format+"\n", args...) }
+
+// show prints output set off from our own words.
+func show(output string) {
+	for line := range strings.Lines(strings.Trim(output, "\n")) {
+		fmt.Println("       " + strings.TrimRight(line, "\r\n"))
+	}
+}

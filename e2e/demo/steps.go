@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/e2e/cluster"
+	"github.com/lkl-nomad/nomad-driver-lkl/e2e/leftover"
+	"github.com/lkl-nomad/nomad-driver-lkl/e2e/sandbox"
+)
+
+const (
+	jobName  = "httpd"
+	taskName = "httpd"
+	// stepTimeout is far more than any step takes on a slow machine.
+	stepTimeout = time.Minute
+)
+
+// demo is what one step leaves for the next.
+type demo struct {
+	ctx    context.Context
+	tools  cluster.Tools
+	agent  *cluster.Nomad
+	before leftover.Snapshot
+	alloc  *api.Allocation
+}
+
+func (d *demo) startAgent() (err error) {
+	d.agent, err = cluster.StartNomad(d.ctx, d.tools, sandbox.Dir(), cluster.Options{Name: "demo"})
+	if err != nil {
+		return err
+	}
+	version, err := exec.Command(d.tools.Nomad, "version").Output()
+	if err != nil {
+		return fmt.Errorf("ask %s for its version: %w", d.tools.Nomad, err)
+	}
+	first, _, _ := strings.Cut(string(version), "\n")
+	say("%s, as server and client; the plugin is one file in its plugin_dir", first)
+	d.before, err = leftover.Take(nil, d.taskFiles()...)
+	return err
+}
+
+func (d *demo) showFingerprint() error {
+	return d.nomad(matching("driver."+cluster.Driver), "node", "status", "-self", "-verbose")
+}
+
+func (d *demo) runJob() error {
+	job := filepath.Join(d.tools.Jobs, jobName+".nomad.hcl")
+	if err := d.nomad(everything, "job", "run", "-detach", "-var", "kernels="+d.tools.Guests, job); err != nil {
+		return err
+	}
+	err := d.until(func() error {
+		allocs, _, err := d.agent.API.Jobs().Allocations(jobName, true, nil)
+		if err != nil {
+			return err
+		}
+		for _, stub := range allocs {
+			if stub.ClientStatus == api.AllocClientStatusRunning {
+				d.alloc, _, err = d.agent.API.Allocations().Info(stub.ID, nil)
+				return err
+			}
+			if stub.ClientStatus == api.AllocClientStatusFailed {
+				return cluster.Final(fmt.Errorf("the alloc has failed: %s", lastEvent(stub)))
+			}
+		}
+		return errors.New("no alloc is running yet")
+	})
+	if err != nil {
+		return err
+	}
+	return d.nomad(everything, "job", "status", "-short", jobName)
+}
+
+func (d *demo) showLogs() error {
+	err := d.until(func() error {
+		out, err := d.command("alloc", "logs", d.alloc.ID).Output()
+		if err == nil && len(out) == 0 {
+			err = errors.New("the log is empty")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return d.nomad(everything, "alloc", "logs", d.shortID())
+}
+
+func (d *demo) request() error {
+	port := d.alloc.AllocatedResources.Shared.Ports[0]
+	url := "http://" + net.JoinHostPort(port.HostIP, fmt.Sprint(port.Value)) + "/"
+	say("port %d of the host leads to port %d of the unikernel", port.Value, port.To)
+	fmt.Printf("     $ curl -i %s\n", url)
+	return d.until(func() error {
+		response, err := http.Get(url)
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			return err
+		}
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s answered %s", url, response.Status)
+		}
+		show(response.Proto + " " + response.Status + "\n\n" + string(body))
+		return nil
+	})
+}
+
+func (d *demo) showStats() error {
+	err := d.until(func() error {
+		usage, err := d.agent.API.Allocations().Stats(d.alloc, nil)
+		if err != nil {
+			return err
+		}
+		if task := usage.Tasks[taskName]; task == nil || task.ResourceUsage.MemoryStats.RSS == 0 {
+			return errors.New("there are no figures of the task yet")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return d.nomad(section("Task Resources", "Memory Stats", "CPU Stats"), "alloc", "status", "-stats", d.shortID())
+}
+
+func (d *demo) stopJob() error {
+	return d.nomad(everything, "job", "stop", "-detach", "-purge", jobName)
+}
+
+// findLeftovers lets Nomad collect the stopped alloc and compares what there is
+// with what there was before the job.
+func (d *demo) findLeftovers() error {
+	err := d.until(func() error {
+		if err := d.agent.API.System().GarbageCollect(); err != nil {
+			return err
+		}
+		now, err := leftover.Take([]string{d.alloc.ID}, d.taskFiles()...)
+		if err != nil {
+			return err
+		}
+		return leftover.Error(now.Since(d.before))
+	})
+	if err != nil {
+		return err
+	}
+	say("no process, tap, network namespace, mount, cgroup or file of the task")
+	return nil
+}
+
+// taskFiles are the directories where files of tasks are: the driver's state
+// and the agent's allocs.
+func (d *demo) taskFiles() []string {
+	return []string{filepath.Join(d.agent.StateDir, "tasks"), filepath.Join(d.agent.Dir, "tmp")}
+}
+
+// end stops the agent; the sandbox removes whatever is still there.
+func (d *demo) end() error {
+	if d.agent == nil {
+		return nil
+	}
+	return d.agent.Stop()
+}
+
+func (d *demo) until(condition func() error) error {
+	return cluster.Until(d.ctx, stepTimeout, condition)
+}
+
+func (d *demo) shortID() string { return d.alloc.ID[:8] }
+
+// nomad runs a command of the agent's program, shows it as one would type it
+// and the lines of its output that keep says.
+func (d *demo) nomad(keep filter, args ...string) error {
+	fmt.Printf("     $ nomad %s%s\n", strings.Join(d.shorten(args), " "), keep.shown)
+	out, err := d.command(args...).CombinedOutput()
+	if err != nil {
+		show(string(out))
+		return fmt.Errorf("nomad %s: %w", args[0], err)
+	}
+	show(keep.lines(string(out)))
+	return nil
+}
+
+func (d *demo) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(d.ctx, d.tools.Nomad, args...)
+	cmd.Env = append(os.Environ(), "NOMAD_ADDR="+d.agent.Address, "NO_COLOR=1")
+	return cmd
+}
+
+// shorten writes paths inside the source tree relative to it.
+func (d *demo) shorten(args []string) []string {
+	tree := filepath.Dir(filepath.Dir(d.tools.Jobs)) + "/"
+	short := make([]string, len(args))
+	for i, arg := range args {
+		short[i] = strings.Replace(arg, tree, "", 1)
+	}
+	return short
+}
+
+func lastEvent(alloc *api.AllocationListStub) string {
+	for _, state := range alloc.TaskStates {
+		if n := len(state.Events); n > 0 {
+			return state.Events[n-1].DisplayMessage
+		}
+	}
+	return "no event"
+}

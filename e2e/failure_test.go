@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+)
+
+func TestGuest_EndIsToldAsItWas(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	cases := []struct {
+		name         string
+		args         []string
+		status       string
+		code, signal int
+	}{
+		{name: "ends well", args: []string{"exit", "0"}, status: api.AllocClientStatusComplete},
+		{name: "exit code", args: []string{"exit", "7"}, status: api.AllocClientStatusFailed, code: 7},
+		{name: "fault", args: []string{"fault"}, status: api.AllocClientStatusFailed, signal: 11},
+		{name: "forbidden call", args: []string{"syscall"}, status: api.AllocClientStatusFailed, signal: 31},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			job := guestJob(t, "crash", tc.args...)
+			job.ID = ptr("end-" + strings.ReplaceAll(tc.name, " ", "-"))
+			a := start(t, nomad, job)
+			event := a.awaitEvent(t, api.TaskTerminated)
+			must.Eq(t, tc.code, event.ExitCode, must.Sprint(event.DisplayMessage))
+			must.Eq(t, tc.signal, event.Signal, must.Sprint(event.DisplayMessage))
+			a.await(t, tc.status)
+		})
+	}
+}
+
+func TestRestartPolicy_StartsAFailedGuestAgain(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	job := guestJob(t, "crash", "exit", "3")
+	job.TaskGroups[0].RestartPolicy = &api.RestartPolicy{
+		Attempts: ptr(2), Delay: ptr(100 * time.Millisecond), Interval: ptr(time.Hour), Mode: ptr("fail"),
+	}
+	a := start(t, nomad, job)
+	a.await(t, api.AllocClientStatusFailed)
+	must.Eq(t, 2, int(a.TaskStates[a.task].Restarts))
+	starts := 0
+	for _, event := range a.events() {
+		if event.Type == api.TaskStarted {
+			starts++
+		}
+	}
+	must.Eq(t, 3, starts)
+}
+
+func TestConfigMistakes_AreNamedByField(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	cases := []struct {
+		name   string
+		change func(*api.Job)
+		fields []string
+	}{
+		{"several at once", func(job *api.Job) {
+			set(job, "flavor", "windows")
+			set(job, "tender", "qemu")
+			set(job, "rootfs_size", "huge")
+		}, []string{"flavor", "tender", "rootfs_size"}},
+		{"unknown field", func(job *api.Job) { set(job, "kernal", "x") }, []string{"kernal"}},
+		{"no kernel", func(job *api.Job) { delete(job.TaskGroups[0].Tasks[0].Config, "kernel") }, []string{"kernel"}},
+		{"missing file", func(job *api.Job) { set(job, "kernel", "local/missing.spt") }, []string{"kernel"}},
+		{"path not allowed", func(job *api.Job) { set(job, "kernel", "/etc/passwd") }, []string{"kernel", "image_paths"}},
+		{"exec heap not allowed", func(job *api.Job) { set(job, "exec_heap", true) }, []string{"exec_heap"}},
+		{"a port that is none", func(job *api.Job) { set(bridge(job), "ports", []string{"https"}) }, []string{"ports", "https"}},
+		{"a user", func(job *api.Job) { job.TaskGroups[0].Tasks[0].User = "nobody" }, []string{"user"}},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			job := guestJob(t, "hello")
+			job.ID = ptr("mistake-" + strings.ReplaceAll(tc.name, " ", "-"))
+			tc.change(job)
+			a := start(t, nomad, job)
+			a.await(t, api.AllocClientStatusFailed)
+			a.mustTell(t, tc.fields...)
+		})
+	}
+}
+
+func TestNetwork_OfTheHostIsRefusedToAGuestWithANetDevice(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	for _, mode := range []string{"host", "none"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			job := guestJob(t, "httpd")
+			job.ID = ptr("network-" + mode)
+			if mode == "host" {
+				bridge(job).TaskGroups[0].Networks[0].Mode = mode
+			}
+			a := start(t, nomad, job)
+			a.await(t, api.AllocClientStatusFailed)
+			a.mustTell(t, "network", "bridge")
+		})
+	}
+}
+
+// mustTell checks that the task's events tell a user all of these words.
+func (a *alloc) mustTell(t *testing.T, words ...string) {
+	t.Helper()
+	var told []string
+	for _, event := range a.events() {
+		told = append(told, event.DisplayMessage)
+	}
+	all := strings.Join(told, "\n")
+	for _, word := range words {
+		must.StrContains(t, all, word)
+	}
+}
+
+func set(job *api.Job, field string, value any) { job.TaskGroups[0].Tasks[0].SetConfig(field, value) }
+
+func TestExec_IsRefusedWithAReason(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	a := run(t, nomad, guestJob(t, "idle"))
+	var out strings.Builder
+	code, err := nomad.API.Allocations().Exec(t.Context(), a.Allocation, a.task, false,
+		[]string{"/bin/sh"}, strings.NewReader(""), &out, &out, nil, nil)
+	if err == nil && code == 0 {
+		err = errors.New("it ran")
+	} else if err != nil {
+		must.StrContains(t, fmt.Sprint(err), "exec")
+		return
+	}
+	must.Error(t, err)
+}

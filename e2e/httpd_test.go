@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/e2e/leftover"
+)
+
+// httpd is the main example, with the unikernels of this tree.
+func httpd(t *testing.T, id string) *api.Job {
+	t.Helper()
+	job := parse(t, "httpd.nomad.hcl", kernels())
+	job.ID, job.Name = ptr(id), ptr(id)
+	return job
+}
+
+// get is the body of an answer with status 200.
+func get(url string) (string, error) {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answered %s", url, response.Status)
+	}
+	return string(body), err
+}
+
+// awaitAnswer waits until the guest answers.
+func (a *alloc) awaitAnswer(t *testing.T) (body string) {
+	t.Helper()
+	url := a.url(t)
+	eventually(t, func() (err error) {
+		body, err = get(url)
+		return err
+	})
+	return body
+}
+
+func TestHTTPD_AnswersThroughTheMappedPort(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	a := run(t, nomad, httpd(t, "answers"))
+	must.NotEq(t, "", a.awaitAnswer(t))
+}
+
+func TestHTTPD_ServesSeveralConnectionsAtOnce(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	a := run(t, nomad, httpd(t, "connections"))
+	a.awaitAnswer(t)
+	const clients = 8
+	errs := make([]error, clients)
+	var all sync.WaitGroup
+	for i := range clients {
+		all.Go(func() { _, errs[i] = get(a.url(t)) })
+	}
+	all.Wait()
+	must.NoError(t, errors.Join(errs...))
+}
+
+func TestHTTPD_HasTheAllocsAddressOnItsConsole(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	a := run(t, nomad, httpd(t, "address"))
+	a.await(t, api.AllocClientStatusRunning)
+	eventually(t, func() error {
+		if err := a.refresh(); err != nil {
+			return err
+		}
+		if a.NetworkStatus == nil || a.NetworkStatus.Address == "" {
+			return errors.New("the alloc has no address yet")
+		}
+		return nil
+	})
+	a.awaitLog(t, a.NetworkStatus.Address)
+}
+
+func TestStats_AreOfTheGuest(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	a := run(t, nomad, guestJob(t, "spin"))
+	eventually(t, func() error {
+		usage, err := nomad.API.Allocations().Stats(a.Allocation, nil)
+		if err != nil {
+			return err
+		}
+		task := usage.Tasks[a.task]
+		if task == nil || task.ResourceUsage == nil {
+			return errors.New("no figures of the task yet")
+		}
+		memory, cpu := task.ResourceUsage.MemoryStats, task.ResourceUsage.CpuStats
+		switch {
+		case memory.RSS == 0 || memory.RSS > 16<<20:
+			return fmt.Errorf("%d bytes of memory are in use, of 16 MiB", memory.RSS)
+		case cpu.Percent < 10:
+			return fmt.Errorf("a guest that spins uses %.1f %% of a CPU", cpu.Percent)
+		}
+		return nil
+	})
+}
+
+func TestLogs_SurviveTheEndOfTheTask(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	a := start(t, nomad, guestJob(t, "hello", "one", "two"))
+	a.await(t, api.AllocClientStatusComplete)
+	a.awaitLog(t, "command line: one two\n")
+}
+
+func TestStop_LeavesNothingBehind(t *testing.T) {
+	needs(t)
+	// Not beside other tests: their things would be in the way.
+	before, err := snapshot()
+	must.NoError(t, err)
+	t.Run("job", func(t *testing.T) {
+		job := httpd(t, "leaves-nothing")
+		a := run(t, nomad, job)
+		a.awaitAnswer(t)
+		now, err := snapshot()
+		must.NoError(t, err)
+		must.Error(t, leftover.Error(now.Since(before)), must.Sprint("a running job is not seen at all"))
+	})
+	eventually(t, func() error {
+		now, err := snapshot()
+		if err != nil {
+			return err
+		}
+		return leftover.Error(now.Since(before))
+	})
+}
+
+func TestStop_EndsAGuestThatIgnoresIt(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	job := guestJob(t, "spin")
+	a := run(t, nomad, job)
+	began := time.Now()
+	_, _, err := nomad.API.Jobs().Deregister(*job.ID, false, nil)
+	must.NoError(t, err)
+	a.await(t, api.AllocClientStatusComplete)
+	must.Less(t, patience, time.Since(began))
+	must.SliceEmpty(t, a.pids(t))
+}
+
+func TestSignal_ThatAGuestCannotTakeIsRefused(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	a := run(t, nomad, guestJob(t, "idle"))
+	err := nomad.API.Allocations().Signal(a.Allocation, nil, a.task, "SIGUSR1")
+	must.Error(t, err)
+	must.True(t, strings.Contains(err.Error(), "SIGUSR1"), must.Sprint(err))
+}

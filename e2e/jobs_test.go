@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/e2e/cluster"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+// needs is what every end-to-end test needs.
+func needs(t *testing.T) {
+	t.Helper()
+	testenv.Need(t, testenv.Root, testenv.Tun)
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, condition func() error) {
+	t.Helper()
+	must.NoError(t, cluster.Until(t.Context(), patience, condition))
+}
+
+// guestJob is a job of one task that runs a unikernel of guest/, without a
+// network, and is not started again.
+func guestJob(t *testing.T, guest string, args ...string) *api.Job {
+	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	task := api.NewTask("guest", cluster.Driver).
+		SetConfig("kernel", filepath.Join(tools.Guests, guest+".spt")).
+		SetConfig("args", args).
+		Require(&api.Resources{CPU: ptr(50), MemoryMB: ptr(16)})
+	task.KillTimeout = ptr(2 * time.Second)
+	group := api.NewTaskGroup("guest", 1).AddTask(task)
+	group.RestartPolicy = &api.RestartPolicy{Attempts: ptr(0), Mode: ptr("fail")}
+	group.ReschedulePolicy = &api.ReschedulePolicy{Attempts: ptr(0), Unlimited: ptr(false)}
+	job := api.NewServiceJob(name, name, "global", 50).AddTaskGroup(group)
+	return job
+}
+
+// bridge gives a job's group a network of its own with port http, which leads
+// to the guest's port 8080.
+func bridge(job *api.Job) *api.Job {
+	job.TaskGroups[0].Networks = []*api.NetworkResource{{
+		Mode: "bridge", DynamicPorts: []api.Port{{Label: "http", To: 8080}},
+	}}
+	return job
+}
+
+// parse reads a job file of examples/jobs with the variables given as lines of
+// a variables file.
+func parse(t *testing.T, file, variables string) *api.Job {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(tools.Jobs, file))
+	must.NoError(t, err)
+	job, err := nomad.API.Jobs().ParseHCLOpts(&api.JobsParseRequest{
+		JobHCL: string(content), Variables: variables, Canonicalize: true,
+	})
+	must.NoError(t, err)
+	return job
+}
+
+// start registers a job on an agent's node, to be purged with the test, and
+// returns its alloc.
+func start(t *testing.T, on *cluster.Nomad, job *api.Job) *alloc {
+	t.Helper()
+	job.NodePool = ptr(on.Pool)
+	_, _, err := nomad.API.Jobs().Register(job, nil)
+	must.NoError(t, err)
+	a := &alloc{node: on, task: job.TaskGroups[0].Tasks[0].Name}
+	t.Cleanup(func() { purge(t, *job.ID, a) })
+	eventually(t, func() error {
+		stubs, _, err := nomad.API.Jobs().Allocations(*job.ID, true, nil)
+		if err != nil {
+			return err
+		}
+		if len(stubs) == 0 {
+			return fmt.Errorf("job %s has no alloc yet", *job.ID)
+		}
+		a.Allocation, _, err = nomad.API.Allocations().Info(stubs[0].ID, nil)
+		return err
+	})
+	allocs.add(a.ID)
+	return a
+}
+
+// run starts a job and waits until its task runs.
+func run(t *testing.T, on *cluster.Nomad, job *api.Job) *alloc {
+	t.Helper()
+	a := start(t, on, job)
+	a.await(t, api.AllocClientStatusRunning)
+	return a
+}
+
+// purge stops a job, waits for the end of its alloc and has its client remove
+// the alloc's directory.
+func purge(t *testing.T, id string, a *alloc) {
+	if t.Failed() && a.Allocation != nil {
+		a.explain(t)
+	}
+	_, _, err := nomad.API.Jobs().Deregister(id, true, nil)
+	must.NoError(t, err)
+	if a.Allocation == nil {
+		return
+	}
+	must.NoError(t, cluster.Until(context.Background(), patience, func() error {
+		if err := a.refresh(); err != nil {
+			return err
+		}
+		if !a.ClientTerminalStatus() {
+			return fmt.Errorf("alloc %s is still %s", a.ID, a.ClientStatus)
+		}
+		return nomad.API.Allocations().GC(a.Allocation, nil)
+	}))
+}
+
+// allocs of all tests, for what is looked for in the end.
+var allocs ids
+
+type ids struct {
+	lock sync.Mutex
+	ids  []string
+}
+
+func (i *ids) add(id string) {
+	i.lock.Lock()
+	defer i.lock.Unlock()
+	i.ids = append(i.ids, id)
+}
+
+func (i *ids) list() []string {
+	i.lock.Lock()
+	defer i.lock.Unlock()
+	return slices.Clone(i.ids)
+}
+
+func ptr[T any](v T) *T { return &v }

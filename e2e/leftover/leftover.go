@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Package leftover finds what a task has left behind: it lists what there is of
+// everything that a task can own, before and after.
+package leftover
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/e2e/sandbox"
+)
+
+// A Snapshot is everything found at one time, each thing as one line for
+// people: "process 41: /…/lkl-executor", "link tap0".
+type Snapshot map[string]bool
+
+// Take lists the sandbox's processes, links, network namespaces and mounts, the
+// files below the given directories, and the cgroups of the given allocs: of
+// the machine's cgroups only these are known to be ours.
+func Take(allocs []string, dirs ...string) (Snapshot, error) {
+	s := make(Snapshot)
+	return s, errors.Join(
+		s.processes(), s.links(), s.namespaces(), s.mounts(), s.cgroups(allocs), s.files(dirs))
+}
+
+// Since lists what is in s and was not in an earlier snapshot, in order.
+func (s Snapshot) Since(earlier Snapshot) []string {
+	var added []string
+	for thing := range s {
+		if !earlier[thing] {
+			added = append(added, thing)
+		}
+	}
+	slices.Sort(added)
+	return added
+}
+
+// Error is nil if nothing was left, but for the links that Nomad makes with an
+// agent's first bridge network and keeps for the next.
+func Error(left []string) error {
+	left = slices.DeleteFunc(left, func(thing string) bool { return bridge.MatchString(thing) })
+	if len(left) == 0 {
+		return nil
+	}
+	return errors.New("left behind: " + strings.Join(left, "; "))
+}
+
+// bridge is the name that agents in the sandbox give their bridges.
+var bridge = regexp.MustCompile(`^link nomad[0-9]+$`)
+
+// processes lists every process of the sandbox, dead ones that nobody has
+// waited for included.
+func (s Snapshot) processes() error {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		line, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "cmdline"))
+		if err != nil {
+			continue // it has just ended
+		}
+		if len(line) == 0 {
+			line, _ = os.ReadFile(filepath.Join("/proc", entry.Name(), "comm"))
+		}
+		s[fmt.Sprintf("process %d: %s", pid, bytes.TrimSpace(bytes.ReplaceAll(line, []byte{0}, []byte(" "))))] = true
+	}
+	return nil
+}
+
+func (s Snapshot) links() error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list the links: %w", err)
+	}
+	for _, link := range links {
+		s["link "+link.Attrs().Name] = true
+	}
+	return nil
+}
+
+func (s Snapshot) namespaces() error {
+	entries, err := os.ReadDir("/run/netns")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, entry := range entries {
+		s["network namespace "+entry.Name()] = true
+	}
+	return nil
+}
+
+func (s Snapshot) mounts() error {
+	content, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(content)) {
+		if fields := strings.Fields(line); len(fields) > 4 { // proc(5): the fifth is the mount point
+			s["mount "+fields[4]] = true
+		}
+	}
+	return nil
+}
+
+func (s Snapshot) cgroups(allocs []string) error {
+	for _, dir := range sandbox.Cgroups() {
+		if slices.ContainsFunc(allocs, func(id string) bool { return strings.HasPrefix(filepath.Base(dir), id) }) {
+			s["cgroup "+dir] = true
+		}
+	}
+	return nil
+}
+
+func (s Snapshot) files(dirs []string) error {
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err == nil {
+				s["file "+path] = true
+			}
+			if errors.Is(err, fs.ErrNotExist) { // not there yet, or just gone
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/e2e/cluster"
+	"github.com/lkl-nomad/nomad-driver-lkl/e2e/sandbox"
+)
+
+// client starts a client agent for a test that ends it in its own ways.
+func client(t *testing.T, name string, index int) *cluster.Nomad {
+	t.Helper()
+	n, err := cluster.StartNomad(t.Context(), tools, sandbox.Dir(), cluster.Options{
+		Name: name, Index: index, Server: nomad,
+	})
+	must.NoError(t, err)
+	t.Cleanup(func() { must.NoError(t, n.Stop()) })
+	return n
+}
+
+// counter is a job whose guest writes a numbered line ten times a second and
+// answers nothing, so that a gap in its life would be seen.
+func counter(t *testing.T) *api.Job {
+	return guestJob(t, "spew", "every=100000000", "width=20")
+}
+
+// counted is the number of the last whole line.
+func (a *alloc) counted() (int, error) {
+	out, err := a.log("stdout")
+	if err != nil {
+		return 0, err
+	}
+	numbers := number.FindAllStringSubmatch(out, -1)
+	if len(numbers) == 0 {
+		return 0, fmt.Errorf("no line in %q", out)
+	}
+	return strconv.Atoi(numbers[len(numbers)-1][1])
+}
+
+var number = regexp.MustCompile(`spew ([0-9]{10})`)
+
+// mustCountOn waits for ten more lines of the guest.
+func (a *alloc) mustCountOn(t *testing.T) {
+	t.Helper()
+	first := -1
+	eventually(t, func() error {
+		n, err := a.counted()
+		if err != nil {
+			return err
+		}
+		if first < 0 {
+			first = n
+		}
+		if n < first+10 {
+			return fmt.Errorf("the guest has counted from %d to %d", first, n)
+		}
+		return nil
+	})
+}
+
+// mustStop stops a job and checks that none of its processes is left.
+func (a *alloc) mustStop(t *testing.T) {
+	t.Helper()
+	_, _, err := nomad.API.Jobs().Deregister(a.JobID, false, nil)
+	must.NoError(t, err)
+	a.await(t, api.AllocClientStatusComplete)
+	must.SliceEmpty(t, a.pids(t))
+}
+
+func TestPluginKilled_GuestRunsOn(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	n := client(t, "plugin-killed", 1)
+	a := run(t, n, counter(t))
+	a.mustCountOn(t)
+	guest := a.pids(t)
+	must.SliceNotEmpty(t, guest)
+
+	old := pluginPids(t, n)
+	must.SliceNotEmpty(t, old)
+	for _, pid := range old {
+		must.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
+	eventually(t, func() error {
+		for _, pid := range pluginPids(t, n) {
+			if !contains(old, pid) {
+				return nil
+			}
+		}
+		return fmt.Errorf("the agent has not started the plugin again")
+	})
+
+	a.mustCountOn(t)
+	must.Eq(t, guest, a.pids(t))
+	must.NoError(t, a.refresh())
+	must.Eq(t, 0, int(a.TaskStates[a.task].Restarts))
+	must.Eq(t, api.AllocClientStatusRunning, a.ClientStatus)
+	a.mustStop(t)
+}
+
+func TestAgentRestarted_GuestRunsOn(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	cases := []struct {
+		name string
+		end  func(*cluster.Nomad) error
+	}{
+		{"stopped", (*cluster.Nomad).Stop},
+		{"killed", func(n *cluster.Nomad) error { n.Kill(); return nil }},
+	}
+	for i, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			n := client(t, "agent-"+tc.name, 2+i)
+			a := run(t, n, bridge(counter(t)))
+			a.mustCountOn(t)
+			guest := a.pids(t)
+			must.SliceNotEmpty(t, guest)
+
+			must.NoError(t, tc.end(n))
+			must.Eq(t, guest, a.pids(t))
+			must.NoError(t, n.Start(t.Context()))
+
+			a.mustCountOn(t)
+			must.Eq(t, guest, a.pids(t))
+			must.NoError(t, a.refresh())
+			must.Eq(t, 0, int(a.TaskStates[a.task].Restarts))
+			a.mustStop(t)
+		})
+	}
+}
+
+// pluginPids are the plugin's processes that the agent has started.
+func pluginPids(t *testing.T, n *cluster.Nomad) []int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	must.NoError(t, err)
+	var pids []int
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		program, _ := os.Readlink(filepath.Join("/proc", entry.Name(), "exe"))
+		if filepath.Base(program) == "nomad-driver-lkl" && strings.HasPrefix(program, n.Dir) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func contains(pids []int, pid int) bool {
+	for _, p := range pids {
+		if p == pid {
+			return true
+		}
+	}
+	return false
+}
