@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "config.h"
+#include "json.h"
+
+#define MTU_MIN 576
+
+/* What is known while the configuration is being read. */
+struct reading {
+	struct config *config;
+	int mistakes;
+};
+
+static void mistake(struct reading *r, const char *name, const char *value)
+{
+	printf("httpd: bad %s \"%s\"\n", name, value);
+	r->mistakes++;
+}
+
+static void set_ip(struct reading *r, const char *name, const char *value)
+{
+	if (!ip4addr_aton(value, &r->config->ip))
+		mistake(r, name, value);
+}
+
+static void set_masklen(struct reading *r, const char *name, const char *value)
+{
+	uint64_t length;
+
+	if (!number(value, &length) || length > 32) {
+		mistake(r, name, value);
+		return;
+	}
+	ip4_addr_set_u32(&r->config->mask,
+			 length ? lwip_htonl(~0U << (32 - length)) : 0);
+}
+
+static void set_gateway(struct reading *r, const char *name, const char *value)
+{
+	if (!ip4addr_aton(value, &r->config->gateway))
+		mistake(r, name, value);
+}
+
+static void set_ip6(struct reading *r, const char *name, const char *value)
+{
+	if (!ip6addr_aton(value, &r->config->ip6))
+		mistake(r, name, value);
+}
+
+static void set_gateway6(struct reading *r, const char *name, const char *value)
+{
+	if (!ip6addr_aton(value, &r->config->gateway6))
+		mistake(r, name, value);
+}
+
+/* lwIP knows no prefix but /64. */
+static void set_masklen6(struct reading *r, const char *name, const char *value)
+{
+	uint64_t length;
+
+	if (!number(value, &length) || length > 128)
+		mistake(r, name, value);
+	else if (length != 64)
+		printf("httpd: prefix /%lu is taken as /64\n", length);
+}
+
+static void set_mac(struct reading *r, const char *name, const char *value)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	if (strlen(value) != 17) {
+		mistake(r, name, value);
+		return;
+	}
+	for (int i = 0; i < 17; i++) {
+		char c = value[i] >= 'A' && value[i] <= 'F' ? value[i] | 32 :
+							      value[i];
+		const char *digit = strchr(digits, c);
+
+		if (i % 3 == 2 ? c != ':' : !digit) {
+			mistake(r, name, value);
+			return;
+		}
+		if (i % 3 != 2)
+			r->config->mac[i / 3] =
+				(uint8_t)(r->config->mac[i / 3] << 4 |
+					  (digit - digits));
+	}
+	r->config->has_mac = true;
+}
+
+static void set_mtu(struct reading *r, const char *name, const char *value)
+{
+	if (!number(value, &r->config->mtu) || r->config->mtu < MTU_MIN)
+		mistake(r, name, value);
+}
+
+static void set_port(struct reading *r, const char *name, const char *value)
+{
+	uint64_t port;
+
+	if (!number(value, &port) || port == 0 || port > 65535)
+		mistake(r, name, value);
+	else
+		r->config->port = (uint16_t)port;
+}
+
+/* ADDRESS/LENGTH for the two functions given; without a length only the first. */
+static void set_prefix(struct reading *r, const char *name, const char *value,
+		       void (*address)(struct reading *, const char *,
+				       const char *),
+		       void (*length)(struct reading *, const char *,
+				      const char *))
+{
+	char text[64];
+	const char *slash = strchr(value, '/');
+	size_t n = slash ? (size_t)(slash - value) : strlen(value);
+
+	if (n >= sizeof(text)) {
+		mistake(r, name, value);
+		return;
+	}
+	memcpy(text, value, n);
+	text[n] = 0;
+	address(r, name, text);
+	if (slash)
+		length(r, name, slash + 1);
+}
+
+struct key {
+	const char *name;
+	void (*set)(struct reading *r, const char *name, const char *value);
+};
+
+static const struct key json_keys[] = {
+	{ "interfaces.0.ip", set_ip },
+	{ "interfaces.0.masklen", set_masklen },
+	{ "interfaces.0.ipv6", set_ip6 },
+	{ "interfaces.0.masklen6", set_masklen6 },
+	{ "interfaces.0.ifgateway", set_gateway },
+	{ "interfaces.0.ifgateway6", set_gateway6 },
+	{ "interfaces.0.mac", set_mac },
+	{ "interfaces.0.mtu", set_mtu },
+	{ "gateway", set_gateway },
+	{ "gateway6", set_gateway6 },
+	{ NULL, NULL },
+};
+
+static void set_cidr(struct reading *r, const char *name, const char *value)
+{
+	set_prefix(r, name, value, set_ip, set_masklen);
+}
+
+static void set_cidr6(struct reading *r, const char *name, const char *value)
+{
+	set_prefix(r, name, value, set_ip6, set_masklen6);
+}
+
+static void set_log(struct reading *r, const char *name, const char *value)
+{
+	(void)name;
+	r->config->log = strcmp(value, "0") != 0;
+}
+
+static const struct key word_keys[] = {
+	{ "ip", set_cidr },   { "gw", set_gateway }, { "ip6", set_cidr6 },
+	{ "gw6", set_gateway6 }, { "mac", set_mac },	 { "mtu", set_mtu },
+	{ "port", set_port }, { "log", set_log },    { NULL, NULL },
+};
+
+static void set_json(void *to, const char *name, const char *value)
+{
+	for (const struct key *k = json_keys; k->name; k++)
+		if (strcmp(k->name, name) == 0 && *value)
+			k->set(to, name, value);
+}
+
+static void read_json(struct reading *r, const char *text)
+{
+	const char *at = json_read(text, set_json, r);
+
+	if (at) {
+		printf("httpd: --config: not JSON at byte %ld\n", at - text);
+		r->mistakes++;
+	}
+}
+
+/* The environment ends at the first word that begins with two dashes. */
+static void read_words(struct reading *r, const struct words *words)
+{
+	struct config *c = r->config;
+
+	c->words = words;
+	c->environment = words->count;
+	for (int i = 0; i < words->count; i++) {
+		if (strncmp(words->word[i], "--", 2) != 0)
+			continue;
+		if (c->environment == words->count)
+			c->environment = i;
+		if (strcmp(words->word[i], "--config") == 0 &&
+		    i + 1 < words->count)
+			read_json(r, words->word[++i]);
+		else if (strcmp(words->word[i], "--") == 0)
+			break;
+	}
+}
+
+bool config_read(struct config *config, const char *command_line)
+{
+	const struct words *words = words_split(command_line);
+	struct reading r = { .config = config };
+
+	memset(config, 0, sizeof(*config));
+	config->port = 80;
+	config->log = true;
+	set_masklen(&r, "masklen", "24");
+	read_words(&r, words);
+	for (const struct key *k = word_keys; k->name; k++) {
+		const char *value = words_option(words, k->name);
+
+		if (value)
+			k->set(&r, k->name, value);
+	}
+	if (ip4_addr_isany_val(config->ip) && ip6_addr_isany_val(config->ip6)) {
+		printf("httpd: no address: give ip=ADDRESS/LENGTH or --config "
+		       "with interfaces\n");
+		r.mistakes++;
+	}
+	return r.mistakes == 0;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+#ifndef HTTPD_NET_H
+#define HTTPD_NET_H
+
+#include <stdbool.h>
+
+#include "config.h"
+
+/* Brings up the device "tap" as lwIP's interface. Mistakes are printed. */
+bool net_start(const struct config *config);
+
+/* Serves packets and timers for ever. */
+_Noreturn void net_run(void);
+
+#endif
