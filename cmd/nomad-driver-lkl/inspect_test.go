@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/fingerprint"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+)
+
+// runInspect runs the command and returns what it writes.
+func runInspect(args ...string) (status int, stdout, stderr string) {
+	var out, errs strings.Builder
+	status = inspectCommand(args, &out, &errs)
+	return status, out.String(), errs.String()
+}
+
+func TestInspect_WritesWhatAKernelIs(t *testing.T) {
+	kernel := testenv.Guest(t, "hello.spt")
+	status, text, stderr := runInspect(kernel)
+	must.Eq(t, inspectOK, status, must.Sprint(stderr))
+	must.Eq(t, "", stderr)
+	for _, part := range []string{kernel, "spt, ABI version 2", "r-x", "spt tender", "executable heap"} {
+		must.StrContains(t, text, part)
+	}
+}
+
+func TestInspect_WritesJSON(t *testing.T) {
+	kernel := testenv.Guest(t, "httpd.spt")
+	status, text, stderr := runInspect("--json", kernel)
+	must.Eq(t, inspectOK, status, must.Sprint(stderr))
+	var got inspection
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.DisallowUnknownFields()
+	must.NoError(t, decoder.Decode(&got))
+
+	f, err := os.Open(kernel)
+	must.NoError(t, err)
+	defer f.Close()
+	info, err := f.Stat()
+	must.NoError(t, err)
+	m, err := unikernel.Read(f, info.Size())
+	must.NoError(t, err)
+	must.Eq(t, kernel, got.File)
+	must.Eq(t, "spt", got.Target)
+	must.Eq(t, m.ABI, got.ABI)
+	must.Eq(t, m.Entry, got.Entry)
+	must.Eq(t, m.End, got.End)
+	must.Eq(t, m.MinMemory(), got.MinMemory)
+	must.Eq(t, len(m.Segments), len(got.Segments))
+	must.Eq(t, len(m.Manifest), len(got.Devices))
+	must.Eq(t, 1, got.Devices[0].Handle)
+}
+
+func TestInspect_ExitStatusTellsWhatWasWrong(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		must.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		return path
+	}
+	cases := []struct {
+		name string
+		args []string
+		want int
+		says string
+	}{
+		{"no file named", nil, inspectUsageError, "0 are given"},
+		{"two files named", []string{"a", "b"}, inspectUsageError, "2 are given"},
+		{"an unknown option", []string{"--yaml", "a"}, inspectUsageError, "yaml"},
+		{"a file that is not there", []string{filepath.Join(dir, "none")}, inspectUnreadable, "no such file"},
+		{"a directory", []string{dir}, inspectUnreadable, "not a regular file"},
+		{"an empty file", []string{write("empty", "")}, inspectRefused, "not a Solo5 unikernel"},
+		{"a script", []string{"--json", write("script", "#!/bin/sh\n"+strings.Repeat("#", 80))}, inspectRefused, "not a Solo5 unikernel"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			status, stdout, stderr := runInspect(c.args...)
+			must.Eq(t, c.want, status)
+			must.Eq(t, "", stdout)
+			must.StrContains(t, stderr, c.says)
+		})
+	}
+	status, stdout, _ := runInspect("--help")
+	must.Eq(t, inspectOK, status)
+	must.Eq(t, inspectUsage, stdout)
+}
+
+func TestInspect_ReportsAFullDisk(t *testing.T) {
+	kernel := testenv.Guest(t, "hello.spt")
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	must.NoError(t, err)
+	defer full.Close()
+	var errs strings.Builder
+	must.Eq(t, inspectUnreadable, inspectCommand([]string{kernel}, full, &errs))
+}
+
+// TestNeeds_TellWhatIsMissingHere gives every target a host that has all, and
+// one that has nothing.
+func TestNeeds_TellWhatIsMissingHere(t *testing.T) {
+	host := func(err error) fingerprint.Host {
+		return fingerprint.Host{
+			SPT: func(context.Context) error { return err },
+			VM:  func() error { return err },
+			Tap: func() error { return err },
+		}
+	}
+	able, unable := host(nil), host(errors.New("not here"))
+	devices := []unikernel.Device{
+		{Name: "rootfs", Type: unikernel.Block}, {Name: "tap", Type: unikernel.Net}, {Name: "control", Type: unikernel.Net},
+	}
+	cases := []struct {
+		target unikernel.Target
+		host   fingerprint.Host
+		want   string
+	}{
+		{unikernel.TargetSPT, able, "spt tender: yes, block device rootfs: -, net device tap: yes, net device control: -, executable heap: -"},
+		{unikernel.TargetSPT, unable, "spt tender: no, block device rootfs: -, net device tap: no, net device control: -, executable heap: -"},
+		{unikernel.TargetHVT, able, "hvt tender: no, KVM: yes, block device rootfs: -, net device tap: yes, net device control: -, executable heap: -"},
+		{unikernel.TargetXen, able, "xen tender: no, block device rootfs: -, net device tap: yes, net device control: -, executable heap: -"},
+	}
+	for _, c := range cases {
+		var got []string
+		for _, n := range needs(t.Context(), &unikernel.Image{Target: c.target, Manifest: devices}, c.host) {
+			got = append(got, n.What+": "+n.answer())
+			if n.answer() != "-" && n.answer() != "yes" {
+				must.NotEq(t, "", n.Hint)
+			}
+		}
+		must.Eq(t, c.want, strings.Join(got, ", "))
+	}
+}
