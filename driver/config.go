@@ -152,14 +152,14 @@ func validateTask(m *mistakes, task *drivers.TaskConfig) {
 		m.add("resources", "memory is missing")
 	}
 	for _, mount := range task.Mounts {
-		m.add("volume_mount", "%s cannot be mounted: a unikernel has no access to the host's files; put them into the rootfs",
+		m.add("volume_mount", "%s cannot be mounted: a unikernel has no access to the host's files, so put them into the rootfs",
 			mount.TaskPath)
 	}
 	for _, device := range task.Devices {
 		m.add("device", "%s cannot be used by a unikernel", device.HostPath)
 	}
 	if task.User != "" {
-		m.add("user", "%q means nothing to a unikernel, which has one user; remove it", task.User)
+		m.add("user", "%q means nothing to a unikernel, which has one user: leave it out", task.User)
 	}
 }
 

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/nomad/structs"
+	"github.com/hashicorp/nomad/plugins/base"
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+)
+
+func TestConfig_Validate(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	must.NoError(t, os.WriteFile(file, nil, 0o600))
+	cases := []struct {
+		name   string
+		config Config
+		wrong  []string // fields, in order
+	}{
+		{"defaults", Config{StateDir: DefaultStateDir}, nil},
+		{"allowed paths", Config{StateDir: "/a", ImagePaths: []string{"/srv", "/missing"}}, nil},
+		{"relative state_dir", Config{StateDir: "state"}, []string{"state_dir"}},
+		{"empty state_dir", Config{}, []string{"state_dir"}},
+		{"state_dir is a file", Config{StateDir: file}, []string{"state_dir"}},
+		{
+			"everything", Config{StateDir: "x", ImagePaths: []string{"/srv", "images", file}},
+			[]string{"state_dir", "image_paths[1]", "image_paths[2]"},
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			must.Eq(t, c.wrong, fields(c.config.validate()))
+		})
+	}
+}
+
+// fields are the fields that an error of mistakes names, in order.
+func fields(err error) []string {
+	if err == nil {
+		return nil
+	}
+	_, list, _ := strings.Cut(err.Error(), "config: ")
+	var names []string
+	for _, part := range strings.Split(list, "; ") {
+		name, _, _ := strings.Cut(part, ": ")
+		names = append(names, name)
+	}
+	return names
+}
+
+// plainTask is a task of 64 MiB with two ports.
+func plainTask() *drivers.TaskConfig {
+	return &drivers.TaskConfig{
+		ID: "alloc/task/1", AllocID: "0a1b2c3d-0000-0000-0000-000000000000", Name: "task",
+		Resources: &drivers.Resources{
+			LinuxResources: &drivers.LinuxResources{MemoryLimitBytes: 64 << 20},
+			Ports:          &structs.AllocatedPorts{{Label: "http", Value: 23456, To: 8080}, {Label: "admin", Value: 23457}},
+		},
+	}
+}
+
+func TestTaskConfig_Validate(t *testing.T) {
+	change := func(f func(*drivers.TaskConfig)) *drivers.TaskConfig {
+		task := plainTask()
+		f(task)
+		return task
+	}
+	cases := []struct {
+		name  string
+		job   TaskConfig
+		task  *drivers.TaskConfig
+		wrong []string
+	}{
+		{name: "least", job: TaskConfig{Kernel: "local/k"}},
+		{name: "most", job: TaskConfig{
+			Kernel: "/srv/k", Rootfs: "alloc/data/root.tar", RootfsSize: "1GiB", Args: []string{"a b", "", "ü\n"},
+			Flavor: "lkl", Tender: "spt", Ports: []string{"admin", "http"},
+		}},
+		{name: "no kernel", job: TaskConfig{}, wrong: []string{"kernel"}},
+		{name: "out of the directory", job: TaskConfig{Kernel: "../k"}, wrong: []string{"kernel"}},
+		{name: "out by a detour", job: TaskConfig{Kernel: "local/../../k"}, wrong: []string{"kernel"}},
+		{name: "the directory itself", job: TaskConfig{Kernel: "k", Rootfs: "."}, wrong: []string{"rootfs"}},
+		{name: "Nomad's own", job: TaskConfig{Kernel: "private/vault_token"}, wrong: []string{"kernel"}},
+		{name: "zero byte", job: TaskConfig{Kernel: "k\x00", Args: []string{"\x00"}}, wrong: []string{"kernel", "args[0]"}},
+		{name: "exec heap", job: TaskConfig{Kernel: "k", ExecHeap: true}, wrong: []string{"exec_heap"}},
+		{name: "size alone", job: TaskConfig{Kernel: "k", RootfsSize: "1G"}, wrong: []string{"rootfs_size"}},
+		{name: "port twice", job: TaskConfig{Kernel: "k", Ports: []string{"http", "http"}}, wrong: []string{"ports[1]"}},
+		{
+			name: "everything at once",
+			job: TaskConfig{
+				Kernel: "../k", Rootfs: "/local/../../etc", RootfsSize: "much", Args: []string{"fine", "\x00"},
+				Flavor: "mirage", Tender: "hvt", ExecHeap: true, Ports: []string{"http", "https"},
+			},
+			wrong: []string{"kernel", "rootfs_size", "args[1]", "flavor", "tender", "exec_heap", "ports[1]"},
+		},
+		{
+			name: "what a unikernel lacks", job: TaskConfig{Kernel: "k"},
+			task: change(func(c *drivers.TaskConfig) {
+				c.Mounts = []*drivers.MountConfig{{TaskPath: "/data"}}
+				c.Devices = []*drivers.DeviceConfig{{HostPath: "/dev/null"}}
+				c.User = "nobody"
+				c.Resources.LinuxResources.MemoryLimitBytes = 0
+			}),
+			wrong: []string{"resources", "volume_mount", "device", "user"},
+		},
+		{
+			name: "no ports in the group", job: TaskConfig{Kernel: "k", Ports: []string{"http"}},
+			task:  change(func(c *drivers.TaskConfig) { c.Resources.Ports = nil }),
+			wrong: []string{"ports[0]"},
+		},
+		{
+			name: "no resources", job: TaskConfig{Kernel: "k"},
+			task:  change(func(c *drivers.TaskConfig) { c.Resources = nil }),
+			wrong: []string{"resources"},
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if c.task == nil {
+				c.task = plainTask()
+			}
+			must.Eq(t, c.wrong, fields(c.job.validate(&Config{}, c.task)))
+		})
+	}
+}
+
+func TestTaskConfig_ExecHeapWhereThePluginAllowsIt(t *testing.T) {
+	job := TaskConfig{Kernel: "k", ExecHeap: true}
+	must.NoError(t, job.validate(&Config{AllowExecHeap: true}, plainTask()))
+}
+
+func TestParseSize(t *testing.T) {
+	const mib = 1 << 20
+	for text, want := range map[string]int64{
+		"1": mib, "256": 256 * mib, "256M": 256 * mib, "256MB": 256 * mib, "256MiB": 256 * mib, "2 GiB": 2048 * mib,
+		"64K": 64 << 10, "4KiB": 4 << 10, "16384G": 16 << 40,
+		"": 0, "0": 0, "-1": 0, "1.5G": 0, "M": 0, "1T": 0, "1Bi": 0, "16385G": 0, "99999999999999999999": 0, "0x10": 0,
+	} {
+		got, err := parseSize(text)
+		must.Eq(t, want, got, must.Sprintf("%q: %v", text, err))
+		must.Eq(t, want == 0, err != nil, must.Sprintf("%q: %v", text, err))
+	}
+}
+
+func FuzzParseSize(f *testing.F) {
+	for _, s := range []string{"1", "2GiB", "K", "", "9223372036854775807M"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n, err := parseSize(s)
+		must.True(t, (err == nil) == (n > 0 && n <= maxDisk), must.Sprintf("%q: %d, %v", s, n, err))
+	})
+}
+
+func TestSetConfig_TakesNomadsThreeCalls(t *testing.T) {
+	d := testDriver(t)
+	var data []byte
+	must.NoError(t, base.MsgPackEncode(&data, &Config{StateDir: t.TempDir(), ImagePaths: []string{"/srv"}}))
+	for _, agent := range []*base.AgentConfig{nil, {}, {Driver: &base.ClientDriverConfig{}}} {
+		must.NoError(t, d.SetConfig(&base.Config{PluginConfig: data, AgentConfig: agent}))
+	}
+	must.Eq(t, []string{"/srv"}, d.config.ImagePaths)
+}
+
+func TestSetConfig_EmptyIsTheDefault(t *testing.T) {
+	d := testDriver(t)
+	must.NoError(t, d.SetConfig(&base.Config{}))
+	must.Eq(t, DefaultStateDir, d.config.StateDir)
+}
+
+func TestSetConfig_RefusesMistakesAndKeepsWhatItHad(t *testing.T) {
+	d := testDriver(t)
+	var data []byte
+	must.NoError(t, base.MsgPackEncode(&data, &Config{StateDir: "relative"}))
+	must.Eq(t, []string{"state_dir"}, fields(d.SetConfig(&base.Config{PluginConfig: data})))
+	must.Eq(t, DefaultStateDir, d.config.StateDir)
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+)
+
+func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
+	block := func(name string) unikernel.Device { return unikernel.Device{Name: name, Type: unikernel.Block} }
+	net := func(name string) unikernel.Device { return unikernel.Device{Name: name, Type: unikernel.Net} }
+	bridge := &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeGroup, Path: "/run/netns/a"}
+	host := &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeHost}
+	root := TaskConfig{Rootfs: "local/root"}
+	cases := []struct {
+		name     string
+		manifest []unikernel.Device
+		job      TaskConfig
+		network  *drivers.NetworkIsolationSpec
+		wrong    []string
+	}{
+		{name: "no device"},
+		{name: "no device, bridge", network: bridge},
+		{name: "lkl", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: root, network: bridge},
+		{name: "lkl of today", manifest: []unikernel.Device{block("rootfs"), net("tap"), net("control")}, job: root, network: bridge},
+		{name: "any block device", manifest: []unikernel.Device{block("storage")}, job: root},
+		{name: "control alone", manifest: []unikernel.Device{net("control")}},
+		{name: "a block device called control", manifest: []unikernel.Device{block("control")}, job: root},
+		{name: "rootfs without a device", job: root, wrong: []string{"rootfs"}},
+		{name: "a device without rootfs", manifest: []unikernel.Device{block("rootfs")}, wrong: []string{"rootfs"}},
+		{name: "two disks", manifest: []unikernel.Device{block("rootfs"), block("data")}, job: root, wrong: []string{"kernel"}},
+		{name: "net in host mode", manifest: []unikernel.Device{net("tap")}, network: host, wrong: []string{"network"}},
+		{name: "net without a network", manifest: []unikernel.Device{net("tap")}, wrong: []string{"network"}},
+		{name: "two nets", manifest: []unikernel.Device{net("tap"), net("net1")}, network: bridge, wrong: []string{"kernel"}},
+		{name: "ports and no net", job: TaskConfig{Ports: []string{"http"}}, network: bridge, wrong: []string{"ports"}},
+		{
+			name:     "everything",
+			manifest: []unikernel.Device{block("a"), block("b"), net("c")},
+			wrong:    []string{"kernel", "network"},
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			task := plainTask()
+			task.NetworkIsolation = c.network
+			k := &kernel{image: &unikernel.Image{
+				Manifest: c.manifest, Entry: 0x100000, End: 0x101000,
+				Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 0x1000, End: 0x101000}},
+			}}
+			must.Eq(t, c.wrong, fields(k.check(&c.job, task)))
+		})
+	}
+}
+
+func TestDigests_ReadsAFileAgainWhenItChanged(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "k")
+	var known digests
+	digestOf := func() string {
+		must.NoError(t, os.Chtimes(path, fixedTime, fixedTime)) // the same mtime each time
+		f, err := os.Open(path)
+		must.NoError(t, err)
+		defer f.Close()
+		info, err := f.Stat()
+		must.NoError(t, err)
+		sum, err := known.of(&source{File: f, info: info})
+		must.NoError(t, err)
+		return sum
+	}
+	must.NoError(t, os.WriteFile(path, []byte("one"), 0o600))
+	one := digestOf()
+	must.Eq(t, "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed", one) // sha256sum
+	must.Eq(t, one, digestOf())
+	must.NoError(t, os.WriteFile(path, []byte("two"), 0o600))
+	must.NotEq(t, one, digestOf())
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"testing"
+
+	"github.com/hashicorp/nomad/nomad/structs"
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+)
+
+func TestGuestMemory_LeavesRoomForRunningIt(t *testing.T) {
+	const mib = 1 << 20
+	for limit, want := range map[uint64]uint64{
+		0:          0,
+		4 * mib:    0,
+		64 * mib:   60*mib - 128<<10, // 4 MiB and 1/512
+		512 * mib:  507 * mib,
+		1001 * mib: 997*mib - 501*0x1000, // 500.5 pages, rounded down to a page
+	} {
+		got := guestMemory(limit)
+		must.Eq(t, want, got, must.Sprintf("limit of %d MiB", limit>>20))
+		must.Eq(t, 0, got%unikernel.PageSize)
+	}
+}
+
+func TestLimitFor_IsTheLeastThatIsEnough(t *testing.T) {
+	for guest := uint64(1 << 20); guest < 4<<30; guest = guest*3/2 + 12345 {
+		limit := limitFor(guest)
+		must.True(t, guestMemory(limit<<20) >= guest)
+		must.True(t, guestMemory((limit-1)<<20) < guest)
+	}
+}
+
+func TestMemory_MaxIsTheLimitAndMemoryIsReserved(t *testing.T) {
+	task := func(memory, most int64) *drivers.TaskConfig {
+		return &drivers.TaskConfig{Resources: &drivers.Resources{
+			// As Nomad's client computes it (taskrunner: buildTaskConfig).
+			LinuxResources: &drivers.LinuxResources{MemoryLimitBytes: max(memory, most) << 20},
+			NomadResources: &structs.AllocatedTaskResources{
+				Memory: structs.AllocatedMemoryResources{MemoryMB: memory, MemoryMaxMB: most},
+			},
+		}}
+	}
+	for _, c := range []struct {
+		name            string
+		task            *drivers.TaskConfig
+		limit, reserved uint64 // MiB
+	}{
+		{"memory alone", task(64, 0), 64, 0},
+		{"memory_max", task(64, 256), 256, 64},
+		{"no limit", task(64, -1), 64, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			must.Eq(t, c.limit<<20, memoryLimit(c.task))
+			must.Eq(t, c.reserved<<20, memoryReserved(c.task))
+		})
+	}
+}
+
+func TestCheckMemory_RefusesWithTheNumbers(t *testing.T) {
+	image := &unikernel.Image{
+		Entry: 0x100000, End: 20 << 20,
+		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 19 << 20, End: 20 << 20}},
+	}
+	must.NoError(t, checkMemory(image, 25<<20))
+	err := checkMemory(image, 24<<20)
+	must.ErrorContains(t, err, "give the task at least 25 MiB")
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/hashicorp/nomad/nomad/structs"
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/network"
+)
+
+func prefixes(list ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+func TestAddressesOf_TakesOneOfEachFamily(t *testing.T) {
+	a := addressesOf(&network.Interface{
+		MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, MTU: 9000,
+		Addresses: prefixes("fe80::1/64", "172.26.64.5/20", "172.26.64.6/20", "fd00::5/64", "169.254.1.1/16"),
+		Gateway4:  netip.MustParseAddr("172.26.64.1"),
+	})
+	must.Eq(t, "172.26.64.5/20", a.v4.String())
+	must.Eq(t, "fd00::5/64", a.v6.String())
+	must.Eq(t, "172.26.64.5", a.ip())
+	must.Eq(t, 1500, a.mtu)
+	must.Eq(t, "fd00::5", addressesOf(&network.Interface{Addresses: prefixes("fd00::5/64")}).ip())
+	must.Eq(t, "", addressesOf(&network.Interface{Addresses: prefixes("fe80::1/64")}).ip())
+}
+
+func TestFill_PutsAddressesIntoArguments(t *testing.T) {
+	a := addresses{v4: netip.MustParsePrefix("172.26.64.5/20"), gateway4: netip.MustParseAddr("172.26.64.1")}
+	args := []string{"--ipv4={{ipv4}}", "--ipv4-gateway={{ipv4_gateway}}", "{{other}}", "{{ipv4}},{{ipv4}}"}
+	got, err := a.fill(args)
+	must.NoError(t, err)
+	must.Eq(t, []string{"--ipv4=172.26.64.5/20", "--ipv4-gateway=172.26.64.1", "{{other}}", "172.26.64.5/20,172.26.64.5/20"}, got)
+	must.Eq(t, "--ipv4={{ipv4}}", args[0]) // untouched
+
+	_, err = addresses{}.fill([]string{"{{ipv6}}", "x", "{{ipv4}}"})
+	must.Eq(t, []string{"args[0]", "args[2]"}, fields(err))
+}
+
+func TestDriverNetwork_AdvertisesTheGuestsOwnPorts(t *testing.T) {
+	a := addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}
+	task := &drivers.TaskConfig{Resources: &drivers.Resources{Ports: &structs.AllocatedPorts{
+		{Label: "http", Value: 23456, To: 8080}, {Label: "admin", Value: 23457},
+	}}}
+	must.Eq(t, &drivers.DriverNetwork{IP: "172.26.64.5", PortMap: map[string]int{"http": 8080, "admin": 23457}},
+		driverNetwork(a, task, nil))
+	must.Eq(t, &drivers.DriverNetwork{IP: "172.26.64.5", PortMap: map[string]int{"http": 8080}},
+		driverNetwork(a, task, []string{"http"}))
+	must.Nil(t, driverNetwork(addresses{}, task, nil))
+	must.False(t, driverNetwork(a, task, nil).Advertise())
+}
+
+func TestNetnsOf_IsTheGroupsAlone(t *testing.T) {
+	for _, c := range []struct {
+		spec *drivers.NetworkIsolationSpec
+		want string
+	}{
+		{nil, ""},
+		{&drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeHost}, ""},
+		{&drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeGroup, Path: "/run/netns/a"}, "/run/netns/a"},
+	} {
+		must.Eq(t, c.want, netnsOf(&drivers.TaskConfig{NetworkIsolation: c.spec}))
+	}
+}

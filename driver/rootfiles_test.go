@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+)
+
+var fixedTime = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func TestRootFiles_AreWhatATaskExpects(t *testing.T) {
+	host, task := taskTree(t)
+	alloc := filepath.Join(host, "alloc")
+	for name, mode := range map[string]fs.FileMode{
+		"web/secrets/token": 0o644, "web/secrets/deep/key": 0o777, "alloc/logs/web.stdout.0": 0o644, "alloc/tmp/x": 0o640,
+	} {
+		path := filepath.Join(alloc, name)
+		must.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		must.NoError(t, os.WriteFile(path, nil, mode))
+		must.NoError(t, os.Chmod(path, mode))
+	}
+	task.AllocID = "0a1b2c3d-1111-2222-3333-444444444444"
+	task.DNS = &drivers.DNSConfig{Servers: []string{"10.0.0.53"}}
+	skipped, err := openSource(task, nil, "local/k")
+	must.NoError(t, err)
+	defer skipped.Close()
+
+	files, err := rootFiles(task, addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}, []*source{skipped, nil})
+	must.NoError(t, err)
+	found := map[string]disk.File{}
+	for _, f := range files {
+		found[f.Path] = f
+		must.Eq(t, 0, f.UID+f.GID, must.Sprint(f.Path))
+	}
+	must.Eq(t, "web-0a1b2c3d\n", string(found["/etc/hostname"].Content))
+	must.Eq(t, "nameserver 10.0.0.53\n", string(found["/etc/resolv.conf"].Content))
+	must.StrContains(t, string(found["/etc/hosts"].Content), "\n172.26.64.5 web-0a1b2c3d\n")
+	must.Eq(t, 0o600, found[seedPath].Mode)
+	must.Eq(t, seedSize, len(found[seedPath].Content))
+	must.Eq(t, 0o600, found["/secrets/token"].Mode)
+	must.Eq(t, 0o600, found["/secrets/deep/key"].Mode)
+	must.Eq(t, fs.ModeDir|0o700, found["/secrets"].Mode)
+	must.Eq(t, fs.ModeDir|0o700, found["/secrets/deep"].Mode)
+	must.MapContainsKeys(t, found, []string{"/local", "/alloc/data", "/alloc/data/k", "/alloc/tmp/x"})
+	for path := range found {
+		must.False(t, strings.Contains(path, "logs"), must.Sprint(path))
+		must.False(t, strings.Contains(path, "fifo"), must.Sprint(path))
+	}
+	must.MapNotContainsKey(t, found, "/local/k") // the kernel itself
+}
+
+func TestRootFiles_SeedIsNeverTheSame(t *testing.T) {
+	_, task := taskTree(t)
+	seed := func() string {
+		files, err := rootFiles(task, addresses{}, nil)
+		must.NoError(t, err)
+		return string(files[3].Content)
+	}
+	must.NotEq(t, seed(), seed())
+}
+
+func TestHostname_IsALabel(t *testing.T) {
+	const alloc = "0a1b2c3d-1111-2222-3333-444444444444"
+	for name, want := range map[string]string{
+		"web":                    "web-0a1b2c3d",
+		"Web_Server.1":           "web-server-1-0a1b2c3d",
+		strings.Repeat("x", 100): strings.Repeat("x", 54) + "-0a1b2c3d",
+		"-":                      "0a1b2c3d",
+	} {
+		got := hostname(&drivers.TaskConfig{Name: name, AllocID: alloc})
+		must.True(t, strings.HasSuffix(got, "0a1b2c3d") && len(got) <= 63, must.Sprint(got))
+		if name != "-" {
+			must.Eq(t, want, got)
+		}
+	}
+	must.Eq(t, "named", hostname(&drivers.TaskConfig{
+		Name: "web", NetworkIsolation: &drivers.NetworkIsolationSpec{HostsConfig: &drivers.HostsConfig{Hostname: "named"}},
+	}))
+}
+
+func TestResolvConf(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		must.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	stub := write("stub", "# local\nnameserver 127.0.0.53\noptions edns0\n")
+	real := write("real", "nameserver 192.0.2.1\nnameserver ::1\nsearch example.org\n")
+	missing := filepath.Join(dir, "missing")
+	cases := []struct {
+		name  string
+		paths []string
+		dns   *drivers.DNSConfig
+		want  string
+	}{
+		{"the job's", []string{real}, &drivers.DNSConfig{
+			Servers: []string{"192.0.2.2", "192.0.2.3"}, Searches: []string{"a", "b"}, Options: []string{"ndots:2"},
+		}, "nameserver 192.0.2.2\nnameserver 192.0.2.3\nsearch a b\noptions ndots:2\n"},
+		{"the host's, reachable part", []string{real}, nil, "nameserver 192.0.2.1\nsearch example.org\n"},
+		{"behind a stub", []string{stub, real}, nil, "nameserver 192.0.2.1\nsearch example.org\n"},
+		{"nothing but a stub", []string{stub, missing}, nil, "# local\noptions edns0\n"},
+		{"none", []string{missing}, nil, ""},
+	}
+	defer func(old []string) { hostResolvConfs = old }(hostResolvConfs)
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			hostResolvConfs = c.paths
+			got, err := resolvConf(c.dns)
+			must.NoError(t, err)
+			must.Eq(t, c.want, string(got))
+		})
+	}
+}
