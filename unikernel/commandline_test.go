@@ -43,7 +43,8 @@ func TestCommandLine_IsByteExact(t *testing.T) {
 				`{\"interfaces\":[{\"type\":\"rumpfd\",\"name\":\"tap\",\"ip\":\"10.0.0.2\",\"masklen\":\"24\"}]} -- x`,
 		},
 		{
-			"lkl, two interfaces", FlavorLKL, Invocation{Config: two},
+			"lkl, two interfaces", FlavorLKL,
+			Invocation{Config: two},
 			`__RUMP_FDINFO_NET_tap2=5 __RUMP_FDINFO_NET_tap=4 --config ` +
 				`{\"interfaces\":[{\"type\":\"rumpfd\",\"name\":\"tap2\"},{\"type\":\"rumpfd\",\"name\":\"tap\"}]} --`,
 		},
