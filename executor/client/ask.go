@@ -54,7 +54,7 @@ func (c *Client) exchange(ctx context.Context, req executor.Request) (executor.R
 	if err != nil {
 		return r, err
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket(dir))
+	conn, err := dial(ctx, socket(dir))
 	_ = dir.Close()
 	if err != nil {
 		return r, err
@@ -73,6 +73,30 @@ func (c *Client) exchange(ctx context.Context, req executor.Request) (executor.R
 		return r, err
 	}
 	return readResponse(conn)
+}
+
+// dial connects to a unix socket. Too many others that want the same are no
+// reason to give up.
+func dial(ctx context.Context, path string) (net.Conn, error) {
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+		if !errors.Is(err, unix.EAGAIN) {
+			return conn, err
+		}
+		if err := pause(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pause lets an executor that is busy, or on its way out, get on.
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(retryPause):
+		return nil
+	}
 }
 
 func readResponse(from io.Reader) (executor.Response, error) {

@@ -145,11 +145,9 @@ func (c *Client) untilEnd(ctx context.Context, req executor.Request) (executor.E
 			}
 			return executor.Exit{}, fmt.Errorf("executor %d of %s: %w (%w)", c.id.Executor.Pid, c.dir, ErrLost, exitErr)
 		}
-		// It lives: it is on its way out, or too busy to accept.
-		select {
-		case <-ctx.Done():
-			return executor.Exit{}, ctx.Err()
-		case <-time.After(retryPause):
+		// It lives, but is on its way out.
+		if err := pause(ctx); err != nil {
+			return executor.Exit{}, err
 		}
 	}
 }

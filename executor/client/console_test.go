@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package client_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"regexp"
+	"strconv"
+	"testing"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+)
+
+var missing = regexp.MustCompile(`\n?\[lkl-executor: (\d+) bytes of console output are missing here: [^\n]*\]\n`)
+
+// account checks that what a reader got and what it was told is missing are
+// all that spew wrote, in order.
+func account(t *testing.T, got []byte, lines, width int) {
+	t.Helper()
+	lost := 0
+	for _, m := range missing.FindAllSubmatch(got, -1) {
+		n, err := strconv.Atoi(string(m[1]))
+		must.NoError(t, err)
+		lost += n
+	}
+	must.Positive(t, lost)
+	// The notice begins a line of its own where the output stopped within one.
+	broken := len(regexp.MustCompile(`[^\n]\n\[lkl-executor`).FindAll(got, -1))
+	wrote := len(missing.ReplaceAll(got, nil))
+	must.Between(t, lines*width-broken, wrote+lost, lines*width+broken)
+	must.StrContains(t, string(got[:width]), "spew 0000000001")
+}
+
+func TestConsole_AReaderThatStallsLosesWhatItIsTold(t *testing.T) {
+	const lines, width = 20_000, 64
+	j := guest(t, "spew", "lines="+strconv.Itoa(lines))
+	c := j.start(t)
+	// Nobody reads: the guest is held for a second, and then goes on.
+	exit := wait(t, c)
+	must.Eq(t, 0, exit.Code)
+	onDisk, err := client.ReadExit(j.plan.Dir)
+	must.NoError(t, err)
+	must.Positive(t, onDisk.Dropped)
+	// Nothing came back in time to read the notice.
+	got := j.rest(t)
+	must.Eq(t, lines*width, len(got)+int(exit.Dropped))
+}
+
+func TestConsole_AReaderThatComesBackIsTold(t *testing.T) {
+	j := guest(t, "spew", "")
+	c := j.start(t)
+	until(t, "output is dropped", func() bool {
+		s, err := c.State(deadline(t))
+		must.NoError(t, err)
+		return s.Dropped > 1<<20
+	})
+	line := j.expect(t, "[lkl-executor: ")
+	must.RegexMatch(t, missing, line)
+	// From here on all of it is there again, in order.
+	j.expect(t, "spew")
+	must.NoError(t, c.Stop(deadline(t), unix.SIGKILL, 0))
+}
+
+func TestConsole_EveryByteIsThereOrCounted(t *testing.T) {
+	const lines, width = 100_000, 64
+	j := guest(t, "spew", "lines="+strconv.Itoa(lines))
+	c := j.start(t)
+	until(t, "output is dropped", func() bool {
+		s, err := c.State(deadline(t))
+		return err != nil || s.Dropped > 0
+	})
+	got := j.rest(t)
+	wait(t, c)
+	account(t, got, lines, width)
+}
+
+func TestConsole_ASlowReaderLosesNothing(t *testing.T) {
+	const lines, width = 10_000, 64
+	j := guest(t, "spew", "lines="+strconv.Itoa(lines))
+	c := j.start(t)
+	// A new reader takes over, as after a restart of Nomad's agent.
+	first := make([]byte, 100_000)
+	_, err := io.ReadFull(j.out, first)
+	must.NoError(t, err)
+	second, err := os.OpenFile(j.plan.Stdout, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	must.NoError(t, err)
+	must.NoError(t, j.out.Close())
+	j.out = second
+	got := append(first, j.rest(t)...)
+	must.Eq(t, lines*width, len(got))
+	must.StrContains(t, string(got[len(got)-width:]), "spew 0000010000")
+	must.Zero(t, wait(t, c).Dropped)
+}
+
+func TestConsole_WithoutAnyReader(t *testing.T) {
+	j := guest(t, "spew", "lines=10000")
+	must.NoError(t, j.out.Close())
+	exit := wait(t, j.start(t))
+	must.Eq(t, 0, exit.Code)
+	must.Positive(t, exit.Dropped)
+}
+
+func TestConsole_ToAFile(t *testing.T) {
+	j := guest(t, "spew", "lines=10000 width=100")
+	j.plan.Stdout = j.plan.Dir + "/console.log"
+	must.NoError(t, os.WriteFile(j.plan.Stdout, []byte("before\n"), 0o600))
+	exit := wait(t, j.start(t))
+	must.Zero(t, exit.Dropped)
+	got, err := os.ReadFile(j.plan.Stdout)
+	must.NoError(t, err)
+	must.Eq(t, 7+1_000_000, len(got))
+	must.True(t, bytes.HasPrefix(got, []byte("before\nspew 0000000001")))
+}
+
+func TestConsole_ToNowhere(t *testing.T) {
+	for _, path := range []string{"", os.DevNull} {
+		j := guest(t, "spew", "lines=10000")
+		j.plan.Stdout, j.plan.Stderr = path, path
+		exit := wait(t, j.start(t))
+		must.Zero(t, exit.Code)
+		must.Zero(t, exit.Dropped)
+	}
+}
+
+// The status is on disk before anybody learns of it, even if the last output
+// still waits for its reader.
+func TestExit_IsOnDiskBeforeAnybodyLearns(t *testing.T) {
+	j := guest(t, "spew", "lines=1500") // fits in the buffers, but not in the FIFO
+	c := j.start(t)
+	learned := make(chan error, 1)
+	go func() {
+		_, err := c.Wait(deadline(t))
+		learned <- err
+	}()
+	until(t, "the exit status is on disk", func() bool {
+		_, err := client.ReadExit(j.plan.Dir)
+		return err == nil
+	})
+	select {
+	case err := <-learned:
+		t.Fatal("learned before the output was flushed: ", err)
+	default:
+	}
+	must.Eq(t, 1500*64, len(j.rest(t)))
+	must.NoError(t, <-learned)
+}
+
+func TestExecutor_WritesItsMessagesToStderr(t *testing.T) {
+	j := guest(t, "idle", "")
+	c := j.start(t)
+	must.NoError(t, os.RemoveAll(j.plan.Dir)) // where the status is to go
+	must.NoError(t, c.Identity().Guest.Signal(unix.SIGKILL))
+	gone(t, c.Identity().Executor)
+	said, err := os.ReadFile(j.plan.Stderr)
+	must.NoError(t, err)
+	must.StrContains(t, string(said), "the exit status is lost if the plugin is")
+	_, err = c.Wait(deadline(t))
+	must.True(t, errors.Is(err, client.ErrLost))
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+)
+
+func TestExecutorKilled_TheGuestDiesAndWaitTells(t *testing.T) {
+	j := guest(t, "idle", "")
+	c := j.start(t)
+	lost := make(chan error, 1)
+	go func() {
+		_, err := c.Wait(deadline(t))
+		lost <- err
+	}()
+	must.NoError(t, c.Identity().Executor.Signal(unix.SIGKILL))
+	must.ErrorIs(t, <-lost, client.ErrLost)
+	gone(t, c.Identity().Guest, c.Identity().Executor)
+	adopt(t, c.Identity().Guest)
+	_, err := client.Dial(j.plan.Dir)
+	must.ErrorIs(t, err, client.ErrNotRunning)
+	_, err = c.Wait(deadline(t))
+	must.ErrorIs(t, err, client.ErrLost)
+	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, time.Second))
+}
+
+func TestExecutorTerminated_KillsTheGuestAndSaysSo(t *testing.T) {
+	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGQUIT} {
+		c := guest(t, "idle", "").start(t)
+		must.NoError(t, c.Identity().Executor.Signal(sig))
+		exit := wait(t, c)
+		must.Eq(t, int(unix.SIGKILL), exit.Signal)
+		must.Eq(t, "killed: the executor was told to end", exit.Reason)
+	}
+}
+
+func TestExecutor_IgnoresOtherSignals(t *testing.T) {
+	c := guest(t, "idle", "").start(t)
+	for _, sig := range []syscall.Signal{unix.SIGHUP, unix.SIGPIPE, unix.SIGUSR1, unix.SIGUSR2} {
+		must.NoError(t, c.Identity().Executor.Signal(sig))
+		_, err := c.State(deadline(t))
+		must.NoError(t, err)
+	}
+}
+
+// pluginEnv has this test binary be a plugin that starts a task and hangs.
+const pluginEnv = "LKL_TEST_PLUGIN"
+
+type pluginOrder struct {
+	Binary string
+	Plan   executor.Plan
+}
+
+func beAPlugin() {
+	var order pluginOrder
+	if err := json.Unmarshal([]byte(os.Getenv(pluginEnv)), &order); err != nil {
+		panic(err)
+	}
+	_, state, err := client.Start(context.Background(), order.Binary, order.Plan, []*os.File{os.NewFile(3, "kernel")})
+	if err != nil {
+		panic(err)
+	}
+	_ = json.NewEncoder(os.Stdout).Encode(state)
+	select {}
+}
+
+func TestPluginKilled_EverythingGoesOn(t *testing.T) {
+	j := guest(t, "control", "").control()
+	order, err := json.Marshal(pluginOrder{binary, j.plan})
+	must.NoError(t, err)
+	plugin := exec.Command(os.Args[0])
+	plugin.Env = append(os.Environ(), pluginEnv+"="+string(order))
+	plugin.ExtraFiles = j.files
+	plugin.Stderr = os.Stderr
+	out, err := plugin.StdoutPipe()
+	must.NoError(t, err)
+	must.NoError(t, plugin.Start())
+	var state executor.State
+	must.NoError(t, json.NewDecoder(out).Decode(&state))
+	must.NoError(t, plugin.Process.Kill())
+	_ = plugin.Wait()
+
+	c, err := client.Dial(j.plan.Dir)
+	must.NoError(t, err)
+	must.Eq(t, state.Guest, c.Identity().Guest)
+	must.Eq(t, state.Executor, c.Identity().Executor)
+	must.NoError(t, c.Signal(deadline(t), unix.SIGUSR1))
+	j.expect(t, "control: signal 10")
+	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, patience))
+	must.Eq(t, "exited with 0", wait(t, c).Reason)
+	adopt(t, state.Executor)
+}
+
+// startByHand does what Start does up to the process, and returns our end of
+// the line to it.
+func startByHand(t *testing.T, j *job) (*exec.Cmd, *net.UnixConn) {
+	t.Helper()
+	must.NoError(t, executor.WritePlan(j.plan))
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must.NoError(t, err)
+	ours, theirs := os.NewFile(uintptr(pair[0]), ""), os.NewFile(uintptr(pair[1]), "")
+	line, err := net.FileConn(ours)
+	must.NoError(t, err)
+	must.NoError(t, ours.Close())
+	cmd := exec.Command(binary)
+	cmd.ExtraFiles = append([]*os.File{theirs}, j.files...)
+	must.NoError(t, cmd.Start())
+	must.NoError(t, theirs.Close())
+	return cmd, line.(*net.UnixConn)
+}
+
+func TestPluginKilled_BeforeThePlan(t *testing.T) {
+	for _, half := range []string{"", `{"Files":1,"Plan":{`} {
+		j := guest(t, "idle", "")
+		cmd, line := startByHand(t, j)
+		_, err := line.Write([]byte(half))
+		must.NoError(t, err)
+		must.NoError(t, line.Close())
+		var exit *exec.ExitError
+		must.True(t, errors.As(cmd.Wait(), &exit))
+		must.Eq(t, 2, exit.ExitCode())
+		must.Eq(t, []string{"plan.json"}, files(t, j.plan.Dir))
+	}
+}
+
+func TestPluginKilled_BeforeTheAnswer(t *testing.T) {
+	j := guest(t, "idle", "")
+	cmd, line := startByHand(t, j)
+	j.plan.Version = executor.Version
+	must.NoError(t, json.NewEncoder(line).Encode(executor.Order{Files: 1, Plan: j.plan}))
+	must.NoError(t, line.Close())
+	must.NoError(t, cmd.Wait())
+	exit, err := client.ReadExit(j.plan.Dir)
+	must.NoError(t, err)
+	must.Eq(t, "killed: the plugin ended while it started the task", exit.Reason)
+	id, err := executor.ReadIdentity(j.plan.Dir)
+	must.NoError(t, err)
+	gone(t, id.Guest)
+}
+
+func TestDial_FindsOnlyItsOwn(t *testing.T) {
+	j := guest(t, "idle", "")
+	j.start(t)
+	id, err := executor.ReadIdentity(j.plan.Dir)
+	must.NoError(t, err)
+	_, err = client.Dial(j.plan.Dir)
+	must.NoError(t, err)
+	for _, tc := range []struct {
+		name string
+		with func(*executor.Identity)
+		want string
+	}{
+		{"another start time", func(id *executor.Identity) { id.Executor.StartTime++ }, "no executor is running"},
+		{"another boot", func(id *executor.Identity) { id.Executor.BootID = "b" }, "no executor is running"},
+		{"another task", func(id *executor.Identity) { id.Task = "b" }, `of task "b"`},
+		{"another process", func(id *executor.Identity) { id.Executor = id.Guest }, "listens on the socket"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			changed := id
+			tc.with(&changed)
+			rewrite(t, j.plan.Dir, changed)
+			_, err := client.Dial(j.plan.Dir)
+			must.ErrorContains(t, err, tc.want)
+		})
+	}
+	rewrite(t, j.plan.Dir, id)
+}
+
+func TestReadExit_OfAnotherRunIsNone(t *testing.T) {
+	j := guest(t, "crash", "exit")
+	wait(t, j.start(t))
+	id, err := executor.ReadIdentity(j.plan.Dir)
+	must.NoError(t, err)
+	gone(t, id.Executor)
+	id.Executor.StartTime++
+	rewrite(t, j.plan.Dir, id)
+	_, err = client.ReadExit(j.plan.Dir)
+	must.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func rewrite(t *testing.T, dir string, id executor.Identity) {
+	t.Helper()
+	b, err := json.Marshal(id)
+	must.NoError(t, err)
+	must.NoError(t, os.WriteFile(filepath.Join(dir, executor.IdentityFile), b, 0o600))
+}
+
+func TestDestroy_KillsNoStranger(t *testing.T) {
+	stranger := exec.Command("sleep", "1000")
+	must.NoError(t, stranger.Start())
+	defer func() {
+		_ = stranger.Process.Kill()
+		_ = stranger.Wait()
+	}()
+	p, err := executor.FindProcess(stranger.Process.Pid)
+	must.NoError(t, err)
+	dir := t.TempDir()
+	for _, other := range []executor.Process{
+		{Pid: p.Pid, StartTime: p.StartTime + 1, BootID: p.BootID},
+		{Pid: p.Pid, StartTime: p.StartTime, BootID: "b"},
+	} {
+		rewrite(t, dir, executor.Identity{Executor: other, Guest: other})
+		must.NoError(t, client.Destroy(dir))
+		must.True(t, p.Alive())
+	}
+}
+
+func TestDestroy_AnyNumberOfTimes(t *testing.T) {
+	j := guest(t, "idle", "")
+	c := j.start(t)
+	must.NoError(t, client.Destroy(j.plan.Dir))
+	gone(t, c.Identity().Executor, c.Identity().Guest)
+	must.NoError(t, client.Destroy(j.plan.Dir))
+	must.NoError(t, os.RemoveAll(j.plan.Dir))
+	must.NoError(t, client.Destroy(j.plan.Dir))
+}
+
+func TestDestroy_KillsAnExecutorThatHangs(t *testing.T) {
+	j := guest(t, "idle", "")
+	c := j.start(t)
+	must.NoError(t, c.Identity().Executor.Signal(unix.SIGSTOP))
+	must.NoError(t, client.Destroy(j.plan.Dir))
+	gone(t, c.Identity().Executor, c.Identity().Guest)
+	adopt(t, c.Identity().Guest)
+}
+
+// adopt waits for a process that has lost its parent to become, and end as, a
+// child of this one.
+func adopt(t *testing.T, p executor.Process) {
+	t.Helper()
+	until(t, "the orphan is ours", func() bool {
+		_, err := unix.Wait4(p.Pid, nil, 0, nil)
+		return err == nil
+	})
+}
+
+func TestList_FindsWhatWasLeft(t *testing.T) {
+	state := t.TempDir()
+	tasks, err := client.List(state)
+	must.NoError(t, err)
+	must.SliceEmpty(t, tasks)
+
+	j := guest(t, "idle", "")
+	j.plan.Dir = filepath.Join(state, "tasks", "a-live-one")
+	must.NoError(t, os.MkdirAll(j.plan.Dir, 0o700))
+	j.start(t)
+	must.NoError(t, os.Mkdir(filepath.Join(state, "tasks", "b-empty"), 0o700))
+	dead := j.plan
+	dead.Dir, dead.Task = filepath.Join(state, "tasks", "c-dead"), "dead"
+	must.NoError(t, os.Mkdir(dead.Dir, 0o700))
+	must.NoError(t, executor.WritePlan(dead))
+
+	tasks, err = client.List(state)
+	must.NoError(t, err)
+	must.Len(t, 3, tasks)
+	for i, want := range []string{
+		t.Name() + " true", " false", "dead false",
+	} {
+		must.Eq(t, want, fmt.Sprint(tasks[i].Plan.Task, " ", tasks[i].Running))
+	}
+}
+
+func TestProtocol_BadClientsDoNoHarm(t *testing.T) {
+	j := guest(t, "idle", "")
+	c := j.start(t)
+	socket := filepath.Join(j.plan.Dir, executor.SocketFile)
+	for _, tc := range []struct{ say, want string }{
+		{"\n", "decode the request"},
+		{"state\n", "decode the request"},
+		{`{"Version":1,"Op":"dance"}` + "\n", `unknown operation "dance"`},
+		{`{"Version":2,"Op":"state"}` + "\n", "this executor is of version 1"},
+		{string(make([]byte, 5000)), ""},
+	} {
+		conn, err := net.Dial("unix", socket)
+		must.NoError(t, err)
+		must.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+		_, _ = conn.Write([]byte(tc.say))
+		var r executor.Response
+		err = json.NewDecoder(conn).Decode(&r)
+		if tc.want == "" {
+			must.Error(t, err)
+		} else {
+			must.StrContains(t, r.Error, tc.want)
+		}
+		must.NoError(t, conn.Close())
+	}
+	// Many that say nothing make others wait, and are sent away in the end.
+	for {
+		conn, err := net.Dial("unix", socket)
+		if errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		must.NoError(t, err)
+		defer func() { _ = conn.Close() }()
+	}
+	_, err := c.State(deadline(t))
+	must.NoError(t, err)
+}
