@@ -73,6 +73,9 @@ func newEntry(h *tar.Header) (*entry, error) {
 	if e.uid < 0 || e.gid < 0 || e.uid > 1<<32-2 || e.gid > 1<<32-2 {
 		return nil, fmt.Errorf("%w: owner %d:%d", ErrArchive, e.uid, e.gid)
 	}
+	if kind == unix.S_IFLNK {
+		e.mode = kind | 0o777 // of a symlink nobody asks
+	}
 	switch {
 	case kind == unix.S_IFLNK && (e.target == "" || len(e.target) > longestLink || strings.Contains(e.target, "\x00")):
 		return nil, fmt.Errorf("%w: symlink to %d bytes, must be 1 to %d", ErrArchive, len(e.target), longestLink)

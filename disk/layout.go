@@ -28,7 +28,7 @@ const (
 	mostLinks        = 65000          // of one inode
 	mostBlocks       = 1<<32 - 1      // 16 TiB
 	lostFound        = 4 + 1          // blocks of lost+found and of the root
-	bytesPerInode    = 16384          // of free space: mke2fs's default
+	bytesPerInode    = 8192           // of free space: half of mke2fs's default, for small files
 	ownInodes        = firstInode     // 1 to 11, the last for lost+found
 	spareInodes      = 64             // for small files without more space
 	growthFactor     = 1024           // resize_inode reserves descriptors for it

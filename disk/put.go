@@ -90,7 +90,15 @@ func (f *File) check() error {
 				f.Path, longestName, ErrName)
 		}
 	}
-	if _, err := command("symlink", f.Path, f.Link); err != nil {
+	if len(f.Path) > longestPath {
+		return fmt.Errorf("put %.40q…: over %d bytes: %w", f.Path, longestPath, ErrName)
+	}
+	// The two longest of the commands that will be given.
+	_, err := command("symlink", within(f.Path), f.Link)
+	if _, err2 := command("set_inode_field", within(f.Path), "mode", "0177777"); err == nil {
+		err = err2
+	}
+	if err != nil {
 		return fmt.Errorf("put %q: %w", f.Path, err)
 	}
 	if f.UID < 0 || f.GID < 0 || f.UID > 1<<32-2 || f.GID > 1<<32-2 {
@@ -136,8 +144,7 @@ func (p *putter) put(f *File) error {
 		if err := p.directory(name); err != nil {
 			return err
 		}
-		// The dot makes it the directory where name is a symlink to one.
-		return p.attributes(path.Join(name)+"/.", typeDir, f)
+		return p.attributes(inDirectory(name), typeDir, f)
 	}
 	if err := p.directory(path.Dir(name)); err != nil {
 		return err
@@ -146,7 +153,7 @@ func (p *putter) put(f *File) error {
 		return err
 	}
 	if f.Mode.Type() == fs.ModeSymlink {
-		if err := p.run("symlink", name, f.Link); err != nil {
+		if err := p.run("symlink", within(name), f.Link); err != nil {
 			return err
 		}
 		return p.attributes(name, typeSymlink, f)
@@ -159,11 +166,21 @@ func (p *putter) put(f *File) error {
 		defer content.Close()
 	}
 	// debugfs opens our own descriptor anew, so that it reads what was checked.
-	if err := p.run("write", descriptorPath(content), name); err != nil {
+	if err := p.run("write", descriptorPath(content), within(name)); err != nil {
 		return err
 	}
 	return p.attributes(name, typeRegular, f)
 }
+
+// within makes debugfs, which cuts a path at its last slash and looks at what is
+// before it, go through a symlink there.
+func within(name string) string {
+	dir, base := path.Split(name)
+	return dir + "./" + base
+}
+
+// inDirectory names a directory itself where name is a symlink to one.
+func inDirectory(name string) string { return strings.TrimSuffix(name, "/") + "/." }
 
 // directory makes a directory and those above it where they are missing.
 func (p *putter) directory(dir string) error {
@@ -173,10 +190,10 @@ func (p *putter) directory(dir string) error {
 	if err := p.directory(path.Dir(dir)); err != nil {
 		return err
 	}
-	found, err := p.look(dir + "/.")
+	found, err := p.look(inDirectory(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		if found, err = p.look(dir); errors.Is(err, fs.ErrNotExist) {
-			err = p.run("mkdir", dir)
+			err = p.run("mkdir", within(dir))
 			found.mode = typeDir
 		} else if err == nil && found.is(typeSymlink) {
 			err = fmt.Errorf("%s in the image is a symlink that leads nowhere", dir)
@@ -203,7 +220,7 @@ func (p *putter) remove(name string) error {
 	case found.is(typeDir):
 		return fmt.Errorf("%s in the image is a directory", name)
 	}
-	return p.run("rm", name)
+	return p.run("rm", within(name))
 }
 
 // attributes sets type, permissions and owner of what was just made.
