@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +12,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/fingerprint"
@@ -23,7 +23,8 @@ const inspectUsage = `usage: nomad-driver-lkl inspect [--json] KERNEL
 Tells what a unikernel is and what it needs to run on this machine.
 
 Exit status: 0 KERNEL is a Solo5 unikernel, 1 it cannot be opened or read,
-2 the command was wrong, 3 it is not a unikernel, or breaks Solo5's rules.
+2 the command was wrong, 3 it is not a unikernel, or breaks Solo5's rules,
+4 the answer could not be written.
 `
 
 // The exit statuses of inspect.
@@ -32,6 +33,7 @@ const (
 	inspectUnreadable = 1
 	inspectUsageError = 2
 	inspectRefused    = 3
+	inspectUnwritten  = 4
 )
 
 // An inspection is what inspect tells, and with --json writes as one object.
@@ -126,35 +128,36 @@ func needs(ctx context.Context, m *unikernel.Image, host fingerprint.Host) []nee
 // inspectCommand is `nomad-driver-lkl inspect`. Its result is the exit status,
 // as inspectUsage tells.
 func inspectCommand(args []string, stdout, stderr io.Writer) int {
+	complain := func(status int, err error, usage string) int {
+		// There is nowhere else to tell it.
+		_, _ = fmt.Fprintf(stderr, "nomad-driver-lkl inspect: %v\n%s", err, usage)
+		return status
+	}
 	flags := flag.NewFlagSet("inspect", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	asJSON := flags.Bool("json", false, "")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, inspectUsage)
+		_, _ = io.WriteString(stdout, inspectUsage)
 		return inspectOK
 	case err != nil:
-		fmt.Fprintf(stderr, "nomad-driver-lkl inspect: %v\n%s", err, inspectUsage)
-		return inspectUsageError
+		return complain(inspectUsageError, err, inspectUsage)
 	case flags.NArg() != 1:
-		fmt.Fprintf(stderr, "nomad-driver-lkl inspect: one KERNEL is wanted, %d are given\n%s", flags.NArg(), inspectUsage)
-		return inspectUsageError
+		return complain(inspectUsageError, fmt.Errorf("one KERNEL is wanted, %d are given", flags.NArg()), inspectUsage)
 	}
 	report, err := inspect(context.Background(), flags.Arg(0), fingerprint.This(nil, nil))
+	if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
+		return complain(inspectUnreadable, err, "")
+	}
 	if err != nil {
-		fmt.Fprintf(stderr, "nomad-driver-lkl inspect: %v\n", err)
-		if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
-			return inspectUnreadable
-		}
-		return inspectRefused
+		return complain(inspectRefused, err, "")
 	}
 	write := report.writeText
 	if *asJSON {
 		write = report.writeJSON
 	}
 	if err := write(stdout); err != nil {
-		fmt.Fprintf(stderr, "nomad-driver-lkl inspect: write: %v\n", err)
-		return inspectUnreadable
+		return complain(inspectUnwritten, err, "")
 	}
 	return inspectOK
 }
@@ -215,33 +218,34 @@ func (r *inspection) writeJSON(w io.Writer) error {
 }
 
 func (r *inspection) writeText(w io.Writer) error {
-	var b strings.Builder
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "%s\n", r.File)
-	fmt.Fprintf(t, "Target\t%s, ABI version %d\n", r.Target, r.ABI)
-	fmt.Fprintf(t, "Flavour\t%s\n", r.Flavor)
-	fmt.Fprintf(t, "Entry\t%#x\n", r.Entry)
-	fmt.Fprintf(t, "Memory\tat least %d MiB; the image ends at %#x\n", r.MinMemory>>20, r.End)
+	var text bytes.Buffer // takes every write
+	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) }
+	line("%s", r.File)
+	line("Target\t%s, ABI version %d", r.Target, r.ABI)
+	line("Flavour\t%s", r.Flavor)
+	line("Entry\t%#x", r.Entry)
+	line("Memory\tat least %d MiB; the image ends at %#x", r.MinMemory>>20, r.End)
 
-	fmt.Fprintf(t, "\nSegments\nAddress\tEnd\tBytes\tIn file\tAt\tAccess\n")
+	line("\nSegments\nAddress\tEnd\tBytes\tIn file\tAt\tAccess")
 	for _, s := range r.Segments {
-		fmt.Fprintf(t, "%#x\t%#x\t%d\t%d\t%d\t%s\n", s.Address, s.End, s.MemorySize, s.FileSize, s.FileOffset, s.Access)
+		line("%#x\t%#x\t%d\t%d\t%d\t%s", s.Address, s.End, s.MemorySize, s.FileSize, s.FileOffset, s.Access)
 	}
 	if len(r.Devices) == 0 {
-		fmt.Fprintf(t, "\nNo devices\n")
+		line("\nNo devices")
 	} else {
-		fmt.Fprintf(t, "\nDevices\nHandle\tName\tType\n")
+		line("\nDevices\nHandle\tName\tType")
 	}
 	for _, d := range r.Devices {
-		fmt.Fprintf(t, "%d\t%s\t%s\n", d.Handle, d.Name, d.Type)
+		line("%d\t%s\t%s", d.Handle, d.Name, d.Type)
 	}
-	fmt.Fprintf(t, "\nNeeds\tHere\n")
+	line("\nNeeds\tHere")
 	for _, n := range r.Needs {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", n.What, n.answer(), n.Hint)
+		line("%s\t%s\t%s", n.What, n.answer(), n.Hint)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := io.WriteString(w, b.String())
+	_, err := w.Write(text.Bytes())
 	return err
 }

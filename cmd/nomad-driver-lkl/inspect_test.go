@@ -102,7 +102,9 @@ func TestInspect_ReportsAFullDisk(t *testing.T) {
 	must.NoError(t, err)
 	defer full.Close()
 	var errs strings.Builder
-	must.Eq(t, inspectUnreadable, inspectCommand([]string{kernel}, full, &errs))
+	for _, args := range [][]string{{kernel}, {"--json", kernel}} {
+		must.Eq(t, inspectUnwritten, inspectCommand(args, full, &errs))
+	}
 }
 
 // TestNeeds_TellWhatIsMissingHere gives every target a host that has all, and
