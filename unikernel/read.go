@@ -10,7 +10,7 @@ import (
 
 // Read reads the headers of a kernel file of size bytes and makes every check
 // that does not need the guest's memory size; Fits makes the rest. It reads
-// and allocates no more than the headers, at most 12 KiB, and never beyond
+// and allocates no more than the headers, at most 16 KiB, and never beyond
 // size. Its errors wrap the sentinels of this package, or the reader's error.
 func Read(r io.ReaderAt, size int64) (*Image, error) {
 	f := file{r: r, size: uint64(max(size, 0))}

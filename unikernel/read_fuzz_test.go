@@ -12,7 +12,7 @@ import (
 )
 
 // maxHeaders is how much Read may read of a file: its headers.
-const maxHeaders = 12 << 10
+const maxHeaders = 16 << 10
 
 // A countingReader fails the test when it is asked for what no header holds.
 type countingReader struct {
