@@ -24,9 +24,12 @@ type Config struct {
 	AllowExecHeap bool     `codec:"allow_exec_heap"`
 }
 
+// errConfig is what every mistake in a configuration is.
+var errConfig = errors.New("config")
+
 // mistakes collects what is wrong with a configuration, by field.
 type mistakes struct {
-	where string
+	where string // "plugin" or "task"
 	list  []string
 }
 
@@ -39,12 +42,12 @@ func (m *mistakes) err() error {
 	if len(m.list) == 0 {
 		return nil
 	}
-	return errors.New(m.where + ": " + strings.Join(m.list, "; "))
+	return fmt.Errorf("%s %w: %s", m.where, errConfig, strings.Join(m.list, "; "))
 }
 
 // validate finds every mistake in the plugin's configuration.
 func (c *Config) validate() error {
-	m := &mistakes{where: "plugin config"}
+	m := &mistakes{where: "plugin"}
 	if !filepath.IsAbs(c.StateDir) {
 		m.add("state_dir", "%q is not an absolute path", c.StateDir)
 	} else if info, err := os.Stat(c.StateDir); err == nil && !info.IsDir() {
@@ -84,7 +87,7 @@ var (
 
 // validate finds every mistake that can be seen without looking at a file.
 func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
-	m := &mistakes{where: "task config"}
+	m := &mistakes{where: "task"}
 	if t.Kernel == "" {
 		m.add("kernel", "is missing: name the unikernel, such as %q", "local/web.spt")
 	} else if err := checkSource(t.Kernel); err != nil {

@@ -28,7 +28,8 @@ func TestConfig_Validate(t *testing.T) {
 		{"empty state_dir", Config{}, []string{"state_dir"}},
 		{"state_dir is a file", Config{StateDir: file}, []string{"state_dir"}},
 		{
-			"everything", Config{StateDir: "x", ImagePaths: []string{"/srv", "images", file}},
+			"everything",
+			Config{StateDir: "x", ImagePaths: []string{"/srv", "images", file}},
 			[]string{"state_dir", "image_paths[1]", "image_paths[2]"},
 		},
 	}

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/nomad/drivers/shared/eventer"
 	"github.com/hashicorp/nomad/plugins/base"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/hashicorp/nomad/plugins/shared/hclspec"
@@ -41,7 +40,7 @@ const (
 type Driver struct {
 	ctx    context.Context // ends with the plugin
 	log    hclog.Logger
-	events *eventer.Eventer
+	events *events
 
 	config Config
 	cpus   cpus
@@ -62,7 +61,7 @@ var _ drivers.DriverPlugin = (*Driver)(nil)
 func New(ctx context.Context, log hclog.Logger) *Driver {
 	log = log.Named(Name)
 	return &Driver{
-		ctx: ctx, log: log, events: eventer.NewEventer(ctx, log),
+		ctx: ctx, log: log, events: newEvents(ctx, log),
 		config: Config{StateDir: DefaultStateDir},
 	}
 }
@@ -133,16 +132,6 @@ func (d *Driver) executorInPlace() error {
 // TaskEvents sends what happens to tasks that their owners should know.
 func (d *Driver) TaskEvents(ctx context.Context) (<-chan *drivers.TaskEvent, error) {
 	return d.events.TaskEvents(ctx)
-}
-
-func (d *Driver) event(task *drivers.TaskConfig, message string, annotations map[string]string) {
-	err := d.events.EmitEvent(&drivers.TaskEvent{
-		TaskID: task.ID, TaskName: task.Name, AllocID: task.AllocID,
-		Timestamp: time.Now(), Message: message, Annotations: annotations,
-	})
-	if err != nil {
-		d.log.Debug("cannot send an event", "message", message, "error", err) // the plugin is ending
-	}
 }
 
 func (d *Driver) taskLog(task *drivers.TaskConfig) hclog.Logger {

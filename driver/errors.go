@@ -32,8 +32,12 @@ func retryable(err error) error {
 	return &taskError{err: err, retry: true}
 }
 
-// startError is the error of a step of StartTask, for Nomad.
+// startError is the error of a step of StartTask, for Nomad. A mistake in the
+// configuration names its field, which tells more than the step.
 func startError(step string, err error) error {
+	if errors.Is(err, errConfig) {
+		return &taskError{err: err}
+	}
 	return &taskError{err: fmt.Errorf("%s: %w", step, err), retry: worthRetrying(err)}
 }
 

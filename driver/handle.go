@@ -148,10 +148,10 @@ func (d *Driver) ended(h *handle, exit executor.Exit) {
 	switch {
 	case exit.OOMKilled:
 		limit := memoryLimit(h.task)
-		d.event(h.task, fmt.Sprintf("Out of memory: the task needed more than its %d MiB", limit>>20),
+		d.events.tell(h.task, fmt.Sprintf("Out of memory: the task needed more than its %d MiB", limit>>20),
 			map[string]string{"limit_bytes": strconv.FormatUint(limit, 10)})
 	case result.Err != nil && !h.isStopping():
-		d.event(h.task, "Unikernel "+exit.Reason, map[string]string{
+		d.events.tell(h.task, "Unikernel "+exit.Reason, map[string]string{
 			"exit_code": strconv.Itoa(exit.Code), "signal": strconv.Itoa(exit.Signal),
 		})
 	}
@@ -165,7 +165,7 @@ func (d *Driver) lost(h *handle, err error) {
 	err = errors.Join(err, client.Destroy(h.state.Dir))
 	if !h.isStopping() {
 		h.log.Error("lost the task's executor", "error", err)
-		d.event(h.task, "The task's executor is gone, and the unikernel with it", nil)
+		d.events.tell(h.task, "The task's executor is gone, and the unikernel with it", nil)
 	}
 	h.finish(&drivers.ExitResult{ExitCode: -1, Err: err}, time.Now())
 }
@@ -192,7 +192,7 @@ func (d *Driver) reportDropped(h *handle, dropped uint64) {
 	h.dropped = max(dropped, h.dropped)
 	h.mu.Unlock()
 	if more {
-		d.event(h.task, fmt.Sprintf("Console output was lost because its reader was too slow: %d bytes since the start", dropped),
+		d.events.tell(h.task, fmt.Sprintf("Console output was lost because its reader was too slow: %d bytes since the start", dropped),
 			map[string]string{"dropped_bytes": strconv.FormatUint(dropped, 10)})
 	}
 }

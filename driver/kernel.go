@@ -92,7 +92,7 @@ func first(names []string) string {
 
 // check finds every way in which the job does not fit the kernel.
 func (k *kernel) check(job *TaskConfig, task *drivers.TaskConfig) error {
-	m := &mistakes{where: "task config"}
+	m := &mistakes{where: "task"}
 	k.checkDisk(m, job)
 	k.checkNetwork(m, job, task)
 	if err := checkMemory(k.image, memoryLimit(task)); err != nil {

@@ -104,7 +104,7 @@ func addrText(a netip.Addr) string {
 // lacks is an error: the guest would take the rest of the word for it.
 func (a addresses) fill(args []string) ([]string, error) {
 	filled := slices.Clone(args)
-	m := &mistakes{where: "task config"}
+	m := &mistakes{where: "task"}
 	for word, value := range a.words() {
 		for i, arg := range args {
 			switch {

@@ -47,11 +47,11 @@ func (s *start) makeRoot() error {
 	}
 	path := filepath.Join(s.dir, diskFile)
 	if err := s.copyRoot(src, path, needs(files)); err != nil {
-		return fmt.Errorf("rootfs %s: %w", s.job.Rootfs, err)
+		return fmt.Errorf("rootfs: %w", src.rename(err))
 	}
 	if len(files) > 0 {
 		if err := disk.Put(s.ctx, path, files); err != nil {
-			return fmt.Errorf("put the task's files into its root disk (a larger rootfs_size gives room): %w", err)
+			return fmt.Errorf("rootfs: put the task's files into it (a larger rootfs_size gives room): %w", err)
 		}
 	}
 	return s.openDisk(path)
@@ -79,7 +79,7 @@ func (s *start) copyRoot(src *source, path string, extra int64) error {
 		}
 		return nil
 	}
-	s.event(fmt.Sprintf("Building the root disk from the %s %s", kind, src.name), nil)
+	s.d.events.tell(s.task, fmt.Sprintf("Building the root disk from the %s %s", kind, src.name), nil)
 	return disk.Build(s.ctx, src.path(), path, disk.BuildOptions{Size: size, Room: roomInRoot + extra})
 }
 

@@ -97,7 +97,7 @@ func TestResolvConf(t *testing.T) {
 		return path
 	}
 	stub := write("stub", "# local\nnameserver 127.0.0.53\noptions edns0\n")
-	real := write("real", "nameserver 192.0.2.1\nnameserver ::1\nsearch example.org\n")
+	direct := write("real", "nameserver 192.0.2.1\nnameserver ::1\nsearch example.org\n")
 	missing := filepath.Join(dir, "missing")
 	cases := []struct {
 		name  string
@@ -105,11 +105,11 @@ func TestResolvConf(t *testing.T) {
 		dns   *drivers.DNSConfig
 		want  string
 	}{
-		{"the job's", []string{real}, &drivers.DNSConfig{
+		{"the job's", []string{direct}, &drivers.DNSConfig{
 			Servers: []string{"192.0.2.2", "192.0.2.3"}, Searches: []string{"a", "b"}, Options: []string{"ndots:2"},
 		}, "nameserver 192.0.2.2\nnameserver 192.0.2.3\nsearch a b\noptions ndots:2\n"},
-		{"the host's, reachable part", []string{real}, nil, "nameserver 192.0.2.1\nsearch example.org\n"},
-		{"behind a stub", []string{stub, real}, nil, "nameserver 192.0.2.1\nsearch example.org\n"},
+		{"the host's, reachable part", []string{direct}, nil, "nameserver 192.0.2.1\nsearch example.org\n"},
+		{"behind a stub", []string{stub, direct}, nil, "nameserver 192.0.2.1\nsearch example.org\n"},
 		{"nothing but a stub", []string{stub, missing}, nil, "# local\noptions edns0\n"},
 		{"none", []string{missing}, nil, ""},
 	}

@@ -34,6 +34,22 @@ func (s *source) path() string {
 	return path
 }
 
+// rename has an error speak of the source as the job does.
+func (s *source) rename(err error) error {
+	return &renamedError{err: err, from: strings.TrimSuffix(s.path(), "/."), to: s.name}
+}
+
+type renamedError struct {
+	err      error
+	from, to string
+}
+
+func (e *renamedError) Error() string {
+	return strings.NewReplacer(e.from+"/.", e.to, e.from, e.to).Replace(e.err.Error())
+}
+
+func (e *renamedError) Unwrap() error { return e.err }
+
 // taskRoots are the directories that a task sees, by their names there.
 var taskRoots = []string{"local", "alloc", "secrets"}
 

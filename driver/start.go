@@ -104,11 +104,6 @@ func (s *start) close() {
 	}
 }
 
-// event tells the task's owner about something slow or surprising.
-func (s *start) event(message string, annotations map[string]string) {
-	s.d.event(s.task, message, annotations)
-}
-
 // readConfig decodes the job's words and finds every mistake in them.
 func (s *start) readConfig() error {
 	if err := s.task.DecodeDriverConfig(&s.job); err != nil {

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+)
+
+func TestExitResult_IsAsAShellTellsIt(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		exit executor.Exit
+		want drivers.ExitResult
+		err  string
+	}{
+		{"success", executor.Exit{Reason: "exited with 0"}, drivers.ExitResult{}, ""},
+		{"status", executor.Exit{Code: 3, Reason: "exited with 3"}, drivers.ExitResult{ExitCode: 3}, "exited with 3"},
+		{"signal", executor.Exit{Signal: 11, Reason: "guest fault"}, drivers.ExitResult{ExitCode: 139, Signal: 11}, "guest fault"},
+		{
+			"out of memory",
+			executor.Exit{Signal: 9, OOMKilled: true, Reason: "out of memory"},
+			drivers.ExitResult{ExitCode: 137, Signal: 9, OOMKilled: true},
+			"out of memory",
+		},
+		{"killed", executor.Exit{Signal: 9, Reason: "killed"}, drivers.ExitResult{ExitCode: 137, Signal: 9}, "killed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := exitResult(c.exit)
+			must.Eq(t, c.err == "", got.Successful())
+			if c.err != "" {
+				must.EqError(t, got.Err, c.err)
+				got.Err = nil
+			}
+			must.Eq(t, c.want, *got)
+		})
+	}
+}
+
+// collect takes a plugin's events as they come.
+func collect(t *testing.T, d *Driver) <-chan *drivers.TaskEvent {
+	events, err := d.TaskEvents(t.Context())
+	must.NoError(t, err)
+	taken := make(chan *drivers.TaskEvent, maxEvents)
+	go func() {
+		for {
+			select {
+			case e := <-events:
+				taken <- e
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	return taken
+}
+
+func nextEvent(t *testing.T, events <-chan *drivers.TaskEvent) *drivers.TaskEvent {
+	t.Helper()
+	select {
+	case e := <-events:
+		return e
+	case <-time.After(patience):
+		t.Fatal("no event")
+		return nil
+	}
+}
+
+func TestEvents_TellWhatIsSurprising(t *testing.T) {
+	d := testDriver(t)
+	events := collect(t, d)
+	task := plainTask()
+
+	end := func(exit executor.Exit, stopping bool) {
+		h := d.newHandle(task, taskState{})
+		if stopping {
+			h.stop()
+		}
+		d.ended(h, exit)
+		<-h.done
+	}
+	end(executor.Exit{Reason: "exited with 0"}, false)                                   // says nothing
+	end(executor.Exit{Signal: int(syscall.SIGTERM), Reason: "stopped by SIGTERM"}, true) // nor this
+	end(executor.Exit{Signal: 31, Reason: "forbidden system call (SIGSYS)"}, false)      // this does
+	end(executor.Exit{Signal: 9, OOMKilled: true, Reason: "out of memory"}, true)        // and this
+	end(executor.Exit{Reason: "exited with 0", Dropped: 4096}, false)                    // and this
+	d.reportDropped(d.newHandle(task, taskState{}), 0)                                   // nothing
+	d.events.tell(task, "last", nil)
+
+	first := nextEvent(t, events)
+	must.Eq(t, task.ID, first.TaskID)
+	must.Eq(t, "Unikernel forbidden system call (SIGSYS)", first.Message)
+	must.Eq(t, "31", first.Annotations["signal"])
+	oom := nextEvent(t, events)
+	must.StrContains(t, oom.Message, "more than its 64 MiB")
+	must.Eq(t, "67108864", oom.Annotations["limit_bytes"])
+	must.StrContains(t, nextEvent(t, events).Message, "4096 bytes")
+	must.Eq(t, "last", nextEvent(t, events).Message)
+}
+
+func TestEvents_NobodyWaitsForAnAgentThatTakesNone(t *testing.T) {
+	d := testDriver(t)
+	_, err := d.TaskEvents(t.Context()) // and nobody reads
+	must.NoError(t, err)
+	begin := time.Now()
+	for range 2 * maxEvents {
+		d.events.tell(plainTask(), "again", nil)
+	}
+	must.Less(t, time.Second, time.Since(begin))
+}
+
+func TestReportDropped_OnceForEachLoss(t *testing.T) {
+	d := testDriver(t)
+	events := collect(t, d)
+	h := d.newHandle(plainTask(), taskState{})
+	for _, total := range []uint64{10, 10, 25, 25} {
+		d.reportDropped(h, total)
+	}
+	d.events.tell(h.task, "last", nil)
+	must.StrContains(t, nextEvent(t, events).Message, "10 bytes")
+	must.StrContains(t, nextEvent(t, events).Message, "25 bytes")
+	must.Eq(t, "last", nextEvent(t, events).Message)
+}
+
+func TestParseSignal(t *testing.T) {
+	for name, want := range map[string]syscall.Signal{
+		"SIGTERM": syscall.SIGTERM, "sigint": syscall.SIGINT, "HUP": syscall.SIGHUP, "9": syscall.SIGKILL,
+		"": 0, "SIG": 0, "SIGNONE": 0, "0": 0, "-1": 0, "999": 0,
+	} {
+		got, err := parseSignal(name)
+		must.Eq(t, want, got, must.Sprint(name))
+		must.Eq(t, want == 0, err != nil, must.Sprint(name))
+	}
+}
+
+func TestAttributes_LeaveOutWhatThereIsNot(t *testing.T) {
+	names := func(s taskState) string {
+		var list []string
+		for name := range s.attributes() {
+			list = append(list, name)
+		}
+		return strings.Join(list, " ")
+	}
+	must.StrNotContains(t, names(taskState{}), "ip")
+	must.StrContains(t, names(taskState{IP: "172.26.64.5"}), "ip")
+}
+
+// The memory that is set aside for running a guest is enough: one that uses
+// all that it has dies of its own fault, not of the limit.
+func TestMemory_AGuestMayUseAllOfItsOwn(t *testing.T) {
+	for _, mib := range []int64{8, 64, 512} {
+		b := newBed(t)
+		task := b.task(t, TaskConfig{Kernel: "crash.spt", Args: []string{"stack"}}, false)
+		task.Resources.LinuxResources.MemoryLimitBytes = mib << 20
+		_, _, err := b.StartTask(task)
+		must.NoError(t, err)
+		result := b.wait(t, task)
+		must.False(t, result.OOMKilled, must.Sprintf("%d MiB", mib))
+		must.Eq(t, int(syscall.SIGSEGV), result.Signal)
+	}
+}

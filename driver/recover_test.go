@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+)
+
+func TestRecover_FindsTheRunningGuest(t *testing.T) {
+	first := newBed(t)
+	task, handle := first.run(t, TaskConfig{Kernel: "control.spt"})
+	second := first.again(t)
+	must.NoError(t, second.RecoverTask(handle))
+	must.NoError(t, second.RecoverTask(handle)) // again
+
+	status, err := second.InspectTask(task.ID)
+	must.NoError(t, err)
+	must.Eq(t, drivers.TaskStateRunning, status.State)
+	must.Eq(t, stateOf(t, handle).attributes(), status.DriverAttributes)
+	must.True(t, stateOf(t, handle).Guest.Alive())
+
+	eventually(t, "the guest to listen", func() bool { return strings.Contains(console(task), "waiting") })
+	must.NoError(t, second.SignalTask(task.ID, "SIGHUP"))
+	must.NoError(t, second.StopTask(task.ID, time.Minute, ""))
+	must.True(t, second.wait(t, task).Successful())
+	eventually(t, "console after the recovery", func() bool { return strings.Contains(console(task), "stopping") })
+	must.NoError(t, second.DestroyTask(task.ID, false))
+	nothingLeft(t, handle)
+}
+
+func TestRecover_TellsHowTheGuestEndedMeanwhile(t *testing.T) {
+	first := newBed(t)
+	task, handle := first.run(t, TaskConfig{Kernel: "crash.spt", Args: []string{"exit", "5"}})
+	state := stateOf(t, handle)
+	first.kill()
+	eventually(t, "the end of the task", func() bool { return !state.Executor.Alive() })
+
+	second := first.again(t)
+	must.NoError(t, second.RecoverTask(handle))
+	must.Eq(t, 5, second.wait(t, task).ExitCode)
+	must.NoError(t, second.StopTask(task.ID, time.Minute, ""))
+	must.NoError(t, second.DestroyTask(task.ID, false))
+	nothingLeft(t, handle)
+}
+
+func TestRecover_RemovesWhatItCannotRecover(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		spoil func(t *testing.T, handle *drivers.TaskHandle)
+	}{
+		{"executor killed", func(t *testing.T, handle *drivers.TaskHandle) {
+			must.NoError(t, stateOf(t, handle).Executor.Signal(syscall.SIGKILL))
+			eventually(t, "its end", func() bool { return !stateOf(t, handle).Executor.Alive() })
+		}},
+		{"handle of another version", func(_ *testing.T, handle *drivers.TaskHandle) { handle.Version++ }},
+		{"handle without a state", func(_ *testing.T, handle *drivers.TaskHandle) { handle.DriverState = nil }},
+		{"handle of another executor", func(t *testing.T, handle *drivers.TaskHandle) {
+			state := stateOf(t, handle)
+			state.Executor.StartTime++
+			must.NoError(t, handle.SetDriverState(&state))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			first := newBed(t)
+			task, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
+			whole := handle.Copy()
+			first.kill()
+			c.spoil(t, handle)
+			second := first.again(t)
+			must.Error(t, second.RecoverTask(handle))
+			nothingLeft(t, whole)
+			must.ErrorContains(t, second.DestroyTask(task.ID, true), drivers.ErrTaskNotFound.Error())
+		})
+	}
+}
+
+func TestRecover_TwiceDestroyedIsAnError(t *testing.T) {
+	b := newBed(t)
+	task, handle := b.run(t, TaskConfig{Kernel: "idle.spt"})
+	must.NoError(t, b.DestroyTask(task.ID, true))
+	must.Error(t, b.again(t).RecoverTask(handle))
+}
+
+func TestWait_LosingTheExecutorIsNoSuccess(t *testing.T) {
+	b := newBed(t)
+	task, handle := b.run(t, TaskConfig{Kernel: "idle.spt"})
+	state := stateOf(t, handle)
+	must.NoError(t, state.Executor.Signal(syscall.SIGKILL))
+	result := b.wait(t, task)
+	must.False(t, result.Successful())
+	must.ErrorContains(t, result.Err, client.ErrLost.Error())
+	must.NoError(t, b.DestroyTask(task.ID, false))
+	nothingLeft(t, handle)
+}
+
+func TestSweep_EndsAGuestWhoseAllocIsGone(t *testing.T) {
+	first := newBed(t)
+	_, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
+	second := first.again(t)
+	second.Impl().(*Driver).sweepStrays()
+	must.True(t, stateOf(t, handle).Guest.Alive()) // its alloc is there
+
+	r, err := readRecord(stateOf(t, handle).Dir)
+	must.NoError(t, err)
+	r.AllocDir = filepath.Join(t.TempDir(), "gone")
+	must.NoError(t, r.write(stateOf(t, handle).Dir))
+	second.again(t).Impl().(*Driver).sweepStrays()
+	nothingLeft(t, handle)
+}
+
+func TestStart_ReplacesAGuestThatNomadNeverKnew(t *testing.T) {
+	first := newBed(t)
+	task, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
+	second := first.again(t) // and Nomad has no handle
+	again := task.Copy()
+	again.ID += "x"
+	t.Cleanup(func() { _ = second.Impl().DestroyTask(again.ID, true) })
+	_, _, err := second.StartTask(again)
+	must.NoError(t, err)
+	must.False(t, stateOf(t, handle).Guest.Alive())
+	must.DirNotExists(t, stateOf(t, handle).Dir)
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+// readDisk starts a guest that only reads its disk, and returns the image that
+// it was given.
+func readDisk(t *testing.T, b *bed, job TaskConfig, prepare func(local string)) (image string, task *drivers.TaskConfig) {
+	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
+	job.Kernel, job.Args = "disk.spt", []string{"mode=check", "bytes=512"}
+	task = b.task(t, job, false)
+	prepare(task.TaskDir().LocalDir)
+	handle, _, err := b.StartTask(task)
+	must.NoError(t, err)
+	b.wait(t, task)
+	return filepath.Join(stateOf(t, handle).Dir, diskFile), task
+}
+
+func TestRoot_LinuxFindsItsTasksFiles(t *testing.T) {
+	b := newBed(t)
+	image, task := readDisk(t, b, TaskConfig{Rootfs: "local/root", Flavor: "lkl", RootfsSize: "100MiB"}, func(local string) {
+		must.NoError(t, os.MkdirAll(filepath.Join(local, "root/etc"), 0o755))
+		must.NoError(t, os.WriteFile(filepath.Join(local, "root/etc/hosts"), []byte("replaced"), 0o644))
+		must.NoError(t, os.WriteFile(filepath.Join(local, "root/own"), []byte("kept"), 0o644))
+		must.NoError(t, os.WriteFile(filepath.Join(local, "data"), []byte("local"), 0o644))
+		must.NoError(t, os.WriteFile(filepath.Join(local, "../secrets/token"), []byte("secret"), 0o644))
+		must.NoError(t, os.WriteFile(filepath.Join(local, "../../alloc/data/shared"), []byte("shared"), 0o644))
+	})
+	ctx := t.Context()
+	must.NoError(t, disk.Check(ctx, image))
+	for path, want := range map[string]string{
+		"/own": "kept", "/local/data": "local", "/secrets/token": "secret", "/alloc/data/shared": "shared",
+		"/etc/hostname": hostname(task) + "\n",
+	} {
+		content, err := disk.Get(ctx, image, path)
+		must.NoError(t, err, must.Sprint(path))
+		must.Eq(t, want, string(content))
+	}
+	hosts, err := disk.Get(ctx, image, "/etc/hosts")
+	must.NoError(t, err)
+	must.StrContains(t, string(hosts), "localhost")
+	_, err = disk.Get(ctx, image, "/local/root/own") // what the disk is made from
+	must.Error(t, err)
+	info, err := os.Stat(image)
+	must.NoError(t, err)
+	must.Eq(t, 100<<20, info.Size())
+	must.Eq(t, 0o600, info.Mode().Perm()&^0o100)
+}
+
+func TestRoot_FromAnImageIsACopyThatMayGrow(t *testing.T) {
+	for _, flavor := range []string{"lkl", "solo5"} {
+		t.Run(flavor, func(t *testing.T) {
+			b := newBed(t)
+			var original string
+			image, _ := readDisk(t, b, TaskConfig{Rootfs: "local/root.ext4", Flavor: flavor, RootfsSize: "32M"}, func(local string) {
+				original = filepath.Join(local, "root.ext4")
+				must.NoError(t, disk.Build(context.Background(), t.TempDir(), original, disk.BuildOptions{Size: 16 << 20}))
+			})
+			info, err := os.Stat(image)
+			must.NoError(t, err)
+			must.Eq(t, 32<<20, info.Size())
+			must.NoError(t, disk.Check(t.Context(), image))
+			_, err = disk.Get(t.Context(), image, "/etc/hostname")
+			must.Eq(t, flavor == "lkl", err == nil) // no other guest's disk is touched
+			_, err = disk.Get(t.Context(), original, "/etc/hostname")
+			must.Error(t, err)
+		})
+	}
+}
+
+func TestRoot_RawForOtherGuests(t *testing.T) {
+	b := newBed(t)
+	image, _ := readDisk(t, b, TaskConfig{Rootfs: "local/raw"}, func(local string) {
+		must.NoError(t, os.WriteFile(filepath.Join(local, "raw"), []byte("anything"), 0o644))
+	})
+	content, err := os.ReadFile(image)
+	must.NoError(t, err)
+	must.Eq(t, sectorSize, len(content))
+	must.True(t, strings.HasPrefix(string(content), "anything\x00"))
+}
+
+func TestRoot_WhatDoesNotFitIsAnError(t *testing.T) {
+	for name, c := range map[string]struct {
+		job  TaskConfig
+		fill int
+	}{
+		"the content":      {TaskConfig{Rootfs: "local/root", RootfsSize: "8M"}, 20 << 20},
+		"the task's files": {TaskConfig{Rootfs: "local/root.ext4", Flavor: "lkl"}, 20 << 20},
+		"no file system":   {TaskConfig{Rootfs: "local/big", Flavor: "lkl"}, 1 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
+			b := newBed(t)
+			c.job.Kernel = "disk.spt"
+			task := b.task(t, c.job, false)
+			local := task.TaskDir().LocalDir
+			must.NoError(t, os.Mkdir(filepath.Join(local, "root"), 0o755))
+			must.NoError(t, os.WriteFile(filepath.Join(local, "root", "big"), bytes.Repeat([]byte{'x'}, c.fill), 0o644))
+			must.NoError(t, os.WriteFile(filepath.Join(local, "big"), bytes.Repeat([]byte{'x'}, c.fill), 0o644))
+			must.NoError(t, disk.Build(t.Context(), t.TempDir(), filepath.Join(local, "root.ext4"), disk.BuildOptions{Size: 8 << 20}))
+			_, _, err := b.StartTask(task)
+			must.ErrorContains(t, err, "rootfs")
+			records, err := readRecords(b.config.StateDir)
+			must.NoError(t, err)
+			must.MapEmpty(t, records)
+		})
+	}
+}
+
+func TestRoot_GuestsWriteToTheirOwnCopy(t *testing.T) {
+	b := newBed(t)
+	task := b.task(t, TaskConfig{Kernel: "disk.spt", Rootfs: "local/raw", RootfsSize: "1MiB", Args: []string{"seed=7"}}, false)
+	raw := filepath.Join(task.TaskDir().LocalDir, "raw")
+	must.NoError(t, os.WriteFile(raw, nil, 0o644))
+	_, _, err := b.StartTask(task)
+	must.NoError(t, err)
+	must.True(t, b.wait(t, task).Successful())
+	info, err := os.Stat(raw)
+	must.NoError(t, err)
+	must.Eq(t, 0, info.Size())
+}
