@@ -80,7 +80,26 @@ func check(g *tender.Guest, j tender.Jail) error {
 	if g.Memory >= launcherBase {
 		return fmt.Errorf("guest memory of %d bytes: at most %d", g.Memory, uint64(launcherBase-pageSize))
 	}
+	if err := checkKernel(g); err != nil {
+		return err
+	}
 	return checkJail(j)
+}
+
+// checkKernel finds a file that became shorter since its headers were read:
+// pages that are mapped from behind its end would fail much later.
+func checkKernel(g *tender.Guest) error {
+	info, err := g.Kernel.Stat()
+	if err != nil {
+		return fmt.Errorf("kernel: %w", err)
+	}
+	for i, s := range g.Image.Segments {
+		if s.Offset+s.FileSize > uint64(info.Size()) {
+			return fmt.Errorf("%s has changed since its headers were read: segment %d lies beyond its end at %d",
+				g.Kernel.Name(), i, info.Size())
+		}
+	}
+	return nil
 }
 
 // fork starts the launcher with just these descriptors, 0 and up; -1 is closed.

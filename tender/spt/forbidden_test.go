@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build linux && amd64
+
+package spt
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/tender"
+)
+
+func TestGuest_ForbiddenCallsKill(t *testing.T) {
+	const x32 = x32Bit
+	cases := map[string]func(*asm){
+		"open":             func(a *asm) { a.call(unix.SYS_OPEN, rodataBase, 0, 0) },
+		"openat":           func(a *asm) { a.call(unix.SYS_OPENAT, 0, rodataBase, 0) },
+		"mmap":             func(a *asm) { a.call(unix.SYS_MMAP, 0, 4096, 7, 0x22, ^uint64(0), 0) },
+		"mprotect":         func(a *asm) { a.call(unix.SYS_MPROTECT, textBase, 4096, 7) },
+		"munmap":           func(a *asm) { a.call(unix.SYS_MUNMAP, launcherBase, 4096) },
+		"execve":           func(a *asm) { a.call(unix.SYS_EXECVE, rodataBase, 0, 0) },
+		"fork":             func(a *asm) { a.call(unix.SYS_FORK) },
+		"clone":            func(a *asm) { a.call(unix.SYS_CLONE, 0, 0, 0, 0, 0) },
+		"kill":             func(a *asm) { a.call(unix.SYS_KILL, 1, 9) },
+		"getpid":           func(a *asm) { a.call(unix.SYS_GETPID) },
+		"seccomp":          func(a *asm) { a.call(unix.SYS_SECCOMP, 1, 0, dataBase) },
+		"ptrace":           func(a *asm) { a.call(unix.SYS_PTRACE, 0, 0, 0, 0) },
+		"io_uring_setup":   func(a *asm) { a.call(425, 8, dataBase) },
+		"exit":             func(a *asm) { a.call(unix.SYS_EXIT, 0) },
+		"read of stdin":    func(a *asm) { a.call(unix.SYS_READ, 0, dataBase, 1) },
+		"read of console":  func(a *asm) { a.call(unix.SYS_READ, 1, dataBase, 1) },
+		"write to stderr":  func(a *asm) { a.call(unix.SYS_WRITE, 2, textBase, 1) },
+		"write to timer":   func(a *asm) { a.call(unix.SYS_WRITE, fdTimer, textBase, 1) },
+		"write beyond int": func(a *asm) { a.call(unix.SYS_WRITE, 1<<32|1, textBase, 1) },
+		"pread64":          func(a *asm) { a.call(unix.SYS_PREAD64, 0, dataBase, 512, 0) },
+		"epoll of timer":   func(a *asm) { a.call(unix.SYS_EPOLL_PWAIT, fdTimer, dataBase, 1, 0, 0, 0) },
+		"timer of epoll":   func(a *asm) { a.call(unix.SYS_TIMERFD_SETTIME, fdEpoll, 1, dataBase, 0) },
+		"cpu clock":        func(a *asm) { a.call(unix.SYS_CLOCK_GETTIME, unix.CLOCK_PROCESS_CPUTIME_ID, dataBase) },
+		"gs base":          func(a *asm) { a.call(unix.SYS_ARCH_PRCTL, 0x1001, dataBase) },
+		"x32 write":        func(a *asm) { a.call(unix.SYS_WRITE|x32, 1, textBase, 1) },
+		"32-bit getpid":    func(a *asm) { a.set(rax, 20); a.bytes(0xcd, 0x80) },
+		"32-bit exit":      func(a *asm) { a.set(rax, 252); a.bytes(0xcd, 0x80) },
+		// 252 is exit_group of 32 bits, 231 that of 64: the number alone would do.
+		"32-bit by 64's number": func(a *asm) { a.set(rax, unix.SYS_EXIT_GROUP); a.bytes(0xcd, 0x80) },
+	}
+	for name, forbidden := range cases {
+		t.Run(name, func(t *testing.T) {
+			var code asm
+			forbidden(&code)
+			code.exit(77)
+			exit, _ := run(t, guestOf(t, code))
+			must.Eq(t, tender.Exit{Signal: syscall.SIGSYS}, exit)
+		})
+	}
+}
+
+// The kernel's vsyscall page cannot be unmapped, but its calls are filtered.
+func TestGuest_VsyscallsKill(t *testing.T) {
+	maps, err := os.ReadFile("/proc/self/maps")
+	must.NoError(t, err)
+	want := syscall.SIGSYS
+	if !strings.Contains(string(maps), "[vsyscall]") {
+		want = syscall.SIGSEGV
+	}
+	const gettimeofday, stackWord = 0xffffffffff600000, 0x0
+	var code asm
+	code.set(arguments[0], dataBase)
+	code.set(arguments[1], stackWord)
+	code.set(rax, gettimeofday)
+	code.bytes(0xff, 0xd0) // call *%rax
+	code.exit(77)
+	exit, _ := run(t, guestOf(t, code))
+	must.Eq(t, tender.Exit{Signal: want}, exit)
+}
+
+func TestGuest_MemoryIsProtected(t *testing.T) {
+	cases := map[string]func(*asm){
+		"read of address 0":          func(a *asm) { a.loadByte(0) },
+		"read below guest memory":    func(a *asm) { a.loadByte(guestBase - 1) },
+		"read behind guest memory":   func(a *asm) { a.loadByte(testMemory) },
+		"read behind the launcher":   func(a *asm) { a.loadByte(launcherBase + pageSize) },
+		"read of an old stack":       func(a *asm) { a.loadByte(taskEnd - pageSize) },
+		"write to text":              func(a *asm) { a.storeByte(textBase) },
+		"write to read-only data":    func(a *asm) { a.storeByte(rodataBase) },
+		"write to the launcher":      func(a *asm) { a.storeByte(launcherBase) },
+		"execution of address 0":     func(a *asm) { a.jump(0) },
+		"execution of data":          func(a *asm) { a.jump(dataBase) },
+		"execution of const data":    func(a *asm) { a.jump(rodataBase) },
+		"execution of the heap":      func(a *asm) { a.jump(dataBase + pageSize) },
+		"execution of the boot page": func(a *asm) { a.jump(bootBase) },
+	}
+	for name, forbidden := range cases {
+		t.Run(name, func(t *testing.T) {
+			var code asm
+			forbidden(&code)
+			code.exit(77)
+			exit, _ := run(t, guestOf(t, code))
+			must.Eq(t, tender.Exit{Signal: syscall.SIGSEGV}, exit)
+		})
+	}
+}
+
+// The launcher's code stays mapped: it can only do what the guest can.
+func TestGuest_GainsNothingFromTheLauncher(t *testing.T) {
+	for name, where := range map[string]uint64{
+		"its start":  codeOffset,
+		"its report": codeOffset + 0x46, // failed: writes to the status pipe
+	} {
+		t.Run(name, func(t *testing.T) {
+			var code asm
+			code.jump(launcherBase + where)
+			exit, _ := run(t, guestOf(t, code))
+			must.Eq(t, tender.Exit{Signal: syscall.SIGSYS}, exit)
+		})
+	}
+}
+
+func TestGuest_FaultsAreItsOwnSignals(t *testing.T) {
+	for name, c := range map[string]struct {
+		code asm
+		want tender.Exit
+	}{
+		"invalid instruction": {asm{0x0f, 0x0b}, tender.Exit{Signal: syscall.SIGILL}},
+		"division by zero":    {asm{0x31, 0xc9, 0xf7, 0xf1}, tender.Exit{Signal: syscall.SIGFPE}},
+		"breakpoint":          {asm{0xcc}, tender.Exit{Signal: syscall.SIGTRAP}},
+		"privileged":          {asm{0xf4}, tender.Exit{Signal: syscall.SIGSEGV}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			exit, _ := run(t, guestOf(t, c.code))
+			must.Eq(t, c.want, exit)
+		})
+	}
+}
+
+func TestGuest_ExitCodesAreItsOwn(t *testing.T) {
+	for status, want := range map[uint64]int{0: 0, 3: 3, 255: 255, 256 + 7: 7, ^uint64(0): 255} {
+		var code asm
+		code.exit(status)
+		exit, _ := run(t, guestOf(t, code))
+		must.Eq(t, tender.Exit{Code: want}, exit)
+	}
+}
