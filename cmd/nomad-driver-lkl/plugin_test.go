@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/nomad/client/lib/cgroupslib"
+	"github.com/hashicorp/nomad/client/lib/numalib"
+	"github.com/hashicorp/nomad/helper/pluginutils/hclspecutils"
+	"github.com/hashicorp/nomad/helper/uuid"
+	"github.com/hashicorp/nomad/nomad/structs"
+	"github.com/hashicorp/nomad/plugins/base"
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/driver"
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+const patience = 20 * time.Second
+
+// A process is the built plugin, started as a Nomad client starts it.
+type process struct {
+	client *plugin.Client
+	driver drivers.DriverPlugin
+	cmd    *exec.Cmd
+}
+
+func startPlugin(t *testing.T) *process {
+	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: &testWriter{t: t}})
+	cmd := exec.Command(testenv.Plugin(t))
+	client := plugin.NewClient(&plugin.ClientConfig{
+		HandshakeConfig: base.Handshake,
+		Plugins: map[string]plugin.Plugin{
+			base.PluginTypeBase:   &base.PluginBase{},
+			base.PluginTypeDriver: drivers.NewDriverPlugin(nil, log),
+		},
+		Cmd:              cmd,
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		Logger:           log,
+	})
+	t.Cleanup(client.Kill)
+	return &process{client: client, cmd: cmd, driver: dispense[drivers.DriverPlugin](t, client, base.PluginTypeDriver)}
+}
+
+func dispense[T any](t *testing.T, client *plugin.Client, kind string) T {
+	protocol, err := client.Client()
+	must.NoError(t, err)
+	raw, err := protocol.Dispense(kind)
+	must.NoError(t, err)
+	return raw.(T)
+}
+
+// testWriter keeps the plugin's log for a test that fails.
+type testWriter struct {
+	t  *testing.T
+	mu sync.Mutex
+}
+
+func (w *testWriter) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.t.Context().Err() == nil { // the test still runs
+		w.t.Log(strings.TrimSpace(string(b)))
+	}
+	return len(b), nil
+}
+
+// configure does what a client does with the plugin that is to run tasks.
+func (p *process) configure(t *testing.T, stateDir string) {
+	var data []byte
+	must.NoError(t, base.MsgPackEncode(&data, &driver.Config{
+		StateDir: stateDir, ImagePaths: []string{filepath.Dir(testenv.Guest(t, "hello.spt"))},
+	}))
+	must.NoError(t, p.driver.SetConfig(&base.Config{
+		ApiVersion: drivers.ApiVersion010, PluginConfig: data,
+		AgentConfig: &base.AgentConfig{Driver: &base.ClientDriverConfig{Topology: numalib.Scan(numalib.PlatformScanners(false))}},
+	}))
+}
+
+func TestPlugin_SaysWhatItIs(t *testing.T) {
+	p := startPlugin(t)
+	b := dispense[base.BasePlugin](t, p.client, base.PluginTypeBase)
+	info, err := b.PluginInfo()
+	must.NoError(t, err)
+	must.Eq(t, "lkl", info.Name)
+	must.Eq(t, base.PluginTypeDriver, info.Type)
+	must.Eq(t, driver.Version, info.PluginVersion)
+
+	config, err := b.ConfigSchema()
+	must.NoError(t, err)
+	_, diagnostics := hclspecutils.Convert(config)
+	must.False(t, diagnostics.HasErrors())
+	task, err := p.driver.TaskConfigSchema()
+	must.NoError(t, err)
+	_, diagnostics = hclspecutils.Convert(task)
+	must.False(t, diagnostics.HasErrors())
+
+	// As a client checks a configuration, before there is any of the agent's.
+	must.NoError(t, b.SetConfig(&base.Config{}))
+	var wrong []byte
+	must.NoError(t, base.MsgPackEncode(&wrong, &driver.Config{StateDir: "relative"}))
+	must.ErrorContains(t, b.SetConfig(&base.Config{PluginConfig: wrong}), "state_dir")
+}
+
+func TestPlugin_FingerprintsTheHost(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	p := startPlugin(t)
+	p.configure(t, t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ch, err := p.driver.Fingerprint(ctx)
+	must.NoError(t, err)
+	select {
+	case f := <-ch:
+		must.NoError(t, f.Err)
+		must.Eq(t, drivers.HealthStateHealthy, f.Health, must.Sprint(f.HealthDescription))
+		must.Eq(t, "true", f.Attributes["driver.lkl.spt"].GoString())
+		must.Eq(t, driver.Version, f.Attributes["driver.lkl.version"].GoString())
+	case <-time.After(patience):
+		t.Fatal("no fingerprint")
+	}
+}
+
+// The whole life of a task, and the plugin killed in the middle of it: the
+// guest goes on, its console too, and a fresh plugin has it as if nothing had
+// been.
+func TestPlugin_KilledUnderARunningTask(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	stateDir := t.TempDir()
+	task, lines := newTask(t, "spew.spt", "every=20000000", "width=32")
+	first := startPlugin(t)
+	first.configure(t, stateDir)
+	handle, _, err := first.driver.StartTask(task)
+	must.NoError(t, err)
+	before, err := first.driver.InspectTask(task.ID)
+	must.NoError(t, err)
+	must.Eq(t, drivers.TaskStateRunning, before.State)
+	pid := before.DriverAttributes["pid"]
+	waiting, err := first.driver.WaitTask(t.Context(), task.ID)
+	must.NoError(t, err)
+
+	must.NoError(t, first.cmd.Process.Kill())
+	must.Error(t, (<-waiting).Err) // which has the client start another
+	lines.more(t)
+	must.True(t, alive(t, pid))
+
+	second := startPlugin(t)
+	second.configure(t, stateDir)
+	must.NoError(t, second.driver.RecoverTask(handle))
+	after, err := second.driver.InspectTask(task.ID)
+	must.NoError(t, err)
+	must.Eq(t, drivers.TaskStateRunning, after.State)
+	must.Eq(t, before.DriverAttributes, after.DriverAttributes)
+	must.Eq(t, before.StartedAt.UnixNano(), after.StartedAt.UnixNano())
+	lines.more(t)
+
+	waiting, err = second.driver.WaitTask(t.Context(), task.ID)
+	must.NoError(t, err)
+	must.NoError(t, second.driver.StopTask(task.ID, time.Minute, "SIGINT"))
+	select {
+	case result := <-waiting:
+		must.Eq(t, int(syscall.SIGINT), result.Signal)
+	case <-time.After(patience):
+		t.Fatal("the wait does not end")
+	}
+	must.NoError(t, second.driver.DestroyTask(task.ID, false))
+	must.False(t, alive(t, pid))
+	must.False(t, alive(t, before.DriverAttributes["executor_pid"]))
+	must.DirNotExists(t, before.DriverAttributes["cgroup"])
+	left, err := os.ReadDir(filepath.Join(stateDir, "tasks"))
+	must.NoError(t, err)
+	must.SliceEmpty(t, left)
+}
+
+func TestPlugin_EndsWithItsClientAndLeavesTasksAlone(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	stateDir := t.TempDir()
+	task, _ := newTask(t, "idle.spt")
+	first := startPlugin(t)
+	first.configure(t, stateDir)
+	handle, _, err := first.driver.StartTask(task)
+	must.NoError(t, err)
+	status, err := first.driver.InspectTask(task.ID)
+	must.NoError(t, err)
+	first.client.Kill() // as an agent that is stopped does
+	must.True(t, first.client.Exited())
+	must.True(t, alive(t, status.DriverAttributes["pid"]))
+
+	second := startPlugin(t)
+	second.configure(t, stateDir)
+	must.NoError(t, second.driver.RecoverTask(handle))
+	must.NoError(t, second.driver.DestroyTask(task.ID, true))
+	must.False(t, alive(t, status.DriverAttributes["pid"]))
+}
+
+// newTask is a task as a client hands it over: directories, control groups,
+// and FIFOs for its console, of which the first is read here.
+func newTask(t *testing.T, guest string, args ...string) (*drivers.TaskConfig, *console) {
+	allocID, name := uuid.Generate(), "web"
+	task := &drivers.TaskConfig{
+		ID: allocID + "/" + name + "/" + uuid.Short(), AllocID: allocID, Name: name, AllocDir: t.TempDir(),
+		Resources: &drivers.Resources{
+			LinuxResources: &drivers.LinuxResources{
+				MemoryLimitBytes: 64 << 20, CPUShares: 100,
+				CpusetCgroupPath: cgroupslib.LinuxResourcesPath(allocID, name, false),
+			},
+			NomadResources: &structs.AllocatedTaskResources{Memory: structs.AllocatedMemoryResources{MemoryMB: 64}},
+			Ports:          &structs.AllocatedPorts{},
+		},
+	}
+	for _, dir := range []string{task.TaskDir().LocalDir, task.TaskDir().SecretsDir, task.TaskDir().LogDir} {
+		must.NoError(t, os.MkdirAll(dir, 0o755))
+	}
+	task.StdoutPath = filepath.Join(task.TaskDir().LogDir, ".web.stdout.fifo")
+	task.StderrPath = filepath.Join(task.TaskDir().LogDir, ".web.stderr.fifo")
+	for _, path := range []string{task.StdoutPath, task.StderrPath} {
+		must.NoError(t, unix.Mkfifo(path, 0o600))
+	}
+	groups := cgroupslib.Factory(allocID, name, false)
+	must.NoError(t, groups.Setup())
+	t.Cleanup(func() { _, _ = groups.Kill(), groups.Teardown() })
+	must.NoError(t, task.EncodeConcreteDriverConfig(&driver.TaskConfig{Kernel: testenv.Guest(t, guest), Args: args}))
+	return task, readConsole(t, task.StdoutPath)
+}
+
+// A console counts what comes out of a FIFO.
+type console struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func readConsole(t *testing.T, path string) *console {
+	f, err := os.OpenFile(path, os.O_RDWR, 0) // so that it opens without a writer
+	must.NoError(t, err)
+	c := &console{}
+	go func() { _, _ = io.Copy(c, f) }()
+	t.Cleanup(func() { f.Close() })
+	return c
+}
+
+func (c *console) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.Write(b)
+}
+
+func (c *console) size() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.Len()
+}
+
+// more waits for the console to go on.
+func (c *console) more(t *testing.T) {
+	t.Helper()
+	have, deadline := c.size(), time.After(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for c.size() <= have {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("the console has stopped")
+		}
+	}
+}
+
+func alive(t *testing.T, pid string) bool {
+	t.Helper()
+	n, err := strconv.Atoi(pid)
+	must.NoError(t, err)
+	_, err = executor.FindProcess(n)
+	return err == nil
+}
