@@ -24,6 +24,6 @@ $(OBJ)/httpd/%.o: override CFLAGS += $(LWIP_CFLAGS)
 
 $(OBJ)/lwip/%.o: $(LWIP)/src/%.c $(HERE)Makefile $(HERE)httpd/lwip.mk
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -Wno-unused-parameter -Wno-unused-variable $(LWIP_CFLAGS) -c -o $@ $<
+	$(Q)echo "  CC    lwip/$*.c"; $(CC) $(CFLAGS) -Wno-unused-parameter -Wno-unused-variable $(LWIP_CFLAGS) -c -o $@ $<
 
 -include $(wildcard $(OBJ)/lwip/*/*.d $(OBJ)/lwip/*/*/*.d)
