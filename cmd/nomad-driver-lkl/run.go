@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/driver"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
@@ -45,7 +46,8 @@ func runCommand(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, runUsage)
 		return 0
 	case errors.Is(err, errRunVersion):
-		fmt.Fprint(stderr, "nomad-driver-lkl run: spt tender\nABI version 2\nABI version 1\n")
+		// Solo5's tenders say it on stderr, in these words.
+		fmt.Fprintf(stderr, "nomad-driver-lkl run: spt tender, version %s\nABI version 2\nABI version 1\n", driver.Version)
 		return 0
 	case err != nil:
 		complain(stderr, err)

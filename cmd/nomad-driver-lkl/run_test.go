@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/tender"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+func TestParseRun_TakesTheStockCommandLine(t *testing.T) {
+	o, err := parseRun([]string{
+		"--mem=64", "--x-exec-heap", "--tender=spt",
+		"--net:service=tap7", "--net-mac:service=02:00:00:00:00:07", "--net:other=@5",
+		"--block:root0=/a=b c", "--block-sector-size:root0=4096",
+		"--", "kernel.spt", "--solo5:quiet", "--mem=1", "word",
+	})
+	must.NoError(t, err)
+	want := &runOptions{
+		kernel: "kernel.spt", args: []string{"--solo5:quiet", "--mem=1", "word"},
+		memory: 64 << 20, execHeap: true,
+		interfaces: map[string]string{"service": "tap7", "other": "@5"},
+		macs:       map[string][6]byte{"service": {2, 0, 0, 0, 0, 7}},
+		disks:      map[string]string{"root0": "/a=b c"},
+		blockSizes: map[string]uint16{"root0": 4096},
+	}
+	must.True(t, reflect.DeepEqual(want, o), must.Sprintf("%+v", o))
+}
+
+func TestParseRun_OptionsEndAtTheKernel(t *testing.T) {
+	o, err := parseRun([]string{"kernel.spt", "--mem=64", "--", "--help"})
+	must.NoError(t, err)
+	must.Eq(t, []string{"--mem=64", "--", "--help"}, o.args)
+	must.Eq(t, 512<<20, o.memory)
+}
+
+func TestParseRun_TellsWhichOptionIsWrong(t *testing.T) {
+	for _, option := range []string{
+		"-m", "--memory=5", "--mem", "--mem=", "--mem=0", "--mem=-1", "--mem=1x", "--mem=1048576",
+		"--mem=99999999999999999999", "--tender=qemu", "--x-exec-heap=1",
+		"--net:=tap0", "--net:a-b=tap0", "--net:tap", "--net:tap=", "--net:" + strings.Repeat("n", 68) + "=tap0",
+		"--net-mac:tap=02:00", "--net-mac:tap=02:00:00:00:00:00:00:01", "--net-mac:tap=zz:00:00:00:00:01",
+		"--block:disk", "--block-sector-size:disk=0", "--block-sector-size:disk=256",
+		"--block-sector-size:disk=521", "--block-sector-size:disk=65536",
+	} {
+		var stderr bytes.Buffer
+		must.Eq(t, 1, runCommand([]string{option, "kernel.spt"}, io.Discard, &stderr))
+		name, _, _ := strings.Cut(option, "=")
+		must.StrContains(t, stderr.String(), name)
+	}
+}
+
+func TestRun_HelpAndVersion(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	must.Eq(t, 0, runCommand([]string{"--help"}, &stdout, &stderr))
+	must.StrContains(t, stdout.String(), "usage: nomad-driver-lkl run")
+	must.Eq(t, 0, runCommand([]string{"--mem=5", "--version"}, &stdout, &stderr))
+	must.StrContains(t, stderr.String(), "ABI version 2")
+	must.Eq(t, 1, runCommand(nil, &stdout, &stderr))
+}
+
+func TestRun_ExitsAsTheGuestDoes(t *testing.T) {
+	crash := testenv.Guest(t, "crash.spt")
+	for _, c := range []struct {
+		args   []string
+		status int
+		says   string
+	}{
+		{[]string{"exit", "0"}, 0, ""},
+		{[]string{"exit", "42"}, 42, ""},
+		{[]string{"abort"}, 255, ""},
+		{[]string{"null"}, 139, "guest fault (SIGSEGV)"},
+		{[]string{"opcode"}, 132, "guest fault (SIGILL)"},
+		{[]string{"syscall"}, 159, "forbidden system call (SIGSYS)"},
+		{[]string{"int80"}, 159, "forbidden system call (SIGSYS)"},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			must.Eq(t, c.status, runCommand(append([]string{"--mem=8", crash}, c.args...), &stdout, &stderr))
+			if c.says == "" {
+				must.Eq(t, "", stderr.String())
+			}
+			must.StrContains(t, stderr.String(), c.says)
+		})
+	}
+}
+
+func TestRun_GivesTheGuestItsCommandLine(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	status := runCommand([]string{"--mem=8", testenv.Guest(t, "hello.spt"), "one", "--two", "", "3 4"}, &stdout, &stderr)
+	must.Eq(t, 0, status, must.Sprint(stderr.String()))
+	must.StrContains(t, stdout.String(), "command line: one --two  3 4\n")
+}
+
+func TestRun_DiskKeepsWhatTheGuestWrites(t *testing.T) {
+	guest := testenv.Guest(t, "disk.spt")
+	for _, size := range []string{"512", "4096"} {
+		image := filepath.Join(t.TempDir(), "image")
+		must.NoError(t, os.WriteFile(image, make([]byte, 64<<10), 0o600))
+		for _, mode := range []string{"mode=write", "mode=check"} {
+			var stdout, stderr bytes.Buffer
+			status := runCommand([]string{
+				"--mem=8", "--block:disk=" + image, "--block-sector-size:disk=" + size, guest, mode,
+			}, &stdout, &stderr)
+			must.Eq(t, 0, status, must.Sprint(stdout.String(), stderr.String()))
+		}
+	}
+}
+
+func TestRun_ErrorsAreStockSolo5s(t *testing.T) {
+	disk, hello := testenv.Guest(t, "disk.spt"), testenv.Guest(t, "hello.spt")
+	odd := filepath.Join(t.TempDir(), "odd")
+	must.NoError(t, os.WriteFile(odd, make([]byte, 6144), 0o600))
+	empty := filepath.Join(t.TempDir(), "empty")
+	must.NoError(t, os.WriteFile(empty, nil, 0o600))
+	for says, args := range map[string][]string{
+		"Could not open": {"/nonexistent"},
+		"Solo5":          {"/bin/sh"},
+		"device 'disk' of type block declared but not attached":      {disk},
+		"resource not declared in manifest: 'disk'":                  {"--block:disk=" + odd, hello},
+		"resource not declared in manifest: 'net'":                   {"--net-mac:net=02:00:00:00:00:01", hello},
+		"could not open block device":                                {"--block:disk=/nonexistent", disk},
+		"disk: Backing storage size must be block aligned (4096":     {"--block:disk=" + odd, "--block-sector-size:disk=4096", disk},
+		"disk: Backing storage must be at least 1 block (512 bytes)": {"--block:disk=" + empty, disk},
+		"not enough guest memory":                                    {"--mem=1", hello},
+		"is not for the solo5-spt target":                            {testenv.Guest(t, "hello.hvt")},
+		"command line":                                               {hello, strings.Repeat("x", 8192)},
+	} {
+		var stderr bytes.Buffer
+		must.Eq(t, 1, runCommand(args, io.Discard, &stderr))
+		must.StrContains(t, stderr.String(), says)
+		must.StrContains(t, stderr.String(), "nomad-driver-lkl run: ")
+	}
+}
+
+func TestRun_AttachesATapByName(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.Tun, testenv.Tool("ip"), testenv.Tool("unshare"))
+	image := filepath.Join(t.TempDir(), "image")
+	must.NoError(t, os.WriteFile(image, make([]byte, 4096), 0o600))
+	run := []string{testenv.Plugin(t), "run", "--mem=8", "--net:tap=tap9", "--block:rootfs=" + image}
+	output, err := exec.Command("unshare", append([]string{
+		"-n", "sh", "-ec", "ip tuntap add tap9 mode tap; ip link set tap9 mtu 9000 up; exec \"$@\"", "sh",
+	}, append(run, "--net-mac:tap=02:00:00:00:00:09", testenv.Guest(t, "hello-lkl.spt"))...)...).CombinedOutput()
+	must.NoError(t, err, must.Sprint(string(output)))
+	must.StrContains(t, string(output), "net tap: 02:00:00:00:00:09, mtu 9000")
+
+	output, err = exec.Command("unshare", append([]string{
+		"-n", "sh", "-ec", "ip tuntap add tap9 mode tap; exec \"$@\"", "sh",
+	}, append(run, testenv.Guest(t, "hello-lkl.spt"))...)...).CombinedOutput()
+	must.Error(t, err)
+	must.StrContains(t, string(output), "could not attach interface: tap9")
+}
+
+func TestRun_AttachesAnOpenDescriptor(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	must.NoError(t, err)
+	guest, host := os.NewFile(uintptr(pair[0]), "guest"), os.NewFile(uintptr(pair[1]), "host")
+	defer guest.Close()
+	defer host.Close()
+	image := filepath.Join(t.TempDir(), "image")
+	must.NoError(t, os.WriteFile(image, make([]byte, 4096), 0o600))
+	c := exec.Command(testenv.Plugin(t), "run", "--mem=8", "--net:tap=@3", "--block:rootfs="+image,
+		testenv.Guest(t, "hello-lkl.spt"))
+	c.ExtraFiles = []*os.File{guest}
+	output, err := c.CombinedOutput()
+	must.NoError(t, err, must.Sprint(string(output)))
+	must.StrContains(t, string(output), ", mtu 1500\n")
+}
+
+func TestRandomMAC_IsOneStationsLocalOne(t *testing.T) {
+	a, err := randomMAC()
+	must.NoError(t, err)
+	b, err := randomMAC()
+	must.NoError(t, err)
+	must.NotEq(t, a, b)
+	must.Eq(t, 2, a[0]&3)
+}
+
+// startRun runs a guest in a process of its own, until it says that it waits.
+func startRun(t *testing.T) *exec.Cmd {
+	t.Helper()
+	c := exec.Command(testenv.Plugin(t), "run", "--mem=8", testenv.Guest(t, "idle.spt"))
+	stdout, err := c.StdoutPipe()
+	must.NoError(t, err)
+	must.NoError(t, c.Start())
+	t.Cleanup(func() { _ = c.Process.Kill() })
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	must.NoError(t, err)
+	must.Eq(t, "idle: waiting\n", line)
+	return c
+}
+
+func TestRun_EndsTheGuestWhenAskedToEnd(t *testing.T) {
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		c := startRun(t)
+		must.NoError(t, c.Process.Signal(s))
+		must.Error(t, c.Wait())
+		must.Eq(t, tender.Exit{Signal: s}.Status(), c.ProcessState.ExitCode())
+	}
+}
+
+func TestRun_TakesTheGuestAlongWhenKilled(t *testing.T) {
+	c := exec.Command(testenv.Plugin(t), "run", "--mem=8", testenv.Guest(t, "idle.spt"))
+	stdout, err := c.StdoutPipe()
+	must.NoError(t, err)
+	must.NoError(t, c.Start())
+	out := bufio.NewReader(stdout)
+	_, err = out.ReadString('\n')
+	must.NoError(t, err)
+	must.NoError(t, c.Process.Kill())
+	// The guest holds the other writing end of the pipe: it ends with it.
+	_, err = out.ReadByte()
+	must.ErrorIs(t, err, io.EOF)
+	must.Error(t, c.Wait())
+}
