@@ -2,7 +2,11 @@
 
 package spt
 
-import "golang.org/x/sys/unix"
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
 
 // A program is a classic BPF program over struct seccomp_data. It is put
 // together from conditions whose bodies all end in a return: what follows a
@@ -86,4 +90,15 @@ func (p *program) oneOf(arg int, values ...uint32) {
 		p.allowIf(eq(v))
 	}
 	p.kill()
+}
+
+// encode is the program as the kernel reads it: an array of struct sock_filter.
+func (p program) encode() []byte {
+	b := make([]byte, 0, 8*len(p))
+	for _, i := range p {
+		b = binary.LittleEndian.AppendUint16(b, i.Code)
+		b = append(b, i.Jt, i.Jf)
+		b = binary.LittleEndian.AppendUint32(b, i.K)
+	}
+	return b
 }

@@ -77,7 +77,7 @@ func idle() asm {
 
 // kernelOf makes a guest of code, read-only data and data: each on its own
 // pages in the file as in memory.
-func kernelOf(t *testing.T, code asm, rodata, data []byte) (*os.File, *unikernel.Image) {
+func kernelOf(t testing.TB, code asm, rodata, data []byte) (*os.File, *unikernel.Image) {
 	t.Helper()
 	m := &unikernel.Image{Target: unikernel.TargetSPT, ABI: 2, Entry: textBase}
 	var file []byte

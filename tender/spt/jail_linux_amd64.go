@@ -3,7 +3,6 @@
 package spt
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"syscall"
@@ -45,7 +44,7 @@ func (t *table) resetSignals() {
 // ties the process to the thread that started it. The order matters: chroot
 // and the change of user take capabilities, and that change unties.
 func (t *table) dropPrivileges(j tender.Jail) {
-	const asRoot = "EPERM: only root can do this"
+	asRoot := map[syscall.Errno]string{syscall.EPERM: "only root can do this"}
 	if j.Root != "" {
 		t.call("changing the root directory to "+j.Root, unix.SYS_CHROOT, t.text(j.Root)).advice = asRoot
 		t.call("entering the root directory", unix.SYS_CHDIR, t.text("/"))
@@ -74,7 +73,7 @@ func (t *table) dropPrivileges(j tender.Jail) {
 // the status descriptor apart.
 func (t *table) leave(memory, status uint64) {
 	t.call("closing the tender's files", unix.SYS_CLOSE_RANGE, status+1, uint64(^uint32(0)), 0).
-		advice = "ENOSYS: Linux 5.9 or newer is needed"
+		advice = map[syscall.Errno]string{syscall.ENOSYS: "Linux 5.9 or newer is needed"}
 	t.call("unmapping the zero page", unix.SYS_MUNMAP, 0, guestBase)
 	t.call("unmapping what lies behind the guest", unix.SYS_MUNMAP, memory, launcherBase-memory)
 	t.call("unmapping stack and vdso", unix.SYS_MUNMAP, launcherBase+pageSize, taskEnd-launcherBase-pageSize)
@@ -82,24 +81,16 @@ func (t *table) leave(memory, status uint64) {
 
 // confine says that all is well, closes the status descriptor, and installs
 // the filter: the last system call that is not the guest's own.
-func (t *table) confine(p program, status uint64) error {
-	filter := make([]byte, 0, 8*len(p))
-	for _, i := range p {
-		filter = append(filter, byte(i.Code), byte(i.Code>>8), i.Jt, i.Jf,
-			byte(i.K), byte(i.K>>8), byte(i.K>>16), byte(i.K>>24))
-	}
-	if len(p) == 0 || len(p) > unix.BPF_MAXINSNS {
-		return errors.New("system call filter is empty or too long")
-	}
-	prog := t.words(uint64(len(p)), t.put(filter)) // struct sock_fprog
+func (t *table) confine(p program, status uint64) {
+	prog := t.words(uint64(len(p)), t.put(p.encode())) // struct sock_fprog
 	kill := t.words(unix.SECCOMP_RET_KILL_PROCESS)
 	ready := t.put([]byte{readyByte})
 
 	t.call("giving up new privileges", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	noFilter := "a kernel with CONFIG_SECCOMP_FILTER is needed"
 	t.call("looking for the system call filter", unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, kill).
-		advice = "a kernel with CONFIG_SECCOMP_FILTER is needed, Linux 4.14 or newer"
+		advice = map[syscall.Errno]string{syscall.ENOSYS: noFilter, syscall.EINVAL: noFilter, syscall.EOPNOTSUPP: noFilter}
 	t.call("telling that the guest begins", unix.SYS_WRITE, status, ready, 1).want = 1
 	t.call("closing the status pipe", unix.SYS_CLOSE, status)
 	t.call("installing the system call filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, prog)
-	return nil
 }

@@ -4,6 +4,7 @@ package spt
 
 import (
 	"fmt"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +26,10 @@ func (t *table) mapMemory(memory uint64, execHeap bool) {
 	s := t.call(fmt.Sprintf("mapping %d MiB of guest memory", memory>>20), unix.SYS_MMAP,
 		guestBase, memory-guestBase, prot, anonymous, ^uint64(0), 0)
 	s.want = guestBase
-	s.advice = "ENOMEM: give the guest less memory; EPERM: set vm.mmap_min_addr to 65536 or less"
+	s.advice = map[syscall.Errno]string{
+		syscall.ENOMEM: "give the guest less memory",
+		syscall.EPERM:  "set vm.mmap_min_addr to 65536 or less",
+	}
 }
 
 // load brings the segments into guest memory and sets their permissions. What
@@ -37,7 +41,7 @@ func (t *table) load(segments []unikernel.Segment, kernel uint64, mayMapCode boo
 		t.fill(fmt.Sprintf("segment %d", i), s, kernel, shared)
 		protect := t.call(fmt.Sprintf("protecting segment %d", i), unix.SYS_MPROTECT,
 			s.Start, s.End-s.Start, protection(s))
-		protect.advice = "EACCES: a security module refuses executable memory"
+		protect.advice = map[syscall.Errno]string{syscall.EACCES: "a security module refuses executable memory"}
 	}
 }
 
@@ -54,7 +58,7 @@ func (t *table) fill(name string, s unikernel.Segment, kernel uint64, shared boo
 	m := t.call("mapping "+name+" from the kernel file", unix.SYS_MMAP,
 		from, to-from, protection(s), unix.MAP_PRIVATE|unix.MAP_FIXED, kernel, s.Offset+from-s.Addr)
 	m.want = from
-	m.advice = "the kernel file has to be on a file system that allows mmap"
+	m.advice = map[syscall.Errno]string{syscall.ENODEV: "move the kernel file to a file system that allows mmap"}
 	t.read(name, kernel, to, end, s.Offset+to-s.Addr)
 }
 
@@ -64,7 +68,7 @@ func (t *table) read(name string, fd, from, to, offset uint64) {
 		n := min(to-from, readMost)
 		s := t.call("reading "+name+" from the kernel file", unix.SYS_PREAD64, fd, from, n, offset)
 		s.want = n
-		s.advice = "the kernel file must not change while its guest starts"
+		s.advice = map[syscall.Errno]string{0: "leave the kernel file alone while its guest starts"}
 		from, offset = from+n, offset+n
 	}
 }

@@ -36,9 +36,7 @@ func newPlan(g *tender.Guest, j tender.Jail, devices []tender.Device, mayMapCode
 	t.dropPrivileges(j)
 	t.load(g.Image.Segments, temporary+fdKernel, mayMapCode)
 	t.leave(g.Memory, temporary+fdStatus)
-	if err := t.confine(filter, temporary+fdStatus); err != nil {
-		return nil, err
-	}
+	t.confine(filter, temporary+fdStatus)
 
 	data, tableAddress, err := t.layOut(bootInfo(g, devices))
 	if err != nil {

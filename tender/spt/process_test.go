@@ -149,12 +149,18 @@ func TestJail_LimitsAreZero(t *testing.T) {
 }
 
 func TestJail_DiesWithItsThread(t *testing.T) {
-	g := guestOf(t, idle())
-	started := make(chan *Process)
-	onThreadThatEnds(func() { started <- startIdle(t, g, tender.Jail{DieWithParent: true}) })
-	exit, err := (<-started).Wait()
-	must.NoError(t, err)
-	must.Eq(t, tender.Exit{Signal: syscall.SIGKILL}, exit)
+	jails := []tender.Jail{{DieWithParent: true}}
+	if os.Geteuid() == 0 { // a change of user would undo it
+		jails = append(jails, tender.Jail{DieWithParent: true, UID: 70001, GID: 70001})
+	}
+	for _, j := range jails {
+		g := guestOf(t, idle())
+		started := make(chan *Process)
+		onThreadThatEnds(func() { started <- startIdle(t, g, j) })
+		exit, err := (<-started).Wait()
+		must.NoError(t, err)
+		must.Eq(t, tender.Exit{Signal: syscall.SIGKILL}, exit)
+	}
 }
 
 // onThreadThatEnds calls f on a thread that ends when f has returned. The

@@ -18,10 +18,11 @@ const (
 // A step is one system call of the launcher.
 type step struct {
 	what   string // for the error: "mapping guest memory"
-	advice string // what to do when it fails
 	number uint64
 	args   [6]uint64
 	want   uint64 // any other result ends the launch
+	// advice is what to do about an error; for 0 about a result that is none.
+	advice map[syscall.Errno]string
 }
 
 func (s *step) encode(b []byte) []byte {
@@ -34,12 +35,14 @@ func (s *step) encode(b []byte) []byte {
 
 // failure is the error of a step that had this result.
 func (s *step) failure(result uint64) error {
+	var errno syscall.Errno
 	err := fmt.Errorf("%s: got %d, want %d", s.what, int64(result), s.want)
 	if n := -int64(result); n > 0 && n <= maxErrno {
-		err = fmt.Errorf("%s: %w", s.what, syscall.Errno(n))
+		errno = syscall.Errno(n)
+		err = fmt.Errorf("%s: %w", s.what, errno)
 	}
-	if s.advice != "" {
-		err = fmt.Errorf("%w (%s)", err, s.advice)
+	if advice, ok := s.advice[errno]; ok {
+		err = fmt.Errorf("%w: %s", err, advice)
 	}
 	return err
 }
