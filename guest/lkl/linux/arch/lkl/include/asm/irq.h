@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef _ASM_LKL_IRQ_H
+#define _ASM_LKL_IRQ_H
+#define NR_IRQS 16
+#include <asm-generic/irq.h>
+#endif

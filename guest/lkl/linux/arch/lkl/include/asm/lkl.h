@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef _ASM_LKL_LKL_H
+#define _ASM_LKL_LKL_H
+
+/* What the parts of the architecture tell each other. */
+#include <linux/types.h>
+
+struct pt_regs;
+
+/* The words that the tender passed, for the start program; see guest/lkl/start. */
+extern const char *lkl_cmdline;
+/* Whether --config asks for the kernel's messages. */
+extern bool lkl_debug;
+
+/* Nanoseconds of the host's monotonic clock, which Solo5's deadlines are in too. */
+u64 lkl_clock(void);
+void lkl_clock_init(void);
+
+/* The TSC at which there is something to look at, at the latest. */
+extern unsigned long lkl_poll_tsc;
+/* Looks: runs timers and devices as interrupts. user: a program was interrupted, not the kernel. */
+void lkl_poll_events(bool user);
+
+/*
+ * Calls ready(arg) as an interrupt handler when the device can be read. solo5_yield() tells in an idle guest; in a busy
+ * one ready is called now and then without knowing.
+ */
+void lkl_device_ready(unsigned int handle, void (*ready)(void *arg), void *arg);
+
+/* Before and after the page allocator gets its memory. Until the second, free memory is as the host gave it, zero. */
+void lkl_arena_init(void);
+void lkl_arena_watch(void);
+extern unsigned long *lkl_dirty_pages;
+
+void lkl_user_return(struct pt_regs *regs);
+void lkl_do_signal(struct pt_regs *regs);
+
+/* The guest's exit statuses that are not the program's; docs/guests.md has the list. */
+#define LKL_EXIT_PANIC 255
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef _ASM_LKL_PROCESSOR_H
+#define _ASM_LKL_PROCESSOR_H
+
+#include <asm/page.h>
+#include <asm/ptrace.h>
+
+#define TASK_SIZE		lkl_memory_end
+#define TASK_SIZE_MAX		lkl_memory_end
+#define TASK_UNMAPPED_BASE	0
+#define STACK_TOP		lkl_memory_end
+#define STACK_TOP_MAX		STACK_TOP
+
+struct thread_struct {
+	unsigned long sp;	/* kernel stack pointer while switched away */
+	unsigned long fsbase;	/* the program's thread pointer */
+	u32 mxcsr;		/* the parts of the floating point state that outlive a function call */
+	u16 fcw;
+};
+
+#define INIT_THREAD { .mxcsr = 0x1f80, .fcw = 0x37f }
+
+struct task_struct;
+#define task_pt_regs(tsk) \
+	((struct pt_regs *)((unsigned long)task_stack_page(tsk) + THREAD_SIZE) - 1)
+#define KSTK_EIP(tsk)	(task_pt_regs(tsk)->ip)
+#define KSTK_ESP(tsk)	(task_pt_regs(tsk)->sp)
+
+unsigned long __get_wchan(struct task_struct *p);
+void start_thread(struct pt_regs *regs, unsigned long ip, unsigned long sp);
+
+/* A loop that waits lets interrupts happen: nothing else would. */
+void lkl_relax(void);
+#define cpu_relax()	lkl_relax()
+
+#endif

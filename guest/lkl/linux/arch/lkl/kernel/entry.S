@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Ways into the kernel and between its tasks: the start, a system call (which is a function call), a switch of tasks, and
+ * the first steps of a new one.
+ */
+#include <linux/linkage.h>
+#include <asm/asm-offsets.h>
+
+	.text
+
+/*
+ * int solo5_app_main(const struct solo5_start_info *info): rsp is within the last page of memory. The kernel leaves that
+ * stack for its own and never comes back.
+ */
+SYM_CODE_START(solo5_app_main)
+	leaq	4095(%rsp), %rsi
+	andq	$-4096, %rsi
+	movq	$init_thread_union + STACK_SIZE - REGS_SIZE, %rsp
+	xorl	%ebp, %ebp
+	call	lkl_start_kernel
+	ud2
+SYM_CODE_END(solo5_app_main)
+
+/*
+ * long lkl_syscall(long nr, long a1, ..., long a6): argument 6 is on the stack, as for any C function. Nothing but the
+ * registers that a function keeps is kept; vector registers are the caller's to save.
+ */
+SYM_CODE_START(lkl_syscall)
+	movq	lkl_stack_regs(%rip), %rax
+	movq	%rbx, REGS_BX(%rax)
+	movq	%rbp, REGS_BP(%rax)
+	movq	%r12, REGS_R12(%rax)
+	movq	%r13, REGS_R13(%rax)
+	movq	%r14, REGS_R14(%rax)
+	movq	%r15, REGS_R15(%rax)
+	movq	%rdi, REGS_DI(%rax)
+	movq	%rsi, REGS_SI(%rax)
+	movq	%rdx, REGS_DX(%rax)
+	movq	%rcx, REGS_CX(%rax)
+	movq	%r8, REGS_R8(%rax)
+	movq	%r9, REGS_R9(%rax)
+	movq	(%rsp), %r10
+	movq	8(%rsp), %r11
+	movq	%r10, REGS_IP(%rax)
+	movq	%r11, REGS_A6(%rax)
+	leaq	8(%rsp), %r10
+	movq	%r10, REGS_SP(%rax)
+	movq	$1, REGS_USER(%rax)
+	movq	%rax, %rsp
+	movq	%rax, %rdi
+	call	lkl_do_syscall
+
+	/* rsp points to the registers of the program, where it shall go on. */
+SYM_INNER_LABEL(lkl_restore, SYM_L_LOCAL)
+	movq	REGS_BX(%rsp), %rbx
+	movq	REGS_BP(%rsp), %rbp
+	movq	REGS_R12(%rsp), %r12
+	movq	REGS_R13(%rsp), %r13
+	movq	REGS_R14(%rsp), %r14
+	movq	REGS_R15(%rsp), %r15
+	movq	REGS_DI(%rsp), %rdi
+	movq	REGS_SI(%rsp), %rsi
+	movq	REGS_DX(%rsp), %rdx
+	movq	REGS_CX(%rsp), %rcx
+	movq	REGS_R8(%rsp), %r8
+	movq	REGS_R9(%rsp), %r9
+	movq	REGS_AX(%rsp), %rax
+	movq	REGS_IP(%rsp), %r10
+	movq	REGS_SP(%rsp), %rsp
+	/* A return, so that the processor's prediction of the caller's call is right. The slot is free, see signal.c. */
+	pushq	%r10
+	ret
+SYM_CODE_END(lkl_syscall)
+
+/* struct task_struct *__switch_to(struct task_struct *prev, struct task_struct *next) */
+SYM_FUNC_START(__switch_to)
+	pushq	%rbp
+	pushq	%rbx
+	pushq	%r12
+	pushq	%r13
+	pushq	%r14
+	pushq	%r15
+	movq	%rsp, TASK_SP(%rdi)
+	movq	TASK_SP(%rsi), %rsp
+	movq	%rsi, lkl_current(%rip)
+	movq	TASK_STACK(%rsi), %rax
+	addq	$STACK_SIZE - REGS_SIZE, %rax
+	movq	%rax, lkl_stack_regs(%rip)
+	movq	%rdi, %rax
+	popq	%r15
+	popq	%r14
+	popq	%r13
+	popq	%r12
+	popq	%rbx
+	popq	%rbp
+	ret
+SYM_FUNC_END(__switch_to)
+
+/* A new task: rax is the one before, rbx a kernel thread's function (or 0) and r12 its argument; rsp points to its pt_regs. */
+SYM_CODE_START(ret_from_fork)
+	movq	%rax, %rdi
+	call	schedule_tail
+	testq	%rbx, %rbx
+	jz	1f
+	movq	%r12, %rdi
+	call	*%rbx
+	/* Only a thread that has become a program returns. */
+1:	movq	%rsp, %rdi
+	call	lkl_user_return
+	jmp	lkl_restore
+SYM_CODE_END(ret_from_fork)
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Tasks. */
+#include <linux/printk.h>
+#include <linux/ptrace.h>
+#include <linux/sched.h>
+#include <linux/sched/debug.h>
+#include <linux/sched/task.h>
+#include <linux/sched/task_stack.h>
+#include <linux/string.h>
+#include <asm/lkl.h>
+#include <asm/solo5.h>
+#include <asm/switch_to.h>
+
+asmlinkage void ret_from_fork(void);
+
+/* What __switch_to() pops. */
+struct switch_frame {
+	unsigned long r15, r14, r13, r12, bx, bp, ip;
+};
+
+int copy_thread(struct task_struct *p, const struct kernel_clone_args *args)
+{
+	struct pt_regs *regs = task_pt_regs(p);
+	struct switch_frame *frame = (struct switch_frame *)regs - 1;
+
+	memset(frame, 0, sizeof(*frame));
+	frame->ip = (unsigned long)ret_from_fork;
+	if (args->fn) {
+		memset(regs, 0, sizeof(*regs));
+		frame->bx = (unsigned long)args->fn;
+		frame->r12 = (unsigned long)args->fn_arg;
+	} else {
+		*regs = *current_pt_regs();
+		regs->ax = 0;
+		if (args->stack)
+			regs->sp = args->stack;
+		if (args->flags & CLONE_SETTLS)
+			p->thread.fsbase = args->tls;
+	}
+	p->thread.sp = (unsigned long)frame;
+	return 0;
+}
+
+void flush_thread(void)
+{
+}
+
+void start_thread(struct pt_regs *regs, unsigned long ip, unsigned long sp)
+{
+	memset(regs, 0, sizeof(*regs));
+	regs->ip = ip;
+	regs->sp = sp;
+	regs->user = 1;
+}
+
+unsigned long __get_wchan(struct task_struct *p)
+{
+	return 0;
+}
+
+void show_regs(struct pt_regs *regs)
+{
+	show_regs_print_info(KERN_DEFAULT);
+	printk("ip %016lx sp %016lx nr %ld\n", regs->ip, regs->sp, regs->orig_ax);
+}
+
+void show_stack(struct task_struct *task, unsigned long *sp, const char *loglvl)
+{
+	unsigned long *end;
+	int i;
+
+	if (!sp)
+		sp = task && task != current ? (unsigned long *)task->thread.sp : __builtin_frame_address(0);
+	end = (unsigned long *)((unsigned long)task_stack_page(task ?: current) + THREAD_SIZE);
+	printk("%sCode addresses on the stack:", loglvl);
+	for (i = 0; sp < end && i < 24; sp++)
+		if (__kernel_text_address(*sp)) {
+			printk(KERN_CONT " %lx", *sp);
+			i++;
+		}
+	printk(KERN_CONT "\n");
+}
+
+void ptrace_disable(struct task_struct *child)
+{
+}
+
+long arch_ptrace(struct task_struct *child, long request, unsigned long addr, unsigned long data)
+{
+	return -EIO;
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Signals: delivered when a system call returns, since that is the only way from the kernel to a program. The frame has
+ * the layout that x86-64 libcs know.
+ */
+#include <linux/errno.h>
+#include <linux/resume_user_mode.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task_stack.h>
+#include <linux/signal.h>
+#include <linux/syscalls.h>
+#include <linux/uaccess.h>
+#include <asm/lkl.h>
+#include <asm/syscall.h>
+#include <asm/ucontext.h>
+
+/* What compilers may use below the stack pointer without moving it. */
+#define RED_ZONE 128
+
+struct rt_sigframe {
+	unsigned long restorer;
+	struct ucontext uc;
+	siginfo_t info;
+};
+
+asmlinkage long lkl_syscall(void);
+
+static void save_context(struct sigcontext *sc, const struct pt_regs *regs)
+{
+	memset(sc, 0, sizeof(*sc));
+	sc->r8 = regs->r8;
+	sc->r9 = regs->r9;
+	sc->r10 = regs->a6;
+	sc->r12 = regs->r12;
+	sc->r13 = regs->r13;
+	sc->r14 = regs->r14;
+	sc->r15 = regs->r15;
+	sc->di = regs->di;
+	sc->si = regs->si;
+	sc->bp = regs->bp;
+	sc->bx = regs->bx;
+	sc->dx = regs->dx;
+	sc->ax = regs->ax;
+	sc->cx = regs->cx;
+	sc->sp = regs->sp;
+	sc->ip = regs->ip;
+	sc->oldmask = current->blocked.sig[0];
+}
+
+static void restore_context(struct pt_regs *regs, const struct sigcontext *sc)
+{
+	regs->r8 = sc->r8;
+	regs->r9 = sc->r9;
+	regs->r12 = sc->r12;
+	regs->r13 = sc->r13;
+	regs->r14 = sc->r14;
+	regs->r15 = sc->r15;
+	regs->di = sc->di;
+	regs->si = sc->si;
+	regs->bp = sc->bp;
+	regs->bx = sc->bx;
+	regs->dx = sc->dx;
+	regs->ax = sc->ax;
+	regs->cx = sc->cx;
+	regs->sp = sc->sp;
+	regs->ip = sc->ip;
+	regs->orig_ax = -1;
+}
+
+/* The handler's frame was at the stack pointer when it returned into the restorer, which then called the kernel. */
+asmlinkage long sys_rt_sigreturn(void)
+{
+	struct pt_regs *regs = current_pt_regs();
+	struct rt_sigframe __user *frame = (void __user *)(regs->sp - sizeof(long));
+	struct sigcontext sc;
+	sigset_t set;
+
+	current->restart_block.fn = do_no_restart_syscall;
+	if (copy_from_user(&sc, &frame->uc.uc_mcontext, sizeof(sc)) ||
+	    copy_from_user(&set, &frame->uc.uc_sigmask, sizeof(set))) {
+		force_sig(SIGSEGV);
+		return 0;
+	}
+	set_current_blocked(&set);
+	restore_altstack(&frame->uc.uc_stack);
+	restore_context(regs, &sc);
+	return regs->ax;
+}
+
+static int setup_frame(struct ksignal *ksig, struct pt_regs *regs)
+{
+	sigset_t *set = sigmask_to_save();
+	struct rt_sigframe __user *frame;
+	unsigned long sp;
+
+	sp = sigsp(regs->sp - RED_ZONE - 2 * sizeof(long), ksig) - sizeof(*frame);
+	frame = (void __user *)((sp & ~15UL) - sizeof(long));
+	if (!access_ok(frame, sizeof(*frame)) || !(ksig->ka.sa.sa_flags & SA_RESTORER))
+		return -EFAULT;
+	memset((void __force *)&frame->uc, 0, sizeof(frame->uc));
+	if (__save_altstack(&frame->uc.uc_stack, regs->sp) ||
+	    __put_user((unsigned long)ksig->ka.sa.sa_restorer, &frame->restorer) ||
+	    __copy_to_user(&frame->uc.uc_sigmask, set, sizeof(*set)) ||
+	    copy_siginfo_to_user(&frame->info, &ksig->info))
+		return -EFAULT;
+	save_context((struct sigcontext __force *)&frame->uc.uc_mcontext, regs);
+
+	/* The way back to the program writes the address to go to just below the stack pointer: as if the handler were called. */
+	regs->sp = (unsigned long)frame;
+	regs->ip = (unsigned long)ksig->ka.sa.sa_handler;
+	regs->di = ksig->sig;
+	regs->si = (unsigned long)&frame->info;
+	regs->dx = (unsigned long)&frame->uc;
+	regs->ax = 0;
+	return 0;
+}
+
+/*
+ * Makes the call again when the program goes on. Libc tells by the address where a thread was stopped whether it may be
+ * cancelled, so a direct call is gone back over; a jump to lkl_syscall() (a tail call) is made again by itself.
+ */
+static void restart(struct pt_regs *regs)
+{
+	const u8 *call = (const u8 *)regs->ip - 5;
+	s32 offset;
+
+	memcpy(&offset, call + 1, sizeof(offset));
+	if (*call == 0xe8 && regs->ip + offset == (unsigned long)lkl_syscall) {
+		regs->ip -= 5;
+	} else {
+		regs->ip = (unsigned long)lkl_syscall;
+		regs->sp -= sizeof(long);
+	}
+	regs->orig_ax = -1;
+}
+
+static void restart_before(struct pt_regs *regs, const struct k_sigaction *ka)
+{
+	if ((long)regs->orig_ax < 0)
+		return;
+	switch ((long)regs->ax) {
+	case -ERESTARTSYS:
+		if (ka && !(ka->sa.sa_flags & SA_RESTART)) {
+			regs->ax = -EINTR;
+			break;
+		}
+		fallthrough;
+	case -ERESTARTNOINTR:
+		restart(regs);
+		break;
+	case -ERESTARTNOHAND:
+		if (ka)
+			regs->ax = -EINTR;
+		else
+			restart(regs);
+		break;
+	case -ERESTART_RESTARTBLOCK:
+		if (ka) {
+			regs->ax = -EINTR;
+		} else {
+			regs->di = __NR_restart_syscall;
+			restart(regs);
+		}
+		break;
+	}
+}
+
+void lkl_do_signal(struct pt_regs *regs)
+{
+	struct ksignal ksig;
+
+	if (get_signal(&ksig)) {
+		restart_before(regs, &ksig.ka);
+		signal_setup_done(setup_frame(&ksig, regs), &ksig, 0);
+		return;
+	}
+	restart_before(regs, NULL);
+	restore_saved_sigmask();
+}

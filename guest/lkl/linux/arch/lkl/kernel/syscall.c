@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* System calls: the table, what is not there, and the way back to the program. */
+#include <linux/linkage.h>
+#include <linux/resume_user_mode.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task_stack.h>
+#include <linux/syscalls.h>
+#include <asm/lkl.h>
+#include <asm/solo5.h>
+#include <asm/syscall.h>
+
+#define ARCH_SET_FS 0x1002
+#define ARCH_GET_FS 0x1003
+
+/* Calls of the start program alone: its private numbers begin here. */
+#define LKL_NR_EXIT 0x4c4b0001	/* end the guest with a status; everything is unmounted */
+
+/* Whose thread pointer and floating point control words the processor has. */
+static struct task_struct *user_task;
+
+static long lkl_arch_prctl(long option, unsigned long arg)
+{
+	switch (option) {
+	case ARCH_SET_FS:
+		if (arg >= lkl_memory_end)
+			return -EPERM;
+		current->thread.fsbase = arg;
+		solo5_set_tls_base(arg);
+		return 0;
+	case ARCH_GET_FS:
+		return put_user(current->thread.fsbase, (unsigned long __user *)arg);
+	}
+	return -EINVAL;
+}
+
+/*
+ * There is one address space: a copy of it cannot be had, and a child that borrows it to exec has nothing to exec. Only
+ * threads are made, and by the start program (pid 1) the program itself.
+ */
+static long lkl_clone(unsigned long flags, unsigned long sp, int __user *parent, int __user *child, unsigned long tls)
+{
+	if (!(flags & CLONE_VM) || !sp || (!(flags & CLONE_THREAD) && !is_global_init(current)))
+		return -ENOSYS;
+	return sys_clone(flags, sp, parent, child, tls);
+}
+
+/* No heap that grows in place: libcs then use mmap alone. */
+static long lkl_brk(unsigned long addr)
+{
+	return 0;
+}
+
+static long lkl_zero(void)
+{
+	return 0;
+}
+
+long lkl_mmap(unsigned long addr, unsigned long len, unsigned long prot, unsigned long flags, unsigned long fd,
+	      unsigned long off);
+long lkl_munmap(unsigned long addr, unsigned long len);
+long lkl_mremap(unsigned long addr, unsigned long old, unsigned long new, unsigned long flags, unsigned long to);
+long lkl_mprotect(unsigned long addr, unsigned long len, unsigned long prot);
+long lkl_madvise(unsigned long addr, unsigned long len, int advice);
+long lkl_msync(unsigned long addr, unsigned long len, int flags);
+asmlinkage long sys_rt_sigreturn(void);
+
+#define sys_arch_prctl		lkl_arch_prctl
+#define sys_brk			lkl_brk
+#define sys_clone		lkl_clone
+#define sys_clone3		sys_ni_syscall
+#define sys_execve		sys_ni_syscall
+#define sys_execveat		sys_ni_syscall
+#define sys_fork		sys_ni_syscall
+#define sys_vfork		sys_ni_syscall
+#define sys_ioperm		sys_ni_syscall
+#define sys_iopl		sys_ni_syscall
+#define sys_modify_ldt		sys_ni_syscall
+#define sys_mmap		lkl_mmap
+#define sys_munmap		lkl_munmap
+#define sys_mremap		lkl_mremap
+#define sys_mprotect		lkl_mprotect
+#define sys_madvise		lkl_madvise
+#define sys_msync		lkl_msync
+#define sys_mlock		lkl_zero
+#define sys_mlock2		lkl_zero
+#define sys_munlock		lkl_zero
+#define sys_mlockall		lkl_zero
+#define sys_munlockall		lkl_zero
+
+#define __SYSCALL(nr, name)	[nr] = (lkl_syscall_t)(void *)name,
+const lkl_syscall_t lkl_syscall_table[NR_syscalls] = {
+#include <asm/syscalls_64.h>
+};
+
+/* The registers that belong to the program's thread and that a function call does not save. */
+static void switch_user(void)
+{
+	if (user_task) {
+		asm volatile("stmxcsr %0" : "=m"(user_task->thread.mxcsr));
+		asm volatile("fnstcw %0" : "=m"(user_task->thread.fcw));
+	}
+	asm volatile("ldmxcsr %0" : : "m"(current->thread.mxcsr));
+	asm volatile("fldcw %0" : : "m"(current->thread.fcw));
+	if (!user_task || user_task->thread.fsbase != current->thread.fsbase)
+		solo5_set_tls_base(current->thread.fsbase);
+	user_task = current;
+}
+
+/* A task that ends: its registers are nobody's any more. */
+void exit_thread(struct task_struct *task)
+{
+	if (user_task == task)
+		user_task = NULL;
+}
+
+void lkl_user_return(struct pt_regs *regs)
+{
+	unsigned long work;
+
+	while ((work = READ_ONCE(current_thread_info()->flags) & _TIF_EXIT_WORK)) {
+		if (work & _TIF_NEED_RESCHED)
+			schedule();
+		if (work & (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL))
+			lkl_do_signal(regs);
+		if (work & _TIF_NOTIFY_RESUME)
+			resume_user_mode_work(regs);
+	}
+	if (unlikely(user_task != current))
+		switch_user();
+}
+
+/* The C half of lkl_syscall(). */
+void lkl_do_syscall(struct pt_regs *regs)
+{
+	unsigned long nr = regs->di;
+
+	regs->orig_ax = nr;
+	if (likely(nr < NR_syscalls)) {
+		regs->ax = -ENOSYS;
+		regs->ax = lkl_syscall_table[nr](regs->si, regs->dx, regs->cx, regs->r8, regs->r9, regs->a6);
+	} else if (nr == LKL_NR_EXIT && is_global_init(current)) {
+		solo5_exit(regs->si);
+	} else {
+		regs->ax = -ENOSYS;
+	}
+	if (unlikely(lkl_tsc() >= lkl_poll_tsc))
+		lkl_poll_events(true);
+	if (unlikely(READ_ONCE(current_thread_info()->flags) & _TIF_EXIT_WORK || user_task != current))
+		lkl_user_return(regs);
+}

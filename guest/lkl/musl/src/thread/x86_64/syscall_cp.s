@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+# long __syscall_cp_asm(volatile void *cancel, nr, a1, ..., a6): a system call at which a thread may be cancelled. A
+# signal that finds the thread from __cp_begin on and before __cp_end may cancel it: the call has had no effect. The
+# kernel goes back over the call instruction when it shall be made again.
+	.text
+	.global __cp_begin
+	.hidden __cp_begin
+	.global __cp_end
+	.hidden __cp_end
+	.global __cp_cancel
+	.hidden __cp_cancel
+	.hidden __cancel
+	.global __syscall_cp_asm
+	.hidden __syscall_cp_asm
+	.type __syscall_cp_asm, @function
+__syscall_cp_asm:
+__cp_begin:
+	mov (%rdi), %eax
+	test %eax, %eax
+	jnz 1f
+	sub $8, %rsp
+	mov %rsi, %rdi
+	mov %rdx, %rsi
+	mov %rcx, %rdx
+	mov %r8, %rcx
+	mov %r9, %r8
+	mov 16(%rsp), %r9		# a5
+	push 24(%rsp)			# a6
+	call lkl_syscall
+__cp_end:
+	add $16, %rsp
+	ret
+	/* Where a signal sends a thread that it found at the call. */
+__cp_cancel:
+	add $16, %rsp
+1:	jmp __cancel

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * The start program: pid 1 of the guest. It reads the host's words, mounts, configures the network, starts the program
+ * that is linked with the guest, passes signals on to it, and ends the guest when it ends.
+ *
+ * It runs before libc is set up and beside the program: no errno, no thread-local storage, no malloc; of libc only what
+ * works on memory alone (string.h, inet_pton).
+ */
+#ifndef LKL_START_H
+#define LKL_START_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+
+long lkl_syscall(long nr, long a1, long a2, long a3, long a4, long a5, long a6);
+
+/* A system call: its result, or a negative error number. Arguments that are missing are 0. */
+#define CALL(...) CALL_(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define CALL_(nr, a, b, c, d, e, f, ...) \
+	lkl_syscall(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+
+/* Exit statuses of a guest whose program was not started. */
+enum {
+	EXIT_WORDS = 121,	/* the command line or the configuration cannot be used */
+	EXIT_ROOT = 122,	/* the root file system cannot be mounted */
+	EXIT_NETWORK = 123,	/* a network interface cannot be configured */
+	EXIT_START = 124	/* something else that the program needs failed */
+};
+
+#define MAX_INTERFACES 16
+#define MAX_MOUNTS 16
+#define MAX_WORDS 1024
+
+struct interface {
+	const char *name, *ip, *masklen, *ip6, *masklen6, *gateway, *gateway6, *mac, *mtu;
+};
+
+struct mount {
+	const char *device, *path, *type, *options;
+};
+
+/* What --config says; null where it says nothing. */
+struct config {
+	struct interface interfaces[MAX_INTERFACES];
+	struct mount mounts[MAX_MOUNTS];
+	int n_interfaces, n_mounts;
+	const char *gateway, *gateway6, *sysctl;
+	const char *root, *root_options, *hostname, *workdir, *uid, *gid, *entropy, *stack, *delay;
+};
+
+/* The host's words, taken apart; all lists end in a null pointer. */
+struct words {
+	char *env[MAX_WORDS], *args[MAX_WORDS];
+	int n_env, n_args;
+	char *config;		/* JSON, or null */
+};
+
+/* Takes the words apart in place. False: too many. */
+bool words_split(struct words *w, char *line);
+
+/* Reads JSON, decoding in place. False: it is not JSON, and why has been said. */
+bool config_read(struct config *c, char *json);
+
+/* Each ends the guest if it fails, saying why. */
+void mount_all(const struct config *c);
+void unmount_all(void);
+void network_up(const struct config *c);
+void sysctl_set(const struct config *c);
+
+/* Starts the program; the result is its process id. */
+long program_start(const struct config *c, struct words *w);
+
+/* Writes its arguments, strings up to a null pointer, as a line to the console. */
+void say(const char *first, ...);
+/* The text of an error: a few words, or the number. */
+const char *reason(long err);
+/* Unmounts what is mounted and ends the guest. */
+_Noreturn void finish(int status);
+
+/* The number in a decimal text, or fallback if there is none. */
+long number(const char *text, long fallback);
+/* Writes a whole file; its path need not have been checked. Returns 0 or a negative error number. */
+long write_file(const char *path, const char *text);
+
+#endif
