@@ -99,11 +99,8 @@ func (t *task) dispatch(now time.Time, c *conn, req Request) {
 	case OpState:
 		state := t.state()
 		c.finish(Response{State: &state})
-	case OpStats:
-		stats, err := t.stats(now)
-		c.finish(result(err, Response{Stats: &stats}))
 	case OpSignal:
-		c.finish(result(t.signal("signal", syscall.Signal(req.Signal)), Response{}))
+		c.finish(failure(t.signal("signal", syscall.Signal(req.Signal))))
 	case OpStop:
 		t.stop(now, syscall.Signal(req.Signal), time.Duration(req.TimeoutMS)*time.Millisecond)
 		c.waiting = true
@@ -117,11 +114,12 @@ func (t *task) dispatch(now time.Time, c *conn, req Request) {
 	}
 }
 
-func result(err error, r Response) Response {
+// failure is the answer to what has no other result than that it failed.
+func failure(err error) Response {
 	if err != nil {
 		return Response{Error: err.Error()}
 	}
-	return r
+	return Response{}
 }
 
 func (c *conn) respond(r Response) {

@@ -112,9 +112,14 @@ func (d stateDir) write(name string, v any, durable bool) error {
 	return nil
 }
 
+// create opens a file of the directory for writing, and makes it if need be.
+func (d stateDir) create(name string) (int, error) {
+	return unix.Openat(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+}
+
 func (d stateDir) replace(name string, content []byte, durable bool) error {
 	temporary := name + ".new"
-	fd, err := unix.Openat(d.fd, temporary, unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	fd, err := d.create(temporary)
 	if err != nil {
 		return fmt.Errorf("create %s: %w", temporary, err)
 	}
@@ -139,7 +144,7 @@ func (d stateDir) replace(name string, content []byte, durable bool) error {
 // disk that has filled up meanwhile does not lose it. File systems that cannot
 // do so are left alone.
 func (d stateDir) reserve(name string, size int64) {
-	fd, err := unix.Openat(d.fd, name+".new", unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	fd, err := d.create(name + ".new")
 	if err != nil {
 		return
 	}

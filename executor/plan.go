@@ -26,7 +26,8 @@ const (
 	PlanFile     = "plan.json"     // the plan without the guest's command line
 	IdentityFile = "executor.json" // who the executor and the guest are: Identity
 	SocketFile   = "socket"        // where the executor listens
-	ExitFile     = "exit.json"     // how the guest ended
+	ExitFile     = "exit.json"     // how the guest ended: ExitRecord
+	DroppedFile  = "dropped"       // State.Dropped, once it is not zero
 )
 
 // TenderSPT is the built-in seccomp tender, the value of Plan.Tender.

@@ -56,7 +56,7 @@ func (p Process) Open() (int, error) {
 	// after it was opened is a match of what it holds.
 	now, err := FindProcess(p.Pid)
 	if err == nil && now != p {
-		err = ErrGone
+		err = fmt.Errorf("process %d: %w", p.Pid, ErrGone)
 	}
 	if err != nil {
 		_ = unix.Close(fd)
@@ -112,12 +112,9 @@ type procStat struct {
 
 // readStat reads /proc/PID/stat; see proc_pid_stat(5) for the fields.
 func readStat(pid int) (procStat, error) {
-	b, err := kernelfile.Read("/proc/" + strconv.Itoa(pid) + "/stat")
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-		return procStat{}, ErrGone
-	}
+	b, err := readProc(pid, "stat")
 	if err != nil {
-		return procStat{}, fmt.Errorf("read the status of process %d: %w", pid, err)
+		return procStat{}, err
 	}
 	// The second field is the program's name in parentheses, which may hold
 	// blanks and parentheses of its own.
@@ -139,4 +136,13 @@ func readStat(pid int) (procStat, error) {
 		}
 	}
 	return s, nil
+}
+
+// readProc reads /proc/PID/FILE. It returns ErrGone if there is no such process.
+func readProc(pid int, file string) ([]byte, error) {
+	b, err := kernelfile.Read("/proc/" + strconv.Itoa(pid) + "/" + file)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return nil, fmt.Errorf("process %d: %w", pid, ErrGone)
+	}
+	return b, err // names the path
 }

@@ -5,6 +5,9 @@ package executor
 // The protocol: a client connects to the socket, writes one line of JSON, a
 // Request, and reads one line of JSON, a Response; then the connection ends.
 // The answer to Wait, Stop and Shutdown comes when the guest has ended.
+//
+// What a task uses is not asked for: ReadStats takes it from the kernel, so
+// that an idle executor sleeps, and produces no garbage for as long as it lives.
 
 // An Order is what an executor gets first, as one line over PlanFD.
 type Order struct {
@@ -19,9 +22,8 @@ type Op string
 const (
 	OpState    Op = "state"
 	OpWait     Op = "wait"
-	OpSignal   Op = "signal" // Signal
-	OpStop     Op = "stop"   // Signal, and SIGKILL after TimeoutMS
-	OpStats    Op = "stats"
+	OpSignal   Op = "signal"   // Signal
+	OpStop     Op = "stop"     // Signal, and SIGKILL after TimeoutMS
 	OpShutdown Op = "shutdown" // SIGKILL now
 )
 
@@ -40,7 +42,6 @@ type Response struct {
 	Error   string `json:",omitempty"`
 	State   *State `json:",omitempty"`
 	Exit    *Exit  `json:",omitempty"`
-	Stats   *Stats `json:",omitempty"`
 }
 
 // maxRequest bounds the line that a client may send, in bytes.

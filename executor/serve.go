@@ -4,6 +4,7 @@ package executor
 
 import (
 	"errors"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -89,6 +90,7 @@ func milliseconds(until, now time.Time) int {
 func (t *task) attend(now time.Time) {
 	ready := func(slot int) bool { return t.fds[slot].Revents != 0 }
 	t.console.step(now, ready(slotConsoleIn))
+	t.publishDropped()
 	if ready(slotControl) {
 		t.readControl()
 	}
@@ -111,4 +113,23 @@ func (t *task) attend(now time.Time) {
 func (t *task) drainSignals() {
 	var b [16]byte
 	_, _ = unix.Read(t.signals, b[:])
+}
+
+// publishDropped writes down how much of the console output was dropped. It
+// allocates nothing, since it may be done as often as the guest writes.
+func (t *task) publishDropped() {
+	n := t.console.dropped
+	if n == t.published {
+		return
+	}
+	if t.droppedFD < 0 {
+		fd, err := t.dir.create(DroppedFile)
+		if err != nil {
+			t.published = n // it is in State and Exit all the same
+			return
+		}
+		t.droppedFD = fd
+	}
+	t.published = n
+	_, _ = unix.Pwrite(t.droppedFD, strconv.AppendUint(t.number[:0], n, 10), 0)
 }

@@ -7,48 +7,75 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/kernelfile"
 )
 
-// stats reads what the task has used. It is an error when the guest has ended.
-func (t *task) stats(now time.Time) (Stats, error) {
-	s := Stats{Time: now, Dropped: t.console.dropped}
-	stat, err := readStat(t.guest.Pid)
-	if errors.Is(err, ErrGone) || t.exit != nil {
-		return s, errors.New("statistics: the guest has ended")
+// ReadStats reads what a task has used: from the kernel and from its state
+// directory, so that nobody has to wake its executor. It returns ErrGone if
+// the guest has ended.
+func ReadStats(dir string, id Identity, group cgroup.Group) (Stats, error) {
+	stat, err := readStat(id.Guest.Pid)
+	if err == nil && stat.startTime != id.Guest.StartTime {
+		err = ErrGone
 	}
 	if err != nil {
-		return s, err
+		return Stats{}, err
 	}
-	if s.TotalNS, err = cpuTime(t.guest.Pid); err != nil {
-		return s, err
+	s := Stats{Time: time.Now()}
+	if s.TotalNS, err = cpuTime(id.Guest.Pid); err != nil {
+		return Stats{}, err
 	}
 	s.UserNS, s.SystemNS = split(s.TotalNS, stat)
-	s.ExecutorNS, _ = cpuTime(0)
-	s.CPU, _ = t.group.CPU()
-	s.GuestRSS, err = resident(t.guest.Pid)
-	if err != nil {
-		return s, err
+	if s.GuestRSS, err = resident(id.Guest.Pid); err != nil {
+		return Stats{}, err
 	}
-	s.ExecutorPrivate, _ = private()
-	s.Memory = t.cgroupMemory()
-	if s.Memory.Usage == 0 {
-		s.Memory.RSS = s.GuestRSS
+	// The executor goes when the guest goes.
+	s.ExecutorNS, _ = cpuTime(id.Executor.Pid)
+	s.ExecutorPrivate, _ = private(id.Executor.Pid)
+	if s.Dropped, err = readDropped(dir); err != nil {
+		return Stats{}, err
 	}
-	return s, nil
+	if s.CPU, err = group.CPU(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return Stats{}, err
+	}
+	s.Memory, err = group.Memory()
+	if errors.Is(err, errors.ErrUnsupported) {
+		s.Memory, err = cgroup.Memory{RSS: s.GuestRSS}, nil
+	}
+	return s, err
 }
 
-// cpuTime is the CPU time that a process has used, or this one for 0, in
-// nanoseconds. The clock's number is that of clock_getcpuclockid(3).
+func readDropped(dir string) (uint64, error) {
+	b, err := kernelfile.Read(filepath.Join(dir, DroppedFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err // names the path
+	}
+	n, err := strconv.ParseUint(string(bytes.TrimSpace(b)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", filepath.Join(dir, DroppedFile), err)
+	}
+	return n, nil
+}
+
+// cpuTime is the CPU time that a process has used, in nanoseconds. The clock's
+// number is that of clock_getcpuclockid(3).
 func cpuTime(pid int) (uint64, error) {
 	const cpuClockSched = 2
 	var ts unix.Timespec
 	if err := unix.ClockGettime(int32(^pid<<3|cpuClockSched), &ts); err != nil {
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ESRCH) {
+			err = ErrGone
+		}
 		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
 	}
 	return uint64(ts.Nano()), nil
@@ -66,9 +93,9 @@ func split(total uint64, s procStat) (user, system uint64) {
 
 // resident is the memory of a process that is in RAM, in bytes.
 func resident(pid int) (uint64, error) {
-	b, err := kernelfile.Read("/proc/" + strconv.Itoa(pid) + "/statm")
+	b, err := readProc(pid, "statm")
 	if err != nil {
-		return 0, err // names the path
+		return 0, err
 	}
 	f := bytes.Fields(b)
 	if len(f) < 2 {
@@ -82,10 +109,10 @@ func resident(pid int) (uint64, error) {
 }
 
 // private is the memory that only this process maps, in bytes.
-func private() (uint64, error) {
-	b, err := kernelfile.Read("/proc/self/smaps_rollup")
+func private(pid int) (uint64, error) {
+	b, err := readProc(pid, "smaps_rollup")
 	if err != nil {
-		return 0, err // names the path
+		return 0, err
 	}
 	var sum uint64
 	for line := range bytes.Lines(b) {
@@ -95,7 +122,7 @@ func private() (uint64, error) {
 		}
 		n, err := strconv.ParseUint(string(f[1]), 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("private memory: %w", err)
+			return 0, fmt.Errorf("private memory of process %d: %w", pid, err)
 		}
 		sum += n << 10
 	}

@@ -33,6 +33,10 @@ type task struct {
 	control int // our end of the control device, or -1
 	console console
 
+	published uint64   // what DroppedFile says
+	droppedFD int      // DroppedFile, or -1
+	number    [20]byte // to write it
+
 	stopSignal syscall.Signal // the last one sent to stop the guest
 	killAt     time.Time      // when to kill it; zero: never
 	killed     string         // why it was killed by the executor; "" if it was not

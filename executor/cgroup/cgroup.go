@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -206,14 +207,25 @@ func readTable(dir, file string, want map[string]*uint64) error {
 	return nil
 }
 
+// removePatience is how long a group may stay busy after the end of its last
+// process, which some kernels take out of it only a little later.
+const removePatience = time.Second
+
 // remove removes a group's directory. The files in it go with it.
 func remove(dir string) error {
 	if dir == "" {
 		return nil
 	}
-	err := unix.Rmdir(dir)
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("remove cgroup %s: %w", dir, err)
+	for end := time.Now().Add(removePatience); ; {
+		err := unix.Rmdir(dir)
+		switch {
+		case err == nil || errors.Is(err, unix.ENOENT):
+			return nil
+		case errors.Is(err, unix.EINTR):
+		case !errors.Is(err, unix.EBUSY) || time.Now().After(end):
+			return fmt.Errorf("remove cgroup %s: %w", dir, err)
+		default:
+			time.Sleep(time.Millisecond)
+		}
 	}
-	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
 )
 
 var (
@@ -33,19 +34,24 @@ const (
 // A Client talks to the executor of one task. It holds nothing open; its
 // methods may be called at the same time.
 type Client struct {
-	dir string
-	id  executor.Identity
+	dir   string
+	id    executor.Identity
+	group cgroup.Group
 }
 
 // Dial finds the running executor of a state directory: the very process that
 // wrote itself down there, at work for the task of the plan. It returns
 // ErrNotRunning if there is none.
 func Dial(dir string) (*Client, error) {
-	id, err := identify(dir)
+	plan, id, err := identify(dir)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{dir: dir, id: id}
+	group, err := plan.Cgroup.Open()
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{dir: dir, id: id, group: group}
 	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 	defer cancel()
 	if _, err := c.State(ctx); err != nil {
@@ -54,26 +60,26 @@ func Dial(dir string) (*Client, error) {
 	return c, nil
 }
 
-// identify reads who works for a state directory and checks that it lives.
-func identify(dir string) (executor.Identity, error) {
+// identify reads who works for a state directory, and checks that it lives.
+func identify(dir string) (executor.Plan, executor.Identity, error) {
 	id, err := executor.ReadIdentity(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return id, fmt.Errorf("%s: %w", dir, ErrNotRunning)
+		return executor.Plan{}, id, fmt.Errorf("%s: %w", dir, ErrNotRunning)
 	}
 	if err != nil {
-		return id, err
+		return executor.Plan{}, id, err
 	}
 	plan, err := executor.ReadPlan(dir)
 	if err != nil {
-		return id, err
+		return plan, id, err
 	}
 	if plan.Task != id.Task {
-		return id, fmt.Errorf("%s: the plan is of task %q, the executor of task %q", dir, plan.Task, id.Task)
+		return plan, id, fmt.Errorf("%s: the plan is of task %q, the executor of task %q", dir, plan.Task, id.Task)
 	}
 	if !id.Executor.Alive() {
-		return id, fmt.Errorf("%s: process %d: %w", dir, id.Executor.Pid, ErrNotRunning)
+		return plan, id, fmt.Errorf("%s: process %d: %w", dir, id.Executor.Pid, ErrNotRunning)
 	}
-	return id, nil
+	return plan, id, nil
 }
 
 // ReadExit reads the durable exit status of a state directory. It returns
@@ -98,16 +104,17 @@ func (c *Client) State(ctx context.Context) (executor.State, error) {
 	return *r.State, nil
 }
 
-// Stats asks what the task has used.
+// Stats reads what the task has used. The executor is not asked for it. It
+// returns ErrNotRunning when the guest has ended.
 func (c *Client) Stats(ctx context.Context) (executor.Stats, error) {
-	r, err := c.ask(ctx, executor.Request{Op: executor.OpStats})
-	if err != nil {
+	if err := ctx.Err(); err != nil {
 		return executor.Stats{}, err
 	}
-	if r.Stats == nil {
-		return executor.Stats{}, fmt.Errorf("executor %d: answer to %q without statistics", c.id.Executor.Pid, executor.OpStats)
+	s, err := executor.ReadStats(c.dir, c.id, c.group)
+	if errors.Is(err, executor.ErrGone) {
+		err = fmt.Errorf("%w: %w", ErrNotRunning, err)
 	}
-	return *r.Stats, nil
+	return s, err
 }
 
 // Signal sends the guest a signal: through its control device if it has one,

@@ -118,6 +118,14 @@ func TestConsole_ToAFile(t *testing.T) {
 	must.True(t, bytes.HasPrefix(got, []byte("before\nspew 0000000001")))
 }
 
+func TestConsole_AFullDiskIsNoReasonToStop(t *testing.T) {
+	j := guest(t, "spew", "lines=1000")
+	j.plan.Stdout = "/dev/full"
+	exit := wait(t, j.start(t))
+	must.Eq(t, "exited with 0", exit.Reason)
+	must.Eq(t, 1000*64, exit.Dropped)
+}
+
 func TestConsole_ToNowhere(t *testing.T) {
 	for _, path := range []string{"", os.DevNull} {
 		j := guest(t, "spew", "lines=10000")

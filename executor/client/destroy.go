@@ -136,7 +136,7 @@ func List(stateDir string) ([]Task, error) {
 		}
 		t := Task{Dir: filepath.Join(stateDir, "tasks", e.Name())}
 		t.Plan, _ = executor.ReadPlan(t.Dir)
-		_, err := identify(t.Dir)
+		_, _, err := identify(t.Dir)
 		t.Running = err == nil
 		tasks = append(tasks, t)
 	}

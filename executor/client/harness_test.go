@@ -29,8 +29,8 @@ import (
 // patience is how long anything may take that is to happen at all.
 const patience = 20 * time.Second
 
-// binary is the executor, built from this tree.
-var binary string
+// program is the executor, built from this tree.
+var program string
 
 func TestMain(m *testing.M) {
 	if os.Getenv(pluginEnv) != "" {
@@ -41,8 +41,8 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	binary = filepath.Join(dir, "lkl-executor")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary,
+	program = filepath.Join(dir, "lkl-executor")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program,
 		"github.com/lkl-nomad/nomad-driver-lkl/cmd/lkl-executor")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -114,7 +114,7 @@ func (j *job) control() *job {
 // start starts the job and sees to it that nothing of it is left after the test.
 func (j *job) start(t testing.TB) *client.Client {
 	t.Helper()
-	c, _, err := client.Start(deadline(t), binary, j.plan, j.files)
+	c, _, err := client.Start(deadline(t), program, j.plan, j.files)
 	must.NoError(t, err)
 	t.Cleanup(func() { must.NoError(t, client.Destroy(j.plan.Dir)) })
 	return c

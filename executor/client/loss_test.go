@@ -83,7 +83,7 @@ func beAPlugin() {
 
 func TestPluginKilled_EverythingGoesOn(t *testing.T) {
 	j := guest(t, "control", "").control()
-	order, err := json.Marshal(pluginOrder{binary, j.plan})
+	order, err := json.Marshal(pluginOrder{program, j.plan})
 	must.NoError(t, err)
 	plugin := exec.Command(os.Args[0])
 	plugin.Env = append(os.Environ(), pluginEnv+"="+string(order))
@@ -119,7 +119,7 @@ func startByHand(t *testing.T, j *job) (*exec.Cmd, *net.UnixConn) {
 	line, err := net.FileConn(ours)
 	must.NoError(t, err)
 	must.NoError(t, ours.Close())
-	cmd := exec.Command(binary)
+	cmd := exec.Command(program)
 	cmd.ExtraFiles = append([]*os.File{theirs}, j.files...)
 	must.NoError(t, cmd.Start())
 	must.NoError(t, theirs.Close())

@@ -39,6 +39,10 @@ func Start(ctx context.Context, binary string, plan executor.Plan, files []*os.F
 	if err := plan.Check(len(files)); err != nil {
 		return nil, executor.State{}, err
 	}
+	group, err := plan.Cgroup.Open()
+	if err != nil {
+		return nil, executor.State{}, err
+	}
 	if err := prepare(plan); err != nil {
 		return nil, executor.State{}, err
 	}
@@ -68,14 +72,14 @@ func Start(ctx context.Context, binary string, plan executor.Plan, files []*os.F
 		Version: state.Version, Task: state.Task,
 		Executor: state.Executor, Guest: state.Guest, UID: state.UID,
 	}
-	return &Client{dir: plan.Dir, id: id}, state, nil
+	return &Client{dir: plan.Dir, id: id, group: group}, state, nil
 }
 
 // prepare makes the state directory ready for a new executor. The plan is
 // written before there is a process, so that whoever comes later finds out
 // about everything that was started.
 func prepare(plan executor.Plan) error {
-	switch id, err := identify(plan.Dir); {
+	switch _, id, err := identify(plan.Dir); {
 	case err == nil:
 		return fmt.Errorf("%s: process %d: %w", plan.Dir, id.Executor.Pid, ErrRunning)
 	case errors.Is(err, ErrNotRunning):
@@ -90,7 +94,7 @@ func prepare(plan executor.Plan) error {
 // clean removes what Start and the executor write into a state directory.
 func clean(dir string) {
 	for _, name := range []string{
-		executor.PlanFile, executor.IdentityFile, executor.SocketFile, executor.ExitFile,
+		executor.PlanFile, executor.IdentityFile, executor.SocketFile, executor.ExitFile, executor.DroppedFile,
 	} {
 		_ = os.Remove(filepath.Join(dir, name))
 		_ = os.Remove(filepath.Join(dir, name+".new"))

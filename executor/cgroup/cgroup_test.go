@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/shoenig/test/must"
+)
+
+func TestNomadV1_FindsTheGroupsOfATask(t *testing.T) {
+	const scope = "8f2e.web"
+	for _, tc := range []struct{ cpuset, parent string }{
+		{"/sys/fs/cgroup/cpuset/nomad/share", "nomad"},
+		{"/sys/fs/cgroup/cpuset/nomad/reserve/8f2e.web", "nomad"},
+		{"/sys/fs/cgroup/cpuset/my/parent/share", "my/parent"},
+		{"/sys/fs/cgroup/cpuset/my/parent/reserve/8f2e.web", "my/parent"},
+	} {
+		got, err := nomadV1("/sys/fs/cgroup", tc.cpuset, scope)
+		must.NoError(t, err)
+		must.Eq(t, Spec{
+			Version: V1, CPUSet: tc.cpuset,
+			Freezer: "/sys/fs/cgroup/freezer/" + tc.parent + "/8f2e.web",
+			Memory:  "/sys/fs/cgroup/memory/" + tc.parent + "/8f2e.web",
+			CPU:     "/sys/fs/cgroup/cpu/" + tc.parent + "/8f2e.web",
+		}, got)
+	}
+	for _, bad := range []string{"/sys/fs/cgroup/cpuset", "/sys/fs/cgroup/cpuset/share", "/elsewhere/nomad/share"} {
+		_, err := nomadV1("/sys/fs/cgroup", bad, scope)
+		must.Error(t, err, must.Sprint(bad))
+	}
+}
+
+func TestNomad_WithoutACgroupIsNone(t *testing.T) {
+	spec, err := Nomad("", "8f2e", "web")
+	must.NoError(t, err)
+	must.Eq(t, Spec{}, spec)
+	group, err := spec.Open()
+	must.NoError(t, err)
+	must.NoError(t, errors.Join(group.Create(), group.Enter(), group.Release(), group.Thaw(), group.Remove()))
+	_, err = group.Memory()
+	must.ErrorIs(t, err, errors.ErrUnsupported)
+}
+
+func TestOpen_RefusesUnknownVersions(t *testing.T) {
+	_, err := Spec{Version: 3}.Open()
+	must.ErrorIs(t, err, ErrVersion)
+}
+
+// fixture makes a directory with interface files.
+func fixture(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		must.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+	return dir
+}
+
+func content(t *testing.T, dir, file string) string {
+	t.Helper()
+	s, err := read(dir, file)
+	must.NoError(t, err)
+	return s
+}
+
+func TestV2_WritesItsLimits(t *testing.T) {
+	files := []string{"memory.max", "memory.low", "memory.swap.max", "cpu.weight", "cpuset.cpus", "cgroup.freeze"}
+	empty := map[string]string{}
+	for _, f := range files {
+		empty[f] = ""
+	}
+	dir := fixture(t, empty)
+	group, err := Spec{Version: V2, Unified: dir, Limits: Limits{
+		MemoryBytes: 64 << 20, MemoryLow: 32 << 20, CPUShares: 1024, CPUs: "0-1",
+	}}.Open()
+	must.NoError(t, err)
+	must.NoError(t, group.Create())
+	must.NoError(t, group.Thaw())
+	for i, want := range []string{"67108864", "33554432", "0", "100", "0-1", "0"} {
+		must.Eq(t, want, content(t, dir, files[i]), must.Sprint(files[i]))
+	}
+}
+
+func TestV2_NeverRunsWithoutItsLimits(t *testing.T) {
+	for _, limits := range []Limits{{MemoryBytes: 1}, {MemoryLow: 1}, {CPUShares: 2}, {CPUs: "0"}} {
+		group, err := Spec{Version: V2, Unified: t.TempDir(), Limits: limits}.Open()
+		must.NoError(t, err)
+		must.ErrorIs(t, group.Create(), os.ErrNotExist, must.Sprint(limits))
+	}
+}
+
+func TestV2_ReadsWhatTheTaskUsed(t *testing.T) {
+	files := map[string]string{
+		"memory.stat":         "anon 1000\nfile 2000\nkernel 500\n",
+		"memory.events":       "low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\noom_group_kill 0\n",
+		"memory.current":      "3500\n",
+		"memory.max":          "max\n",
+		"memory.swap.current": "10\n",
+		"memory.peak":         "4000\n",
+		"cpu.stat":            "usage_usec 9\nnr_periods 5\nnr_throttled 3\nthrottled_usec 20\n",
+	}
+	spec := Spec{Version: V2, Unified: fixture(t, files)}
+	group, err := spec.Open()
+	must.NoError(t, err)
+	m, err := group.Memory()
+	must.NoError(t, err)
+	must.Eq(t, Memory{RSS: 1000, Cache: 2000, Swap: 10, Usage: 3500, Peak: 4000, OOMKills: 1}, m)
+	c, err := group.CPU()
+	must.NoError(t, err)
+	must.Eq(t, CPU{Periods: 5, Throttled: 3, ThrottledNS: 20_000}, c)
+
+	// Older kernels have neither.
+	must.NoError(t, os.Remove(filepath.Join(spec.Unified, "memory.peak")))
+	must.NoError(t, os.Remove(filepath.Join(spec.Unified, "memory.swap.current")))
+	m, err = group.Memory()
+	must.NoError(t, err)
+	must.Eq(t, Memory{RSS: 1000, Cache: 2000, Usage: 3500, OOMKills: 1}, m)
+}
+
+func TestMemory_GarbageIsAnError(t *testing.T) {
+	dir := fixture(t, map[string]string{
+		"memory.stat": "anon many\n", "memory.events": "", "memory.current": "x", "memory.max": "1",
+	})
+	group, err := Spec{Version: V2, Unified: dir}.Open()
+	must.NoError(t, err)
+	_, err = group.Memory()
+	must.ErrorContains(t, err, "memory.stat: anon")
+	must.ErrorContains(t, err, "memory.current")
+}
+
+func TestWeight_EndsAndDefaultsMeet(t *testing.T) {
+	for shares, want := range map[uint64]uint64{0: 1, 2: 1, 1024: 100, 262144: 10000, 1 << 40: 10000} {
+		must.Eq(t, want, weight(shares), must.Sprint(shares))
+	}
+	last := uint64(0)
+	for shares := uint64(2); shares <= 262144; shares *= 2 {
+		must.Greater(t, last, weight(shares))
+		last = weight(shares)
+	}
+}
+
+func TestRemove_LeavesSharedGroups(t *testing.T) {
+	root := t.TempDir()
+	spec := Spec{Version: V1}
+	for path, to := range map[string]*string{
+		"freezer/a.b": &spec.Freezer, "memory/a.b": &spec.Memory, "cpu/a.b": &spec.CPU, "cpuset/share": &spec.CPUSet,
+	} {
+		*to = filepath.Join(root, path)
+		must.NoError(t, os.MkdirAll(*to, 0o755))
+	}
+	group, err := spec.Open()
+	must.NoError(t, err)
+	for range 2 {
+		must.NoError(t, group.Remove())
+		for _, gone := range []string{spec.Freezer, spec.Memory, spec.CPU} {
+			must.DirNotExists(t, gone)
+		}
+		must.DirExists(t, spec.CPUSet)
+	}
+	own := spec
+	own.CPUSet = filepath.Join(root, "cpuset", "reserve", "a.b")
+	must.NoError(t, os.MkdirAll(own.CPUSet, 0o755))
+	group, err = own.Open()
+	must.NoError(t, err)
+	must.NoError(t, group.Remove())
+	must.DirNotExists(t, own.CPUSet)
+}
+
+func TestReadTable_OnlyWholeKeys(t *testing.T) {
+	dir := fixture(t, map[string]string{"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"})
+	var n uint64
+	must.NoError(t, readTable(dir, "memory.oom_control", map[string]*uint64{"oom_kill": &n}))
+	must.Eq(t, 3, n, must.Sprint(fmt.Sprint(n)))
+}

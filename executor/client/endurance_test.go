@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package client_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+)
+
+func TestCycles_LeaveNothing(t *testing.T) {
+	cycles := 500
+	if testing.Short() {
+		cycles = 50
+	}
+	j := guest(t, "idle", "")
+	if os.Geteuid() == 0 {
+		if _, err := os.Stat("/sys/fs/cgroup/memory/tasks"); err == nil {
+			j.v1(t)
+		}
+	}
+	var before, goroutines int
+	for i := range cycles {
+		c, _, err := client.Start(deadline(t), program, j.plan, j.files)
+		must.NoError(t, err)
+		switch i % 3 {
+		case 0:
+			must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, time.Second))
+		case 1:
+			must.NoError(t, c.Identity().Guest.Signal(unix.SIGKILL))
+			wait(t, c)
+		}
+		must.NoError(t, client.Destroy(j.plan.Dir))
+		until(t, "the executor is reaped", childless)
+		if i == 0 { // what the test process itself opens once is open
+			before, goroutines = len(descriptors(t, os.Getpid())), runtime.NumGoroutine()
+		}
+	}
+	must.Eq(t, before, len(descriptors(t, os.Getpid())))
+	until(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines })
+	for _, dir := range []string{j.plan.Cgroup.Memory, j.plan.Cgroup.CPU, j.plan.Cgroup.CPUSet, j.plan.Cgroup.Freezer} {
+		if dir != "" {
+			must.DirNotExists(t, dir)
+		}
+	}
+	must.Eq(t, []string{"executor.json", "exit.json", "plan.json"}, files(t, j.plan.Dir))
+}
+
+// Whenever the executor is killed, Start or Wait tells, and nothing is left.
+func TestKilledAtAnyMoment_LeavesNothing(t *testing.T) {
+	j := guest(t, "idle", "")
+	failed := 0
+	for moment := time.Duration(0); moment < 12*time.Millisecond; moment += 150 * time.Microsecond {
+		killed := make(chan struct{})
+		go func() {
+			defer close(killed)
+			var child int
+			until(t, "there is a process", func() bool {
+				child = firstChild(t)
+				return child != 0
+			})
+			for end := time.Now().Add(moment); time.Now().Before(end); {
+				runtime.Gosched()
+			}
+			_ = unix.Kill(child, unix.SIGKILL)
+		}()
+		c, _, err := client.Start(deadline(t), program, j.plan, j.files)
+		<-killed
+		if err != nil {
+			failed++
+			must.Eq(t, []string{}, files(t, j.plan.Dir))
+		} else {
+			_, err = c.Wait(deadline(t))
+			must.ErrorIs(t, err, client.ErrLost)
+			must.NoError(t, client.Destroy(j.plan.Dir))
+		}
+		// Guests without parents come to this process.
+		until(t, "all are gone", func() bool {
+			_, _ = unix.Wait4(-1, nil, unix.WNOHANG, nil)
+			return childless()
+		})
+	}
+	t.Logf("in %d of 80 cases Start failed", failed)
+}
+
+// firstChild is a child of this process, or 0.
+func firstChild(t testing.TB) int {
+	t.Helper()
+	threads, err := os.ReadDir("/proc/self/task")
+	must.NoError(t, err)
+	for _, thread := range threads {
+		b, err := os.ReadFile("/proc/self/task/" + thread.Name() + "/children")
+		if f := bytes.Fields(b); err == nil && len(f) > 0 {
+			pid, err := strconv.Atoi(string(f[0]))
+			must.NoError(t, err)
+			return pid
+		}
+	}
+	return 0
+}
+
+// Private memory beyond the guest's own: design figure of 4 MiB a task.
+func TestMemory_IsWithinItsFigure(t *testing.T) {
+	const figure = 4 << 20
+	if raceEnabled {
+		t.Skip("needs a build without race detector")
+	}
+	j := guest(t, "idle", "")
+	c := j.start(t)
+	j.expect(t, "idle: waiting")
+	id := c.Identity()
+	fresh := private(t, id.Executor) + private(t, id.Guest)
+	for range 100 {
+		_, err := c.State(deadline(t))
+		must.NoError(t, err)
+	}
+	used := private(t, id.Executor) + private(t, id.Guest)
+	t.Logf("executor and guest: %d KiB private when started, %d KiB after 100 requests", fresh>>10, used>>10)
+	must.Less(t, figure, fresh)
+	must.Less(t, figure, used)
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", id.Executor.Pid))
+	must.NoError(t, err)
+	t.Logf("%d threads", len(tasks))
+}
+
+func private(t testing.TB, p executor.Process) int {
+	t.Helper()
+	sum := 0
+	for line := range bytes.Lines(proc(t, p.Pid, "smaps_rollup")) {
+		f := bytes.Fields(line)
+		if bytes.HasPrefix(line, []byte("Private_")) {
+			n, err := strconv.Atoi(string(f[1]))
+			must.NoError(t, err)
+			sum += n << 10
+		}
+	}
+	return sum
+}
+
+func BenchmarkStart(b *testing.B) {
+	j := guest(b, "idle", "")
+	for b.Loop() {
+		c, _, err := client.Start(deadline(b), program, j.plan, j.files)
+		must.NoError(b, err)
+		b.StopTimer()
+		must.NoError(b, client.Destroy(j.plan.Dir))
+		must.NoError(b, os.RemoveAll(filepath.Join(j.plan.Dir, executor.ExitFile)))
+		_ = c
+		b.StartTimer()
+	}
+}

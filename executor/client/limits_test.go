@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package client_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+// v1 gives the job real cgroups of version 1, as Nomad lays them out, below a
+// parent of the test's own. The task's own directories are the executor's to
+// make.
+func (j *job) v1(t testing.TB) *job {
+	t.Helper()
+	testenv.Need(t, testenv.Root)
+	if _, err := os.Stat("/sys/fs/cgroup/memory/tasks"); err != nil {
+		t.Skip("needs cgroup v1: ", err)
+	}
+	name := fmt.Sprintf("lkl-executor-test-%d", os.Getpid())
+	parent := func(controller string) string {
+		dir := filepath.Join("/sys/fs/cgroup", controller, name)
+		must.NoError(t, os.MkdirAll(dir, 0o755))
+		t.Cleanup(func() { removeTree(t, dir) })
+		return dir
+	}
+	const scope = "0000.task"
+	cpuset := filepath.Join(parent("cpuset"), "reserve")
+	for _, dir := range []string{filepath.Dir(cpuset), cpuset} {
+		must.NoError(t, os.MkdirAll(dir, 0o755))
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+			all, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
+			must.NoError(t, err)
+			must.NoError(t, os.WriteFile(filepath.Join(dir, file), all, 0))
+		}
+	}
+	j.plan.Cgroup = cgroup.Spec{
+		Version: cgroup.V1,
+		Freezer: filepath.Join(parent("freezer"), scope),
+		Memory:  filepath.Join(parent("memory"), scope),
+		CPU:     filepath.Join(parent("cpu"), scope),
+		CPUSet:  filepath.Join(cpuset, scope),
+		Limits:  cgroup.Limits{MemoryBytes: 32 << 20, MemoryLow: 16 << 20, CPUShares: 512, CPUs: "0"},
+	}
+	return j
+}
+
+// unified gives the job a real cgroup of version 2, here without controllers.
+func (j *job) unified(t testing.TB) *job {
+	t.Helper()
+	testenv.Need(t, testenv.Root)
+	var st unix.Statfs_t
+	root := "/sys/fs/cgroup/unified"
+	if unix.Statfs(root, &st) != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
+		root = "/sys/fs/cgroup"
+	}
+	if unix.Statfs(root, &st) != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
+		t.Skip("needs cgroup v2")
+	}
+	dir := filepath.Join(root, fmt.Sprintf("lkl-executor-test-%d", os.Getpid()))
+	must.NoError(t, os.MkdirAll(dir, 0o755))
+	t.Cleanup(func() { removeTree(t, dir) })
+	j.plan.Cgroup = cgroup.Spec{Version: cgroup.V2, Unified: filepath.Join(dir, "0000.task.scope")}
+	return j
+}
+
+// removeTree removes cgroups, from the innermost out.
+func removeTree(t testing.TB, dir string) {
+	t.Helper()
+	for _, name := range files(t, dir) {
+		path := filepath.Join(dir, name)
+		if info, err := os.Lstat(path); err == nil && info.IsDir() {
+			removeTree(t, path)
+		}
+	}
+	must.NoError(t, os.Remove(dir))
+}
+
+func text(t testing.TB, path ...string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(path...))
+	must.NoError(t, err)
+	return strings.TrimSpace(string(b))
+}
+
+func TestV1_LimitsTheTask(t *testing.T) {
+	j := guest(t, "idle", "").v1(t)
+	c := j.start(t)
+	spec := j.plan.Cgroup
+	must.Eq(t, "33554432", text(t, spec.Memory, "memory.limit_in_bytes"))
+	must.Eq(t, "33554432", text(t, spec.Memory, "memory.memsw.limit_in_bytes"))
+	must.Eq(t, "16777216", text(t, spec.Memory, "memory.soft_limit_in_bytes"))
+	must.Eq(t, "512", text(t, spec.CPU, "cpu.shares"))
+	must.Eq(t, "0", text(t, spec.CPUSet, "cpuset.cpus"))
+	must.Eq(t, "0", status(t, c.Identity().Guest.Pid)["Cpus_allowed_list"])
+
+	guestPid, executorPid := fmt.Sprint(c.Identity().Guest.Pid), fmt.Sprint(c.Identity().Executor.Pid)
+	for _, dir := range []string{spec.Memory, spec.CPU, spec.CPUSet} {
+		must.SliceContainsAll(t, strings.Fields(text(t, dir, "tasks")), []string{guestPid, executorPid}, must.Sprint(dir))
+	}
+	must.Eq(t, guestPid, text(t, spec.Freezer, "tasks"), must.Sprint("the executor is not to be frozen"))
+
+	stats, err := c.Stats(deadline(t))
+	must.NoError(t, err)
+	must.Eq(t, 32<<20, stats.Memory.Limit)
+	must.Positive(t, stats.Memory.Usage)
+	must.Positive(t, stats.Memory.Peak)
+	must.Positive(t, stats.Memory.RSS)
+
+	must.NoError(t, client.Destroy(j.plan.Dir))
+	for _, dir := range []string{spec.Memory, spec.CPU, spec.CPUSet, spec.Freezer} {
+		must.DirNotExists(t, dir)
+	}
+}
+
+func TestV1_LimitsMayChangeBetweenRuns(t *testing.T) {
+	j := guest(t, "crash", "exit").v1(t)
+	for _, limit := range []uint64{32 << 20, 64 << 20, 16 << 20} {
+		j.plan.Cgroup.Limits.MemoryBytes = limit
+		c, _, err := client.Start(deadline(t), program, j.plan, j.files)
+		must.NoError(t, err)
+		wait(t, c)
+		gone(t, c.Identity().Executor)
+		must.Eq(t, fmt.Sprint(limit), text(t, j.plan.Cgroup.Memory, "memory.limit_in_bytes"))
+		must.Eq(t, fmt.Sprint(limit), text(t, j.plan.Cgroup.Memory, "memory.memsw.limit_in_bytes"))
+	}
+	must.NoError(t, client.Destroy(j.plan.Dir))
+}
+
+func TestV1_JoinsTheSharedCPUSet(t *testing.T) {
+	j := guest(t, "idle", "").v1(t)
+	j.plan.Cgroup.Limits.CPUs = ""
+	j.plan.Cgroup.CPUSet = filepath.Dir(j.plan.Cgroup.CPUSet) // stands for Nomad's "share"
+	c := j.start(t)
+	must.SliceContains(t, strings.Fields(text(t, j.plan.Cgroup.CPUSet, "tasks")), fmt.Sprint(c.Identity().Guest.Pid))
+	must.NoError(t, client.Destroy(j.plan.Dir))
+	must.DirExists(t, j.plan.Cgroup.CPUSet)
+}
+
+func TestOOM_IsWhatTheKernelCounted(t *testing.T) {
+	j := kernel(t, hogKernel(t), "").v1(t)
+	j.plan.Memory = 64 << 20 // of which it may have half
+	for range 2 {            // the count of the first run is not the second's
+		c, _, err := client.Start(deadline(t), program, j.plan, j.files)
+		must.NoError(t, err)
+		exit := wait(t, c)
+		must.True(t, exit.OOMKilled, must.Sprint(exit.Reason))
+		must.Eq(t, int(unix.SIGKILL), exit.Signal)
+		must.Eq(t, "out of memory: the task may use 32 MiB", exit.Reason)
+		gone(t, c.Identity().Executor)
+	}
+	// Killed in a group that has seen it happen, but not for that.
+	idle := guest(t, "idle", "")
+	idle.plan.Cgroup = j.plan.Cgroup
+	c := idle.start(t)
+	must.NoError(t, c.Signal(deadline(t), unix.SIGKILL))
+	must.False(t, wait(t, c).OOMKilled)
+}
+
+func TestStop_ThawsAFrozenGuest(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		in     func(*job, testing.TB) *job
+		freeze func(*job) (file, value string)
+	}{
+		{"v1", (*job).v1, func(j *job) (string, string) {
+			return filepath.Join(j.plan.Cgroup.Freezer, "freezer.state"), "FROZEN"
+		}},
+		// Here the executor is frozen too, and the client has to do it.
+		{"v2", (*job).unified, func(j *job) (string, string) {
+			return filepath.Join(j.plan.Cgroup.Unified, "cgroup.freeze"), "1"
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			j := tc.in(guest(t, "control", "").control(), t)
+			c := j.start(t)
+			file, value := tc.freeze(j)
+			must.NoError(t, os.WriteFile(file, []byte(value), 0))
+			must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, 50*time.Millisecond))
+			gone(t, c.Identity().Guest)
+			must.Eq(t, int(unix.SIGKILL), wait(t, c).Signal)
+		})
+	}
+}
+
+func TestV2_TheTaskIsBornInItsGroup(t *testing.T) {
+	j := guest(t, "idle", "").unified(t)
+	c := j.start(t)
+	procs := strings.Fields(text(t, j.plan.Cgroup.Unified, "cgroup.procs"))
+	must.SliceContainsAll(t, procs, []string{
+		fmt.Sprint(c.Identity().Executor.Pid), fmt.Sprint(c.Identity().Guest.Pid),
+	})
+	must.NoError(t, client.Destroy(j.plan.Dir))
+	must.DirNotExists(t, j.plan.Cgroup.Unified)
+}
+
+func TestStart_FailsWithoutItsLimits(t *testing.T) {
+	j := guest(t, "idle", "").unified(t) // where the memory controller is not
+	if _, err := os.Stat(filepath.Dir(j.plan.Cgroup.Unified) + "/memory.max"); err == nil {
+		t.Skip("needs a cgroup v2 without memory controller")
+	}
+	j.plan.Cgroup.Limits.MemoryBytes = 32 << 20
+	_, _, err := client.Start(deadline(t), program, j.plan, j.files)
+	must.ErrorContains(t, err, "limit the task")
+	must.ErrorContains(t, err, "memory.max")
+	must.NoError(t, client.Destroy(j.plan.Dir, j.plan.Cgroup))
+}
