@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
@@ -99,36 +100,66 @@ func (a *alloc) events() []*api.TaskEvent {
 
 // log is what the task has written so far.
 func (a *alloc) log(stream string) (string, error) {
+	var out string
+	err := a.read(stream, false, nil, func(output string) bool {
+		out = output
+		return false
+	})
+	return out, err
+}
+
+// awaitLog waits until the task has written a text to its stdout.
+func (a *alloc) awaitLog(t *testing.T, text string) {
+	t.Helper()
+	a.awaitOutput(t, func(output string) bool { return strings.Contains(output, text) })
+}
+
+// awaitOutput follows the task's stdout from its start until enough of it is
+// there. A stream that breaks, as when an agent ends, is followed again.
+func (a *alloc) awaitOutput(t *testing.T, enough func(output string) bool) {
+	t.Helper()
+	late := time.After(patience)
+	eventually(t, func() error {
+		var seen string
+		found := false
+		err := a.read("stdout", true, late, func(output string) bool {
+			seen = output
+			found = enough(output)
+			return found
+		})
+		if err == nil && !found {
+			err = fmt.Errorf("the task's output is not what was waited for: %.300s", seen)
+		}
+		return err
+	})
+}
+
+// read calls enough with all of a stream up to now whenever there is more of it,
+// until it returns true, the stream ends or it is late.
+func (a *alloc) read(stream string, follow bool, late <-chan time.Time, enough func(output string) bool) error {
 	cancel := make(chan struct{})
 	defer close(cancel)
-	frames, errs := nomad.API.AllocFS().Logs(a.Allocation, false, a.task, stream, api.OriginStart, 0, cancel, nil)
+	frames, errs := nomad.API.AllocFS().Logs(a.Allocation, follow, a.task, stream, api.OriginStart, 0, cancel, nil)
 	var b bytes.Buffer
 	for {
 		select {
 		case frame, ok := <-frames:
 			if !ok {
-				return b.String(), nil
+				return nil
 			}
 			b.Write(frame.Data)
+			if enough(b.String()) {
+				return nil
+			}
 		case err := <-errs:
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}
-			return b.String(), err
+			return err
+		case <-late:
+			return nil
 		}
 	}
-}
-
-// awaitLog waits until the task has written a text.
-func (a *alloc) awaitLog(t *testing.T, text string) {
-	t.Helper()
-	eventually(t, func() error {
-		out, err := a.log("stdout")
-		if err == nil && !strings.Contains(out, text) {
-			err = fmt.Errorf("the log has no %q yet: %.300s", text, out)
-		}
-		return err
-	})
 }
 
 // url of the guest's port http as the host maps it.

@@ -5,16 +5,21 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	consulapi "github.com/hashicorp/consul/api"
 	"github.com/shoenig/test/must"
 )
 
-// checks of the service httpd, as the catalogue has them.
-func checks() (consulapi.HealthChecks, error) {
-	checks, _, err := consul.API.Health().Checks("httpd", nil)
-	return checks, err
+// services are those that an alloc has registered under the name httpd, with
+// their checks.
+func services(a *alloc) ([]*consulapi.ServiceEntry, error) {
+	entries, _, err := consul.API.Health().Service("httpd", "", false, nil)
+	return slices.DeleteFunc(entries, func(entry *consulapi.ServiceEntry) bool {
+		return !strings.Contains(entry.Service.ID, a.ID)
+	}), err
 }
 
 func TestConsul_CheckTurnsPassingAndGoesWithTheJob(t *testing.T) {
@@ -24,32 +29,36 @@ func TestConsul_CheckTurnsPassingAndGoesWithTheJob(t *testing.T) {
 	job.ID = ptr("consul-check")
 	a := run(t, nomad, job)
 
+	var service *consulapi.ServiceEntry
 	eventually(t, func() error {
-		checks, err := checks()
+		found, err := services(a)
 		if err != nil {
 			return err
 		}
-		if len(checks) == 0 {
-			return errors.New("httpd is not registered")
+		if len(found) != 1 {
+			return fmt.Errorf("httpd is registered %d times", len(found))
 		}
-		if status := checks.AggregatedStatus(); status != consulapi.HealthPassing {
-			return fmt.Errorf("httpd is %s: %s", status, checks[0].Output)
+		service = found[0]
+		if status := service.Checks.AggregatedStatus(); status != consulapi.HealthPassing {
+			return fmt.Errorf("httpd is %s", status)
 		}
 		return nil
 	})
-	services, _, err := consul.API.Catalog().Service("httpd", "", nil)
-	must.NoError(t, err)
-	must.SliceLen(t, 1, services)
-	url := fmt.Sprintf("http://%s:%d/", services[0].ServiceAddress, services[0].ServicePort)
+	kinds := map[string]bool{}
+	for _, check := range service.Checks {
+		kinds[check.Type] = true
+	}
+	must.MapContainsKey(t, kinds, "http")
+	url := fmt.Sprintf("http://%s:%d/", service.Service.Address, service.Service.Port)
 	must.Eq(t, a.url(t), url)
-	_, err = get(url)
+	_, err := get(url)
 	must.NoError(t, err)
 
 	_, _, err = nomad.API.Jobs().Deregister(*job.ID, false, nil)
 	must.NoError(t, err)
 	eventually(t, func() error {
-		services, _, err := consul.API.Catalog().Service("httpd", "", nil)
-		if err == nil && len(services) > 0 {
+		found, err := services(a)
+		if err == nil && len(found) > 0 {
 			err = errors.New("httpd is still registered")
 		}
 		return err

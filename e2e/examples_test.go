@@ -3,8 +3,12 @@
 package e2e
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,14 +19,19 @@ import (
 // kernels sets the variable that every example has: where the unikernels are.
 func kernels() string { return fmt.Sprintf("kernels = %q\n", tools.Guests) }
 
-// examples says of each file in examples/jobs how it shows that it works.
-var examples = map[string]func(*testing.T, *alloc){
-	"httpd.nomad.hcl":  func(t *testing.T, a *alloc) { a.awaitAnswer(t) },
-	"consul.nomad.hcl": func(t *testing.T, a *alloc) { a.awaitAnswer(t) },
-	"hello.nomad.hcl": func(t *testing.T, a *alloc) {
-		a.await(t, api.AllocClientStatusComplete)
-		a.awaitLog(t, "command line: ")
-	},
+// An example says how a file of examples/jobs shows that it works.
+type example struct {
+	variables func(*testing.T) string
+	works     func(*testing.T, *alloc)
+}
+
+var examples = map[string]example{
+	"httpd.nomad.hcl":    {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
+	"consul.nomad.hcl":   {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
+	"hello.nomad.hcl":    {allKernels, endsWell("command line: from alloc=")},
+	"disk.nomad.hcl":     {allKernels, endsWell("disk: ")},
+	"artifact.nomad.hcl": {serveHello, endsWell("command line: downloaded\n")},
+	"stop.nomad.hcl":     {allKernels, stopsByItself},
 }
 
 func TestExamples_Work(t *testing.T) {
@@ -30,16 +39,49 @@ func TestExamples_Work(t *testing.T) {
 	t.Parallel()
 	entries, err := os.ReadDir(tools.Jobs)
 	must.NoError(t, err)
-	must.SliceNotEmpty(t, entries)
 	for _, entry := range entries {
 		t.Run(entry.Name(), func(t *testing.T) {
 			t.Parallel()
-			works, ok := examples[entry.Name()]
+			example, ok := examples[entry.Name()]
 			must.True(t, ok, must.Sprint("this example has no entry in examples_test.go"))
-			job := parse(t, entry.Name(), kernels())
+			job := parse(t, entry.Name(), example.variables(t))
 			job.ID = ptr("example-" + strings.TrimSuffix(entry.Name(), ".nomad.hcl"))
-			works(t, start(t, nomad, job))
+			example.works(t, start(t, nomad, job))
 		})
 	}
-	must.MapLen(t, len(entries), examples, must.Sprint("an entry has no file"))
+	must.Eq(t, len(entries), len(examples), must.Sprint("an entry of examples_test.go has no file"))
+}
+
+func allKernels(*testing.T) string { return kernels() }
+
+// serveHello serves hello.spt over HTTP, as a place of artifacts does.
+func serveHello(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(tools.Guests, "hello.spt")
+	content, err := os.ReadFile(path)
+	must.NoError(t, err)
+	server := httptest.NewServer(http.FileServer(http.Dir(tools.Guests)))
+	t.Cleanup(server.Close)
+	return fmt.Sprintf("source = %q\nchecksum = \"sha256:%x\"\n", server.URL+"/hello.spt", sha256.Sum256(content))
+}
+
+func endsWell(output string) func(*testing.T, *alloc) {
+	return func(t *testing.T, a *alloc) {
+		t.Helper()
+		a.await(t, api.AllocClientStatusComplete)
+		a.awaitLog(t, output)
+	}
+}
+
+// stopsByItself stops a job whose guest ends when it is told the signal, long
+// before the kill timeout.
+func stopsByItself(t *testing.T, a *alloc) {
+	t.Helper()
+	a.awaitLog(t, "control: waiting\n")
+	_, _, err := nomad.API.Jobs().Deregister(a.JobID, false, nil)
+	must.NoError(t, err)
+	a.awaitLog(t, "control: stop 15\n")
+	a.awaitLog(t, "control: stopping\n")
+	a.await(t, api.AllocClientStatusComplete)
+	must.Eq(t, 0, a.awaitEvent(t, api.TaskTerminated).ExitCode)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/e2e/cluster"
 	"github.com/lkl-nomad/nomad-driver-lkl/e2e/leftover"
 )
 
@@ -46,6 +47,12 @@ func (a *alloc) awaitAnswer(t *testing.T) (body string) {
 	t.Helper()
 	url := a.url(t)
 	eventually(t, func() (err error) {
+		if err := a.refresh(); err != nil {
+			return err
+		}
+		if a.ClientTerminalStatus() {
+			return cluster.Final(fmt.Errorf("the alloc is %s", a.ClientStatus))
+		}
 		body, err = get(url)
 		return err
 	})
@@ -118,7 +125,7 @@ func TestStats_AreOfTheGuest(t *testing.T) {
 func TestLogs_SurviveTheEndOfTheTask(t *testing.T) {
 	needs(t)
 	t.Parallel()
-	a := start(t, nomad, guestJob(t, "hello", "one", "two"))
+	a := start(t, nomad, batchJob(t, "hello", "one", "two"))
 	a.await(t, api.AllocClientStatusComplete)
 	a.awaitLog(t, "command line: one two\n")
 }

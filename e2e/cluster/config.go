@@ -21,6 +21,11 @@ log_level            = "DEBUG"
 disable_update_check = true
 plugin_dir           = %q
 
+# The tests alone make more connections than a client is allowed.
+limits {
+  http_max_conns_per_client = 0
+}
+
 ports {
   http = %d
   rpc  = %d

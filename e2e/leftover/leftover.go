@@ -46,18 +46,19 @@ func (s Snapshot) Since(earlier Snapshot) []string {
 	return added
 }
 
-// Error is nil if nothing was left, but for the links that Nomad makes with an
-// agent's first bridge network and keeps for the next.
+// Error is nil if nothing was left, but for what Nomad makes with an agent's
+// first bridge network and keeps for the next.
 func Error(left []string) error {
-	left = slices.DeleteFunc(left, func(thing string) bool { return bridge.MatchString(thing) })
+	left = slices.DeleteFunc(left, func(thing string) bool { return kept.MatchString(thing) })
 	if len(left) == 0 {
 		return nil
 	}
 	return errors.New("left behind: " + strings.Join(left, "; "))
 }
 
-// bridge is the name that agents in the sandbox give their bridges.
-var bridge = regexp.MustCompile(`^link nomad[0-9]+$`)
+// kept are the bridges, by the names that agents in the sandbox give them, and
+// the directory of named namespaces, which becomes a mount point.
+var kept = regexp.MustCompile(`^(link nomad[0-9]+|mount /run/netns)$`)
 
 // processes lists every process of the sandbox, dead ones that nobody has
 // waited for included.
