@@ -43,15 +43,15 @@ func runCommand(args []string, stdout, stderr io.Writer) int {
 	o, err := parseRun(args)
 	switch {
 	case errors.Is(err, errRunHelp):
-		fmt.Fprint(stdout, runUsage)
+		_, _ = fmt.Fprint(stdout, runUsage)
 		return 0
 	case errors.Is(err, errRunVersion):
 		// Solo5's tenders say it on stderr, in these words.
-		fmt.Fprintf(stderr, "nomad-driver-lkl run: spt tender, version %s\nABI version 2\nABI version 1\n", driver.Version)
+		_, _ = fmt.Fprintf(stderr, "nomad-driver-lkl run: spt tender, version %s\nABI version 2\nABI version 1\n", driver.Version)
 		return 0
 	case err != nil:
 		complain(stderr, err)
-		fmt.Fprint(stderr, runUsage)
+		_, _ = fmt.Fprint(stderr, runUsage)
 		return 1
 	}
 	if o.execHeap {
@@ -72,7 +72,7 @@ func runCommand(args []string, stdout, stderr io.Writer) int {
 // program's name.
 func complain(stderr io.Writer, err error) {
 	for _, line := range strings.Split(err.Error(), "\n") {
-		fmt.Fprintf(stderr, "nomad-driver-lkl run: %s\n", line)
+		_, _ = fmt.Fprintf(stderr, "nomad-driver-lkl run: %s\n", line)
 	}
 }
 

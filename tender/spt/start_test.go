@@ -86,7 +86,7 @@ func TestStart_RefusesWhatItCannotRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g, j := guestOf(t, idle()), tender.Jail{}
 			spoil(g, &j)
-			startFails(t, g, j)
+			must.Error(t, startFails(t, g, j))
 		})
 	}
 }

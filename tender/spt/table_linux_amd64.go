@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	stepSize = 64 // number, six arguments, expected result: eight words
 	// linkNumber ends a table (testdata/launcher.S).
 	linkNumber = ^uint64(0)
 	maxErrno   = 4095
 )
 
-// A step is one system call of the launcher.
+// A step is one system call of the launcher. Encoded it is eight words: number,
+// arguments, expected result.
 type step struct {
 	what   string // for the error: "mapping guest memory"
 	number uint64
