@@ -14,11 +14,8 @@
 
 #define CONNECTIONS 256
 #define SERVER_INPUT TCP_WND
-#define HEAD_SIZE 256
 /* The largest body that is read over; it is of no use to any page. */
 #define BODY_MAX (1UL << 20)
-/* The most that is handed to lwIP in one piece. */
-#define PIECE 16384
 
 /* Polls of lwIP's slow timer, two a second, that each thing may take. */
 #define POLLS_IDLE 120		/* from one request to the next */
@@ -43,11 +40,7 @@ struct connection {
 	int polls;		/* since the state began or made progress */
 	uint64_t skip;		/* of the body, still to come */
 
-	char head[HEAD_SIZE];
-	size_t head_length, head_sent;
-	struct answer answer;
-	uint64_t body_sent;
-
+	struct outgoing out;
 	size_t in_length;
 	char in[SERVER_INPUT];
 };
@@ -127,45 +120,15 @@ static void log_request(const struct connection *c, const struct request *r)
 		return;
 	printf("%s %s %s %d %lu\n", ipaddr_ntoa(&c->pcb->remote_ip),
 	       printable(r->method, method, sizeof(method)),
-	       printable(r->path, path, sizeof(path)), c->answer.status,
-	       c->answer.length);
+	       printable(r->path, path, sizeof(path)), c->out.answer.status,
+	       c->out.answer.length);
 }
 
-/* Begins an answer: its head, and where its body is to come from. */
 static void answer(struct connection *c, const struct request *r)
 {
-	struct answer *a = &c->answer;
-
-	if (!a->body) {
-		a->body = a->text;
-		a->period = sizeof(a->text);
-	}
-	c->head_length = (size_t)snprintf(
-		c->head, sizeof(c->head),
-		"HTTP/1.1 %d %s\r\nServer: httpd\r\n"
-		"Content-Type: text/plain\r\nContent-Length: %lu\r\n"
-		"%sConnection: %s\r\n\r\n",
-		a->status, http_reason(a->status), a->length,
-		a->status == 405 ? "Allow: GET, HEAD\r\n" : "",
-		c->last ? "close" : "keep-alive");
-	c->head_sent = 0;
-	c->body_sent = 0;
 	log_request(c, r);
-	if (slice_is(r->method, "HEAD"))
-		a->length = 0;
+	answer_begin(&c->out, slice_is(r->method, "HEAD"), c->last);
 	enter(c, ANSWERING);
-}
-
-static void answer_status(struct connection *c, const struct request *r,
-			  int status)
-{
-	struct answer *a = &c->answer;
-
-	a->status = status;
-	a->body = NULL;
-	a->length = (uint64_t)snprintf(a->text, sizeof(a->text), "%d %s\n",
-				       status, http_reason(status));
-	answer(c, r);
 }
 
 /* Answers what cannot be understood or is too much, and then closes. */
@@ -177,60 +140,24 @@ static void refuse(struct connection *c, int status)
 	};
 
 	c->last = true;
-	answer_status(c, &nothing, status);
+	answer_status(&c->out.answer, status);
+	answer(c, &nothing);
 }
 
 static void answer_request(struct connection *c, const struct request *r)
 {
 	/* Who waits for a 100 is not told whether the body shall come. */
-	c->last = !r->keep_alive || r->expects_continue;
+	c->last = !r->keep_alive || r->expects_continue || r->body > BODY_MAX;
 	c->skip = r->body;
 	if (r->body > BODY_MAX) {
-		c->last = true;
-		answer_status(c, r, 413);
+		answer_status(&c->out.answer, 413);
 	} else if (!slice_is(r->method, "GET") && !slice_is(r->method, "HEAD")) {
-		answer_status(c, r, 405);
+		answer_status(&c->out.answer, 405);
 	} else {
-		c->answer.body = NULL;
-		get_page(r, &c->answer);
-		answer(c, r);
+		c->out.answer.body = NULL;
+		get_page(r, &c->out.answer);
 	}
-}
-
-/* Hands lwIP what it has room for. True: all of the answer is with it. */
-static bool send_more(struct connection *c)
-{
-	struct answer *a = &c->answer;
-
-	while (c->head_sent < c->head_length) {
-		size_t n = c->head_length - c->head_sent;
-
-		if (n > tcp_sndbuf(c->pcb))
-			n = tcp_sndbuf(c->pcb);
-		if (n == 0 || tcp_write(c->pcb, c->head + c->head_sent, (u16_t)n,
-					TCP_WRITE_FLAG_COPY |
-						(a->length ? TCP_WRITE_FLAG_MORE :
-							     0)) != ERR_OK)
-			return false;
-		c->head_sent += n;
-	}
-	while (c->body_sent < a->length) {
-		size_t at = c->body_sent % a->period;
-		uint64_t n = a->length - c->body_sent;
-		u8_t flags = a->body == a->text ? TCP_WRITE_FLAG_COPY : 0;
-
-		if (n > a->period - at)
-			n = a->period - at;
-		if (n > PIECE)
-			n = PIECE;
-		if (n > tcp_sndbuf(c->pcb))
-			n = tcp_sndbuf(c->pcb);
-		if (n == 0 || tcp_write(c->pcb, a->body + at, (u16_t)n, flags) !=
-				      ERR_OK)
-			return false;
-		c->body_sent += n;
-	}
-	return true;
+	answer(c, r);
 }
 
 /* One step of reading: true if there may be another at once. */
@@ -287,7 +214,7 @@ static err_t advance(struct connection *c)
 		if (c->state == ANSWERING) {
 			err_t err;
 
-			if (!send_more(c))
+			if (!answer_send(&c->out, c->pcb))
 				break;
 			err = answered(c);
 			if (err != ERR_OK || c->state == FREE)
