@@ -188,7 +188,7 @@ func (c *console) announce(now time.Time) {
 	if c.missing == 0 {
 		return
 	}
-	line := fmt.Sprintf("[lkl-executor: %d bytes of console output are missing here: nothing read them in time]\n", c.missing)
+	line := fmt.Sprintf("[lkl-executor: %d bytes of console output are missing here: nothing took them in time]\n", c.missing)
 	if c.open {
 		line = "\n" + line
 	}

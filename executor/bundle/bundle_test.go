@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bundle
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/shoenig/test/must"
+)
+
+var script = []byte("#!/bin/sh\nexit 7\n")
+
+func TestInstall_PutsAProgramThatRuns(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "state")
+	path, err := install(state, script)
+	must.NoError(t, err)
+	sum := sha256.Sum256(script)
+	must.Eq(t, filepath.Join(state, "bin", hex.EncodeToString(sum[:]), Name), path)
+	var exit *exec.ExitError
+	must.True(t, errors.As(exec.Command(path).Run(), &exit))
+	must.Eq(t, 7, exit.ExitCode())
+	info, err := os.Stat(path)
+	must.NoError(t, err)
+	must.Eq(t, 0o755, info.Mode())
+}
+
+func TestInstall_KeepsTheSame(t *testing.T) {
+	state := t.TempDir()
+	path, err := install(state, script)
+	must.NoError(t, err)
+	before, err := os.Stat(path)
+	must.NoError(t, err)
+	again, err := install(state, script)
+	must.NoError(t, err)
+	must.Eq(t, path, again)
+	after, err := os.Stat(path)
+	must.NoError(t, err)
+	must.True(t, os.SameFile(before, after))
+}
+
+func TestInstall_ReplacesWhatIsNotTheSame(t *testing.T) {
+	for name, spoil := range map[string]func(path string) error{
+		"shorter":        func(p string) error { return os.Truncate(p, 3) },
+		"changed":        func(p string) error { return os.WriteFile(p, []byte("#!/bin/sh\nexit 8\n"), 0o755) },
+		"not executable": func(p string) error { return os.Chmod(p, 0o644) },
+		"writable":       func(p string) error { return os.Chmod(p, 0o777) },
+		"a link":         func(p string) error { return errors.Join(os.Remove(p), os.Symlink("/bin/sh", p)) },
+		"removed":        os.Remove,
+	} {
+		t.Run(name, func(t *testing.T) {
+			state := t.TempDir()
+			path, err := install(state, script)
+			must.NoError(t, err)
+			must.NoError(t, spoil(path))
+			_, err = install(state, script)
+			must.NoError(t, err)
+			got, err := os.ReadFile(path)
+			must.NoError(t, err)
+			must.Eq(t, string(script), string(got))
+			info, err := os.Lstat(path)
+			must.NoError(t, err)
+			must.Eq(t, 0o755, info.Mode())
+			entries, err := os.ReadDir(filepath.Dir(path))
+			must.NoError(t, err)
+			must.Len(t, 1, entries)
+		})
+	}
+}
+
+func TestInstall_ManyAtOnce(t *testing.T) {
+	state := t.TempDir()
+	var all sync.WaitGroup
+	errs := make([]error, 20)
+	for i := range errs {
+		all.Go(func() { _, errs[i] = install(state, script) })
+	}
+	all.Wait()
+	must.NoError(t, errors.Join(errs...))
+}
+
+func TestInstall_OtherVersionsStay(t *testing.T) {
+	state := t.TempDir()
+	first, err := install(state, script)
+	must.NoError(t, err)
+	second, err := install(state, append([]byte(nil), "#!/bin/sh\nexit 8\n"...))
+	must.NoError(t, err)
+	must.NotEq(t, first, second)
+	must.FileExists(t, first)
+}
+
+func TestInstall_SaysWhatToDoWithoutTheExecutor(t *testing.T) {
+	path, err := Install(t.TempDir())
+	if errors.Is(err, ErrAbsent) {
+		must.ErrorContains(t, err, "make build")
+		return
+	}
+	must.NoError(t, err)
+	must.FileExists(t, path)
+}
