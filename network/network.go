@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package network turns the network of an allocation into a tap for its guest.
+// Package network turns the network of an allocation, a namespace that Nomad and
+// CNI have made, into a tap for the guest.
 package network
 
 import (
@@ -8,51 +9,99 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 )
 
 var (
-	// ErrNoNamespace: the path of the network namespace leads to none.
-	ErrNoNamespace = errors.New("no such network namespace")
-	// ErrNoInterface: no interface of the namespace can be the allocation's.
-	ErrNoInterface = errors.New("no usable interface in the network namespace")
-	// ErrTaken: another guest already holds the allocation's address.
-	ErrTaken = errors.New("another unikernel of this group already has the allocation's network")
+	// ErrNoNamespace: there is no network namespace at the path.
+	ErrNoNamespace = errors.New("no network namespace")
+	// ErrNoInterface: none of the namespace's interfaces can be the allocation's.
+	ErrNoInterface = errors.New("no interface that a guest can take over")
+	// ErrTaken: a guest that runs has the allocation's network already.
+	ErrTaken = errors.New("another unikernel of this group already has the allocation's network: " +
+		"give each lkl task with a network a group of its own")
+	// ErrForeign: somebody else controls what the interface receives.
+	ErrForeign = errors.New("the interface has a traffic control of its own for what it receives: " +
+		"remove the CNI plugin that sets it from the network's configuration")
 	// ErrNoRedirect: the kernel cannot join two interfaces.
-	ErrNoRedirect = errors.New("the kernel cannot redirect between interfaces")
+	ErrNoRedirect = errors.New("the kernel cannot redirect frames: " +
+		"load the modules sch_ingress, cls_u32 and act_mirred")
 )
 
-// Interface is the allocation's interface as found in its namespace.
+// MaxMTU is the most that a guest's tap gets, in bytes: LKL guests of 2020 break
+// on more.
+const MaxMTU = 1500
+
+// Interface is the allocation's interface as it is in its namespace.
 type Interface struct {
 	Name      string
 	MAC       net.HardwareAddr
-	MTU       int // bytes, as set on the interface
-	Addresses []netip.Prefix
-	Gateway4  netip.Addr // of the default route; the zero Addr: none
+	MTU       int            // bytes
+	Addresses []netip.Prefix // with the interface's own address, not that of the subnet; none of the link alone
+	Gateway4  netip.Addr     // of the default route; the zero Addr: none
 	Gateway6  netip.Addr
-	Routes    []Route // all others but those of the interface's own subnets
+	Routes    []Route // all but the default ones and those to the interface's own subnets
 }
 
-// Route is one route through the interface.
+// Route is a route through the interface.
 type Route struct {
 	Destination netip.Prefix
 	Gateway     netip.Addr // the zero Addr: on the link
 }
 
-// Tap is the guest's end.
+// Tap is the guest's end of the allocation's network. It is there as long as
+// somebody has the file open.
 type Tap struct {
-	File      *os.File
-	Name      string
-	MAC       net.HardwareAddr // for the guest
-	MTU       int              // bytes, for the guest: at most 1500
+	File      *os.File         // O_NONBLOCK, frames without any header
+	Name      string           // in the allocation's namespace
+	MAC       net.HardwareAddr // the guest's: that of the interface
+	MTU       int              // the guest's, bytes: the interface's, at most MaxMTU
 	Interface *Interface
 }
 
-var errTodo = errors.New("network: not written yet")
+// Close closes our descriptor of the tap; the tap goes with the last one.
+func (t *Tap) Close() error { return t.File.Close() }
 
-func Inspect(netns string) (*Interface, error) { return nil, errTodo }
-func AttachL2(netns string) (*Tap, error)      { return nil, errTodo }
-func (t *Tap) Close() error                    { return t.File.Close() }
-func Detach(netns, tap string) error           { return errTodo }
-func OpenTap(name string) (tap *os.File, mtu int, mac net.HardwareAddr, err error) {
-	return nil, 0, nil, errTodo
+// Inspect finds the interface of an allocation in the namespace at a path such as
+// /var/run/netns/ID: the one with the default route, else the only one with an
+// address that is not of the link alone. ErrNoNamespace, ErrNoInterface.
+func Inspect(netns string) (*Interface, error) {
+	var found *Interface
+	err := inside(netns, func(n *namespace) (err error) {
+		found, err = n.inspect()
+		return err
+	})
+	return found, err
+}
+
+// Attaching looks before it takes, so that only one may do it at a time.
+var attaching sync.Mutex
+
+// AttachL2 makes a tap in an allocation's namespace and joins it to the
+// interface: each gets every frame that the other receives, so that the guest has
+// the interface's addresses on the link and the namespace's own stack is no longer
+// heard from there. What a guest that is gone left behind is replaced; ErrTaken: one is
+// running. The caller closes the tap and, when the guest is gone, calls Detach.
+func AttachL2(netns string) (*Tap, error) {
+	attaching.Lock()
+	defer attaching.Unlock()
+	var tap *Tap
+	err := inside(netns, func(n *namespace) (err error) {
+		tap, err = n.attach()
+		return err
+	})
+	return tap, err
+}
+
+// Detach gives the interface back to the namespace's own stack, if it is joined
+// to the tap of that name or to one that is gone. A namespace that is gone needs
+// nothing.
+func Detach(netns, tap string) error {
+	attaching.Lock()
+	defer attaching.Unlock()
+	err := inside(netns, func(n *namespace) error { return n.detach(tap) })
+	if errors.Is(err, ErrNoNamespace) {
+		return nil
+	}
+	return err
 }

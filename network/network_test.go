@@ -1,0 +1,485 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"testing"
+
+	"github.com/shoenig/test/must"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+// alloc is an allocation's namespace as CNI makes it, and one for its peers: the
+// two ends of a veth pair.
+type alloc struct {
+	t          testing.TB
+	path, peer string // of the namespaces
+	addresses  []string
+	name       string // of the interface
+	mac        net.HardwareAddr
+}
+
+const (
+	peer4  = "10.77.0.1"
+	guest4 = "10.77.0.2"
+	peer6  = "fd77::1"
+	guest6 = "fd77::2"
+)
+
+// newAlloc makes both namespaces, with an IPv4 and an IPv6 address at each end and
+// the peer as the gateway.
+func newAlloc(t testing.TB, mtu int) *alloc {
+	t.Helper()
+	testenv.Need(t, testenv.Root, testenv.Tun)
+	a := &alloc{t: t, path: newNamespace(t), peer: newNamespace(t), name: "alloc7"}
+	ns, err := os.Open(a.path)
+	must.NoError(t, err)
+	defer ns.Close()
+	a.in(a.peer, func(n *namespace) error {
+		return n.LinkAdd(&netlink.Veth{
+			LinkAttrs: netlink.LinkAttrs{Name: "peer7", MTU: mtu},
+			PeerName:  a.name, PeerNamespace: netlink.NsFd(ns.Fd()), PeerMTU: uint32(mtu),
+		})
+	})
+	a.address(a.peer, "peer7", peer4+"/24", peer6+"/64")
+	a.address(a.path, a.name, guest4+"/24", guest6+"/64")
+	a.route("", peer4, 0)
+	a.route("", peer6, 0)
+	found, err := Inspect(a.path)
+	must.NoError(t, err)
+	a.mac = found.MAC
+	return a
+}
+
+// newNamespace is one that goes with the test.
+func newNamespace(t testing.TB) string {
+	t.Helper()
+	type result struct {
+		f   *os.File
+		err error
+	}
+	made := make(chan result)
+	go func() {
+		runtime.LockOSThread() // the thread ends with this
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		var f *os.File
+		if err == nil {
+			f, err = os.Open("/proc/thread-self/ns/net")
+		}
+		made <- result{f, err}
+	}()
+	got := <-made
+	must.NoError(t, got.err)
+	t.Cleanup(func() { got.f.Close() })
+	path := fmt.Sprintf("/proc/self/fd/%d", got.f.Fd())
+	must.NoError(t, inside(path, func(n *namespace) error {
+		lo, err := n.LinkByName("lo")
+		return errors.Join(err, n.LinkSetUp(lo))
+	}))
+	return path
+}
+
+func (a *alloc) in(path string, do func(*namespace) error) {
+	a.t.Helper()
+	must.NoError(a.t, inside(path, do))
+}
+
+// address gives an interface addresses, ready at once, and brings it up.
+func (a *alloc) address(path, name string, addresses ...string) {
+	a.t.Helper()
+	a.in(path, func(n *namespace) error {
+		link, err := n.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		for _, text := range addresses {
+			addr, err := netlink.ParseAddr(text)
+			if err != nil {
+				return err
+			}
+			if addr.IP.To4() == nil {
+				addr.Flags = unix.IFA_F_NODAD
+			}
+			if err := n.AddrAdd(link, addr); err != nil {
+				return err
+			}
+		}
+		return n.LinkSetUp(link)
+	})
+}
+
+// route adds a route in the alloc; to "" is the default.
+func (a *alloc) route(to, gateway string, metric int) {
+	a.t.Helper()
+	a.in(a.path, func(n *namespace) error {
+		link, err := n.LinkByName(a.name)
+		if err != nil {
+			return err
+		}
+		r := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: net.ParseIP(gateway), Priority: metric}
+		if to != "" {
+			if r.Dst, err = netlink.ParseIPNet(to); err != nil {
+				return err
+			}
+		}
+		return n.RouteAdd(r)
+	})
+}
+
+func (a *alloc) attach() *Tap {
+	a.t.Helper()
+	tap, err := AttachL2(a.path)
+	must.NoError(a.t, err)
+	a.t.Cleanup(func() { tap.Close() })
+	return tap
+}
+
+// links are the names of the interfaces in the alloc's namespace.
+func (a *alloc) links() (names []string) {
+	a.t.Helper()
+	a.in(a.path, func(n *namespace) error {
+		links, err := n.LinkList()
+		for _, l := range links {
+			names = append(names, l.Attrs().Name)
+		}
+		return err
+	})
+	return names
+}
+
+func (a *alloc) joint() (j joint) {
+	a.t.Helper()
+	a.in(a.path, func(n *namespace) error {
+		link, err := n.LinkByName(a.name)
+		if err != nil {
+			return err
+		}
+		j, err = n.joint(link)
+		return err
+	})
+	return j
+}
+
+// guest is a real network stack behind the tap: a namespace of its own, with a tap
+// of its own, and what carries the frames between the two.
+type guest struct {
+	path    string
+	longest atomic.Int64 // frame that came for it, in bytes
+	strays  atomic.Int64 // frames for it before it sent any
+	sent    atomic.Int64
+}
+
+func newGuest(t testing.TB, tap *Tap) *guest {
+	t.Helper()
+	g := &guest{path: newNamespace(t)}
+	var own *os.File
+	must.NoError(t, inside(g.path, func(n *namespace) error {
+		f, name, err := openTun("g%d", unix.IFF_TUN_EXCL)
+		if err != nil {
+			return err
+		}
+		own = f
+		return g.configure(n, name, tap)
+	}))
+	t.Cleanup(func() { own.Close() })
+	go carry(own, tap.File, func(int) { g.sent.Add(1) })
+	go carry(tap.File, own, func(n int) {
+		g.longest.Store(max(g.longest.Load(), int64(n)))
+		if g.sent.Load() == 0 {
+			g.strays.Add(1)
+		}
+	})
+	return g
+}
+
+// configure gives the guest what the tap says, as its command line would.
+func (g *guest) configure(n *namespace, name string, tap *Tap) error {
+	link, err := n.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(n.LinkSetHardwareAddr(link, tap.MAC), n.LinkSetMTU(link, tap.MTU))
+	for _, p := range tap.Interface.Addresses {
+		addr, parseErr := netlink.ParseAddr(p.String())
+		if parseErr == nil && p.Addr().Is6() {
+			addr.Flags = unix.IFA_F_NODAD
+		}
+		err = errors.Join(err, parseErr, n.AddrAdd(link, addr))
+	}
+	err = errors.Join(err, n.LinkSetUp(link))
+	for _, gateway := range []netip.Addr{tap.Interface.Gateway4, tap.Interface.Gateway6} {
+		if gateway.IsValid() {
+			err = errors.Join(err, n.RouteAdd(&netlink.Route{
+				LinkIndex: link.Attrs().Index, Gw: gateway.AsSlice(),
+			}))
+		}
+	}
+	return err
+}
+
+// carry moves frames until a tap is closed.
+func carry(from, to *os.File, seen func(int)) {
+	frame := make([]byte, 1<<17)
+	for {
+		n, err := from.Read(frame)
+		if err != nil {
+			return
+		}
+		seen(n)
+		if _, err := to.Write(frame[:n]); err != nil && !errors.Is(err, unix.EIO) {
+			return // EIO: an interface that is down
+		}
+	}
+}
+
+func TestInspect_ReadsTheAllocsNetwork(t *testing.T) {
+	a := newAlloc(t, 1450)
+	a.address(a.path, a.name, "10.77.0.3/24", "192.0.2.9/32", "fd77::3/64")
+	a.route("198.51.100.0/24", "10.77.0.254", 0)
+	a.route("2001:db8::/32", "fd77::fe", 0)
+	found, err := Inspect(a.path)
+	must.NoError(t, err)
+	must.Eq(t, &Interface{
+		Name: "alloc7", MAC: a.mac, MTU: 1450,
+		Addresses: []netip.Prefix{
+			netip.MustParsePrefix("10.77.0.2/24"), netip.MustParsePrefix("192.0.2.9/32"),
+			netip.MustParsePrefix("10.77.0.3/24"),
+			netip.MustParsePrefix("fd77::3/64"), netip.MustParsePrefix("fd77::2/64"),
+		},
+		Gateway4: netip.MustParseAddr(peer4), Gateway6: netip.MustParseAddr(peer6),
+		Routes: []Route{
+			{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParseAddr("10.77.0.254")},
+			{netip.MustParsePrefix("2001:db8::/32"), netip.MustParseAddr("fd77::fe")},
+		},
+	}, found)
+	must.Eq(t, 6, len(found.MAC))
+}
+
+func TestInspect_TakesTheInterfaceOfTheDefaultRoute(t *testing.T) {
+	a := newAlloc(t, 1500)
+	a.in(a.path, func(n *namespace) error {
+		return n.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "other"})
+	})
+	a.address(a.path, "eth0", "10.99.0.1/24")
+	a.address(a.path, "other")
+	found, err := Inspect(a.path)
+	must.NoError(t, err)
+	must.Eq(t, "alloc7", found.Name)
+
+	// A better metric there changes that.
+	a.in(a.path, func(n *namespace) error {
+		return n.RouteDel(&netlink.Route{Gw: net.ParseIP(peer4)})
+	})
+	a.route("", peer4, 200)
+	a.in(a.path, func(n *namespace) error {
+		link, err := n.LinkByName("eth0")
+		return errors.Join(err, n.RouteAdd(&netlink.Route{
+			LinkIndex: link.Attrs().Index, Gw: net.ParseIP("10.99.0.2"), Priority: 100,
+		}))
+	})
+	found, err = Inspect(a.path)
+	must.NoError(t, err)
+	must.Eq(t, "eth0", found.Name)
+	must.Eq(t, "10.99.0.2", found.Gateway4.String())
+	must.False(t, found.Gateway6.IsValid())
+}
+
+func TestInspect_WithoutADefaultRouteTakesTheOnlyOneWithAnAddress(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.Tun)
+	a := &alloc{t: t, path: newNamespace(t)}
+	_, err := Inspect(a.path)
+	must.ErrorIs(t, err, ErrNoInterface)
+	for i, name := range []string{"one", "two"} {
+		a.in(a.path, func(n *namespace) error {
+			return n.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "peer-" + name})
+		})
+		a.address(a.path, "peer-"+name)
+		a.address(a.path, name, fmt.Sprintf("10.77.%d.2/24", i))
+		found, err := Inspect(a.path)
+		if i > 0 {
+			must.ErrorIs(t, err, ErrNoInterface)
+			must.ErrorContains(t, err, "one, two")
+			continue
+		}
+		must.NoError(t, err)
+		must.Eq(t, name, found.Name)
+		must.False(t, found.Gateway4.IsValid())
+	}
+}
+
+func TestInspect_WithoutANamespaceSaysSo(t *testing.T) {
+	file, err := os.CreateTemp(t.TempDir(), "left")
+	must.NoError(t, err)
+	defer file.Close()
+	for _, path := range []string{"", "/var/run/netns/none", file.Name(), t.TempDir(), "/proc/self/ns/mnt"} {
+		_, err := Inspect(path)
+		must.ErrorIs(t, err, ErrNoNamespace, must.Sprint(path))
+		_, err = AttachL2(path)
+		must.ErrorIs(t, err, ErrNoNamespace, must.Sprint(path))
+		must.NoError(t, Detach(path, "lkl0"))
+	}
+}
+
+func TestAttachL2_GivesTheGuestTheInterface(t *testing.T) {
+	a := newAlloc(t, 1500)
+	tap := a.attach()
+	must.Eq(t, "lkl0", tap.Name)
+	must.Eq(t, a.mac.String(), tap.MAC.String())
+	must.Eq(t, 1500, tap.MTU)
+	must.Eq(t, "alloc7", tap.Interface.Name)
+	flags, err := unix.FcntlInt(tap.File.Fd(), unix.F_GETFL, 0)
+	must.NoError(t, err)
+	must.True(t, flags&unix.O_NONBLOCK != 0, must.Sprint("it has to stay so when it is handed on"))
+	a.in(a.path, func(n *namespace) error {
+		link, err := n.LinkByName(tap.Name)
+		must.NoError(t, err)
+		must.Eq(t, 1500, link.Attrs().MTU)
+		must.True(t, link.Attrs().Flags&net.FlagUp != 0)
+		must.False(t, link.(*netlink.Tuntap).NonPersist == false)
+		addresses, err := n.AddrList(link, netlink.FAMILY_ALL)
+		must.NoError(t, err)
+		must.SliceEmpty(t, addresses)
+		return nil
+	})
+}
+
+func TestAttachL2_SmallAndLargeMTUs(t *testing.T) {
+	for _, c := range []struct{ iface, tap int }{{1280, 1280}, {1500, 1500}, {9000, 1500}} {
+		a := newAlloc(t, c.iface)
+		tap := a.attach()
+		must.Eq(t, c.tap, tap.MTU)
+		must.Eq(t, c.iface, tap.Interface.MTU)
+	}
+}
+
+func TestAttachL2_ASecondGuestIsToldWhatToDo(t *testing.T) {
+	a := newAlloc(t, 1500)
+	first := a.attach()
+	_, err := AttachL2(a.path)
+	must.ErrorIs(t, err, ErrTaken)
+	must.ErrorContains(t, err, "group of its own")
+	must.Eq(t, []string{"lo", "alloc7", "lkl0"}, a.links())
+	must.Eq(t, joint{there: true, tap: first.Name}, a.joint())
+}
+
+func TestAttachL2_ReplacesWhatADeadGuestLeft(t *testing.T) {
+	a := newAlloc(t, 1500)
+	first := a.attach()
+	must.NoError(t, first.Close())
+	must.Eq(t, []string{"lo", "alloc7"}, a.links())
+	must.Eq(t, joint{there: true}, a.joint())
+	second := a.attach()
+	must.Eq(t, joint{there: true, tap: second.Name}, a.joint())
+	g := newGuest(t, second)
+	go echoes(listen(t, g.path, "tcp4", guest4+":7"))
+	a.echo(t, "tcp4", guest4)
+}
+
+func TestAttachL2_LeavesForeignTrafficControlAlone(t *testing.T) {
+	a := newAlloc(t, 1500)
+	foreign := func(filter bool, kind string) {
+		a.in(a.path, func(n *namespace) error {
+			link, err := n.LinkByName(a.name)
+			must.NoError(t, err)
+			attrs := netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: ingressHandle, Parent: netlink.HANDLE_INGRESS}
+			must.NoError(t, n.QdiscAdd(&netlink.GenericQdisc{QdiscAttrs: attrs, QdiscType: kind}))
+			if !filter {
+				return nil
+			}
+			return n.FilterAdd(&netlink.U32{
+				FilterAttrs: netlink.FilterAttrs{
+					LinkIndex: link.Attrs().Index, Parent: ingressHandle, Priority: 1, Protocol: unix.ETH_P_ALL,
+				},
+				Sel: &netlink.TcU32Sel{Flags: nl.TC_U32_TERMINAL, Keys: []netlink.TcU32Key{{Val: 1, Mask: 1}}},
+			})
+		})
+	}
+	part := func() {
+		a.in(a.path, func(n *namespace) error {
+			link, err := n.LinkByName(a.name)
+			return errors.Join(err, n.part(link))
+		})
+	}
+	foreign(true, "ingress")
+	_, err := AttachL2(a.path)
+	must.ErrorIs(t, err, ErrForeign)
+	must.NoError(t, Detach(a.path, "lkl0"))
+	must.True(t, a.joint().foreign)
+	part()
+	foreign(false, "clsact")
+	_, err = AttachL2(a.path)
+	must.ErrorIs(t, err, ErrForeign)
+	must.Eq(t, []string{"lo", "alloc7"}, a.links())
+	part()
+	foreign(false, "ingress") // an attach that did not come further
+	a.attach()
+}
+
+func TestAttachL2_NeedsAnEthernetInterface(t *testing.T) {
+	a := newAlloc(t, 1500)
+	a.in(a.path, func(n *namespace) error {
+		link, err := n.LinkByName(a.name)
+		return errors.Join(err, n.LinkSetDown(link))
+	})
+	_, err := AttachL2(a.path)
+	must.ErrorIs(t, err, ErrNoInterface)
+	must.Eq(t, []string{"lo", "alloc7"}, a.links())
+}
+
+func TestDetach_LeavesNothing(t *testing.T) {
+	a := newAlloc(t, 1500)
+	tap := a.attach()
+	must.NoError(t, Detach(a.path, "lkl5"))
+	must.Eq(t, tap.Name, a.joint().tap, must.Sprint("that of another guest stays"))
+	must.NoError(t, Detach(a.path, tap.Name))
+	must.Eq(t, joint{}, a.joint())
+	must.NoError(t, tap.Close())
+	must.NoError(t, Detach(a.path, tap.Name))
+	must.Eq(t, []string{"lo", "alloc7"}, a.links())
+	a.ownEcho(t)
+}
+
+func TestRedirectError_NamesWhatTheKernelLacks(t *testing.T) {
+	for err, want := range map[error]error{
+		unix.ENOENT: ErrNoRedirect, unix.EOPNOTSUPP: ErrNoRedirect, unix.EEXIST: ErrTaken, unix.EPERM: unix.EPERM,
+	} {
+		must.ErrorIs(t, redirectError(err), want)
+	}
+}
+
+func TestOpenTap_AttachesToOneThatIsThere(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.Tun)
+	path := newNamespace(t)
+	must.NoError(t, inside(path, func(n *namespace) error {
+		_, _, _, err := OpenTap("tap9")
+		must.Error(t, err)
+		_, err = n.LinkByName("tap9")
+		must.Error(t, err, must.Sprint("looking makes none"))
+		must.NoError(t, n.LinkAdd(&netlink.Tuntap{
+			LinkAttrs: netlink.LinkAttrs{Name: "tap9"}, Mode: netlink.TUNTAP_MODE_TAP, Flags: unix.IFF_NO_PI,
+		}))
+		_, _, _, err = OpenTap("tap9")
+		must.ErrorIs(t, err, unix.ENETDOWN)
+		link, err := n.LinkByName("tap9")
+		must.NoError(t, err)
+		must.NoError(t, n.LinkSetMTU(link, 1400))
+		must.NoError(t, n.LinkSetUp(link))
+		f, mtu, mac, err := OpenTap("tap9")
+		must.NoError(t, err)
+		defer f.Close()
+		must.Eq(t, 1400, mtu)
+		must.Eq(t, link.Attrs().HardwareAddr, mac)
+		return nil
+	}))
+}

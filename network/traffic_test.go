@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package network
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+)
+
+const patience = 20 * time.Second
+
+// listen opens a socket inside a namespace, where it stays.
+func listen(t testing.TB, path, network, address string) net.Listener {
+	t.Helper()
+	var l net.Listener
+	must.NoError(t, inside(path, func(*namespace) (err error) {
+		l, err = net.Listen(network, address)
+		return err
+	}))
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func dial(t testing.TB, path, network, address string) net.Conn {
+	t.Helper()
+	var c net.Conn
+	must.NoError(t, inside(path, func(*namespace) (err error) {
+		c, err = net.DialTimeout(network, address, patience)
+		return err
+	}))
+	t.Cleanup(func() { c.Close() })
+	must.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+	return c
+}
+
+// echoes answers each connection with what comes.
+func echoes(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			_, _ = io.Copy(c, c) // the test reads what comes back
+		}()
+	}
+}
+
+// echo has the peer talk to a guest at an address.
+func (a *alloc) echo(t testing.TB, network, address string) {
+	t.Helper()
+	c := dial(t, a.peer, network, net.JoinHostPort(address, "7"))
+	talk(t, c)
+}
+
+func talk(t testing.TB, c net.Conn) {
+	t.Helper()
+	_, err := c.Write([]byte("hello"))
+	must.NoError(t, err)
+	back := make([]byte, 5)
+	_, err = io.ReadFull(c, back)
+	must.NoError(t, err)
+	must.Eq(t, "hello", string(back))
+}
+
+// ownEcho has the peer talk to the namespace's own stack.
+func (a *alloc) ownEcho(t testing.TB) {
+	t.Helper()
+	go echoes(listen(t, a.path, "tcp4", guest4+":9"))
+	talk(t, dial(t, a.peer, "tcp4", guest4+":9"))
+}
+
+func TestTraffic_GuestIsReachedInTheAllocsPlace(t *testing.T) {
+	a := newAlloc(t, 1500)
+	a.address(a.path, a.name, "10.77.0.3/24")
+	a.ownEcho(t) // the peer knows the address before: nothing changes for it
+	tap := a.attach()
+	g := newGuest(t, tap)
+	for _, c := range []struct{ network, address string }{
+		{"tcp4", guest4}, {"tcp4", "10.77.0.3"}, {"tcp6", guest6},
+	} {
+		go echoes(listen(t, g.path, c.network, net.JoinHostPort(c.address, "7")))
+		a.echo(t, c.network, c.address)
+	}
+	// And the guest reaches the peer.
+	go echoes(listen(t, a.peer, "tcp4", peer4+":8"))
+	talk(t, dial(t, g.path, "tcp4", peer4+":8"))
+	go echoes(listen(t, a.peer, "tcp6", "["+peer6+"]:8"))
+	talk(t, dial(t, g.path, "tcp6", "["+peer6+"]:8"))
+	a.ping(t, guest4)
+
+	// What the namespace's own stack listens to is not heard any more.
+	own := listen(t, a.path, "tcp4", guest4+":10")
+	var refused error
+	must.NoError(t, inside(a.peer, func(*namespace) error {
+		_, refused = net.DialTimeout("tcp4", guest4+":10", patience)
+		return nil
+	}))
+	must.ErrorIs(t, refused, unix.ECONNREFUSED, must.Sprint("the guest's stack has to answer"))
+	must.NoError(t, own.Close())
+}
+
+// ping sends an ICMP echo request from the peer and waits for the answer.
+func (a *alloc) ping(t testing.TB, address string) {
+	t.Helper()
+	var c net.Conn
+	must.NoError(t, inside(a.peer, func(*namespace) (err error) {
+		c, err = net.Dial("ip4:icmp", address)
+		return err
+	}))
+	defer c.Close()
+	must.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+	request := []byte{8, 0, 0, 0, 0x12, 0x34, 0, 1, 'p', 'i', 'n', 'g'}
+	var sum uint32
+	for i := 0; i < len(request); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(request[i:]))
+	}
+	binary.BigEndian.PutUint16(request[2:], ^uint16(sum+sum>>16))
+	_, err := c.Write(request)
+	must.NoError(t, err)
+	answer := make([]byte, 100)
+	n, err := c.Read(answer)
+	must.NoError(t, err)
+	must.True(t, bytes.HasSuffix(answer[:n], []byte("\x12\x34\x00\x01ping")))
+}
+
+// A host sends up to 64 KiB in one piece (GSO): the guest gets it in frames.
+func TestTraffic_NoFrameIsLargerThanTheGuestsMTU(t *testing.T) {
+	for _, mtu := range []int{1280, 1500, 9000} {
+		t.Run(fmt.Sprint(mtu), func(t *testing.T) {
+			a := newAlloc(t, mtu)
+			g := newGuest(t, a.attach())
+			for network, address := range map[string]string{"tcp4": guest4 + ":7", "tcp6": "[" + guest6 + "]:7"} {
+				go echoes(listen(t, g.path, network, address))
+				c := dial(t, a.peer, network, address)
+				const size = 8 << 20
+				go func() { _, _ = io.CopyN(c, rand.Reader, size) }()
+				_, err := io.CopyN(io.Discard, c, size)
+				must.NoError(t, err)
+			}
+			sendSegmented(t, a, g)
+			must.LessEq(t, int64(min(mtu, MaxMTU)+14), g.longest.Load())
+			must.Greater(t, int64(min(mtu, MaxMTU)-100), g.longest.Load(), must.Sprint("the frames are full"))
+		})
+	}
+}
+
+// sendSegmented sends datagrams that the kernel is to cut itself (UDP GSO).
+func sendSegmented(t *testing.T, a *alloc, g *guest) {
+	t.Helper()
+	var receiver net.PacketConn
+	must.NoError(t, inside(g.path, func(*namespace) (err error) {
+		receiver, err = net.ListenPacket("udp4", guest4+":7")
+		return err
+	}))
+	defer receiver.Close()
+	must.NoError(t, receiver.SetDeadline(time.Now().Add(patience)))
+	c := dial(t, a.peer, "udp4", guest4+":7").(*net.UDPConn)
+	raw, err := c.SyscallConn()
+	must.NoError(t, err)
+	const segment, count = 1200, 20
+	must.NoError(t, errors.Join(raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, segment)
+	}), err))
+	_, err = c.Write([]byte(strings.Repeat("x", segment*count)))
+	must.NoError(t, err)
+	buffer := make([]byte, 1<<16)
+	for range count {
+		n, _, err := receiver.ReadFrom(buffer)
+		must.NoError(t, err)
+		must.Eq(t, segment, n)
+	}
+}
+
+// A guest that has said nothing hears nothing of the namespace it is in.
+func TestTraffic_NoStrayFramesReachTheGuest(t *testing.T) {
+	a := newAlloc(t, 1500)
+	tap := a.attach()
+	// Both would make a stack that took part in the link's affairs send.
+	a.address(a.path, a.name, "10.77.0.4/24", "fd77::4/64")
+	a.in(a.path, func(n *namespace) error {
+		link, err := n.LinkByName(tap.Name)
+		return errors.Join(err, n.LinkSetDown(link), n.LinkSetUp(link))
+	})
+	// A frame of ours marks the end of what was under way before it.
+	mark := []byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x88\xb5mark of the end of the test")
+	a.in(a.peer, func(n *namespace) error { return sendFrame(n, "peer7", mark) })
+	must.NoError(t, tap.File.SetReadDeadline(time.Now().Add(patience)))
+	frame := make([]byte, 2000)
+	for {
+		n, err := tap.File.Read(frame)
+		must.NoError(t, err)
+		if bytes.Equal(frame[:n], mark) {
+			return
+		}
+		// The peer's own neighbour discovery is none of the namespace's.
+		must.NotEq(t, a.mac.String(), net.HardwareAddr(frame[6:12]).String(), must.Sprintf("%x", frame[:n]))
+	}
+}
+
+func sendFrame(n *namespace, name string, frame []byte) error {
+	link, err := n.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: link.Attrs().Index})
+}
+
+// Any bytes pass: nothing but the guest judges a frame.
+func TestTraffic_FramesPassAsTheyAre(t *testing.T) {
+	a := newAlloc(t, 1500)
+	tap := a.attach()
+	must.NoError(t, tap.File.SetReadDeadline(time.Now().Add(patience)))
+	var odd []byte
+	for _, size := range []int{42, 60, 64, 1000, 1514} {
+		odd = append([]byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x88\xb5"), bytes.Repeat([]byte{byte(size)}, size-14)...)
+		a.in(a.peer, func(n *namespace) error { return sendFrame(n, "peer7", odd) })
+		frame := make([]byte, 2000)
+		for {
+			n, err := tap.File.Read(frame)
+			must.NoError(t, err)
+			if binary.BigEndian.Uint16(frame[12:]) == 0x88b5 {
+				must.Eq(t, odd, frame[:n])
+				break
+			}
+		}
+	}
+}
+
+func TestAttachL2_AHundredTimesLeavesNothing(t *testing.T) {
+	a := newAlloc(t, 1500)
+	cycle := func() {
+		tap, err := AttachL2(a.path)
+		must.NoError(t, err)
+		must.NoError(t, tap.Close())
+		must.NoError(t, Detach(a.path, tap.Name))
+	}
+	var group sync.WaitGroup
+	for range 4 { // the runtime's threads are made
+		group.Go(func() { _, _ = Inspect(a.path) })
+	}
+	group.Wait()
+	cycle()
+	files, threads := count(t, "/proc/self/fd"), count(t, "/proc/self/task")
+	for range 100 {
+		cycle()
+	}
+	must.LessEq(t, files, count(t, "/proc/self/fd"))
+	must.LessEq(t, threads+4, count(t, "/proc/self/task"))
+	must.Eq(t, []string{"lo", "alloc7"}, a.links())
+	must.Eq(t, joint{}, a.joint())
+	// No thread stayed behind in a namespace.
+	own, err := os.Readlink("/proc/self/ns/net")
+	must.NoError(t, err)
+	tasks, err := os.ReadDir("/proc/self/task")
+	must.NoError(t, err)
+	for _, task := range tasks {
+		if ns, err := os.Readlink("/proc/self/task/" + task.Name() + "/ns/net"); err == nil {
+			must.Eq(t, own, ns)
+		}
+	}
+}
+
+func count(t *testing.T, dir string) int {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	must.NoError(t, err)
+	return len(entries)
+}
+
+// Many tasks start at once, in groups of their own and in one.
+func TestAttachL2_OnlyOneOfManyGetsAnAlloc(t *testing.T) {
+	allocs := []*alloc{newAlloc(t, 1500), newAlloc(t, 1500), newAlloc(t, 1500)}
+	var group sync.WaitGroup
+	results := make([][]error, len(allocs))
+	var lock sync.Mutex
+	for i, a := range allocs {
+		for range 5 {
+			group.Go(func() {
+				tap, err := AttachL2(a.path)
+				if err == nil {
+					t.Cleanup(func() { tap.Close() })
+				}
+				lock.Lock()
+				defer lock.Unlock()
+				results[i] = append(results[i], err)
+			})
+		}
+	}
+	group.Wait()
+	for _, errs := range results {
+		succeeded := 0
+		for _, err := range errs {
+			if err == nil {
+				succeeded++
+				continue
+			}
+			must.ErrorIs(t, err, ErrTaken)
+		}
+		must.Eq(t, 1, succeeded)
+	}
+}
+
+func BenchmarkAttachL2(b *testing.B) {
+	a := newAlloc(b, 1500)
+	for b.Loop() {
+		tap, err := AttachL2(a.path)
+		must.NoError(b, err)
+		must.NoError(b, tap.Close())
+		must.NoError(b, Detach(a.path, tap.Name))
+	}
+}
