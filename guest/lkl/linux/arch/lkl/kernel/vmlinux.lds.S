@@ -46,6 +46,7 @@ SECTIONS
 		EXIT_TEXT
 		_einittext = .;
 		*(.text .text.* .gnu.linkonce.t.*)
+		*(.iplt)
 		KEEP(*(.init))
 		KEEP(*(.fini))
 	} :text
@@ -120,7 +121,7 @@ SECTIONS
 		KEEP(*(.fini_array .dtors))
 		PROVIDE_HIDDEN(__fini_array_end = .);
 		*(.data.rel.ro .data.rel.ro.*)
-		*(.got .got.plt)
+		*(.got .got.plt .igot.plt)
 		*(.data .data.* .gnu.linkonce.d.*)
 	} :data
 
