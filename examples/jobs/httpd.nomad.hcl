@@ -41,8 +41,8 @@ job "httpd" {
         args = ["ip={{ipv4}}", "gw={{ipv4_gateway}}", "port=8080"]
       }
 
-      # The memory is all that the task may use: the guest's own and the few
-      # hundred KiB that holding it costs.
+      # All that the task may use. 4 MiB and 1/512 of it are for running the
+      # guest; the rest is the guest's own memory.
       resources {
         cpu    = 100
         memory = 32
