@@ -23,35 +23,44 @@ type plan struct {
 }
 
 func newPlan(g *tender.Guest, j tender.Jail, devices []tender.Device, mayMapCode bool) (*plan, error) {
-	temporary := uint64(fdDevice + len(devices))
+	t, err := newTable(g, j, devices, mayMapCode)
+	if err != nil {
+		return nil, err
+	}
+	return t.plan(g, devices)
+}
+
+// newTable is all that the launcher does. The read of its own data is completed
+// when that is laid out.
+func newTable(g *tender.Guest, j tender.Jail, devices []tender.Device, mayMapCode bool) (*table, error) {
 	filter, err := filter(devices)
 	if err != nil {
 		return nil, err
 	}
-
-	var t table
+	temporary := uint64(fdDevice + len(devices))
+	t := new(table)
 	t.mapMemory(g.Memory, g.ExecHeap)
-	t.call("reading the boot information", unix.SYS_PREAD64, temporary+fdData, bootBase) // completed below
+	t.call("reading the boot information", unix.SYS_PREAD64, temporary+fdData, bootBase)
 	t.resetSignals()
 	t.dropPrivileges(j)
 	t.load(g.Image.Segments, temporary+fdKernel, mayMapCode)
 	t.leave(g.Memory, temporary+fdStatus)
 	t.confine(filter, temporary+fdStatus)
+	return t, nil
+}
 
+func (t *table) plan(g *tender.Guest, devices []tender.Device) (*plan, error) {
 	data, tableAddress, err := t.layOut(bootInfo(g, devices))
 	if err != nil {
 		return nil, err
 	}
-	read := &t.steps[firstSteps-1]
-	read.args[2], read.want = uint64(len(data)), uint64(len(data))
-
 	var first []byte
 	for i := range t.steps[:firstSteps] {
 		first = t.steps[i].encode(first)
 	}
 	first = link(tableAddress, scratchBase).encode(first)
 	launcher, err := launcherELF(parameters{
-		Status:     temporary + fdStatus,
+		Status:     uint64(fdDevice + len(devices) + fdStatus),
 		Wipe:       scratchBase,
 		Words:      (bootBase + uint64(len(data)) - scratchBase) / 8,
 		Stack:      g.Memory - 8,
@@ -85,5 +94,7 @@ func (t *table) layOut(boot []byte) (all []byte, tableAddress uint64, err error)
 	if bootBase+len(all) > scratchEnd {
 		return nil, 0, errors.New("the unikernel has too many segments: link it with fewer")
 	}
+	read := &t.steps[firstSteps-1]
+	read.args[2], read.want = uint64(len(all)), uint64(len(all))
 	return all, tableAddress, nil
 }

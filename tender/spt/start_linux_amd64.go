@@ -37,12 +37,7 @@ func Start(g *tender.Guest, j tender.Jail) (*Process, error) {
 	if err := check(g, j); err != nil {
 		return nil, err
 	}
-	devices := make([]tender.Device, 0, len(g.Devices))
-	for _, declared := range g.Image.Manifest {
-		if d, ok := g.Device(declared.Name); ok {
-			devices = append(devices, *d)
-		}
-	}
+	devices := inOrder(g)
 	mayMapCode, err := mayMapCode(g.Kernel)
 	if err != nil {
 		return nil, err
@@ -51,12 +46,27 @@ func Start(g *tender.Guest, j tender.Jail) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.launch(g, devices, j.NewSession)
+}
+
+// inOrder are the guest's devices in the manifest's order.
+func inOrder(g *tender.Guest) []tender.Device {
+	devices := make([]tender.Device, 0, len(g.Devices))
+	for _, declared := range g.Image.Manifest {
+		if d, ok := g.Device(declared.Name); ok {
+			devices = append(devices, *d)
+		}
+	}
+	return devices
+}
+
+func (p *plan) launch(g *tender.Guest, devices []tender.Device, newSession bool) (*Process, error) {
 	f, err := openFiles(g, devices, p)
 	if err != nil {
 		return nil, err
 	}
 	defer f.close()
-	pid, err := fork(f.inherited, j.NewSession)
+	pid, err := fork(f.inherited, newSession)
 	runtime.KeepAlive(g)
 	if err != nil {
 		return nil, err

@@ -54,6 +54,32 @@ func TestStart_NamesTheStepThatFailed(t *testing.T) {
 	must.ErrorIs(t, err, syscall.ENOENT)
 }
 
+// Each step in turn is a system call that does not exist.
+func TestLaunch_EveryStepReportsItsFailure(t *testing.T) {
+	g := guestOf(t, idle())
+	disk(t, g, tender.Device{Name: "disk", Capacity: 4096, BlockSize: 512})
+	g.Console = os.Stdout
+	for i, steps := 0, 1; i < steps; i++ {
+		table, err := newTable(g, tender.Jail{DieWithParent: true}, inOrder(g), true)
+		must.NoError(t, err)
+		steps = len(table.steps)
+		table.steps[i].number = 4000
+		plan, err := table.plan(g, inOrder(g))
+		must.NoError(t, err)
+		process, err := plan.launch(g, inOrder(g), false)
+		if i == steps-1 { // the filter, when nobody listens any more
+			must.NoError(t, err)
+			exit, err := process.Wait()
+			must.NoError(t, err)
+			must.Eq(t, tender.Exit{Signal: tender.SignalNotStarted}, exit)
+			continue
+		}
+		must.ErrorIs(t, err, ErrNotStarted)
+		must.ErrorIs(t, err, syscall.ENOSYS)
+		must.StrContains(t, err.Error(), table.steps[i].what)
+	}
+}
+
 func TestStart_TellsThatMemoryIsShort(t *testing.T) {
 	mode, err := os.ReadFile("/proc/sys/vm/overcommit_memory")
 	must.NoError(t, err)
