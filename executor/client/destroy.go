@@ -34,11 +34,15 @@ func Destroy(dir string, groups ...cgroup.Spec) error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	var errs []error
+	// A frozen guest dies as soon as it is thawed, and a frozen executor writes
+	// that down then.
+	errs := []error{signalIfThere(id.Guest, syscall.SIGKILL)}
 	for _, spec := range groups {
 		errs = append(errs, thaw(spec))
 	}
-	errs = append(errs, end(id.Executor), kill(id.Guest))
+	errs = append(errs,
+		dispatch(id.Executor, syscall.SIGTERM, syscall.SIGKILL),
+		dispatch(id.Guest, syscall.SIGKILL))
 	for _, spec := range groups {
 		errs = append(errs, removeGroup(spec))
 	}
@@ -61,13 +65,13 @@ func removeGroup(spec cgroup.Spec) error {
 	return group.Remove()
 }
 
-// end asks an executor to kill its guest, write down its end and go, and
-// kills it if it does not.
-func end(p executor.Process) error {
-	return dispatch(p, syscall.SIGTERM, syscall.SIGKILL)
+func signalIfThere(p executor.Process, sig syscall.Signal) error {
+	err := p.Signal(sig)
+	if errors.Is(err, executor.ErrGone) {
+		return nil
+	}
+	return err
 }
-
-func kill(p executor.Process) error { return dispatch(p, syscall.SIGKILL) }
 
 // dispatch sends a process one signal after the other until it is gone.
 func dispatch(p executor.Process, signals ...syscall.Signal) error {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 func TestCycles_LeaveNothing(t *testing.T) {
@@ -112,10 +113,8 @@ func firstChild(t testing.TB) int {
 
 // Private memory beyond the guest's own: design figure of 4 MiB a task.
 func TestMemory_IsWithinItsFigure(t *testing.T) {
+	testenv.Need(t, testenv.Root) // to look into the guest
 	const figure = 4 << 20
-	if raceEnabled {
-		t.Skip("needs a build without race detector")
-	}
 	j := guest(t, "idle", "")
 	c := j.start(t)
 	j.expect(t, "idle: waiting")

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	program = filepath.Join(dir, "lkl-executor")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program,
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", program,
 		"github.com/lkl-nomad/nomad-driver-lkl/cmd/lkl-executor")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
