@@ -12,6 +12,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/network"
+	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 )
 
 // defaultMTU is that of Ethernet, for descriptors that are no tap of this
@@ -19,12 +22,27 @@ import (
 const defaultMTU = 1500
 
 // openInterface opens a tap by its name, or takes one that is open already: @
-// and the descriptor. The MTU is the interface's.
+// and the descriptor. The MTU is the interface's, in bytes.
 func openInterface(name string) (*os.File, uint16, error) {
 	number, isOpen := strings.CutPrefix(name, "@")
-	if !isOpen {
-		return openTap(name)
+	if isOpen {
+		return openDescriptor(number)
 	}
+	f, mtu, _, err := network.OpenTap(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	fd, err := tender.FD(f)
+	if err == nil {
+		err = wholeFrames(fd)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, uint16(min(mtu, math.MaxUint16)), nil
+}
+
+func openDescriptor(number string) (*os.File, uint16, error) {
 	fd, err := strconv.ParseUint(number, 10, 31)
 	if err != nil {
 		return nil, 0, errors.New("want @ and the number of an open descriptor")
@@ -33,43 +51,29 @@ func openInterface(name string) (*os.File, uint16, error) {
 		return nil, 0, fmt.Errorf("descriptor %d: %w", fd, err)
 	}
 	unix.CloseOnExec(int(fd))
-	f := os.NewFile(uintptr(fd), name)
-	return f, mtuOf(int(fd)), nil
-}
-
-// mtuOf asks for the MTU of the tap that is open as fd.
-func mtuOf(fd int) uint16 {
+	f := os.NewFile(uintptr(fd), "descriptor "+number)
 	request, err := unix.NewIfreq("")
-	if err != nil || unix.IoctlIfreq(fd, unix.TUNGETIFF, request) != nil {
-		return defaultMTU
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	if unix.IoctlIfreq(int(fd), unix.TUNGETIFF, request) != nil {
+		return f, defaultMTU, nil // a socket
+	}
+	if err := wholeFrames(int(fd)); err != nil {
+		return nil, 0, errors.Join(err, f.Close())
 	}
 	tap, err := net.InterfaceByName(request.Name())
-	if err != nil || tap.MTU > math.MaxUint16 {
-		return defaultMTU
+	if err != nil { // in another network namespace
+		return f, defaultMTU, nil
 	}
-	return uint16(tap.MTU)
+	return f, uint16(min(tap.MTU, math.MaxUint16)), nil
 }
 
-// openTap attaches to an existing tap that is up.
-func openTap(name string) (_ *os.File, mtu uint16, err error) {
-	tap, err := net.InterfaceByName(name)
-	if err != nil {
-		return nil, 0, err
+// wholeFrames has the kernel give out frames no larger than the MTU, with their
+// checksums, whatever another program asked of the tap before.
+func wholeFrames(fd int) error {
+	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, 0); err != nil {
+		return fmt.Errorf("TUNSETOFFLOAD: %w", err)
 	}
-	if tap.Flags&net.FlagUp == 0 {
-		return nil, 0, fmt.Errorf("%w: bring it up: ip link set %s up", unix.ENETDOWN, name)
-	}
-	request, err := unix.NewIfreq(name)
-	if err != nil {
-		return nil, 0, err
-	}
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, 0, fmt.Errorf("opening /dev/net/tun: %w", err)
-	}
-	request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
-		return nil, 0, errors.Join(fmt.Errorf("TUNSETIFF: %w", err), unix.Close(fd))
-	}
-	return os.NewFile(uintptr(fd), name), uint16(min(tap.MTU, math.MaxUint16)), nil
+	return nil
 }
