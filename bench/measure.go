@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+)
+
+// warmUp is how many starts come before those that count.
+const warmUp = 5
+
+// measure makes all rows.
+func (b *bench) measure(starts, tasks int) ([]row, error) {
+	image, err := b.makeImage()
+	if err != nil {
+		return nil, fmt.Errorf("make an ext4 image: %w", err)
+	}
+	hello := map[string]any{"kernel": b.guest("hello.spt")}
+	disk := map[string]any{
+		"kernel": b.guest("disk.spt"), "rootfs": image, "flavor": "lkl", "args": []string{"mode=check", "bytes=512"},
+	}
+	idle := map[string]any{"kernel": b.guest("idle.spt")}
+
+	guest, err := b.times(b.lkl, hello, starts)
+	if err != nil {
+		return nil, fmt.Errorf("hello: %w", err)
+	}
+	rooted, err := b.times(b.lkl, disk, starts)
+	if err != nil {
+		return nil, fmt.Errorf("disk: %w", err)
+	}
+	quiet, err := b.times(b.raw, map[string]any{"command": "/bin/true"}, starts)
+	if err != nil {
+		return nil, fmt.Errorf("raw_exec /bin/true: %w", err)
+	}
+	loud, err := b.times(b.raw, map[string]any{"command": "/bin/echo", "args": []string{"hello"}}, starts)
+	if err != nil {
+		return nil, fmt.Errorf("raw_exec /bin/echo: %w", err)
+	}
+	kept, err := b.memory(b.lkl, idle, tasks)
+	if err != nil {
+		return nil, fmt.Errorf("idle: %w", err)
+	}
+	slept, err := b.memory(b.raw, map[string]any{"command": "/bin/sleep", "args": []string{"600"}}, tasks)
+	if err != nil {
+		return nil, fmt.Errorf("raw_exec sleep: %w", err)
+	}
+	const trueName, echoName, sleepName = "raw_exec /bin/true", "raw_exec /bin/echo", "raw_exec /bin/sleep"
+	return []row{
+		compare("StartTask, no disk", "ms", "25", guest.started, trueName, quiet.started),
+		compare("first console byte, no disk", "ms", "50", guest.spoke, echoName, loud.spoke),
+		compare("StartTask, ext4 image of 64 MiB", "ms", "25", rooted.started, trueName, quiet.started),
+		compare("first console byte, ext4 image of 64 MiB", "ms", "", rooted.spoke, echoName, loud.spoke),
+		compare("private memory of an idle task", "KiB", "", kept.all, sleepName, slept.all),
+		compare("the same beyond the guest's own", "KiB", "4096", kept.overhead, sleepName, slept.overhead),
+	}, nil
+}
+
+// times are what was measured of starts, in milliseconds.
+type times struct{ started, spoke []float64 }
+
+// times starts tasks one after the other and takes each to its end.
+func (b *bench) times(d drivers.DriverPlugin, config map[string]any, n int) (times, error) {
+	var all times
+	for i := range warmUp + n {
+		t, err := b.newTask(d, config)
+		if err != nil {
+			return all, err
+		}
+		started, spoke, err := t.once()
+		if err = errors.Join(err, t.destroy()); err != nil {
+			return all, err
+		}
+		if i >= warmUp {
+			all.started = append(all.started, milliseconds(started))
+			all.spoke = append(all.spoke, milliseconds(spoke))
+		}
+	}
+	return all, nil
+}
+
+// once is one task from its start to its end. A task that says nothing spoke
+// at no time.
+func (t *task) once() (started, spoke time.Duration, err error) {
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		spoke, _ = t.firstByte()
+	}()
+	if err := t.start(); err != nil {
+		return 0, 0, errors.Join(err, t.stdout.SetReadDeadline(time.Unix(1, 0)))
+	}
+	if err := t.wait(); err != nil {
+		return 0, 0, err
+	}
+	// What it said before its end is in the FIFO by now, or never.
+	select {
+	case <-said:
+	case <-time.After(100 * time.Millisecond):
+		_ = t.stdout.SetReadDeadline(time.Unix(1, 0))
+		<-said
+		spoke = 0
+	}
+	return t.started, spoke, nil
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// makeImage is an ext4 image with next to nothing in it.
+func (b *bench) makeImage() (string, error) {
+	path := filepath.Join(b.dir, "image.ext4")
+	f, err := os.Create(path)
+	if err != nil {
+		return "", err
+	}
+	if err := errors.Join(f.Truncate(64<<20), f.Close()); err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(context.Background(), "mke2fs", "-q", "-t", "ext4", "-F", path).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+}
+
+// private is the memory of tasks, in KiB: of all their processes, and without
+// what is a guest's own.
+type private struct{ all, overhead []float64 }
+
+// memory keeps tasks at the same time and looks at each.
+func (b *bench) memory(d drivers.DriverPlugin, config map[string]any, n int) (p private, err error) {
+	var tasks []*task
+	defer func() {
+		for _, t := range tasks {
+			err = errors.Join(err, t.destroy())
+		}
+	}()
+	for range n {
+		t, err := b.newTask(d, config)
+		if err != nil {
+			return p, err
+		}
+		tasks = append(tasks, t)
+		if err := t.start(); err != nil {
+			return p, err
+		}
+	}
+	time.Sleep(2 * time.Second) // for runtimes to give back what starting took
+	for _, t := range tasks {
+		all, overhead, err := t.memory()
+		if err != nil {
+			return p, err
+		}
+		p.all, p.overhead = append(p.all, all), append(p.overhead, overhead)
+	}
+	return p, nil
+}
+
+// memory is what a task takes: its own process and that which holds it.
+func (t *task) memory() (all, overhead float64, err error) {
+	status, err := t.driver.InspectTask(t.ID)
+	if err != nil {
+		return 0, 0, err
+	}
+	pid, err := strconv.Atoi(status.DriverAttributes["pid"])
+	if err != nil {
+		return 0, 0, err
+	}
+	guest, _ := strconv.ParseUint(status.DriverAttributes["guest_memory"], 10, 64) // none for raw_exec
+	own, beyond, err := privateOf(pid, guest)
+	if err != nil {
+		return 0, 0, err
+	}
+	holder, err := parentOf(pid)
+	if err != nil {
+		return 0, 0, err
+	}
+	held, _, err := privateOf(holder, 0)
+	return own + held, beyond + held, err
+}
+
+func compare(name, unit, goal string, ours []float64, peer string, theirs []float64) row {
+	if goal != "" {
+		goal = "p50 <= " + goal
+	}
+	return row{
+		Name: name, Unit: unit, goal: goal, P50: quantile(ours, 0.5), P99: quantile(ours, 0.99),
+		Peer: peer, PeerP50: quantile(theirs, 0.5), PeerP99: quantile(theirs, 0.99),
+	}
+}
+
+// quantile is the least value that so large a share of all does not exceed.
+func quantile(values []float64, share float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	i := int(share*float64(len(sorted))+0.999999) - 1
+	return sorted[min(max(i, 0), len(sorted)-1)]
+}
