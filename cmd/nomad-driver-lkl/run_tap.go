@@ -52,21 +52,32 @@ func openDescriptor(number string) (*os.File, uint16, error) {
 	}
 	unix.CloseOnExec(int(fd))
 	f := os.NewFile(uintptr(fd), "descriptor "+number)
-	request, err := unix.NewIfreq("")
-	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
-	}
-	if unix.IoctlIfreq(int(fd), unix.TUNGETIFF, request) != nil {
-		return f, defaultMTU, nil // a socket
+	name, isTap := tapName(int(fd))
+	if !isTap { // a socket
+		return f, defaultMTU, nil
 	}
 	if err := wholeFrames(int(fd)); err != nil {
 		return nil, 0, errors.Join(err, f.Close())
 	}
-	tap, err := net.InterfaceByName(request.Name())
-	if err != nil { // in another network namespace
-		return f, defaultMTU, nil
+	return f, mtuOf(name), nil
+}
+
+// tapName is the name of the interface that is open as fd.
+func tapName(fd int) (name string, isTap bool) {
+	request, err := unix.NewIfreq("")
+	if err != nil || unix.IoctlIfreq(fd, unix.TUNGETIFF, request) != nil {
+		return "", false
 	}
-	return f, uint16(min(tap.MTU, math.MaxUint16)), nil
+	return request.Name(), true
+}
+
+// mtuOf is an interface's MTU, and the default for one that is in another
+// network namespace.
+func mtuOf(name string) uint16 {
+	if tap, err := net.InterfaceByName(name); err == nil {
+		return uint16(min(tap.MTU, math.MaxUint16))
+	}
+	return defaultMTU
 }
 
 // wholeFrames has the kernel give out frames no larger than the MTU, with their
