@@ -38,6 +38,8 @@ const fakeTime = "E2FSPROGS_FAKE_TIME=" + fixedTime
 // directory, or a tar archive, plain or compressed by gzip. Owners, permissions,
 // modification times, links, devices and extended attributes stay as they are in
 // src; nobody has to be root for it, but a directory's files must be readable.
+// A directory must not be open to others meanwhile who may write to it: mke2fs
+// follows what they put in the place of a file that it is about to read.
 // dst appears when it is complete and on the disk, as a sparse file of mode 0600.
 //
 // ErrNoSpace: the content does not fit in o.Size. ErrArchive: an archive holds
@@ -72,8 +74,8 @@ func Build(ctx context.Context, src, dst string, o BuildOptions) error {
 // source is a directory for mke2fs and what is to know and to do beside it.
 type source struct {
 	contents
-	dir    string
-	remove func()
+	dir    *os.File
+	remove func()               // closes it; nothing else may be done then
 	args   []string             // more extended options for mke2fs
 	nodes  int64                // inodes that repair makes
 	repair func(*session) error // sets what mke2fs cannot
@@ -123,12 +125,13 @@ func (s *source) format(ctx context.Context, image *os.File, g geometry) error {
 		args = append(args, "-O", features+",has_journal", "-J",
 			"size="+strconv.FormatInt(g.journal*BlockSize>>20, 10))
 	}
-	args = append(args, "-d", s.dir, imagePath, strconv.FormatInt(g.blocks, 10))
+	args = append(args, "-d", secondPath, imagePath, strconv.FormatInt(g.blocks, 10))
 	cmd, err := newTool(ctx, mke2fs, image, args...)
 	if err != nil {
 		return err
 	}
 	cmd.Env = append(cmd.Env, fakeTime)
+	cmd.ExtraFiles = append(cmd.ExtraFiles, s.dir)
 	return runTool(ctx, cmd)
 }
 

@@ -105,7 +105,7 @@ func TestBuild_KeepsADirectoryAsItIs(t *testing.T) {
 	must.NoError(t, os.Link(filepath.Join(dir, "bin", "tool"), filepath.Join(dir, "bin", "other")))
 	must.NoError(t, os.Symlink("bin/tool", filepath.Join(dir, "link")))
 	must.NoError(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
-	writeFile(t, filepath.Join(dir, "line\nbreak"), "allowed here")
+	writeFile(t, filepath.Join(dir, "line\nbreak", "\xff"), "any bytes")
 	owner := os.Getuid()
 	if owner == 0 {
 		owner = 1234

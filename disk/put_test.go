@@ -230,6 +230,7 @@ func TestTree_ListsADirectory(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "a", "b"), "b")
 	writeFile(t, filepath.Join(dir, "skipped", "c"), "c")
 	writeFile(t, filepath.Join(dir, "skipped file"), "c")
+	writeFile(t, filepath.Join(dir, "\xff", "\xfe"), "any bytes")
 	must.NoError(t, os.Symlink("/etc/passwd", filepath.Join(dir, "link")))
 	must.NoError(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
 	must.NoError(t, os.Chmod(filepath.Join(dir, "a", "b"), 0o600))
@@ -239,7 +240,7 @@ func TestTree_ListsADirectory(t *testing.T) {
 	for _, f := range files {
 		paths = append(paths, f.Path)
 	}
-	must.Eq(t, []string{"/local", "/local/a", "/local/a/b", "/local/link"}, paths)
+	must.Eq(t, []string{"/local", "/local/a", "/local/a/b", "/local/link", "/local/\xff", "/local/\xff/\xfe"}, paths)
 	image := base(t, ctx)
 	must.NoError(t, Put(ctx, image, files))
 	must.NoError(t, Check(ctx, image))

@@ -20,22 +20,35 @@ func (u *unpacker) source(stage string) (*source, error) {
 	if err := u.root.Chmod(".", 0o700); err != nil {
 		return nil, err
 	}
-	info, err := u.root.Stat(".")
+	dir, err := u.root.Open(".")
 	if err != nil {
 		return nil, err
 	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return nil, fmt.Errorf("%s has no owner", stage)
-	}
 	s := &source{
-		dir:    stage,
-		remove: func() { os.RemoveAll(stage) },
+		dir:    dir,
+		remove: func() { dir.Close(); os.RemoveAll(stage) },
 		// The stage's attributes are the host's (labels, inherited lists).
 		args: []string{"no_copy_xattrs"},
 	}
-	if err := u.stage(s, u.top, ".", map[*entry]bool{}); err != nil {
+	if err := u.complete(s); err != nil {
+		s.remove()
 		return nil, err
+	}
+	return s, nil
+}
+
+// complete finishes the stage, adds up what is in it, and keeps what is to repair.
+func (u *unpacker) complete(s *source) error {
+	info, err := s.dir.Stat()
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("%s has no owner", info.Name())
+	}
+	if err := u.stage(s, u.top, ".", map[*entry]bool{}); err != nil {
+		return err
 	}
 	s.repair = func(d *session) error {
 		if err := d.do(u.repairs(int(owner.Uid), int(owner.Gid))); err != nil {
@@ -43,7 +56,7 @@ func (u *unpacker) source(stage string) (*source, error) {
 		}
 		return u.attributes(d)
 	}
-	return s, nil
+	return nil
 }
 
 // stage finishes a directory in the stage and adds up what is in it.

@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"path/filepath"
+	"path"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,32 +21,42 @@ import (
 type surveyor struct {
 	contents
 	ctx   context.Context
+	root  *os.Root
+	dir   *os.File       // the same
 	links map[fileID]int // of files with several names
 }
 
 type fileID struct{ dev, ino uint64 }
 
-// survey makes a directory the source of an image as it is.
-func survey(ctx context.Context, dir string) (*source, error) {
-	dir, err := filepath.EvalSymlinks(dir)
-	if err == nil {
-		dir, err = filepath.Abs(dir)
-	}
+// survey makes a directory the source of an image as it is. It is opened once:
+// what is at its path later does not matter.
+func survey(ctx context.Context, path string) (_ *source, err error) {
+	root, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, err
 	}
-	info, err := os.Lstat(dir)
+	defer root.Close()
+	dir, err := root.Open(".")
 	if err != nil {
 		return nil, err
 	}
-	s := surveyor{ctx: ctx, links: map[fileID]int{}}
-	if err := s.directory(dir); err != nil {
+	defer func() {
+		if err != nil {
+			dir.Close()
+		}
+	}()
+	info, err := dir.Stat()
+	if err != nil {
+		return nil, err
+	}
+	s := surveyor{ctx: ctx, root: root, dir: dir, links: map[fileID]int{}}
+	if err := s.directory("."); err != nil {
 		return nil, err
 	}
 	return &source{
 		contents: s.contents,
 		dir:      dir,
-		remove:   func() {},
+		remove:   func() { dir.Close() },
 		repair:   func(d *session) error { return d.do(rootAttributes(info)) },
 	}, nil
 }
@@ -70,11 +82,12 @@ func rootAttributes(info fs.FileInfo) iter.Seq2[string, error] {
 	}
 }
 
+// directory adds one by its path below the root, and all that is in it.
 func (s *surveyor) directory(dir string) error {
 	if s.ctx.Err() != nil {
 		return context.Cause(s.ctx)
 	}
-	entries, err := os.ReadDir(dir)
+	entries, err := readDir(s.root, dir)
 	if err != nil {
 		return err
 	}
@@ -90,21 +103,21 @@ func (s *surveyor) directory(dir string) error {
 		return fmt.Errorf("%s has %d subdirectories, at most %d fit: %w", dir, subdirectories, mostLinks-2, ErrNoSpace)
 	}
 	for _, entry := range entries {
-		if err := s.entry(filepath.Join(dir, entry.Name())); err != nil {
+		if err := s.entry(path.Join(dir, entry.Name())); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *surveyor) entry(path string) error {
-	info, err := os.Lstat(path)
+func (s *surveyor) entry(name string) error {
+	info, err := s.root.Lstat(name)
 	if err != nil {
 		return err
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return fmt.Errorf("%s has no inode", path)
+		return fmt.Errorf("%s has no inode", name)
 	}
 	if s.inodes >= mostEntries {
 		return fmt.Errorf("more than %d files", mostEntries)
@@ -113,22 +126,22 @@ func (s *surveyor) entry(path string) error {
 		id := fileID{stat.Dev, stat.Ino}
 		if s.links[id]++; s.links[id] > 1 && info.Mode().Type() != fs.ModeSymlink {
 			if s.links[id] > mostLinks {
-				return fmt.Errorf("%s has over %d names: %w", path, mostLinks, ErrNoSpace)
+				return fmt.Errorf("%s has over %d names: %w", name, mostLinks, ErrNoSpace)
 			}
 			return nil
 		}
 	}
-	if n, err := unix.Llistxattr(path, nil); err == nil && n > 0 {
+	if n, err := unix.Llistxattr(descriptorPath(s.dir)+"/"+name, nil); err == nil && n > 0 {
 		s.attributes()
 	}
 	switch info.Mode().Type() {
 	case fs.ModeDir:
 		s.inodes++
-		return s.directory(path)
+		return s.directory(name)
 	case fs.ModeSymlink:
 		s.symlink(int(info.Size()))
 	case 0:
-		return s.regular(path, info.Size(), stat.Blocks*512)
+		return s.regular(name, info.Size(), stat.Blocks*512)
 	default:
 		s.special()
 	}
@@ -136,12 +149,12 @@ func (s *surveyor) entry(path string) error {
 }
 
 // regular adds a file by the data that it has, since mke2fs keeps holes.
-func (s *surveyor) regular(path string, size, allocated int64) error {
+func (s *surveyor) regular(name string, size, allocated int64) error {
 	if allocated >= size {
 		s.file(ceil(size, BlockSize), 1)
 		return nil
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := s.root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
@@ -149,10 +162,23 @@ func (s *surveyor) regular(path string, size, allocated int64) error {
 	var blocks, pieces int64
 	for r, err := range dataOf(f, size) {
 		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		blocks, pieces = blocks+ceil(r.to, BlockSize)-r.from/BlockSize, pieces+1
 	}
 	s.file(blocks, pieces)
 	return nil
+}
+
+// readDir lists a directory by names, which, unlike those of an fs.FS, may be any
+// bytes.
+func readDir(root *os.Root, name string) ([]fs.DirEntry, error) {
+	dir, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	entries, err := dir.ReadDir(-1)
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, err
 }

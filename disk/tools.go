@@ -22,7 +22,11 @@ const (
 
 // Where a tool finds the image: as a descriptor, so that neither the path's
 // characters ('?' begins options of e2fsprogs) nor what is at the path later matter.
-const imagePath = "/proc/self/fd/3"
+// The second is a directory, which the dot makes of the link that a descriptor is.
+const (
+	imagePath  = "/proc/self/fd/3"
+	secondPath = "/proc/self/fd/4/."
+)
 
 // How much of a tool's output is kept for an error message, in bytes.
 const keptOutput = 4096

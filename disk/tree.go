@@ -28,32 +28,49 @@ func Tree(hostDir, guestDir string, skip func(string) bool) ([]File, error) {
 		return nil, err
 	}
 	defer root.Close()
-	from := &tree{dir: hostDir}
-	var files []File
-	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if name != "." && skip != nil && skip(name) {
-			if entry.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if len(files) == mostEntries {
-			return fmt.Errorf("more than %d files", mostEntries)
-		}
-		f, ok, err := from.file(root, name)
-		if ok && err == nil {
-			f.Path = path.Join(guestDir, name)
-			files = append(files, f)
-		}
-		return err
-	})
-	if err != nil {
+	l := lister{tree: &tree{dir: hostDir}, root: root, guest: guestDir, skip: skip}
+	if err := l.add("."); err != nil {
 		return nil, fmt.Errorf("list %s: %w", hostDir, err)
 	}
-	return files, nil
+	return l.files, nil
+}
+
+// lister is one Tree under way.
+type lister struct {
+	*tree
+	root  *os.Root
+	guest string
+	skip  func(string) bool
+	files []File
+}
+
+// add lists what is at a name, and all that is in it if that is a directory.
+func (l *lister) add(name string) error {
+	if name != "." && l.skip != nil && l.skip(name) {
+		return nil
+	}
+	if len(l.files) == mostEntries {
+		return fmt.Errorf("more than %d files", mostEntries)
+	}
+	f, ok, err := l.file(l.root, name)
+	if err != nil || !ok {
+		return err
+	}
+	f.Path = path.Join(l.guest, name)
+	l.files = append(l.files, f)
+	if !f.Mode.IsDir() {
+		return nil
+	}
+	entries, err := readDir(l.root, name)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := l.add(path.Join(name, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // file makes a File of what is at name; false: nothing that can be put.

@@ -29,12 +29,27 @@ func inside(path string, do func(*namespace) error) error {
 		return err
 	}
 	defer ns.Close()
-	done := make(chan error, 1)
-	go func() { done <- enter(ns, do) }()
-	if err := <-done; err != nil {
+	if err := apart(func() error { return enter(ns, do) }); err != nil {
 		return fmt.Errorf("network namespace %s: %w", path, err)
 	}
 	return nil
+}
+
+// apart runs do in a goroutine that has a thread to itself.
+func apart(do func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		// The first thread's namespace is the whole process's to whoever looks into
+		// /proc/self/net: keep that one busy meanwhile and take another.
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			done <- apart(do)
+			return
+		}
+		done <- do()
+	}()
+	return <-done
 }
 
 // openNamespace refuses what is no network namespace, such as the empty file that
@@ -55,10 +70,9 @@ func openNamespace(path string) (*os.File, error) {
 	return f, nil
 }
 
-// enter runs do inside of ns. It is a goroutine of its own: where the thread
-// cannot go back it stays locked and ends with it.
+// enter runs do inside of ns, on a thread that the goroutine has locked. A thread
+// that cannot go back stays so and ends with the goroutine.
 func enter(ns *os.File, do func(*namespace) error) error {
-	runtime.LockOSThread()
 	own, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		runtime.UnlockOSThread()

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"sync/atomic"
 	"testing"
 
@@ -65,24 +64,15 @@ func newAlloc(t testing.TB, mtu int) *alloc {
 // newNamespace is one that goes with the test.
 func newNamespace(t testing.TB) string {
 	t.Helper()
-	type result struct {
-		f   *os.File
-		err error
-	}
-	made := make(chan result)
-	go func() {
-		runtime.LockOSThread() // the thread ends with this
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		var f *os.File
-		if err == nil {
+	var f *os.File
+	must.NoError(t, apart(func() (err error) { // the thread ends with this
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
 			f, err = os.Open("/proc/thread-self/ns/net")
 		}
-		made <- result{f, err}
-	}()
-	got := <-made
-	must.NoError(t, got.err)
-	t.Cleanup(func() { got.f.Close() })
-	path := fmt.Sprintf("/proc/self/fd/%d", got.f.Fd())
+		return err
+	}))
+	t.Cleanup(func() { f.Close() })
+	path := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
 	must.NoError(t, inside(path, func(n *namespace) error {
 		lo, err := n.LinkByName("lo")
 		return errors.Join(err, n.LinkSetUp(lo))
@@ -346,7 +336,7 @@ func TestAttachL2_GivesTheGuestTheInterface(t *testing.T) {
 		must.NoError(t, err)
 		must.Eq(t, 1500, link.Attrs().MTU)
 		must.True(t, link.Attrs().Flags&net.FlagUp != 0)
-		must.False(t, link.(*netlink.Tuntap).NonPersist == false)
+		must.True(t, link.(*netlink.Tuntap).NonPersist)
 		addresses, err := n.AddrList(link, netlink.FAMILY_ALL)
 		must.NoError(t, err)
 		must.SliceEmpty(t, addresses)
