@@ -13,7 +13,7 @@ import (
 )
 
 func BenchmarkBuild(b *testing.B) {
-	ctx := start(b)
+	ctx := begin(b)
 	dir := b.TempDir()
 	for i := range 1000 {
 		writeFile(b, filepath.Join(dir, fmt.Sprint(i/50), fmt.Sprint(i)), strings.Repeat("content ", 500))
@@ -35,10 +35,10 @@ func BenchmarkBuild(b *testing.B) {
 
 // What a task's start does with a cached image.
 func BenchmarkCopy(b *testing.B) {
-	ctx := start(b)
+	ctx := begin(b)
 	for _, size := range []int{1 << 20, 64 << 20} {
 		b.Run(fmt.Sprint(size>>20, "MiB"), func(b *testing.B) {
-			image := build(b, ctx, tarFile(b, regular("a", strings.Repeat("x", size))), BuildOptions{Room: 64 << 20})
+			image := build(b, tarFile(b, regular("a", strings.Repeat("x", size))), BuildOptions{Room: 64 << 20})
 			for b.Loop() {
 				must.NoError(b, Copy(ctx, image, image+"-copy"))
 				must.NoError(b, os.Remove(image+"-copy"))
@@ -48,8 +48,8 @@ func BenchmarkCopy(b *testing.B) {
 }
 
 func BenchmarkPut(b *testing.B) {
-	ctx := start(b)
-	image := base(b, ctx)
+	ctx := begin(b)
+	image := base(b)
 	for _, n := range []int{4, 100} {
 		b.Run(fmt.Sprint(n, "files"), func(b *testing.B) {
 			var files []File

@@ -78,14 +78,14 @@ func TestCopy_NeverLeavesHalfAFile(t *testing.T) {
 func TestOutput_WithATemporaryName(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	begin := func() *output {
+	newOutput := func() *output {
 		f, err := os.CreateTemp(dir, ".lkl-*")
 		must.NoError(t, err)
 		return &output{File: f, dst: filepath.Join(dir, "dst"), temporary: f.Name()}
 	}
-	begin().discard()
-	must.NoError(t, begin().commit())
-	must.ErrorIs(t, begin().commit(), fs.ErrExist)
+	newOutput().discard()
+	must.NoError(t, newOutput().commit())
+	must.ErrorIs(t, newOutput().commit(), fs.ErrExist)
 	left, err := os.ReadDir(dir)
 	must.NoError(t, err)
 	must.SliceLen(t, 1, left)
@@ -94,19 +94,19 @@ func TestOutput_WithATemporaryName(t *testing.T) {
 
 func TestCopy_IsIndependentOfItsSource(t *testing.T) {
 	t.Parallel()
-	ctx := start(t)
-	src := base(t, ctx)
+	ctx := begin(t)
+	src := base(t)
 	dst := filepath.Join(t.TempDir(), "dst")
 	must.NoError(t, Copy(ctx, src, dst))
 	must.NoError(t, Put(ctx, dst, []File{file("/etc/hosts", "changed")}))
-	must.Eq(t, "old", content(t, ctx, src, "/etc/hosts"))
-	must.Eq(t, "changed", content(t, ctx, dst, "/etc/hosts"))
+	must.Eq(t, "old", content(t, src, "/etc/hosts"))
+	must.Eq(t, "changed", content(t, dst, "/etc/hosts"))
 }
 
 func TestGrow_MakesRoom(t *testing.T) {
 	t.Parallel()
-	ctx := start(t)
-	image := base(t, ctx)
+	ctx := begin(t)
+	image := base(t)
 	size := func() int64 {
 		info, err := os.Stat(image)
 		must.NoError(t, err)
@@ -123,6 +123,6 @@ func TestGrow_MakesRoom(t *testing.T) {
 		must.Eq(t, to-to%BlockSize, size())
 	}
 	must.NoError(t, Put(ctx, image, []File{{Path: "/big", Source: big(t, 50<<20)}}))
-	must.Eq(t, "old", content(t, ctx, image, "/etc/hosts"))
+	must.Eq(t, "old", content(t, image, "/etc/hosts"))
 	must.ErrorIs(t, Grow(ctx, writeFile(t, filepath.Join(t.TempDir(), "x"), "text"), 1<<20), ErrKind)
 }

@@ -22,8 +22,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// start is how each test begins that runs the real tools.
-func start(t testing.TB) context.Context {
+// begin is how each test begins that runs the real tools.
+func begin(t testing.TB) context.Context {
 	t.Helper()
 	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"), testenv.Tool("resize2fs"), testenv.Tool("e2fsck"))
 	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -85,11 +85,11 @@ func directory(name string) tarEntry {
 }
 
 // build makes an image and has e2fsck look at it.
-func build(t testing.TB, ctx context.Context, src string, o BuildOptions) string {
+func build(t testing.TB, src string, o BuildOptions) string {
 	t.Helper()
 	image := filepath.Join(t.TempDir(), "image")
-	must.NoError(t, Build(ctx, src, image, o))
-	must.NoError(t, Check(ctx, image))
+	must.NoError(t, Build(t.Context(), src, image, o))
+	must.NoError(t, Check(t.Context(), image))
 	return image
 }
 
@@ -150,9 +150,9 @@ func debug(t testing.TB, image, request string) string {
 }
 
 // content is a file of an image.
-func content(t testing.TB, ctx context.Context, image, path string) string {
+func content(t testing.TB, image, path string) string {
 	t.Helper()
-	got, err := Get(ctx, image, path)
+	got, err := Get(t.Context(), image, path)
 	must.NoError(t, err)
 	return string(got)
 }
@@ -213,7 +213,7 @@ func TestKind_IsJudgedByContent(t *testing.T) {
 }
 
 func TestTools_FoundOutsideAnOrdinaryPath(t *testing.T) {
-	start(t)
+	begin(t)
 	t.Setenv("PATH", t.TempDir())
 	if _, err := os.Stat("/usr/sbin/mke2fs"); err == nil {
 		must.NoError(t, Tools())

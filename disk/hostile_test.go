@@ -17,8 +17,8 @@ import (
 
 func TestImages_CutShortOrAbsurdAreRefused(t *testing.T) {
 	t.Parallel()
-	ctx := start(t)
-	sound, err := os.ReadFile(base(t, ctx))
+	ctx := begin(t)
+	sound, err := os.ReadFile(base(t))
 	must.NoError(t, err)
 	at := func(offset int, value uint32) []byte {
 		image := append([]byte(nil), sound...)
@@ -47,8 +47,8 @@ func TestImages_CutShortOrAbsurdAreRefused(t *testing.T) {
 // Whatever is in an image, each call ends, and does so with an answer or an error.
 func TestImages_DamagedInAnyWayDoNoHarm(t *testing.T) {
 	t.Parallel()
-	ctx := start(t)
-	sound, err := os.ReadFile(base(t, ctx))
+	ctx := begin(t)
+	sound, err := os.ReadFile(base(t))
 	must.NoError(t, err)
 	random := rand.New(rand.NewPCG(3, 4))
 	// The first blocks hold superblock, descriptors, bitmaps, inodes, directories.
@@ -81,8 +81,8 @@ func TestImages_DamagedInAnyWayDoNoHarm(t *testing.T) {
 // A context that ends takes the tool with it.
 func TestImages_ContextEndsTheTool(t *testing.T) {
 	t.Parallel()
-	ctx := start(t)
-	image := base(t, ctx)
+	ctx := begin(t)
+	image := base(t)
 	stopped, stop := context.WithCancelCause(ctx)
 	img, err := openImage(image, os.O_RDONLY)
 	must.NoError(t, err)

@@ -3,7 +3,6 @@
 package disk
 
 import (
-	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -17,9 +16,9 @@ import (
 )
 
 // base is an image with a little of everything in it.
-func base(t testing.TB, ctx context.Context) string {
+func base(t testing.TB) string {
 	t.Helper()
-	return build(t, ctx, tarFile(t,
+	return build(t, tarFile(t,
 		regular("etc/hosts", "old"), symlink("etc/resolv.conf", "../run/nowhere/resolv.conf"),
 		hardlink("etc/hosts-too", "etc/hosts"), directory("data"), regular("data/kept", "kept"),
 		symlink("alias", "data"), symlink("dangling", "nowhere"),
@@ -30,8 +29,8 @@ func file(path, body string) File { return File{Path: path, Mode: 0o644, Content
 
 func TestPut_PutsWhatWasAskedFor(t *testing.T) {
 	t.Parallel()
-	ctx := start(t)
-	image := base(t, ctx)
+	ctx := begin(t)
+	image := base(t)
 	host := writeFile(t, filepath.Join(t.TempDir(), "host file"), strings.Repeat("from the host", 100_000))
 	must.NoError(t, Put(ctx, image, []File{
 		file("/etc/hosts", "new"),
@@ -63,16 +62,16 @@ func TestPut_PutsWhatWasAskedFor(t *testing.T) {
 	must.Eq(t, 0o711, stat(t, image, "/").mode)
 	secrets := stat(t, image, "/secrets")
 	must.Eq(t, []int64{0o700, 1000, 2000}, []int64{secrets.mode, secrets.uid, secrets.gid})
-	must.Eq(t, "new", content(t, ctx, image, "/etc/hosts"))
-	must.Eq(t, "old", content(t, ctx, image, "/etc/hosts-too"))
-	must.Eq(t, "kept", content(t, ctx, image, "/data/kept"))
-	must.Eq(t, 1_300_000, len(content(t, ctx, image, "/local/deep/er/file")))
+	must.Eq(t, "new", content(t, image, "/etc/hosts"))
+	must.Eq(t, "old", content(t, image, "/etc/hosts-too"))
+	must.Eq(t, "kept", content(t, image, "/data/kept"))
+	must.Eq(t, 1_300_000, len(content(t, image, "/local/deep/er/file")))
 }
 
 func TestPut_TakesAnyNameThatALineHolds(t *testing.T) {
 	t.Parallel()
-	ctx := start(t)
-	image := base(t, ctx)
+	ctx := begin(t)
+	image := base(t)
 	var files []File
 	for i, name := range []string{
 		`with blank`, ` lead`, `trail `, `"`, `""`, `a"b"c`, `"quoted"`, `<12>`, `#comment`, `!sh`, `-f`, `-`,
@@ -88,7 +87,7 @@ func TestPut_TakesAnyNameThatALineHolds(t *testing.T) {
 	must.NoError(t, Check(ctx, image))
 	for i, f := range files {
 		if f.Mode.IsRegular() {
-			must.Eq(t, string(f.Content), content(t, ctx, image, f.Path), must.Sprint(i, f.Path))
+			must.Eq(t, string(f.Content), content(t, image, f.Path), must.Sprint(i, f.Path))
 		}
 	}
 	must.Eq(t, len(files)/3+2, strings.Count(debug(t, image, "ls -p /n"), "\n/"), must.Sprint(debug(t, image, "ls -p /n")))
@@ -96,8 +95,8 @@ func TestPut_TakesAnyNameThatALineHolds(t *testing.T) {
 
 func TestPut_RefusesNamesBeforeItWrites(t *testing.T) {
 	t.Parallel()
-	ctx := start(t)
-	image := base(t, ctx)
+	ctx := begin(t)
+	image := base(t)
 	before, err := os.ReadFile(image)
 	must.NoError(t, err)
 	for name, f := range map[string]File{
@@ -126,7 +125,7 @@ func TestPut_RefusesNamesBeforeItWrites(t *testing.T) {
 // debugfs exits with 0 after each of these.
 func TestPut_TellsEveryFailure(t *testing.T) {
 	t.Parallel()
-	ctx := start(t)
+	ctx := begin(t)
 	for name, f := range map[string]File{
 		"file over a directory":  file("/data", "x"),
 		"link over a directory":  {Path: "/data", Mode: fs.ModeSymlink, Link: "x"},
@@ -140,7 +139,7 @@ func TestPut_TellsEveryFailure(t *testing.T) {
 		"source of too much":     {Path: "/x", Source: big(t, 20<<20)},
 		"directory below a file": {Path: "/etc/hosts/a/b", Mode: fs.ModeDir | 0o755},
 	} {
-		err := Put(ctx, base(t, ctx), []File{file("/before", "x"), f})
+		err := Put(ctx, base(t), []File{file("/before", "x"), f})
 		test.Error(t, err, test.Sprint(name))
 		if strings.Contains(name, "much") || strings.Contains(name, "more") {
 			test.ErrorIs(t, err, ErrNoSpace, test.Sprint(name))
@@ -160,23 +159,23 @@ func big(t *testing.T, size int) string {
 
 func TestPut_ManyFilesGrowTheirDirectory(t *testing.T) {
 	t.Parallel()
-	ctx := start(t)
-	image := base(t, ctx)
+	ctx := begin(t)
+	image := base(t)
 	var files []File
 	for i := range 600 {
 		files = append(files, file(fmt.Sprintf("/many/%0100d", i), fmt.Sprint(i)))
 	}
 	must.NoError(t, Put(ctx, image, files))
 	must.NoError(t, Check(ctx, image))
-	must.Eq(t, "599", content(t, ctx, image, files[599].Path))
+	must.Eq(t, "599", content(t, image, files[599].Path))
 }
 
 // An image that a guest was killed on has changes in its journal, which the next
 // mount would write over those of Put.
 func TestPut_ReplaysTheJournalFirst(t *testing.T) {
 	t.Parallel()
-	ctx := start(t)
-	image := base(t, ctx)
+	ctx := begin(t)
+	image := base(t)
 	block := strings.Fields(debug(t, image, "blocks /etc/hosts-too"))
 	must.SliceNotEmpty(t, block)
 	number := block[len(block)-1]
@@ -197,14 +196,14 @@ func TestPut_ReplaysTheJournalFirst(t *testing.T) {
 
 	must.NoError(t, Put(ctx, image, []File{file("/new", "new")}))
 	must.NoError(t, Check(ctx, image))
-	must.Eq(t, "jou", content(t, ctx, image, "/etc/hosts-too"))
-	must.Eq(t, "new", content(t, ctx, image, "/new"))
+	must.Eq(t, "jou", content(t, image, "/etc/hosts-too"))
+	must.Eq(t, "new", content(t, image, "/new"))
 }
 
 func TestGet_TellsWhatItCannotGet(t *testing.T) {
 	t.Parallel()
-	ctx := start(t)
-	image := base(t, ctx)
+	ctx := begin(t)
+	image := base(t)
 	for path, want := range map[string]error{
 		"/missing": fs.ErrNotExist, "/missing/too": fs.ErrNotExist, "/etc/hosts/x": errNotDirectory,
 		"/line\nbreak": ErrName,
@@ -216,16 +215,16 @@ func TestGet_TellsWhatItCannotGet(t *testing.T) {
 		_, err := Get(ctx, image, path)
 		test.Error(t, err)
 	}
-	must.Eq(t, "kept", content(t, ctx, image, "/alias/kept"), must.Sprint("symlinks on the way are followed"))
+	must.Eq(t, "kept", content(t, image, "/alias/kept"), must.Sprint("symlinks on the way are followed"))
 
-	large := build(t, ctx, tarFile(t, regular("zeros", strings.Repeat("\x00", largestGet+1))), BuildOptions{})
+	large := build(t, tarFile(t, regular("zeros", strings.Repeat("\x00", largestGet+1))), BuildOptions{})
 	_, err := Get(ctx, large, "/zeros")
 	must.ErrorContains(t, err, "too many")
 }
 
 func TestTree_ListsADirectory(t *testing.T) {
 	t.Parallel()
-	ctx := start(t)
+	ctx := begin(t)
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "a", "b"), "b")
 	writeFile(t, filepath.Join(dir, "skipped", "c"), "c")
@@ -241,10 +240,10 @@ func TestTree_ListsADirectory(t *testing.T) {
 		paths = append(paths, f.Path)
 	}
 	must.Eq(t, []string{"/local", "/local/a", "/local/a/b", "/local/link", "/local/\xff", "/local/\xff/\xfe"}, paths)
-	image := base(t, ctx)
+	image := base(t)
 	must.NoError(t, Put(ctx, image, files))
 	must.NoError(t, Check(ctx, image))
-	must.Eq(t, "b", content(t, ctx, image, "/local/a/b"))
+	must.Eq(t, "b", content(t, image, "/local/a/b"))
 	b := stat(t, image, "/local/a/b")
 	must.Eq(t, []int64{0o600, int64(os.Getuid()), int64(os.Getgid())}, []int64{b.mode, b.uid, b.gid})
 	must.Eq(t, "/etc/passwd", stat(t, image, "/local/link").link)
@@ -253,7 +252,7 @@ func TestTree_ListsADirectory(t *testing.T) {
 // Another task of the alloc can change the tree between Tree and Put.
 func TestTree_NeverLeavesTheTree(t *testing.T) {
 	t.Parallel()
-	ctx := start(t)
+	ctx := begin(t)
 	secret := writeFile(t, filepath.Join(t.TempDir(), "dir", "secret"), "the host's")
 	for name, swap := range map[string]func(dir string) error{
 		"file": func(dir string) error {
@@ -278,7 +277,7 @@ func TestTree_NeverLeavesTheTree(t *testing.T) {
 		if name == "directory" {
 			must.NoError(t, os.Symlink(filepath.Dir(secret), filepath.Join(dir, "sub")))
 		}
-		image := base(t, ctx)
+		image := base(t)
 		test.Error(t, Put(ctx, image, files), test.Sprint(name))
 		test.True(t, stat(t, image, "/local/sub/secret").missing, test.Sprint(name))
 	}

@@ -74,7 +74,7 @@ func (s *session) start() error {
 	defer w.Close()
 	s.cmd.Stdout, s.cmd.Stderr = w, w
 	if s.in, err = s.cmd.StdinPipe(); err == nil {
-		err = s.cmd.Start()
+		err = start(s.cmd)
 	}
 	if err != nil {
 		r.Close()
@@ -168,16 +168,16 @@ func refusal(line, said string) error {
 // side may wait for the other to read.
 func (s *session) exchange(lines []string) ([]string, error) {
 	text := strings.Join(append(lines[:len(lines):len(lines)], s.mark, ""), "\n")
-	sent := make(chan error, 1)
+	sent := make(chan struct{})
 	go func() {
-		_, err := io.WriteString(s.in, text)
-		sent <- err
+		defer close(sent)
+		_, _ = io.WriteString(s.in, text) // to a debugfs that is gone: reading tells
 	}()
 	answer, err := s.read()
 	if err != nil {
 		s.kill()
 	}
-	<-sent // a debugfs that is gone: reading has told
+	<-sent
 	return answer, err
 }
 

@@ -82,7 +82,10 @@ func newTool(ctx context.Context, name string, image *os.File, args ...string) (
 func runTool(ctx context.Context, cmd *exec.Cmd) error {
 	out := &head{limit: keptOutput}
 	cmd.Stdout, cmd.Stderr = out, out
-	err := cmd.Run()
+	err := start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	return toolError(ctx, filepath.Base(cmd.Path), err, string(out.kept))
 }
 

@@ -167,7 +167,7 @@ func sendSegmented(t *testing.T, a *alloc, g *guest) {
 		receiver, err = net.ListenPacket("udp4", guest4+":7")
 		return err
 	}))
-	defer receiver.Close()
+	t.Cleanup(func() { _ = receiver.Close() })
 	must.NoError(t, receiver.SetDeadline(time.Now().Add(patience)))
 	c := dial(t, a.peer, "udp4", guest4+":7").(*net.UDPConn)
 	raw, err := c.SyscallConn()
@@ -298,7 +298,7 @@ func TestAttachL2_OnlyOneOfManyGetsAnAlloc(t *testing.T) {
 			group.Go(func() {
 				tap, err := AttachL2(a.path)
 				if err == nil {
-					t.Cleanup(func() { tap.Close() })
+					t.Cleanup(func() { _ = tap.Close() })
 				}
 				lock.Lock()
 				defer lock.Unlock()

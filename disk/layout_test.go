@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package disk
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shoenig/test"
+	"github.com/shoenig/test/must"
+)
+
+// Whatever the content is made of, the image is made, the room is there, and no
+// more is wasted than a little.
+func TestBuild_ContentPlusRoomIsEnough(t *testing.T) {
+	t.Parallel()
+	begin(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	for name, c := range map[string]struct {
+		fill func(dir string)
+		room int64
+	}{
+		"nothing":     {func(string) {}, 0},
+		"small files": {func(dir string) { many(t, dir, 4000, func() int { return random.IntN(300) }) }, 0},
+		"empty files": {func(dir string) { many(t, dir, 6000, func() int { return 0 }) }, 1 << 20},
+		"mixed":       {func(dir string) { many(t, dir, 400, func() int { return random.IntN(200_000) }) }, 10 << 20},
+		"one large":   {func(dir string) { many(t, dir, 1, func() int { return 150 << 20 }) }, 0},
+		"long names": {func(dir string) {
+			for i := range 1500 {
+				writeFile(t, filepath.Join(dir, fmt.Sprintf("%0250d", i)), "")
+			}
+		}, 0},
+		"long links": {func(dir string) {
+			for i := range 1500 {
+				must.NoError(t, os.Symlink(strings.Repeat("t", 61), filepath.Join(dir, fmt.Sprint(i))))
+			}
+		}, 0},
+		"directories": {func(dir string) {
+			for i := range 1500 {
+				must.NoError(t, os.MkdirAll(filepath.Join(dir, fmt.Sprint(i/40), fmt.Sprint(i), "x"), 0o755))
+			}
+		}, 100 << 20},
+		"holes": {func(dir string) {
+			f, err := os.Create(filepath.Join(dir, "holes"))
+			must.NoError(t, err)
+			for i := range int64(2000) {
+				_, err := f.WriteAt([]byte("x"), i*8192)
+				must.NoError(t, err)
+			}
+			must.NoError(t, f.Close())
+		}, 0},
+		"room": {func(string) {}, 1 << 30},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			c.fill(dir)
+			image := build(t, dir, BuildOptions{Room: c.room})
+			f, err := openImage(image, os.O_RDONLY)
+			must.NoError(t, err)
+			defer f.Close()
+			free, size := int64(f.freeBlocks)*BlockSize, f.size()
+			test.GreaterEq(t, c.room, free)
+			test.GreaterEq(t, 60, int(f.freeInodes))
+			test.LessEq(t, max(c.room+size/20+(4<<20), smallestImage*BlockSize), free)
+			info, err := os.Stat(image)
+			must.NoError(t, err)
+			test.Eq(t, size, info.Size(), test.Sprint("mke2fs left off a group"))
+		})
+	}
+}
+
+func many(t *testing.T, dir string, n int, size func() int) {
+	t.Helper()
+	body := strings.Repeat("content ", 1<<20)
+	for i := range n {
+		left := size()
+		f, err := os.Create(filepath.Join(dir, fmt.Sprint("file-", i)))
+		must.NoError(t, err)
+		for left > 0 {
+			n, err := f.WriteString(body[:min(left, len(body))])
+			must.NoError(t, err)
+			left -= n
+		}
+		must.NoError(t, f.Close())
+	}
+}
+
+func TestBuild_SizeIsHard(t *testing.T) {
+	t.Parallel()
+	ctx := begin(t)
+	archive := tarFile(t, regular("a", strings.Repeat("x", 10<<20)))
+	for _, c := range []struct {
+		size int64
+		err  error
+	}{
+		{40 << 20, nil},
+		{20<<20 + 5000, nil},
+		{12 << 20, nil},
+		{3 << 30, nil},
+		{10<<20 + 100, ErrNoSpace},
+		{1 << 20, ErrNoSpace},
+	} {
+		image := filepath.Join(t.TempDir(), "image")
+		err := Build(ctx, archive, image, BuildOptions{Size: c.size})
+		if c.err != nil {
+			test.ErrorIs(t, err, c.err)
+			continue
+		}
+		must.NoError(t, err)
+		must.NoError(t, Check(ctx, image))
+		info, err := os.Stat(image)
+		must.NoError(t, err)
+		test.Eq(t, c.size-c.size%BlockSize, info.Size())
+		test.Eq(t, 0o600, info.Mode())
+	}
+	must.Error(t, Build(ctx, archive, filepath.Join(t.TempDir(), "image"), BuildOptions{Size: -1}))
+}

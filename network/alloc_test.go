@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"testing"
+
+	"github.com/shoenig/test/must"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+// alloc is an allocation's namespace as CNI makes it, and one for its peers: the
+// two ends of a veth pair.
+type alloc struct {
+	t          testing.TB
+	path, peer string // of the namespaces
+	name       string // of the interface
+	mac        net.HardwareAddr
+}
+
+const (
+	peer4  = "10.77.0.1"
+	guest4 = "10.77.0.2"
+	peer6  = "fd77::1"
+	guest6 = "fd77::2"
+)
+
+// newAlloc makes both namespaces, with an IPv4 and an IPv6 address at each end and
+// the peer as the gateway.
+func newAlloc(t testing.TB, mtu int) *alloc {
+	t.Helper()
+	testenv.Need(t, testenv.Root, testenv.Tun)
+	a := &alloc{t: t, path: newNamespace(t), peer: newNamespace(t), name: "alloc7"}
+	ns, err := os.Open(a.path)
+	must.NoError(t, err)
+	defer ns.Close()
+	a.in(a.peer, func(n *namespace) error {
+		return n.LinkAdd(&netlink.Veth{
+			LinkAttrs: netlink.LinkAttrs{Name: "peer7", MTU: mtu},
+			PeerName:  a.name, PeerNamespace: netlink.NsFd(ns.Fd()), PeerMTU: uint32(mtu),
+		})
+	})
+	a.address(a.peer, "peer7", peer4+"/24", peer6+"/64")
+	a.address(a.path, a.name, guest4+"/24", guest6+"/64")
+	a.route("", peer4, 0)
+	a.route("", peer6, 0)
+	found, err := Inspect(a.path)
+	must.NoError(t, err)
+	a.mac = found.MAC
+	return a
+}
+
+// newNamespace is one that goes with the test.
+func newNamespace(t testing.TB) string {
+	t.Helper()
+	var f *os.File
+	must.NoError(t, apart(func() (err error) { // the thread ends with this
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+			f, err = os.Open("/proc/thread-self/ns/net")
+		}
+		return err
+	}))
+	t.Cleanup(func() { f.Close() })
+	path := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+	must.NoError(t, inside(path, func(n *namespace) error {
+		lo, err := n.LinkByName("lo")
+		return errors.Join(err, n.LinkSetUp(lo))
+	}))
+	return path
+}
+
+func (a *alloc) in(path string, do func(*namespace) error) {
+	a.t.Helper()
+	must.NoError(a.t, inside(path, do))
+}
+
+// address gives an interface addresses, ready at once, and brings it up.
+func (a *alloc) address(path, name string, addresses ...string) {
+	a.t.Helper()
+	a.in(path, func(n *namespace) error {
+		link, err := n.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		for _, text := range addresses {
+			addr, err := netlink.ParseAddr(text)
+			if err != nil {
+				return err
+			}
+			if addr.IP.To4() == nil {
+				addr.Flags = unix.IFA_F_NODAD
+			}
+			if err := n.AddrAdd(link, addr); err != nil {
+				return err
+			}
+		}
+		return n.LinkSetUp(link)
+	})
+}
+
+// route adds a route in the alloc; to "" is the default.
+func (a *alloc) route(to, gateway string, metric int) {
+	a.t.Helper()
+	a.in(a.path, func(n *namespace) error {
+		link, err := n.LinkByName(a.name)
+		if err != nil {
+			return err
+		}
+		r := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: net.ParseIP(gateway), Priority: metric}
+		if to != "" {
+			if r.Dst, err = netlink.ParseIPNet(to); err != nil {
+				return err
+			}
+		}
+		return n.RouteAdd(r)
+	})
+}
+
+func (a *alloc) attach() *Tap {
+	a.t.Helper()
+	tap, err := AttachL2(a.path)
+	must.NoError(a.t, err)
+	a.t.Cleanup(func() { _ = tap.Close() }) // a test may have closed it
+	return tap
+}
+
+// links are the names of the interfaces in the alloc's namespace.
+func (a *alloc) links() (names []string) {
+	a.t.Helper()
+	a.in(a.path, func(n *namespace) error {
+		links, err := n.LinkList()
+		for _, l := range links {
+			names = append(names, l.Attrs().Name)
+		}
+		return err
+	})
+	return names
+}
+
+func (a *alloc) joint() (j joint) {
+	a.t.Helper()
+	a.in(a.path, func(n *namespace) error {
+		link, err := n.LinkByName(a.name)
+		if err != nil {
+			return err
+		}
+		j, err = n.joint(link)
+		return err
+	})
+	return j
+}
+
+// guest is a real network stack behind the tap: a namespace of its own, with a tap
+// of its own, and what carries the frames between the two.
+type guest struct {
+	path    string
+	longest atomic.Int64 // frame that came for it, in bytes
+	strays  atomic.Int64 // frames for it before it sent any
+	sent    atomic.Int64
+}
+
+func newGuest(t testing.TB, tap *Tap) *guest {
+	t.Helper()
+	g := &guest{path: newNamespace(t)}
+	var own *os.File
+	must.NoError(t, inside(g.path, func(n *namespace) error {
+		f, name, err := openTun("g%d", unix.IFF_TUN_EXCL)
+		if err != nil {
+			return err
+		}
+		own = f
+		return g.configure(n, name, tap)
+	}))
+	t.Cleanup(func() { own.Close() })
+	go carry(own, tap.File, func(int) { g.sent.Add(1) })
+	go carry(tap.File, own, func(n int) {
+		g.longest.Store(max(g.longest.Load(), int64(n)))
+		if g.sent.Load() == 0 {
+			g.strays.Add(1)
+		}
+	})
+	return g
+}
+
+// configure gives the guest what the tap says, as its command line would.
+func (g *guest) configure(n *namespace, name string, tap *Tap) error {
+	link, err := n.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(n.LinkSetHardwareAddr(link, tap.MAC), n.LinkSetMTU(link, tap.MTU))
+	for _, p := range tap.Interface.Addresses {
+		addr, parseErr := netlink.ParseAddr(p.String())
+		if parseErr == nil && p.Addr().Is6() {
+			addr.Flags = unix.IFA_F_NODAD
+		}
+		err = errors.Join(err, parseErr, n.AddrAdd(link, addr))
+	}
+	err = errors.Join(err, n.LinkSetUp(link))
+	for _, gateway := range []netip.Addr{tap.Interface.Gateway4, tap.Interface.Gateway6} {
+		if gateway.IsValid() {
+			err = errors.Join(err, n.RouteAdd(&netlink.Route{
+				LinkIndex: link.Attrs().Index, Gw: gateway.AsSlice(),
+			}))
+		}
+	}
+	return err
+}
+
+// carry moves frames until a tap is closed.
+func carry(from, to *os.File, seen func(int)) {
+	frame := make([]byte, 1<<17)
+	for {
+		n, err := from.Read(frame)
+		if err != nil {
+			return
+		}
+		seen(n)
+		if _, err := to.Write(frame[:n]); err != nil && !errors.Is(err, unix.EIO) {
+			return // EIO: an interface that is down
+		}
+	}
+}
