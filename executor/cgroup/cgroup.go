@@ -108,8 +108,14 @@ func (s Spec) Open() (Group, error) {
 func Nomad(cpusetPath, allocID, task string) (Spec, error) {
 	const mount = "/sys/fs/cgroup"
 	var st unix.Statfs_t
-	if cpusetPath == "" || unix.Statfs(mount, &st) != nil {
+	if cpusetPath == "" {
 		return Spec{}, nil
+	}
+	switch err := unix.Statfs(mount, &st); {
+	case errors.Is(err, unix.ENOENT):
+		return Spec{}, nil
+	case err != nil:
+		return Spec{}, fmt.Errorf("kind of %s: %w", mount, err)
 	}
 	switch st.Type {
 	case unix.CGROUP2_SUPER_MAGIC:
@@ -225,7 +231,7 @@ func remove(dir string) error {
 		case !errors.Is(err, unix.EBUSY) || time.Now().After(end):
 			return fmt.Errorf("remove cgroup %s: %w", dir, err)
 		default:
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond) // nothing announces it
 		}
 	}
 }

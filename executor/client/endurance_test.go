@@ -61,6 +61,7 @@ func TestCycles_LeaveNothing(t *testing.T) {
 // Whenever the executor is killed, Start or Wait tells, and nothing is left.
 func TestKilledAtAnyMoment_LeavesNothing(t *testing.T) {
 	j := guest(t, "idle", "")
+	t.Cleanup(func() { must.NoError(t, client.Destroy(j.plan.Dir)) })
 	failed := 0
 	for moment := time.Duration(0); moment < 12*time.Millisecond; moment += 150 * time.Microsecond {
 		killed := make(chan struct{})

@@ -34,28 +34,29 @@ var program string
 
 func TestMain(m *testing.M) {
 	if os.Getenv(pluginEnv) != "" {
-		beAPlugin()
-		return
+		fatal(beAPlugin())
 	}
 	dir, err := os.MkdirTemp("", "executor")
-	if err != nil {
-		panic(err)
-	}
+	fatal(err)
 	program = filepath.Join(dir, "lkl-executor")
 	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", program,
 		"github.com/lkl-nomad/nomad-driver-lkl/cmd/lkl-executor")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the executor: %v\n%s", err, out)
-		os.Exit(1)
-	}
+	cmd.Stderr = os.Stderr
+	fatal(cmd.Run())
 	// Executors whose plugin was killed come back to this process.
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		panic(err)
-	}
+	fatal(unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// fatal ends the process for an error outside of any test.
+func fatal(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // A job is a task to be started.

@@ -68,16 +68,18 @@ type pluginOrder struct {
 	Plan   executor.Plan
 }
 
-func beAPlugin() {
+func beAPlugin() error {
 	var order pluginOrder
 	if err := json.Unmarshal([]byte(os.Getenv(pluginEnv)), &order); err != nil {
-		panic(err)
+		return err
 	}
 	_, state, err := client.Start(context.Background(), order.Binary, order.Plan, []*os.File{os.NewFile(3, "kernel")})
 	if err != nil {
-		panic(err)
+		return err
 	}
-	_ = json.NewEncoder(os.Stdout).Encode(state)
+	if err := json.NewEncoder(os.Stdout).Encode(state); err != nil {
+		return err
+	}
 	select {}
 }
 
@@ -308,7 +310,7 @@ func TestProtocol_BadClientsDoNoHarm(t *testing.T) {
 			break
 		}
 		must.NoError(t, err)
-		defer func() { _ = conn.Close() }()
+		t.Cleanup(func() { _ = conn.Close() })
 	}
 	_, err := c.State(deadline(t))
 	must.NoError(t, err)
