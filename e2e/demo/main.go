@@ -64,11 +64,9 @@ func demonstrate(ctx context.Context) (err error) {
 		if err := step.run(); err != nil {
 			return fmt.Errorf("step %d, %q: %w", i+1, step.title, err)
 		}
-		fmt.Printf("     done in %s\n", spent(began))
+		fmt.Printf("     (%s)\n", spent(began))
 	}
 	return nil
 }
 
-func spent(since time.Time) time.Duration {
-	return time.Since(since).Round(10 * time.Millisecond)
-}
+func spent(since time.Time) string { return fmt.Sprintf("%.1f s", time.Since(since).Seconds()) }

@@ -34,6 +34,7 @@ func section(titles ...string) filter {
 	return filter{lines: func(output string) string {
 		var kept []string
 		for paragraph := range strings.SplitSeq(output, "\n\n") {
+			paragraph = strings.Trim(paragraph, "\n")
 			first, _, _ := strings.Cut(paragraph, "\n")
 			if slices.ContainsFunc(titles, func(title string) bool { return strings.HasPrefix(first, title) }) {
 				kept = append(kept, paragraph)
@@ -45,9 +46,20 @@ func section(titles ...string) filter {
 
 func say(format string, args ...any) { fmt.Printf("     "+format+"\n", args...) }
 
-// show prints output set off from our own words.
+// show prints output set off from our own words, with at most one empty line in
+// a row.
 func show(output string) {
-	for line := range strings.Lines(strings.Trim(output, "\n")) {
-		fmt.Println("       " + strings.TrimRight(line, "\r\n"))
+	empty := false
+	for line := range strings.Lines(strings.Trim(output, "\r\n")) {
+		line = strings.TrimRight(line, " \r\n")
+		if line == "" && empty {
+			continue
+		}
+		empty = line == ""
+		if empty {
+			fmt.Println()
+		} else {
+			fmt.Println("       " + line)
+		}
 	}
 }

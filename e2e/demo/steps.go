@@ -6,9 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,7 +31,8 @@ type demo struct {
 	ctx    context.Context
 	tools  cluster.Tools
 	agent  *cluster.Nomad
-	before leftover.Snapshot
+	before leftover.Snapshot // there was this before the job
+	owned  []string          // and this more while it ran
 	alloc  *api.Allocation
 }
 
@@ -49,7 +47,7 @@ func (d *demo) startAgent() (err error) {
 	}
 	first, _, _ := strings.Cut(string(version), "\n")
 	say("%s, as server and client; the plugin is one file in its plugin_dir", first)
-	d.before, err = leftover.Take(nil, d.taskFiles()...)
+	d.before, err = d.snapshot()
 	return err
 }
 
@@ -81,7 +79,7 @@ func (d *demo) runJob() error {
 	if err != nil {
 		return err
 	}
-	return d.nomad(everything, "job", "status", "-short", jobName)
+	return d.nomad(section("Allocations"), "job", "status", jobName)
 }
 
 func (d *demo) showLogs() error {
@@ -100,25 +98,19 @@ func (d *demo) showLogs() error {
 
 func (d *demo) request() error {
 	port := d.alloc.AllocatedResources.Shared.Ports[0]
-	url := "http://" + net.JoinHostPort(port.HostIP, fmt.Sprint(port.Value)) + "/"
+	url := fmt.Sprintf("http://%s:%d/", port.HostIP, port.Value)
 	say("port %d of the host leads to port %d of the unikernel", port.Value, port.To)
 	fmt.Printf("     $ curl -i %s\n", url)
-	return d.until(func() error {
-		response, err := http.Get(url)
+	var answer []byte
+	err := d.until(func() (err error) {
+		answer, err = exec.CommandContext(d.ctx, "curl", "-sSi", "--fail", "--max-time", "5", url).CombinedOutput()
 		if err != nil {
-			return err
+			err = fmt.Errorf("%w: %s", err, answer)
 		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			return err
-		}
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("%s answered %s", url, response.Status)
-		}
-		show(response.Proto + " " + response.Status + "\n\n" + string(body))
-		return nil
+		return err
 	})
+	show(string(answer))
+	return err
 }
 
 func (d *demo) showStats() error {
@@ -138,18 +130,44 @@ func (d *demo) showStats() error {
 	return d.nomad(section("Task Resources", "Memory Stats", "CPU Stats"), "alloc", "status", "-stats", d.shortID())
 }
 
+// stopJob first notes what the running task has, for the next step.
 func (d *demo) stopJob() error {
-	return d.nomad(everything, "job", "stop", "-detach", "-purge", jobName)
+	running, err := d.snapshot()
+	if err != nil {
+		return err
+	}
+	d.owned = running.Since(d.before)
+	if err := d.nomad(everything, "job", "stop", "-detach", jobName); err != nil {
+		return err
+	}
+	err = d.until(func() error {
+		now, _, err := d.agent.API.Allocations().Info(d.alloc.ID, nil)
+		if err == nil && now.ClientStatus != api.AllocClientStatusComplete {
+			err = fmt.Errorf("the alloc is %s", now.ClientStatus)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return d.nomad(section("Recent Events"), "alloc", "status", d.shortID())
 }
 
 // findLeftovers lets Nomad collect the stopped alloc and compares what there is
 // with what there was before the job.
 func (d *demo) findLeftovers() error {
+	if leftover.Error(d.owned) == nil {
+		return errors.New("nothing was seen of the task while it ran: the comparison would prove nothing")
+	}
+	say("while the task ran, it and Nomad had for it: %s", leftover.Kinds(d.owned))
+	if err := d.nomad(everything, "system", "gc"); err != nil {
+		return err
+	}
 	err := d.until(func() error {
 		if err := d.agent.API.System().GarbageCollect(); err != nil {
 			return err
 		}
-		now, err := leftover.Take([]string{d.alloc.ID}, d.taskFiles()...)
+		now, err := d.snapshot()
 		if err != nil {
 			return err
 		}
@@ -158,8 +176,16 @@ func (d *demo) findLeftovers() error {
 	if err != nil {
 		return err
 	}
-	say("no process, tap, network namespace, mount, cgroup or file of the task")
+	say("now: none")
 	return nil
+}
+
+func (d *demo) snapshot() (leftover.Snapshot, error) {
+	var allocs []string
+	if d.alloc != nil {
+		allocs = append(allocs, d.alloc.ID)
+	}
+	return leftover.Take(allocs, d.taskFiles()...)
 }
 
 // taskFiles are the directories where files of tasks are: the driver's state
@@ -197,7 +223,7 @@ func (d *demo) nomad(keep filter, args ...string) error {
 
 func (d *demo) command(args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(d.ctx, d.tools.Nomad, args...)
-	cmd.Env = append(os.Environ(), "NOMAD_ADDR="+d.agent.Address, "NO_COLOR=1")
+	cmd.Env = append(os.Environ(), "NOMAD_ADDR="+d.agent.Address, "NOMAD_CLI_SHOW_HINTS=false", "NO_COLOR=1")
 	return cmd
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/e2e/sandbox"
 )
@@ -46,10 +48,34 @@ func (s Snapshot) Since(earlier Snapshot) []string {
 	return added
 }
 
+// Kinds counts a list of things by their kind, for people: "2 cgroups, 1 tap".
+func Kinds(things []string) string {
+	counts := make(map[string]int)
+	for _, thing := range things {
+		kind, _, _ := strings.Cut(thing, " ")
+		if kind == "network" {
+			kind = "network namespace"
+		}
+		counts[kind]++
+	}
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
+		plural := kind + "s"
+		if strings.HasSuffix(kind, "ss") {
+			plural = kind + "es"
+		}
+		if counts[kind] == 1 {
+			plural = kind
+		}
+		parts = append(parts, fmt.Sprintf("%d %s", counts[kind], plural))
+	}
+	return strings.Join(parts, ", ")
+}
+
 // Error is nil if nothing was left, but for what Nomad makes with an agent's
 // first bridge network and keeps for the next.
 func Error(left []string) error {
-	left = slices.DeleteFunc(left, func(thing string) bool { return kept.MatchString(thing) })
+	left = slices.DeleteFunc(slices.Clone(left), func(thing string) bool { return kept.MatchString(thing) })
 	if len(left) == 0 {
 		return nil
 	}
@@ -84,6 +110,7 @@ func (s Snapshot) processes() error {
 	return nil
 }
 
+// links lists those of the sandbox's own network.
 func (s Snapshot) links() error {
 	links, err := netlink.LinkList()
 	if err != nil {
@@ -95,6 +122,8 @@ func (s Snapshot) links() error {
 	return nil
 }
 
+// namespaces lists the named network namespaces, which allocs have, and the
+// taps in them.
 func (s Snapshot) namespaces() error {
 	entries, err := os.ReadDir("/run/netns")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -102,8 +131,36 @@ func (s Snapshot) namespaces() error {
 	}
 	for _, entry := range entries {
 		s["network namespace "+entry.Name()] = true
+		taps, err := tapsIn(filepath.Join("/run/netns", entry.Name()))
+		if err != nil {
+			continue // it has just gone, or is not quite there
+		}
+		for _, tap := range taps {
+			s["tap "+tap+" in "+entry.Name()] = true
+		}
 	}
 	return nil
+}
+
+func tapsIn(path string) ([]string, error) {
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return nil, err
+	}
+	defer ns.Close()
+	handle, err := netlink.NewHandleAt(ns)
+	if err != nil {
+		return nil, err
+	}
+	defer handle.Close()
+	links, err := handle.LinkList()
+	var taps []string
+	for _, link := range links {
+		if link.Type() == "tuntap" {
+			taps = append(taps, link.Attrs().Name)
+		}
+	}
+	return taps, err
 }
 
 func (s Snapshot) mounts() error {
