@@ -47,24 +47,30 @@ static long *put(long *p, long name, long value)
 	return p;
 }
 
-/* argc, argv, environment and auxiliary vector, at the top of a stack. */
-static long *lay_out(char *top, struct words *w)
+/* Bytes of the strings of a list, with their ends. */
+static size_t strings_size(char *const *list)
 {
-	long uid = number(config->uid, 0), gid = number(config->gid, 0), *start, *p;
-	size_t size = (1 + 1 + w->n_args + 1 + w->n_env + 1 + 2 * 16) * sizeof(long);
-	char *random = top - 16;
+	size_t size = 0;
 
-	CALL(SYS_getrandom, random, 16, 0);
-	make_headers();
-	start = p = (long *)((uintptr_t)(random - size) & ~63UL);
-	*p++ = 1 + w->n_args;
-	*p++ = (long)"solo5";
-	for (int i = 0; i < w->n_args; i++)
-		*p++ = (long)w->args[i];
-	*p++ = 0;
-	for (int i = 0; i < w->n_env; i++)
-		*p++ = (long)w->env[i];
-	*p++ = 0;
+	for (; *list; list++)
+		size += strlen(*list) + 1;
+	return size;
+}
+
+/* Copies strings to *to, one after the other, and their addresses to p; returns where the next address goes. */
+static long *put_strings(long *p, char *const *list, char **to)
+{
+	for (; *list; list++) {
+		*p++ = (long)strcpy(*to, *list);
+		*to += strlen(*list) + 1;
+	}
+	return p;
+}
+
+static long *put_auxv(long *p, char *random)
+{
+	long uid = number(config->uid, 0), gid = number(config->gid, 0);
+
 	p = put(p, AT_PHDR, (long)headers);
 	p = put(p, AT_PHENT, sizeof(headers[0]));
 	p = put(p, AT_PHNUM, sizeof(headers) / sizeof(headers[0]));
@@ -77,7 +83,31 @@ static long *lay_out(char *top, struct words *w)
 	p = put(p, AT_SECURE, 0);
 	p = put(p, AT_RANDOM, (long)random);
 	p = put(p, AT_EXECFN, (long)"solo5");
-	put(p, AT_NULL, 0);
+	return put(p, AT_NULL, 0);
+}
+
+/*
+ * argc, argv, environment and auxiliary vector, at the top of a stack. Above them lie the strings, those of the arguments
+ * and then those of the environment without a gap: programs that change their title write there.
+ */
+static long *lay_out(char *top, struct words *w)
+{
+	static char *const name[] = { "solo5", NULL };
+	size_t size = (1 + 1 + w->n_args + 1 + w->n_env + 1 + 2 * 16) * sizeof(long);
+	char *random = top - 16, *strings;
+	long *start, *p;
+
+	CALL(SYS_getrandom, random, 16, 0);
+	make_headers();
+	strings = random - strings_size(name) - strings_size(w->args) - strings_size(w->env);
+	start = p = (long *)((uintptr_t)(strings - size) & ~63UL);
+	*p++ = 1 + w->n_args;
+	p = put_strings(p, name, &strings);
+	p = put_strings(p, w->args, &strings);
+	*p++ = 0;
+	p = put_strings(p, w->env, &strings);
+	*p++ = 0;
+	put_auxv(p, random);
 	return start;
 }
 
