@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+// On XFS a copy is made without copying, and takes no room of its own.
+func TestCopy_SharesBlocksWhereTheFileSystemCan(t *testing.T) {
+	dir := xfs(t)
+	src := writeFile(t, filepath.Join(dir, "src"), strings.Repeat("data", 8<<20))
+	f, err := os.Open(src)
+	must.NoError(t, err)
+	must.NoError(t, unix.Syncfs(int(f.Fd()))) // what is not on the disk yet has no blocks to share
+	must.NoError(t, f.Close())
+	free := func() uint64 {
+		var stat unix.Statfs_t
+		must.NoError(t, unix.Statfs(dir, &stat))
+		return stat.Bfree * uint64(stat.Bsize)
+	}
+	before := free()
+	dst := filepath.Join(dir, "dst")
+	must.NoError(t, Copy(t.Context(), src, dst))
+	must.True(t, same(t, src, dst))
+	must.Less(t, 1<<20, before-free())
+	must.NoError(t, os.Truncate(src, 0))
+	must.False(t, same(t, src, dst))
+}
+
+// xfs is the root of a new file system that is mounted nowhere: it goes with the
+// test's descriptor of it.
+func xfs(t *testing.T) string {
+	t.Helper()
+	testenv.Need(t, testenv.Root)
+	mkfs, err := exec.LookPath("mkfs.xfs")
+	if err != nil {
+		t.Skip("needs mkfs.xfs: install the package xfsprogs")
+	}
+	image := filepath.Join(t.TempDir(), "xfs")
+	must.NoError(t, os.WriteFile(image, nil, 0o600))
+	must.NoError(t, os.Truncate(image, 512<<20))
+	out, err := exec.Command(mkfs, "-q", "-m", "reflink=1", image).CombinedOutput()
+	must.NoError(t, err, must.Sprint(string(out)))
+	device, err := loop(image)
+	if err != nil {
+		t.Skip("needs a loop device:", err)
+	}
+	t.Cleanup(func() { device.Close() })
+	root, err := detachedMount("xfs", device.Name())
+	must.NoError(t, err)
+	t.Cleanup(func() { root.Close() })
+	return fmt.Sprintf("/proc/self/fd/%d", root.Fd())
+}
+
+// loop makes a file a block device until the last user of that closes it.
+func loop(image string) (*os.File, error) {
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer control.Close()
+	backing, err := os.OpenFile(image, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer backing.Close()
+	for {
+		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			return nil, err
+		}
+		device, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", n), os.O_RDWR, 0)
+		if err != nil {
+			return nil, err
+		}
+		err = unix.IoctlLoopConfigure(int(device.Fd()), &unix.LoopConfig{
+			Fd: uint32(backing.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR},
+		})
+		if err == nil {
+			return device, nil
+		}
+		device.Close()
+		if !errors.Is(err, unix.EBUSY) { // somebody else took it
+			return nil, err
+		}
+	}
+}
+
+func detachedMount(kind, device string) (*os.File, error) {
+	fs, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigSetString(fs, "source", device); err != nil {
+		return nil, err
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return nil, err
+	}
+	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(mount), "/"), nil
+}
