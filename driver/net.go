@@ -14,10 +14,6 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// maxGuestMTU is the largest MTU that a guest's net device gets, in bytes: LKL
-// guests of 2020 break on more.
-const maxGuestMTU = 1500
-
 // netnsOf is the path of the alloc's network namespace; "" where the group
 // shares the host's network.
 func netnsOf(task *drivers.TaskConfig) string {
@@ -34,19 +30,13 @@ type addresses struct {
 	v4, v6             netip.Prefix
 	gateway4, gateway6 netip.Addr
 	mac                string
-	mtu                int
 }
 
-// addressesOf picks the addresses for the guest: the first of each family that
-// reaches further than the link.
+// addressesOf picks the addresses for the guest: the first of each family.
 func addressesOf(i *network.Interface) addresses {
-	a := addresses{
-		gateway4: i.Gateway4, gateway6: i.Gateway6,
-		mac: i.MAC.String(), mtu: min(i.MTU, maxGuestMTU),
-	}
+	a := addresses{gateway4: i.Gateway4, gateway6: i.Gateway6, mac: i.MAC.String()}
 	for _, p := range i.Addresses {
 		switch addr := p.Addr(); {
-		case addr.IsLinkLocalUnicast():
 		case addr.Is4() && !a.v4.IsValid():
 			a.v4 = p
 		case addr.Is6() && !a.v6.IsValid():

@@ -24,16 +24,16 @@ func prefixes(list ...string) []netip.Prefix {
 
 func TestAddressesOf_TakesOneOfEachFamily(t *testing.T) {
 	a := addressesOf(&network.Interface{
-		MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, MTU: 9000,
-		Addresses: prefixes("fe80::1/64", "172.26.64.5/20", "172.26.64.6/20", "fd00::5/64", "169.254.1.1/16"),
+		MAC:       net.HardwareAddr{2, 0, 0, 0, 0, 1},
+		Addresses: prefixes("fd00::5/64", "172.26.64.5/20", "172.26.64.6/20", "fd00::6/64"),
 		Gateway4:  netip.MustParseAddr("172.26.64.1"),
 	})
 	must.Eq(t, "172.26.64.5/20", a.v4.String())
 	must.Eq(t, "fd00::5/64", a.v6.String())
 	must.Eq(t, "172.26.64.5", a.ip())
-	must.Eq(t, 1500, a.mtu)
+	must.Eq(t, "02:00:00:00:00:01", a.mac)
 	must.Eq(t, "fd00::5", addressesOf(&network.Interface{Addresses: prefixes("fd00::5/64")}).ip())
-	must.Eq(t, "", addressesOf(&network.Interface{Addresses: prefixes("fe80::1/64")}).ip())
+	must.Eq(t, "", addressesOf(&network.Interface{}).ip())
 }
 
 func TestFill_PutsAddressesIntoArguments(t *testing.T) {

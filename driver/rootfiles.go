@@ -58,6 +58,10 @@ func taskFiles(task *drivers.TaskConfig, skip []*source) ([]disk.File, error) {
 		if _, err := os.Stat(tree.host); err != nil {
 			continue // Nomad makes all of them; a bare task directory lacks some
 		}
+		if isOne(tree.host, skip) {
+			files = append(files, disk.File{Path: tree.guest, Mode: fs.ModeDir | 0o755})
+			continue
+		}
 		found, err := disk.Tree(tree.host, tree.guest, func(name string) bool {
 			return isOne(filepath.Join(tree.host, name), skip)
 		})

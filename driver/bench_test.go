@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/nomad/helper/uuid"
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+// BenchmarkStartTask measures the driver's own work for a task, and the time
+// from its start to the first byte on its console (first-ms/op). bench/ has the
+// same through the built plugin, beside raw_exec.
+func BenchmarkStartTask(b *testing.B) {
+	testenv.Need(b, testenv.Root, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
+	dir := b.TempDir()
+	image := filepath.Join(dir, "image.ext4")
+	must.NoError(b, disk.Build(context.Background(), b.TempDir(), image, disk.BuildOptions{Size: 64 << 20}))
+	for _, c := range []struct {
+		name string
+		job  TaskConfig
+	}{
+		{"no disk", TaskConfig{Kernel: testenv.Guest(b, "hello.spt")}},
+		{"ext4 image", TaskConfig{
+			Kernel: testenv.Guest(b, "disk.spt"), Rootfs: image, Flavor: "lkl", Args: []string{"mode=check", "bytes=512"},
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			d := New(ctx, hclog.NewNullLogger())
+			d.config = Config{StateDir: filepath.Join(dir, "state"), ImagePaths: []string{dir, guestDir(b)}}
+			var first time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				task, said := benchTask(b, dir, c.job)
+				b.StartTimer()
+				begun := time.Now()
+				_, _, err := d.StartTask(task)
+				b.StopTimer()
+				must.NoError(b, err)
+				first += (<-said).Sub(begun)
+				must.NoError(b, d.DestroyTask(task.ID, true))
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(first.Microseconds())/1000/float64(b.N), "first-ms/op")
+		})
+	}
+}
+
+// benchTask is a task whose console is read: the time of its first byte comes
+// on the channel.
+func benchTask(b *testing.B, dir string, job TaskConfig) (*drivers.TaskConfig, <-chan time.Time) {
+	allocID := uuid.Generate()
+	task := plainTask()
+	task.ID, task.AllocID, task.AllocDir = allocID+"/task/1", allocID, filepath.Join(dir, "allocs", allocID)
+	task.StdoutPath = filepath.Join(task.AllocDir, "stdout")
+	for _, d := range []string{task.TaskDir().LocalDir, task.TaskDir().SecretsDir} {
+		must.NoError(b, os.MkdirAll(d, 0o755))
+	}
+	must.NoError(b, unix.Mkfifo(task.StdoutPath, 0o600))
+	must.NoError(b, task.EncodeConcreteDriverConfig(&job))
+	console, err := os.OpenFile(task.StdoutPath, os.O_RDWR, 0)
+	must.NoError(b, err)
+	said := make(chan time.Time, 1)
+	go func() {
+		defer console.Close()
+		_, _ = console.Read(make([]byte, 1)) // its error is of a guest that says nothing
+		said <- time.Now()
+	}()
+	return task, said
+}

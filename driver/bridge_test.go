@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/nomad/structs"
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+const (
+	allocIP = "10.78.0.5"
+	peerIP  = "10.78.0.1"
+)
+
+// An allocNetwork is the namespace of an alloc as CNI makes it, joined to one
+// from which the alloc is seen.
+type allocNetwork struct{ alloc, peer *os.File }
+
+func newAllocNetwork(t *testing.T) *allocNetwork {
+	testenv.Need(t, testenv.Root, testenv.Tun)
+	n := &allocNetwork{alloc: newNamespace(t), peer: newNamespace(t)}
+	within(t, n.peer, func(h *netlink.Handle) {
+		must.NoError(t, h.LinkAdd(&netlink.Veth{
+			LinkAttrs: netlink.LinkAttrs{Name: "peer"}, PeerName: "eth9", PeerNamespace: netlink.NsFd(n.alloc.Fd()),
+		}))
+		addAddress(t, h, "peer", peerIP+"/24")
+	})
+	within(t, n.alloc, func(h *netlink.Handle) {
+		link := addAddress(t, h, "eth9", allocIP+"/24")
+		must.NoError(t, h.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: net.ParseIP(peerIP)}))
+	})
+	return n
+}
+
+func addAddress(t *testing.T, h *netlink.Handle, name, address string) netlink.Link {
+	link, err := h.LinkByName(name)
+	must.NoError(t, err)
+	addr, err := netlink.ParseAddr(address)
+	must.NoError(t, err)
+	must.NoError(t, h.AddrAdd(link, addr))
+	must.NoError(t, h.LinkSetUp(link))
+	return link
+}
+
+// newNamespace goes with the test.
+func newNamespace(t *testing.T) *os.File {
+	made := make(chan *os.File)
+	go func() {
+		defer close(made)
+		runtime.LockOSThread() // and never unlocked: the thread ends here
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Error(err)
+			return
+		}
+		f, err := os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
+		if err != nil {
+			t.Error(err)
+		}
+		made <- f
+	}()
+	f := <-made
+	must.NotNil(t, f)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// within runs do on a thread in a namespace.
+func within(t *testing.T, ns *os.File, do func(*netlink.Handle)) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends here
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			t.Error(err)
+			return
+		}
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer h.Close()
+		do(h)
+	}()
+	<-done
+}
+
+// spec is the network as Nomad hands it to a task.
+func (n *allocNetwork) spec() *drivers.NetworkIsolationSpec {
+	return &drivers.NetworkIsolationSpec{
+		Mode: drivers.NetIsolationModeGroup, Path: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.alloc.Fd()),
+	}
+}
+
+// links are the names of the alloc's interfaces, and how many of its queueing
+// disciplines are for what it receives.
+func (n *allocNetwork) links(t *testing.T) (names []string, ingress int) {
+	within(t, n.alloc, func(h *netlink.Handle) {
+		links, err := h.LinkList()
+		must.NoError(t, err)
+		for _, l := range links {
+			names = append(names, l.Attrs().Name)
+			qdiscs, err := h.QdiscList(l)
+			must.NoError(t, err)
+			for _, q := range qdiscs {
+				if strings.Contains("ingress clsact", q.Type()) {
+					ingress++
+				}
+			}
+		}
+	})
+	return names, ingress
+}
+
+// get asks the guest's web server from the peer.
+func (n *allocNetwork) get(t *testing.T, path string) (string, error) {
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		var conn net.Conn
+		var err error
+		within(t, n.peer, func(*netlink.Handle) {
+			conn, err = net.DialTimeout("tcp", net.JoinHostPort(allocIP, "8080"), time.Second)
+		})
+		return conn, err
+	}}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: patience}
+	response, err := client.Get("http://" + allocIP + path)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return string(body), err
+}
+
+// bridged makes a task of a guest in a network of its own, with a port.
+func (b *bed) bridged(t *testing.T, n *allocNetwork, job TaskConfig) *drivers.TaskConfig {
+	task := b.task(t, job, true)
+	task.NetworkIsolation = n.spec()
+	task.Resources.Ports = &structs.AllocatedPorts{{Label: "http", Value: 23456, To: 8080}}
+	return task
+}
+
+func TestBridge_TheGuestAnswersAtTheAllocsAddress(t *testing.T) {
+	for name, job := range map[string]TaskConfig{
+		"told by arguments":     {Args: []string{"ip={{ipv4}}", "gw={{ipv4_gateway}}", "port=8080"}},
+		"told by configuration": {Args: []string{"port=8080"}, Flavor: "lkl"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t)
+			n := newAllocNetwork(t)
+			job.Kernel, job.Ports = "httpd.spt", []string{"http"}
+			task := b.bridged(t, n, job)
+			before, _ := n.links(t)
+			handle, advertised, err := b.StartTask(task)
+			must.NoError(t, err)
+			must.Eq(t, &drivers.DriverNetwork{IP: allocIP, PortMap: map[string]int{"http": 8080}}, advertised)
+			eventually(t, "an answer", func() bool {
+				_, err := n.get(t, "/")
+				return err == nil
+			})
+			status, err := b.InspectTask(task.ID)
+			must.NoError(t, err)
+			must.Eq(t, allocIP, status.DriverAttributes["ip"])
+			for _, name := range []string{"mac", "tap", "netns"} {
+				must.NotEq(t, "", status.DriverAttributes[name])
+			}
+
+			must.NoError(t, b.StopTask(task.ID, time.Minute, ""))
+			must.NoError(t, b.DestroyTask(task.ID, false))
+			nothingLeft(t, handle)
+			after, ingress := n.links(t)
+			must.Eq(t, before, after)
+			must.Eq(t, 0, ingress)
+		})
+	}
+}
+
+func TestBridge_ARecoveredGuestStillAnswers(t *testing.T) {
+	first := newBed(t)
+	n := newAllocNetwork(t)
+	task := first.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: []string{"ip={{ipv4}}", "port=8080"}})
+	handle, _, err := first.StartTask(task)
+	must.NoError(t, err)
+	second := first.again(t)
+	must.NoError(t, second.RecoverTask(handle))
+	eventually(t, "an answer", func() bool { _, err := n.get(t, "/"); return err == nil })
+	must.NoError(t, second.DestroyTask(task.ID, true))
+	links, ingress := n.links(t)
+	must.SliceLen(t, 2, links) // lo and the alloc's
+	must.Eq(t, 0, ingress)
+}
+
+func TestBridge_ASecondGuestOfTheGroupIsRefused(t *testing.T) {
+	n := newAllocNetwork(t)
+	args := []string{"ip={{ipv4}}", "port=8080"}
+	first, second := newBed(t), newBed(t)
+	task := first.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: args})
+	_, _, err := first.StartTask(task)
+	must.NoError(t, err)
+	other := second.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: args})
+	_, _, err = second.StartTask(other)
+	must.ErrorContains(t, err, "group of its own")
+	eventually(t, "an answer of the first", func() bool { _, err := n.get(t, "/"); return err == nil })
+}
+
+func TestBridge_AFailureAfterTheTapLeavesNone(t *testing.T) {
+	b := newBed(t)
+	n := newAllocNetwork(t)
+	task := b.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: []string{"{{ipv6}}"}}) // there is none
+	before, _ := n.links(t)
+	_, _, err := b.StartTask(task)
+	must.ErrorContains(t, err, "no ipv6")
+	after, ingress := n.links(t)
+	must.Eq(t, before, after)
+	must.Eq(t, 0, ingress)
+}
+
+func TestBridge_LinuxIsToldOfItsNetworkAndDisk(t *testing.T) {
+	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
+	b := newBed(t)
+	n := newAllocNetwork(t)
+	task := b.bridged(t, n, TaskConfig{Kernel: "hello-lkl.spt", Rootfs: "local", Args: []string{"a b", `"quoted"`}})
+	task.Env["GREETING"] = "two words"
+	handle, _, err := b.StartTask(task)
+	must.NoError(t, err)
+	must.True(t, b.wait(t, task).Successful())
+	var said string
+	eventually(t, "the console", func() bool {
+		said = console(task)
+		return strings.Contains(said, "net tap")
+	})
+	for _, want := range []string{
+		`GREETING=two\ words`, "NOMAD_TASK_DIR=/local", `\"ip\":\"10.78.0.5\"`, `\"masklen\":\"24\"`,
+		`\"gateway\":\"10.78.0.1\"`, "LKL_BOOT_CMDLINE=mem=", `-- a\ b \"quoted\"`,
+		"net tap: " + stateOf(t, handle).MAC + ", mtu 1500",
+	} {
+		must.StrContains(t, said, want)
+	}
+	hosts, err := disk.Get(t.Context(), stateOf(t, handle).Dir+"/"+diskFile, "/etc/hosts")
+	must.NoError(t, err)
+	must.StrContains(t, string(hosts), allocIP+" "+hostname(task))
+}
