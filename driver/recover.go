@@ -3,9 +3,11 @@
 package driver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
@@ -53,7 +55,7 @@ func decodeState(h *drivers.TaskHandle) (taskState, error) {
 
 // find reaches the executor of a task, or reads what it left.
 func (d *Driver) find(task *drivers.TaskConfig, state taskState) error {
-	c, dialErr := client.Dial(state.Dir)
+	c, dialErr := d.dial(state.Dir)
 	if dialErr == nil {
 		if c.Identity().Executor != state.Executor {
 			return fmt.Errorf("process %d holds the task, not %d", c.Identity().Executor.Pid, state.Executor.Pid)
@@ -72,11 +74,27 @@ func (d *Driver) find(task *drivers.TaskConfig, state taskState) error {
 	return errors.Join(dialErr, err)
 }
 
+// dialPatience is how long a live executor may keep a new plugin waiting: on a
+// host that has just come under load with all of its tasks, no answer yet is no
+// reason to end one.
+const dialPatience = 30 * time.Second
+
+// dial reaches an executor, or finds that it is gone.
+func (d *Driver) dial(dir string) (*client.Client, error) {
+	for deadline := time.Now().Add(dialPatience); ; {
+		c, err := client.Dial(dir)
+		busy := errors.Is(err, context.DeadlineExceeded)
+		if !busy || time.Now().After(deadline) || d.ctx.Err() != nil {
+			return c, err
+		}
+	}
+}
+
 // adoptEnded makes a task known that ended while no plugin was there.
 func (d *Driver) adoptEnded(task *drivers.TaskConfig, state taskState, exit executor.Exit) {
 	h := d.newHandle(task, state)
-	d.tasks.put(h)
 	d.ended(h, exit)
+	d.tasks.put(h)
 }
 
 // clearUnknown removes what is left of a task whose state may be empty: then

@@ -69,7 +69,7 @@ func (d *Driver) StartTask(task *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *
 	} {
 		if err := step.do(); err != nil {
 			s.undo()
-			s.log.Error("cannot start the task", "step", step.name, "error", err)
+			s.log.Warn("cannot start the task", "step", step.name, "error", err)
 			return nil, nil, startError(step.name, err)
 		}
 	}

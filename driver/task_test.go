@@ -50,6 +50,15 @@ func TestTask_FromTheTaskDirectory(t *testing.T) {
 	must.True(t, b.wait(t, task).Successful())
 }
 
+func TestTask_RunsWithoutAnyLogs(t *testing.T) {
+	b := newBed(t)
+	task := b.task(t, TaskConfig{Kernel: "spew.spt", Args: []string{"lines=10000"}}, false)
+	task.StdoutPath, task.StderrPath = os.DevNull, os.DevNull // as Nomad has it with logs disabled
+	_, _, err := b.StartTask(task)
+	must.NoError(t, err)
+	must.True(t, b.wait(t, task).Successful())
+}
+
 func TestTask_EndsAreToldApart(t *testing.T) {
 	for _, c := range []struct {
 		args   string
