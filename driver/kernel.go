@@ -152,7 +152,7 @@ func (d *digests) of(s *source) (string, error) {
 	if !ok {
 		return digest(s)
 	}
-	version := fileVersion{uint64(stat.Dev), stat.Ino, stat.Size, stat.Mtim, stat.Ctim}
+	version := fileVersion{stat.Dev, stat.Ino, stat.Size, stat.Mtim, stat.Ctim}
 	d.mu.Lock()
 	sum := d.known[version]
 	d.mu.Unlock()

@@ -150,11 +150,11 @@ func openHost(allowed []string, name string) (*os.File, error) {
 
 func below(allowed []string, where string) bool {
 	return slices.ContainsFunc(allowed, func(dir string) bool {
-		real, err := filepath.EvalSymlinks(dir)
+		resolved, err := filepath.EvalSymlinks(dir)
 		if err != nil {
 			return false
 		}
-		rel, err := filepath.Rel(real, where)
+		rel, err := filepath.Rel(resolved, where)
 		return err == nil && filepath.IsLocal(rel)
 	})
 }
