@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -29,8 +30,11 @@ func TestCapabilities_AreWhatTheDriverDoes(t *testing.T) {
 		must.False(t, caps.Exec)
 		_, err := b.ExecTask(task.ID, []string{"true"}, time.Second)
 		must.ErrorContains(t, err, "no command can be run")
-		streaming := b.Impl().(drivers.ExecTaskStreamingRawDriver)
-		must.ErrorIs(t, streaming.ExecTaskStreamingRaw(t.Context(), task.ID, []string{"true"}, false, nil), errNoExec)
+		said := &execStream{}
+		streaming := b.DriverPlugin.(drivers.ExecTaskStreamingRawDriver)
+		must.NoError(t, streaming.ExecTaskStreamingRaw(t.Context(), task.ID, []string{"true"}, false, said))
+		must.StrContains(t, said.stderr, "no command can be run")
+		must.Eq(t, cannotExecute, said.code)
 	})
 	t.Run("file system", func(t *testing.T) {
 		must.Eq(t, fsisolation.Image, caps.FSIsolation)
@@ -69,6 +73,22 @@ func TestCapabilities_AreWhatTheDriverDoes(t *testing.T) {
 		must.ErrorContains(t, err, "user: ")
 	})
 }
+
+// execStream is the client's side of a command, without input.
+type execStream struct {
+	stderr string
+	code   int
+}
+
+func (s *execStream) Send(m *drivers.ExecTaskStreamingResponseMsg) error {
+	s.stderr += string(m.GetStderr().GetData())
+	if m.GetExited() {
+		s.code = int(m.GetResult().GetExitCode())
+	}
+	return nil
+}
+
+func (s *execStream) Recv() (*drivers.ExecTaskStreamingRequestMsg, error) { return nil, io.EOF }
 
 func TestPluginInfo(t *testing.T) {
 	info, err := testDriver(t).PluginInfo()

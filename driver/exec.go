@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/hashicorp/nomad/plugins/drivers/proto"
 )
 
 // errNoExec is what every way to run a command in a task gets.
@@ -19,12 +20,47 @@ func (d *Driver) ExecTask(string, []string, time.Duration) (*drivers.ExecTaskRes
 	return nil, errNoExec
 }
 
-// ExecTaskStreamingRaw returns an error: see errNoExec. Nomad calls it whatever
-// the capabilities say, and without it would show only that streaming failed.
-func (d *Driver) ExecTaskStreamingRaw(
-	context.Context, string, []string, bool, drivers.ExecTaskStream,
-) error {
-	return errNoExec
-}
+const (
+	// cannotExecute is the exit status of a shell for a command that it finds
+	// and cannot run.
+	cannotExecute = 126
+	// execGrace is how long the other side may go on sending input.
+	execGrace = time.Second
+)
 
 var _ drivers.ExecTaskStreamingRawDriver = (*Driver)(nil)
+
+// ExecTaskStreamingRaw says errNoExec where the command would say what is wrong
+// with it, and fails as it would: Nomad calls this whatever the capabilities
+// say, and its clients show an error of the call itself as a broken stream, or
+// not at all.
+func (d *Driver) ExecTaskStreamingRaw(
+	ctx context.Context, _ string, _ []string, _ bool, stream drivers.ExecTaskStream,
+) error {
+	err := stream.Send(&drivers.ExecTaskStreamingResponseMsg{
+		Stderr: &proto.ExecTaskStreamingIOOperation{Data: []byte(errNoExec.Error() + "\r\n")},
+	})
+	if err == nil {
+		err = stream.Send(drivers.NewExecStreamingResponseExit(cannotExecute))
+	}
+	if err != nil {
+		return err
+	}
+	// Input that finds the stream closed is an error on the other side, and
+	// there comes before what was sent.
+	ended := make(chan struct{})
+	go func() { // ends with the stream, when this returns
+		defer close(ended)
+		for {
+			if _, err := stream.Recv(); err != nil {
+				return
+			}
+		}
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	case <-time.After(execGrace):
+	}
+	return nil
+}
