@@ -83,8 +83,9 @@ SECTIONS
 	} :rodata
 	.eh_frame : { KEEP(*(.eh_frame .eh_frame.*)) } :rodata
 	.gcc_except_table : { *(.gcc_except_table .gcc_except_table.*) } :rodata
-	. = ALIGN(PAGE_SIZE);
 	__end_rodata = .;
+	/* Tenders round a segment's start down to its alignment, the largest of its sections', and allow no overlap. */
+	. = ALIGN(MAX(THREAD_SIZE, MAX(ALIGNOF(.data), ALIGNOF(.bss))));
 	lkl_rodata_end = .;
 
 	_sdata = .;
