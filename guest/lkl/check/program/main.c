@@ -108,8 +108,11 @@ static void clear(const char *directory, const bool *open_before)
 	setitimer(ITIMER_VIRTUAL, &never, NULL);
 	setitimer(ITIMER_PROF, &never, NULL);
 	for (int sig = 1; sig < 65; sig++)
-		if (sig < 32 || sig >= SIGRTMIN)
+		if (sig < 32 || sig >= SIGRTMIN) {
+			/* To ignore it throws away what is pending. */
+			signal(sig, SIG_IGN);
 			signal(sig, SIG_DFL);
+		}
 	sigemptyset(&none);
 	pthread_sigmask(SIG_SETMASK, &none, NULL);
 	umask(022);
@@ -209,6 +212,9 @@ int main(int argc, char **argv)
 	if (chdir(argv[optind]) == -1 || !getcwd(scratch, sizeof(scratch)))
 		return perror(argv[optind]), 2;
 	umask(022);
+	/* Descriptors of whoever has started this are none of ours. */
+	for (int fd = 3; fd < 1024; fd++)
+		close(fd);
 	runner = pthread_self();
 	start_watchdog();
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)

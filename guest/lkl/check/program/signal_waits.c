@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Waiting for signals, calls that signals interrupt, and signals among threads. */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <poll.h>
+#include <semaphore.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+static volatile int count, last;
+static volatile pid_t handled_by, tid;
+
+static void note(int sig)
+{
+	count++;
+	last = sig;
+	handled_by = thread_id();
+}
+
+static void block(int sig)
+{
+	sigset_t set = set_of(sig);
+
+	ZERO(pthread_sigmask(SIG_BLOCK, &set, NULL));
+}
+
+static void wait_one(void)
+{
+	sigset_t set = set_of(SIGUSR1);
+	int sig = 0;
+
+	block(SIGUSR1);
+	raise(SIGUSR1);
+	ZERO(sigwait(&set, &sig));
+	IS(sig, SIGUSR1);
+	sigpending(&set);
+	IS(sigismember(&set, SIGUSR1), 0);
+}
+
+static void wait_timed(void)
+{
+	struct timespec none = { 0, 0 }, some = { 0, 30000000 }, wrong = { 0, -1 };
+	sigset_t set = set_of(SIGUSR1);
+	siginfo_t info;
+	union sigval v = { .sival_int = 12 };
+	int64_t begin;
+
+	block(SIGUSR1);
+	FAILS(sigtimedwait(&set, &info, &none), EAGAIN);
+	begin = now();
+	FAILS(sigtimedwait(&set, &info, &some), EAGAIN);
+	TRUE(now() - begin >= 25000000);
+	FAILS(sigtimedwait(&set, &info, &wrong), EINVAL);
+	OK(sigqueue(getpid(), SIGUSR1, v));
+	GIVES(sigtimedwait(&set, &info, &none), SIGUSR1);
+	IS(info.si_code, SI_QUEUE);
+	IS(info.si_value.sival_int, 12);
+}
+
+/* Only the signal that the mask lets through ends it, and the mask is as before. */
+static void suspend(void)
+{
+	sigset_t none, set;
+
+	count = 0;
+	on_signal(SIGUSR1, note, 0);
+	on_signal(SIGUSR2, note, 0);
+	block(SIGUSR1);
+	block(SIGUSR2);
+	raise(SIGUSR1);
+	raise(SIGUSR2);
+	sigfillset(&none);
+	sigdelset(&none, SIGUSR2);
+	FAILS(sigsuspend(&none), EINTR);
+	IS(count, 1);
+	IS(last, SIGUSR2);
+	sigprocmask(SIG_SETMASK, NULL, &set);
+	IS(sigismember(&set, SIGUSR1), 1);
+	IS(sigismember(&set, SIGUSR2), 1);
+	sigpending(&set);
+	IS(sigismember(&set, SIGUSR1), 1);
+}
+
+/* An alarm in 20 ms; the call that follows waits for something that never is. */
+static void soon(int flags)
+{
+	struct itimerval t = { .it_value = { 0, 20000 } };
+
+	on_signal(SIGALRM, note, flags);
+	OK(setitimer(ITIMER_REAL, &t, NULL));
+}
+
+static void interrupts(void)
+{
+	struct timespec t = { 1000, 0 };
+	struct epoll_event event;
+	struct pollfd p = { .events = POLLIN };
+	int fd[2], pair[2], epoll;
+	char byte;
+	sem_t s;
+
+	count = 0;
+	OK(pipe(fd));
+	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	epoll = OK(epoll_create1(0));
+	OK(sem_init(&s, 0, 0));
+	p.fd = fd[0];
+	soon(0), FAILS(read(fd[0], &byte, 1), EINTR);
+	soon(0), FAILS(recv(pair[0], &byte, 1, 0), EINTR);
+	soon(0), FAILS(poll(&p, 1, -1), EINTR);
+	soon(0), FAILS(poll(NULL, 0, 100000), EINTR);
+	soon(0), FAILS(select(0, NULL, NULL, NULL, NULL), EINTR);
+	soon(0), FAILS(epoll_wait(epoll, &event, 1, -1), EINTR);
+	soon(0), FAILS(nanosleep(&t, NULL), EINTR);
+	soon(0), FAILS(sem_wait(&s), EINTR);
+	soon(0), FAILS(pause(), EINTR);
+	IS(count, 9);
+}
+
+/* With SA_RESTART these too; what depends on a time or waits for many does not begin anew. */
+static void interrupts_even_so(void)
+{
+	struct timespec t = { 1000, 0 };
+	struct epoll_event event;
+	int epoll = OK(epoll_create1(0)), fd = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	struct timeval limit = { 1000, 0 };
+	char byte;
+
+	count = 0;
+	OK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)));
+	soon(SA_RESTART), FAILS(poll(NULL, 0, -1), EINTR);
+	soon(SA_RESTART), FAILS(select(0, NULL, NULL, NULL, NULL), EINTR);
+	soon(SA_RESTART), FAILS(epoll_wait(epoll, &event, 1, -1), EINTR);
+	soon(SA_RESTART), FAILS(nanosleep(&t, NULL), EINTR);
+	soon(SA_RESTART), FAILS(pause(), EINTR);
+	soon(SA_RESTART), FAILS(recv(fd, &byte, 1, 0), EINTR);
+	IS(count, 6);
+}
+
+static void *write_later(void *arg)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	SOON(count >= 3);
+	(void)!write(*(int *)arg, "x", 1);
+	return arg;
+}
+
+/* The handler runs, and the call goes on: no one sees EINTR. */
+static void restarts(void)
+{
+	struct itimerval t = { { 0, 5000 }, { 0, 5000 } }, never = { 0 };
+	int fd[2], pair[2];
+	pthread_t thread;
+	char byte = 0;
+
+	OK(pipe(fd));
+	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	on_signal(SIGALRM, note, SA_RESTART);
+	count = 0;
+	thread = start(write_later, &fd[1]);
+	OK(setitimer(ITIMER_REAL, &t, NULL));
+	GIVES(read(fd[0], &byte, 1), 1);
+	OK(setitimer(ITIMER_REAL, &never, NULL));
+	finish(thread);
+	count = 0;
+	thread = start(write_later, &pair[1]);
+	OK(setitimer(ITIMER_REAL, &t, NULL));
+	GIVES(recv(pair[0], &byte, 1, 0), 1);
+	IS(byte, 'x');
+	OK(setitimer(ITIMER_REAL, &never, NULL));
+	finish(thread);
+}
+
+/* What was already moved counts: an interrupted write is a short one. */
+static void short_write(void)
+{
+	static char block[1 << 20];
+	int fd[2];
+	ssize_t n;
+
+	OK(pipe(fd));
+	soon(0);
+	n = OK(write(fd[1], block, sizeof(block)));
+	TRUE(n > 0 && n < (ssize_t)sizeof(block));
+	soon(0);
+	FAILS(write(fd[1], block, sizeof(block)), EINTR);
+}
+
+const struct check signal_wait_checks[] = {
+	{ "signal_wait", wait_one },
+	{ "signal_wait_timed", wait_timed },
+	{ "signal_suspend", suspend },
+	{ "signal_interrupts", interrupts },
+	{ "signal_interrupts_even_so", interrupts_even_so },
+	{ "signal_restarts", restarts },
+	{ "signal_short_write", short_write },
+	{ 0 }
+};
+
+static volatile bool leave;
+
+static void *wait_until_left(void *arg)
+{
+	tid = thread_id();
+	while (!leave)
+		pause_ms(1);
+	return arg;
+}
+
+static void to_a_thread(void)
+{
+	pthread_t thread;
+
+	count = tid = 0;
+	leave = false;
+	on_signal(SIGUSR1, note, 0);
+	thread = start(wait_until_left, NULL);
+	SOON(tid != 0);
+	ZERO(pthread_kill(thread, SIGUSR1));
+	SOON(count == 1);
+	IS(handled_by == tid, true);
+	ZERO(pthread_kill(thread, 0));
+	ERROR(pthread_kill(thread, 99), EINVAL);
+	OK(syscall(SYS_tgkill, getpid(), tid, SIGUSR1));
+	SOON(count == 2);
+	IS(handled_by == tid, true);
+	FAILS(syscall(SYS_tgkill, getpid(), 0x3ffffff, SIGUSR1), ESRCH);
+	leave = true;
+	finish(thread);
+}
+
+/* A signal to the process goes to a thread that does not block it. */
+static void to_whoever_takes_it(void)
+{
+	pthread_t thread;
+
+	count = tid = 0;
+	leave = false;
+	on_signal(SIGUSR1, note, 0);
+	thread = start(wait_until_left, NULL);
+	SOON(tid != 0);
+	block(SIGUSR1);
+	OK(kill(getpid(), SIGUSR1));
+	SOON(count == 1);
+	IS(handled_by == tid, true);
+	leave = true;
+	finish(thread);
+}
+
+static void *look_at_mask(void *arg)
+{
+	sigset_t own;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &own);
+	*(bool *)arg = sigismember(&own, SIGUSR1);
+	sigfillset(&own);
+	pthread_sigmask(SIG_SETMASK, &own, NULL);
+	return arg;
+}
+
+static void mask_is_inherited(void)
+{
+	bool blocked = false;
+	sigset_t own;
+
+	block(SIGUSR1);
+	finish(start(look_at_mask, &blocked));
+	TRUE(blocked);
+	pthread_sigmask(SIG_SETMASK, NULL, &own);
+	IS(sigismember(&own, SIGUSR2), 0);
+}
+
+static void *wait_for_both(void *arg)
+{
+	sigset_t set = set_of(SIGRTMIN + 4);
+	siginfo_t info;
+	long sum = 0;
+
+	(void)arg;
+	for (int i = 0; i < 25; i++)
+		if (sigwaitinfo(&set, &info) == SIGRTMIN + 4)
+			sum += info.si_value.sival_int;
+	return (void *)sum;
+}
+
+/* Four threads wait for a hundred signals: each one is taken once. */
+static void each_is_taken_once(void)
+{
+	pthread_t threads[4];
+	long sum = 0;
+
+	block(SIGRTMIN + 4);
+	for (int i = 0; i < 4; i++)
+		threads[i] = start_small(wait_for_both, NULL);
+	for (int i = 1; i <= 100; i++)
+		OK(sigqueue(getpid(), SIGRTMIN + 4, (union sigval){ .sival_int = i }));
+	for (int i = 0; i < 4; i++)
+		sum += (long)finish(threads[i]);
+	IS(sum, 5050);
+}
+
+static void *poke(void *arg)
+{
+	for (int i = 0; i < 500; i++) {
+		pthread_kill(*(pthread_t *)arg, SIGUSR1);
+		if (i % 10 == 0)
+			pause_ms(1);
+	}
+	return arg;
+}
+
+/* A thread that computes and calls is interrupted all the time, and nothing gets lost. */
+static void under_fire(void)
+{
+	pthread_t self = pthread_self(), thread;
+	long sum = 0;
+	int fd[2];
+
+	count = 0;
+	on_signal(SIGUSR1, note, SA_RESTART);
+	OK(pipe(fd));
+	thread = start(poke, &self);
+	for (int i = 0; i < 2000; i++) {
+		char byte = (char)i;
+
+		GIVES(write(fd[1], &byte, 1), 1);
+		GIVES(read(fd[0], &byte, 1), 1);
+		IS(byte, (char)i);
+		sum += i;
+	}
+	finish(thread);
+	IS(sum, 1999000);
+	TRUE(count > 0);
+}
+
+const struct check signal_thread_checks[] = {
+	{ "signal_to_a_thread", to_a_thread },
+	{ "signal_to_whoever_takes_it", to_whoever_takes_it },
+	{ "signal_mask_is_inherited", mask_is_inherited },
+	{ "signal_each_is_taken_once", each_is_taken_once },
+	{ "signal_under_fire", under_fire },
+	{ 0 }
+};
