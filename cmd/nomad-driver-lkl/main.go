@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/nomad/plugins"
@@ -37,11 +39,21 @@ var aliases = map[string]string{
 
 func main() {
 	if len(os.Args) == 1 {
+		outliveAgent()
 		// Started by hand, this prints that it is a plugin, and ends.
 		plugins.ServeCtx(func(ctx context.Context, log hclog.Logger) any { return driver.New(ctx, log) })
 		return
 	}
 	os.Exit(dispatch(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// outliveAgent lets the plugin live on when its agent is killed. Then nobody
+// reads its log any more, and Go ends a program by SIGPIPE that writes to its
+// stderr in vain, unless somebody asks for the signal. The next agent would
+// reattach to a plugin that ends at its next word. (Ignoring the signal would
+// do as well, but the tools that the driver runs would ignore it too.)
+func outliveAgent() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 }
 
 // dispatch runs the command that the first argument names.

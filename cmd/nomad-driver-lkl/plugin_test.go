@@ -43,20 +43,26 @@ type process struct {
 }
 
 func startPlugin(t *testing.T) *process {
-	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: &testWriter{t: t}})
 	cmd := exec.Command(testenv.Plugin(t))
-	client := plugin.NewClient(&plugin.ClientConfig{
+	client := plugin.NewClient(clientConfig(t, func(c *plugin.ClientConfig) { c.Cmd = cmd }))
+	t.Cleanup(client.Kill)
+	return &process{client: client, cmd: cmd, driver: dispense[drivers.DriverPlugin](t, client, base.PluginTypeDriver)}
+}
+
+// clientConfig is that of a Nomad client; how says how it comes by a plugin.
+func clientConfig(t *testing.T, how func(*plugin.ClientConfig)) *plugin.ClientConfig {
+	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: &testWriter{t: t}})
+	c := &plugin.ClientConfig{
 		HandshakeConfig: base.Handshake,
 		Plugins: map[string]plugin.Plugin{
 			base.PluginTypeBase:   &base.PluginBase{},
 			base.PluginTypeDriver: drivers.NewDriverPlugin(nil, log),
 		},
-		Cmd:              cmd,
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		Logger:           log,
-	})
-	t.Cleanup(client.Kill)
-	return &process{client: client, cmd: cmd, driver: dispense[drivers.DriverPlugin](t, client, base.PluginTypeDriver)}
+	}
+	how(c)
+	return c
 }
 
 func dispense[T any](t *testing.T, client *plugin.Client, kind string) T {
