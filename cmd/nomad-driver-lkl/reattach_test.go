@@ -55,7 +55,7 @@ func startOrphan(t *testing.T) *plugin.ReattachConfig {
 	stderr, err := cmd.StderrPipe()
 	must.NoError(t, err)
 	must.NoError(t, cmd.Start())
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // a plugin that has ended already has failed the test
 		<-ended
@@ -66,7 +66,10 @@ func startOrphan(t *testing.T) *plugin.ReattachConfig {
 	must.GreaterEq(t, 5, len(fields), must.Sprint(line))
 	must.NoError(t, stdout.Close())
 	must.NoError(t, stderr.Close())
-	go func() { ended <- cmd.Wait() }()
+	go func() {
+		_ = cmd.Wait() // it is killed
+		close(ended)
+	}()
 	return &plugin.ReattachConfig{
 		Protocol: plugin.ProtocolGRPC,
 		Addr:     &net.UnixAddr{Net: fields[2], Name: fields[3]},
