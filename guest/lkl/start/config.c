@@ -42,25 +42,17 @@ static bool fail(const char *what)
 	return false;
 }
 
-static int hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 32;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* The code point of a \uXXXX whose u is at p, or -1. */
 static long escape_u(const char *p)
 {
 	long value = 0;
 
 	for (int i = 1; i <= 4; i++) {
-		int digit = hex(p[i]);
+		int d = digit(p[i]);
 
-		if (digit < 0)
+		if (d < 0)
 			return -1;
-		value = value << 4 | digit;
+		value = value << 4 | d;
 	}
 	return value;
 }

@@ -3,6 +3,7 @@
 #include "start.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -45,6 +46,28 @@ const char *reason(long err)
 		*--p = '0' + err % 10;
 	while ((err /= 10) && p > number_text + 7);
 	return memcpy(p - 6, "error ", 6);
+}
+
+const char *signal_name(int signal)
+{
+	static const char *const names[] = {
+		[SIGHUP] = "SIGHUP", [SIGINT] = "SIGINT", [SIGQUIT] = "SIGQUIT", [SIGILL] = "SIGILL", [SIGTRAP] = "SIGTRAP",
+		[SIGABRT] = "SIGABRT", [SIGBUS] = "SIGBUS", [SIGFPE] = "SIGFPE", [SIGKILL] = "SIGKILL", [SIGUSR1] = "SIGUSR1",
+		[SIGSEGV] = "SIGSEGV", [SIGUSR2] = "SIGUSR2", [SIGPIPE] = "SIGPIPE", [SIGALRM] = "SIGALRM", [SIGTERM] = "SIGTERM",
+		[SIGXCPU] = "SIGXCPU", [SIGXFSZ] = "SIGXFSZ", [SIGVTALRM] = "SIGVTALRM", [SIGPROF] = "SIGPROF", [SIGIO] = "SIGIO",
+		[SIGPWR] = "SIGPWR", [SIGSYS] = "SIGSYS",
+	};
+	const size_t n = sizeof(names) / sizeof(names[0]);
+
+	return (size_t)signal < n && names[signal] ? names[signal] : "see signal(7)";
+}
+
+int digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 32;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 long number(const char *text, long fallback)

@@ -68,6 +68,11 @@ static void mount_root(const struct config *c)
 		finish(EXIT_ROOT);
 	}
 	err = mount_disk(device, ROOT, NULL, c->root_options);
+	if (err == -22) {
+		say("lkl: cannot mount the root file system from block device \"", name,
+		    "\": it holds no ext4 and no ISO 9660 file system, or an option is unknown", NULL);
+		finish(EXIT_ROOT);
+	}
 	if (err < 0) {
 		say("lkl: cannot mount the root file system from block device \"", name, "\": ", reason(err), NULL);
 		finish(EXIT_ROOT);

@@ -67,7 +67,7 @@ static void set_mac(const char *name, const char *text)
 	long err;
 
 	for (const char *p = text; *p; p++) {
-		int c = *p | 32, d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+		int d = digit(*p);
 
 		if (d < 0)
 			continue;

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 /* The libc's entry, which expects the stack below. */
 extern char lkl_program[];
@@ -126,6 +127,7 @@ static void become_program(long *stack)
 
 	CALL(SYS_rt_sigprocmask, SIG_SETMASK, &no_signals, 0, 8);
 	CALL(SYS_setsid);
+	CALL(SYS_prctl, PR_SET_NAME, "program");
 	CALL(SYS_chroot, "/root");
 	err = CALL(SYS_chdir, config->workdir ? config->workdir : "/");
 	if (err < 0)

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <time.h>
 
 /* linux/random.h */
 #define RNDADDENTROPY _IOW('R', 3, int[2])
@@ -17,13 +18,15 @@
 /* The kernel's private call for the start program: ends the guest. */
 #define LKL_NR_EXIT 0x4c4b0001
 
-/* The words of the host, which the kernel keeps. */
+/* Of the kernel: the words of the host, and how often memory ran out. */
 extern const char *lkl_cmdline;
+extern unsigned int lkl_out_of_memory;
 
 static char line[8192];
 static struct words words;
 static struct config config;
 static long program;
+static long stop_signal;	/* what the host wants the program to end by; 0: nothing so far */
 
 _Noreturn void finish(int status)
 {
@@ -62,48 +65,67 @@ void sysctl_set(const struct config *c)
 	}
 }
 
-/* The host's random bits, in hexadecimal, count as what they are: four bits a digit. */
-static void add_entropy(const char *hex)
+/* What RNDADDENTROPY takes: linux/random.h, struct rand_pool_info. */
+struct pool {
+	int bits, size;
+	unsigned char bytes[512];
+};
+
+/* Random bytes of the host's count as what they are: eight bits each. */
+static void add_pool(struct pool *pool)
 {
-	struct {
-		int bits, size;
-		unsigned char bytes[256];
-	} pool = { 0 };
-	long fd;
+	long fd = CALL(SYS_open, "/dev/urandom", O_RDWR);
 
-	for (; hex && hex[0] && hex[1] && pool.size < 256; hex += 2) {
-		int high = hex[0] | 32, low = hex[1] | 32;
-
-		pool.bytes[pool.size++] = (high > '9' ? high - 'a' + 10 : high - '0') << 4 | (low > '9' ? low - 'a' + 10 : low - '0');
-	}
-	pool.bits = pool.size * 8;
-	fd = CALL(SYS_open, "/dev/urandom", O_RDWR);
-	if (pool.size && fd >= 0)
-		CALL(SYS_ioctl, fd, RNDADDENTROPY, &pool);
+	pool->bits = pool->size * 8;
+	if (pool->size > 0 && fd >= 0)
+		CALL(SYS_ioctl, fd, RNDADDENTROPY, pool);
 	CALL(SYS_close, fd);
 }
 
-/* A seed that the host has put into the root: used once, and removed so that no second start takes the same. */
+/* From the configuration, in hexadecimal. */
+static void add_entropy(const char *hex)
+{
+	static struct pool pool;
+
+	for (; hex && pool.size < (int)sizeof(pool.bytes); hex += 2) {
+		int high = digit(hex[0]), low = high < 0 ? -1 : digit(hex[1]);
+
+		if (low < 0)
+			break;
+		pool.bytes[pool.size++] = high << 4 | low;
+	}
+	add_pool(&pool);
+}
+
+/* From a file that the host has put into the root: used once, and removed so that no second start takes the same. */
 static void add_seed_file(void)
 {
-	static const char path[] = "/root/etc/lkl-seed";
-	struct {
-		int bits, size;
-		unsigned char bytes[256];
-	} pool;
-	long fd = CALL(SYS_open, path, O_RDONLY), n;
+	static const char path[] = "/root/etc/random-seed";
+	static struct pool pool;
+	long fd = CALL(SYS_open, path, O_RDONLY);
 
 	if (fd < 0)
 		return;
-	n = CALL(SYS_read, fd, pool.bytes, sizeof(pool.bytes));
+	pool.size = CALL(SYS_read, fd, pool.bytes, sizeof(pool.bytes));
 	CALL(SYS_close, fd);
-	if (n <= 0 || CALL(SYS_unlink, path) < 0)
-		return;
-	pool.size = n;
-	pool.bits = n * 8;
-	fd = CALL(SYS_open, "/dev/urandom", O_RDWR);
-	CALL(SYS_ioctl, fd, RNDADDENTROPY, &pool);
-	CALL(SYS_close, fd);
+	if (CALL(SYS_unlink, path) == 0)
+		add_pool(&pool);
+}
+
+/* The configuration's, else the first line of the root's /etc/hostname. */
+static void set_hostname(const char *name)
+{
+	char text[65] = "";
+	long fd;
+
+	if (!name && (fd = CALL(SYS_open, "/root/etc/hostname", O_RDONLY)) >= 0) {
+		CALL(SYS_read, fd, text, sizeof(text) - 1);
+		CALL(SYS_close, fd);
+		text[strcspn(text, "\n")] = 0;
+		name = text;
+	}
+	if (name && *name)
+		CALL(SYS_sethostname, name, strlen(name));
 }
 
 static void prepare(void)
@@ -119,13 +141,24 @@ static void prepare(void)
 	mount_all(&config);
 	add_entropy(config.entropy);
 	add_seed_file();
-	if (config.hostname)
-		CALL(SYS_sethostname, config.hostname, strlen(config.hostname));
+	set_hostname(config.hostname);
 	network_up(&config);
 	sysctl_set(&config);
 }
 
-/* "signal N" or "stop N": both deliver a signal. The host waits for the end after the second, and nothing is to be done for that. */
+static void delay_main(void)
+{
+	long us = number(config.delay, 0);
+	struct timespec delay = { us / 1000000, us % 1000000 * 1000 };
+
+	if (us)
+		CALL(SYS_nanosleep, &delay, 0);
+}
+
+/*
+ * "signal N" or "stop N": both deliver a signal. After the second the host waits for the program's end, which is the
+ * guest's in any case.
+ */
 static void obey(char *frame, long n)
 {
 	char *text = NULL;
@@ -143,7 +176,34 @@ static void obey(char *frame, long n)
 		say("lkl: unknown frame on the control device: ", frame, NULL);
 		return;
 	}
+	if (text == frame + 5 || signal == SIGKILL)
+		stop_signal = signal;
 	CALL(SYS_kill, program, signal);
+}
+
+/* The program was ended by a signal that the host has not asked for: says why, as far as that can be known. */
+static void explain(int signal)
+{
+	char text[4] = { '0' + signal / 10, '0' + signal % 10 };
+
+	if (signal == stop_signal)
+		return;
+	if (signal == SIGKILL && lkl_out_of_memory)
+		say("lkl: the program was ended because the guest's memory is used up: give it more, or make it use less", NULL);
+	else
+		say("lkl: the program was ended by signal ", signal < 10 ? text + 1 : text, " (", signal_name(signal), ")", NULL);
+}
+
+/* The kernel tells that the guest cannot go on: a device is gone, which it has said. */
+static void take_signals(long fd)
+{
+	struct signalfd_siginfo info;
+
+	while (CALL(SYS_read, fd, &info, sizeof(info)) > 0)
+		if (info.ssi_signo == SIGPWR) {
+			say("lkl: the guest ends without its network", NULL);
+			finish(EXIT_NETWORK);
+		}
 }
 
 /* Collects processes that have ended; the program's end is the guest's. */
@@ -155,8 +215,10 @@ static void reap(void)
 	while ((pid = CALL(SYS_wait4, -1, &status, WNOHANG, 0)) > 0) {
 		if (pid != program)
 			continue;
-		if (WIFSIGNALED(status))
+		if (WIFSIGNALED(status)) {
+			explain(WTERMSIG(status));
 			finish(128 + WTERMSIG(status));
+		}
 		finish(WEXITSTATUS(status));
 	}
 }
@@ -164,21 +226,20 @@ static void reap(void)
 void lkl_start_program(void)
 {
 	static char frame[1515];
-	uint64_t mask = 1UL << (SIGCHLD - 1);
+	uint64_t mask = 1UL << (SIGCHLD - 1) | 1UL << (SIGPWR - 1);
 	struct pollfd fds[2];
 
 	prepare();
 	CALL(SYS_rt_sigprocmask, SIG_BLOCK, &mask, 0, sizeof(mask));
 	fds[0] = (struct pollfd){ CALL(SYS_signalfd4, -1, &mask, sizeof(mask), SFD_CLOEXEC | SFD_NONBLOCK), POLLIN, 0 };
 	fds[1] = (struct pollfd){ CALL(SYS_open, "/dev/control", O_RDONLY | O_NONBLOCK | O_CLOEXEC), POLLIN, 0 };
+	delay_main();
 	program = program_start(&config, &words);
 	for (;;) {
-		struct signalfd_siginfo info;
 		long n;
 
 		CALL(SYS_poll, fds, 2, -1);
-		while (CALL(SYS_read, fds[0].fd, &info, sizeof(info)) > 0)
-			;
+		take_signals(fds[0].fd);
 		reap();
 		while (fds[1].fd >= 0 && (n = CALL(SYS_read, fds[1].fd, frame, sizeof(frame) - 1)) > 0)
 			obey(frame, n);

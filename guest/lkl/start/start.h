@@ -21,11 +21,11 @@ long lkl_syscall(long nr, long a1, long a2, long a3, long a4, long a5, long a6);
 #define CALL_(nr, a, b, c, d, e, f, ...) \
 	lkl_syscall(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
-/* Exit statuses of a guest whose program was not started. */
+/* Exit statuses of a guest that are not its program's; docs/guests.md has the list. */
 enum {
 	EXIT_WORDS = 121,	/* the command line or the configuration cannot be used */
 	EXIT_ROOT = 122,	/* the root file system cannot be mounted */
-	EXIT_NETWORK = 123,	/* a network interface cannot be configured */
+	EXIT_NETWORK = 123,	/* a network interface cannot be configured, or is gone */
 	EXIT_START = 124	/* something else that the program needs failed */
 };
 
@@ -79,6 +79,10 @@ const char *reason(long err);
 /* Unmounts what is mounted and ends the guest. */
 _Noreturn void finish(int status);
 
+/* The name of a signal. */
+const char *signal_name(int signal);
+/* The value of a hexadecimal digit, or -1. */
+int digit(char c);
 /* The number in a decimal text, or fallback if there is none. */
 long number(const char *text, long fallback);
 /* Writes a whole file; its path need not have been checked. Returns 0 or a negative error number. */

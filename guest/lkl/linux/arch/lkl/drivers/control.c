@@ -19,9 +19,17 @@ static DECLARE_WAIT_QUEUE_HEAD(waiting);
 
 static bool receive(void)
 {
-	if (!frame_len && solo5_net_read(handle, frame, sizeof(frame), &frame_len) != SOLO5_R_OK)
-		frame_len = 0;
-	return frame_len;
+	int result;
+
+	if (frame_len)
+		return true;
+	result = solo5_net_read(handle, frame, sizeof(frame), &frame_len);
+	if (result == SOLO5_R_OK)
+		return true;
+	frame_len = 0;
+	if (result != SOLO5_R_AGAIN)
+		lkl_device_gone("control");
+	return false;
 }
 
 static void ready(void *arg)

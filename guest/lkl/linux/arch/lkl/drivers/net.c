@@ -35,7 +35,7 @@ static netdev_tx_t xmit(struct sk_buff *skb, struct net_device *dev)
 static int poll(struct napi_struct *napi, int budget)
 {
 	struct nic *nic = container_of(napi, struct nic, napi);
-	int done;
+	int done, result;
 
 	for (done = 0; done < budget; done++) {
 		struct sk_buff *skb = nic->spare;
@@ -48,8 +48,11 @@ static int poll(struct napi_struct *napi, int budget)
 			nic->dev->stats.rx_dropped++;
 			break;
 		}
-		if (solo5_net_read(nic->handle, skb->data, nic->frame, &len) != SOLO5_R_OK) {
+		result = solo5_net_read(nic->handle, skb->data, nic->frame, &len);
+		if (result != SOLO5_R_OK) {
 			nic->spare = skb;
+			if (result != SOLO5_R_AGAIN)
+				lkl_device_gone(nic->dev->name);
 			break;
 		}
 		skb_put(skb, len);

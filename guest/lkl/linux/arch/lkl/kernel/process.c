@@ -32,6 +32,8 @@ int copy_thread(struct task_struct *p, const struct kernel_clone_args *args)
 	} else {
 		*regs = *current_pt_regs();
 		regs->ax = 0;
+		lkl_switch_user();
+		lkl_store_control_words(&p->thread);
 		if (args->stack)
 			regs->sp = args->stack;
 		if (args->flags & CLONE_SETTLS)

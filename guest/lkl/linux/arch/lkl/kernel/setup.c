@@ -51,8 +51,10 @@ static void __init early_words(void)
 		}
 	}
 	*to = 0;
-	p = strstr(lkl_cmdline, "debug");
-	lkl_debug = p && p[5 + strspn(p + 5, "\\\": ")] == '1';
+	/* In the JSON, whose quotes may be escaped. */
+	p = strstr(lkl_cmdline, "--config");
+	p = p ? strstr(p, "\"debug") : NULL;
+	lkl_debug = p && p[6 + strspn(p + 6, "\\\": ")] == '1';
 	if (!lkl_debug)
 		console_loglevel = LOGLEVEL_WARNING;
 }
@@ -150,8 +152,8 @@ void machine_power_off(void)
 	solo5_exit(0);
 }
 
-/* A panic ends here (CONFIG_PANIC_TIMEOUT is negative), or a program that restarts its machine. */
+/* A panic ends here (CONFIG_PANIC_TIMEOUT is negative), or a program that restarts its machine: the host has to do that. */
 void machine_restart(char *cmd)
 {
-	solo5_exit(atomic_read(&panic_cpu) == PANIC_CPU_INVALID ? 0 : LKL_EXIT_PANIC);
+	solo5_exit(atomic_read(&panic_cpu) == PANIC_CPU_INVALID ? LKL_EXIT_RESTART : LKL_EXIT_PANIC);
 }

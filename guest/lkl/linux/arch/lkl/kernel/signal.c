@@ -21,7 +21,11 @@ struct rt_sigframe {
 	unsigned long restorer;
 	struct ucontext uc;
 	siginfo_t info;
+	struct thread_struct control;
 };
+
+/* How a program, and a handler, starts. */
+static const struct thread_struct initial = INIT_THREAD;
 
 asmlinkage long lkl_syscall(void);
 
@@ -67,6 +71,25 @@ static void restore_context(struct pt_regs *regs, const struct sigcontext *sc)
 	regs->orig_ax = -1;
 }
 
+/* The handler has control words of its own; the interrupted code gets its own back. */
+static void save_control_words(struct rt_sigframe __user *frame)
+{
+	lkl_switch_user();
+	lkl_store_control_words((struct thread_struct __force *)&frame->control);
+	lkl_load_control_words(&initial);
+}
+
+static void restore_control_words(const struct rt_sigframe __user *frame)
+{
+	struct thread_struct control;
+
+	if (copy_from_user(&control, &frame->control, sizeof(control)))
+		return;
+	/* A reserved bit would be a fault. */
+	control.mxcsr &= 0xffff;
+	lkl_load_control_words(&control);
+}
+
 /* The handler's frame was at the stack pointer when it returned into the restorer, which then called the kernel. */
 asmlinkage long sys_rt_sigreturn(void)
 {
@@ -83,6 +106,7 @@ asmlinkage long sys_rt_sigreturn(void)
 	}
 	set_current_blocked(&set);
 	restore_altstack(&frame->uc.uc_stack);
+	restore_control_words(frame);
 	restore_context(regs, &sc);
 	return regs->ax;
 }
@@ -104,6 +128,7 @@ static int setup_frame(struct ksignal *ksig, struct pt_regs *regs)
 	    copy_siginfo_to_user(&frame->info, &ksig->info))
 		return -EFAULT;
 	save_context((struct sigcontext __force *)&frame->uc.uc_mcontext, regs);
+	save_control_words(frame);
 
 	/* The way back to the program writes the address to go to just below the stack pointer: as if the handler were called. */
 	regs->sp = (unsigned long)frame;

@@ -92,15 +92,25 @@ const lkl_syscall_t lkl_syscall_table[NR_syscalls] = {
 #include <asm/syscalls_64.h>
 };
 
-/* The registers that belong to the program's thread and that a function call does not save. */
-static void switch_user(void)
+void lkl_store_control_words(struct thread_struct *t)
 {
-	if (user_task) {
-		asm volatile("stmxcsr %0" : "=m"(user_task->thread.mxcsr));
-		asm volatile("fnstcw %0" : "=m"(user_task->thread.fcw));
-	}
-	asm volatile("ldmxcsr %0" : : "m"(current->thread.mxcsr));
-	asm volatile("fldcw %0" : : "m"(current->thread.fcw));
+	asm volatile("stmxcsr %0" : "=m"(t->mxcsr));
+	asm volatile("fnstcw %0" : "=m"(t->fcw));
+}
+
+void lkl_load_control_words(const struct thread_struct *t)
+{
+	asm volatile("ldmxcsr %0" : : "m"(t->mxcsr));
+	asm volatile("fldcw %0" : : "m"(t->fcw));
+}
+
+void lkl_switch_user(void)
+{
+	if (user_task == current)
+		return;
+	if (user_task)
+		lkl_store_control_words(&user_task->thread);
+	lkl_load_control_words(&current->thread);
 	if (!user_task || user_task->thread.fsbase != current->thread.fsbase)
 		solo5_set_tls_base(current->thread.fsbase);
 	user_task = current;
@@ -125,8 +135,7 @@ void lkl_user_return(struct pt_regs *regs)
 		if (work & _TIF_NOTIFY_RESUME)
 			resume_user_mode_work(regs);
 	}
-	if (unlikely(user_task != current))
-		switch_user();
+	lkl_switch_user();
 }
 
 /* The C half of lkl_syscall(). */

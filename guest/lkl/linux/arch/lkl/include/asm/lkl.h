@@ -6,6 +6,7 @@
 #include <linux/types.h>
 
 struct pt_regs;
+struct thread_struct;
 
 /* The words that the tender passed, for the start program; see guest/lkl/start. */
 extern const char *lkl_cmdline;
@@ -27,15 +28,27 @@ void lkl_poll_events(bool user);
  */
 void lkl_device_ready(unsigned int handle, void (*ready)(void *arg), void *arg);
 
+/* The network device's host end is gone, and the guest with it. */
+void lkl_device_gone(const char *name);
+
 /* Before and after the page allocator gets its memory. Until the second, free memory is as the host gave it, zero. */
 void lkl_arena_init(void);
 void lkl_arena_watch(void);
 extern unsigned long *lkl_dirty_pages;
 
+/*
+ * The registers that a function call does not save, and so neither does a system call: the thread pointer and the floating
+ * point control words. The processor keeps those of the thread that ran last until another one goes on.
+ */
+void lkl_switch_user(void);
+void lkl_store_control_words(struct thread_struct *t);
+void lkl_load_control_words(const struct thread_struct *t);
+
 void lkl_user_return(struct pt_regs *regs);
 void lkl_do_signal(struct pt_regs *regs);
 
 /* The guest's exit statuses that are not the program's; docs/guests.md has the list. */
+#define LKL_EXIT_RESTART 125
 #define LKL_EXIT_PANIC 255
 
 #endif
