@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Says what it finds around itself, writes a file, and then what signals it gets: SIGTERM ends it with 7, after SIGINT it takes no more. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+	char host[65] = "", directory[256] = "", seed[8] = "";
+	sigset_t all;
+	int got, fd;
+
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+	gethostname(host, sizeof(host));
+	getcwd(directory, sizeof(directory));
+	printf("host=%s uid=%d gid=%d cwd=%s alloc=%s\n", host, getuid(), getgid(), directory, getenv("NOMAD_ALLOC_ID"));
+	for (int i = 1; i < argc; i++)
+		printf("arg%d=[%s]\n", i, argv[i]);
+	fd = open("/dev/urandom", O_RDONLY);
+	if (fd >= 0 && read(fd, seed, sizeof(seed)) == sizeof(seed))
+		printf("random=%lx\n", *(long *)seed);
+	fd = open("written", O_CREAT | O_WRONLY, 0644);
+	if (fd < 0 || write(fd, "kept\n", 5) != 5)
+		perror("written");
+	printf("ready\n");
+	fflush(stdout);
+	while (sigwait(&all, &got) == 0) {
+		printf("signal=%d\n", got);
+		fflush(stdout);
+		if (got == SIGTERM)
+			return 7;
+		while (got == SIGINT)
+			sleep(1);
+	}
+	return 1;
+}
