@@ -25,8 +25,11 @@ static const struct key mount_keys[] = {
 	KEY(mount, "device", device), KEY(mount, "path", path), KEY(mount, "type", type),
 	KEY(mount, "options", options), { 0 }
 };
+static const struct key route_keys[] = {
+	KEY(route, "to", to), KEY(route, "via", via), KEY(route, "interface", interface), { 0 }
+};
 /* Keys of the guests of 2020 that mean nothing here; "debug" is the kernel's. */
-static const char *const ignored[] = { "debug", "singlecpu", "dump", "boot_cmdline", "type", "neigh", "qdisc", "offload", 0 };
+static const char *const ignored[] = { "debug", "singlecpu", "dump", "boot_cmdline", "type", "param", "neigh", "qdisc", "offload", 0 };
 
 static char *at;	/* what is read next */
 
@@ -180,6 +183,7 @@ static bool skip(char *ended_by)
 	return fail("unfinished value");
 }
 
+/* A list whose [ has been read, and the comma or bracket after it. */
 static bool list(struct config *c, const char *name, char *ended_by);
 
 /* The members of an object whose { has been read, up to its }. */
@@ -216,22 +220,29 @@ static bool members(struct config *c, void *record, const struct key *keys)
 	return ended_by == '}' || fail("a comma or } expected");
 }
 
-/* A list of objects whose [ has been read, up to its ]. */
-static bool list(struct config *c, const char *name, char *ended_by)
-{
-	bool interfaces = !strcmp(name, "interfaces"), mounts = !strcmp(name, "mounts");
+struct list {
+	const char *name;
+	size_t records, size, count;	/* in struct config: where the records are, how large one is, where their number is */
+	int most;
+	const struct key *keys;
+};
 
-	if (!interfaces && !mounts) {
-		say("lkl: --config: unknown key ignored: ", name, NULL);
-		at--;
-		return skip(ended_by);
-	}
+#define LIST(field, record, most) \
+	{ #field, offsetof(struct config, field), sizeof(struct record), offsetof(struct config, n_##field), most, record##_keys }
+static const struct list lists[] = {
+	LIST(interfaces, interface, MAX_INTERFACES), LIST(mounts, mount, MAX_MOUNTS), LIST(routes, route, MAX_ROUTES)
+};
+
+/* The records of a list whose [ has been read, up to its ]. */
+static bool records(struct config *c, const struct list *l)
+{
+	int *count = (int *)((char *)c + l->count);
+
 	for (blank(); *at == '{'; blank()) {
 		at++;
-		if (c->n_interfaces >= MAX_INTERFACES || c->n_mounts >= MAX_MOUNTS)
+		if (*count >= l->most)
 			return fail("too many entries");
-		if (interfaces ? !members(c, &c->interfaces[c->n_interfaces++], interface_keys) :
-				 !members(c, &c->mounts[c->n_mounts++], mount_keys))
+		if (!members(c, (char *)c + l->records + (*count)++ * l->size, l->keys))
 			return false;
 		blank();
 		if (*at == ',')
@@ -240,11 +251,25 @@ static bool list(struct config *c, const char *name, char *ended_by)
 	if (*at != ']')
 		return fail("an object or ] expected");
 	at++;
-	blank();
-	*ended_by = *at;
-	if (*at)
-		at++;
 	return true;
+}
+
+static bool list(struct config *c, const char *name, char *ended_by)
+{
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		if (strcmp(lists[i].name, name))
+			continue;
+		if (!records(c, &lists[i]))
+			return false;
+		blank();
+		*ended_by = *at;
+		if (*at)
+			at++;
+		return true;
+	}
+	say("lkl: --config: unknown key ignored: ", name, NULL);
+	at--;
+	return skip(ended_by);
 }
 
 bool config_read(struct config *c, char *json)

@@ -30,7 +30,7 @@ const char *reason(long err)
 	} known[] = {
 		{ 1, "not permitted" }, { 2, "there is no such file or device" }, { 5, "input or output error" },
 		{ 12, "not enough memory" }, { 16, "busy" }, { 17, "exists" }, { 19, "no such device or file system type" },
-		{ 20, "not a directory" }, { 22, "invalid, or not a file system of this type" }, { 28, "no space left" },
+		{ 20, "not a directory" }, { 22, "invalid" }, { 28, "no space left" },
 		{ 30, "read only" }, { 74, "damaged (bad checksum)" }, { 99, "address cannot be assigned" },
 		{ 101, "network unreachable" }, { 113, "no route to it" }, { 117, "damaged; check it with e2fsck" },
 	};

@@ -2,6 +2,7 @@
 /* The root file system, what lies in it, and the way back. The kernel's own root is a small file system in memory. */
 #include "start.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mount.h>
 
@@ -37,23 +38,65 @@ static const char *join(char *to, size_t size, const char *a, const char *b)
 	return to;
 }
 
-/* ext4 read-write, else read-only, else iso9660; the first error counts. */
-static long mount_disk(const char *device, const char *path, const char *type, const char *options)
+/* Options that are no file system's own. */
+static const struct {
+	const char *name;
+	unsigned long flag;
+} flag_options[] = {
+	{ "rw", 0 }, { "ro", MS_RDONLY }, { "sync", MS_SYNCHRONOUS }, { "dirsync", MS_DIRSYNC }, { "noatime", MS_NOATIME },
+	{ "nodiratime", MS_NODIRATIME }, { "relatime", MS_RELATIME }, { "nodev", MS_NODEV }, { "noexec", MS_NOEXEC },
+	{ "nosuid", MS_NOSUID },
+};
+
+/* Takes those off the n bytes at option if they are one of them. */
+static bool take_flag(const char *option, size_t n, unsigned long *flags)
+{
+	for (size_t i = 0; i < sizeof(flag_options) / sizeof(flag_options[0]); i++)
+		if (strlen(flag_options[i].name) == n && !memcmp(flag_options[i].name, option, n)) {
+			*flags |= flag_options[i].flag;
+			return true;
+		}
+	return false;
+}
+
+/* Parts a list with commas: flags, and in rest what the file system has to know. */
+static unsigned long part_options(const char *options, char *rest, size_t size)
 {
 	unsigned long flags = 0;
+	size_t used = 0, n;
+
+	for (; options && *options; options += n + (options[n] == ',')) {
+		n = strcspn(options, ",");
+		if (take_flag(options, n, &flags) || used + n + 2 > size)
+			continue;
+		if (used)
+			rest[used++] = ',';
+		memcpy(rest + used, options, n);
+		used += n;
+	}
+	rest[used] = 0;
+	return flags;
+}
+
+/* ext4 read-write, else read-only, else iso9660; the first error counts. */
+static long mount_disk(const char *device, const char *path, const char *type, const char *list)
+{
+	char options[256];
+	unsigned long flags = part_options(list, options, sizeof(options));
 	long err, first;
 
-	if (options && !strncmp(options, "ro", 2) && (!options[2] || options[2] == ',')) {
-		flags = MS_RDONLY;
-		options = options[2] ? options + 3 : NULL;
-	}
 	first = CALL(SYS_mount, device, path, type ? type : "ext4", flags, options);
 	if (first == 0 || type)
 		return first;
 	err = CALL(SYS_mount, device, path, "iso9660", MS_RDONLY, 0);
-	if (err < 0 && first == -30)
+	if (err < 0 && first == -EROFS)
 		err = CALL(SYS_mount, device, path, "ext4", MS_RDONLY, options);
 	return err ? first : 0;
+}
+
+static const char *mount_reason(long err)
+{
+	return err == -EINVAL ? "it holds no ext4 and no ISO 9660 file system, or an option is unknown" : reason(err);
 }
 
 static void mount_root(const struct config *c)
@@ -68,13 +111,8 @@ static void mount_root(const struct config *c)
 		finish(EXIT_ROOT);
 	}
 	err = mount_disk(device, ROOT, NULL, c->root_options);
-	if (err == -22) {
-		say("lkl: cannot mount the root file system from block device \"", name,
-		    "\": it holds no ext4 and no ISO 9660 file system, or an option is unknown", NULL);
-		finish(EXIT_ROOT);
-	}
 	if (err < 0) {
-		say("lkl: cannot mount the root file system from block device \"", name, "\": ", reason(err), NULL);
+		say("lkl: cannot mount the root file system from block device \"", name, "\": ", mount_reason(err), NULL);
 		finish(EXIT_ROOT);
 	}
 	have_root = true;
@@ -94,7 +132,7 @@ static void mount_more(const struct mount *m)
 	CALL(SYS_mkdir, paths[n_paths], 0755);
 	err = mount_disk(device, paths[n_paths], m->type, m->options);
 	if (err < 0) {
-		say("lkl: cannot mount block device \"", m->device, "\" on ", m->path, ": ", reason(err), NULL);
+		say("lkl: cannot mount block device \"", m->device, "\" on ", m->path, ": ", mount_reason(err), NULL);
 		finish(EXIT_ROOT);
 	}
 	n_paths++;

@@ -3,6 +3,7 @@
 #include "start.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <net/route.h>
@@ -25,22 +26,33 @@ static _Noreturn void fail(const char *interface, const char *what, const char *
 	finish(EXIT_NETWORK);
 }
 
-static struct in_addr address4(const char *interface, const char *text)
+static _Noreturn void malformed(const char *what, const char *value)
+{
+	say("lkl: --config: ", what, ": ", value, NULL);
+	finish(EXIT_WORDS);
+}
+
+static struct in_addr address4(const char *text)
 {
 	struct in_addr a;
 
 	if (inet_pton(AF_INET, text, &a) != 1)
-		fail(interface, "not an IPv4 address: ", text, 22);
+		malformed("not an IPv4 address", text);
 	return a;
 }
 
-static struct in6_addr address6(const char *interface, const char *text)
+static struct in6_addr address6(const char *text)
 {
 	struct in6_addr a;
 
 	if (inet_pton(AF_INET6, text, &a) != 1)
-		fail(interface, "not an IPv6 address: ", text, 22);
+		malformed("not an IPv6 address", text);
 	return a;
+}
+
+static in_addr_t mask4(long length)
+{
+	return htonl(length ? ~0U << (32 - length) : 0);
 }
 
 static struct ifreq request(const char *name)
@@ -76,7 +88,7 @@ static void set_mac(const char *name, const char *text)
 		digits++;
 	}
 	if (digits != 12)
-		fail(name, "not a MAC address: ", text, 22);
+		malformed("not a MAC address", text);
 	r.ifr_hwaddr.sa_family = ARPHRD_ETHER;
 	memcpy(r.ifr_hwaddr.sa_data, mac, 6);
 	err = CALL(SYS_ioctl, socket4, SIOCSIFHWADDR, &r);
@@ -102,10 +114,10 @@ static void add_ip4(const struct interface *i)
 	long length = number(i->masklen, 32), err;
 
 	if (length < 0 || length > 32)
-		fail(i->name, "masklen ", i->masklen, 22);
-	put4(&r.ifr_addr, address4(i->name, i->ip));
+		malformed("not a masklen", i->masklen);
+	put4(&r.ifr_addr, address4(i->ip));
 	err = CALL(SYS_ioctl, socket4, SIOCSIFADDR, &r);
-	put4(&r.ifr_netmask, (struct in_addr){ htonl(length ? ~0U << (32 - length) : 0) });
+	put4(&r.ifr_netmask, (struct in_addr){ mask4(length) });
 	if (err == 0)
 		err = CALL(SYS_ioctl, socket4, SIOCSIFNETMASK, &r);
 	if (err < 0)
@@ -122,7 +134,7 @@ static int index_of(const char *name)
 static void add_ip6(const struct interface *i)
 {
 	struct in6_ifreq r = {
-		.address = address6(i->name, i->ip6),
+		.address = address6(i->ip6),
 		.prefixlen = number(i->masklen6, 128),
 		.index = index_of(i->name),
 	};
@@ -132,20 +144,52 @@ static void add_ip6(const struct interface *i)
 		fail(i->name, "address ", i->ip6, err);
 }
 
-/* A route to everything by a gateway; one that no address reaches is first made reachable on the interface. */
-static void default4(const char *name, const char *gateway)
+/* Where a route leads: all addresses, or those of a network. */
+struct network {
+	union {
+		struct in_addr four;
+		struct in6_addr six;
+	};
+	long length;		/* of the prefix, in bits */
+};
+
+/* "address/length", or an address alone for a single host. */
+static struct network network_of(const char *text, bool six)
+{
+	const char *slash = strchr(text, '/');
+	size_t n = slash ? (size_t)(slash - text) : strlen(text);
+	char address[64] = "";
+	struct network net;
+
+	if (n < sizeof(address))
+		memcpy(address, text, n);
+	net.length = number(slash ? slash + 1 : NULL, slash ? -1 : six ? 128 : 32);
+	if (net.length < 0 || net.length > (six ? 128 : 32))
+		malformed("not a network", text);
+	if (six)
+		net.six = address6(address);
+	else
+		net.four = address4(address);
+	return net;
+}
+
+/* By a gateway, or without one to what is on the link itself. A gateway that no address reaches is first made reachable. */
+static void route4(const char *name, struct network to, const char *gateway)
 {
 	struct rtentry r;
 	long err;
 
 	memset(&r, 0, sizeof(r));
 	r.rt_dev = (char *)name;
-	r.rt_flags = RTF_UP | RTF_GATEWAY;
-	put4(&r.rt_dst, (struct in_addr){ 0 });
-	put4(&r.rt_genmask, (struct in_addr){ 0 });
-	put4(&r.rt_gateway, address4(name ? name : "", gateway));
+	r.rt_flags = RTF_UP;
+	put4(&r.rt_dst, (struct in_addr){ to.four.s_addr & mask4(to.length) });
+	put4(&r.rt_genmask, (struct in_addr){ mask4(to.length) });
+	if (gateway) {
+		r.rt_flags |= RTF_GATEWAY;
+		put4(&r.rt_gateway, address4(gateway));
+	}
 	err = CALL(SYS_ioctl, socket4, SIOCADDRT, &r);
-	if (err == -101 && name) {
+	if (err == -ENETUNREACH && gateway) {
 		struct rtentry host = r;
 
 		host.rt_flags = RTF_UP | RTF_HOST;
@@ -154,22 +198,28 @@ static void default4(const char *name, const char *gateway)
 		if (CALL(SYS_ioctl, socket4, SIOCADDRT, &host) == 0)
 			err = CALL(SYS_ioctl, socket4, SIOCADDRT, &r);
 	}
-	if (err < 0 && err != -17)
-		fail(name ? name : "", "gateway ", gateway, err);
+	if (err < 0 && err != -EEXIST)
+		fail(name, "route by ", gateway ? gateway : "the link", err);
 }
 
-static void default6(const char *name, const char *gateway)
+static void route6(const char *name, struct network to, const char *gateway)
 {
 	struct in6_rtmsg r = {
-		.rtmsg_gateway = address6(name, gateway),
-		.rtmsg_flags = RTF_UP | RTF_GATEWAY,
+		.rtmsg_dst = to.six,
+		.rtmsg_dst_len = to.length,
+		.rtmsg_flags = RTF_UP,
 		.rtmsg_metric = 1024,
 		.rtmsg_ifindex = index_of(name),
 	};
-	long err = CALL(SYS_ioctl, socket6, SIOCADDRT, &r);
+	long err;
 
-	if (err < 0 && err != -17)
-		fail(name, "gateway ", gateway, err);
+	if (gateway) {
+		r.rtmsg_flags |= RTF_GATEWAY;
+		r.rtmsg_gateway = address6(gateway);
+	}
+	err = CALL(SYS_ioctl, socket6, SIOCADDRT, &r);
+	if (err < 0 && err != -EEXIST)
+		fail(name, "route by ", gateway ? gateway : "the link", err);
 }
 
 /* An address counts at once: nobody else on the link was given it. */
@@ -219,17 +269,36 @@ static const char *by(const struct config *c, const char *gateway, bool six)
 	return c->interfaces[0].name;
 }
 
+static void add_route(const struct config *c, const struct route *r)
+{
+	bool six = r->to && strchr(r->to, ':');
+	const char *name = r->interface ? r->interface : c->n_interfaces ? c->interfaces[0].name : NULL;
+
+	if (!r->to || !name || !index_of(name)) {
+		say("lkl: --config: a route needs the network it leads to and an interface that exists", NULL);
+		finish(EXIT_WORDS);
+	}
+	if (six)
+		route6(name, network_of(r->to, true), r->via);
+	else
+		route4(name, network_of(r->to, false), r->via);
+}
+
 void network_up(const struct config *c)
 {
+	const struct network everything = { 0 };
+
 	socket4 = CALL(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	socket6 = CALL(SYS_socket, AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	up("lo");
 	for (int i = 0; i < c->n_interfaces; i++)
 		configure(&c->interfaces[i]);
+	for (int i = 0; i < c->n_routes; i++)
+		add_route(c, &c->routes[i]);
 	if (c->gateway && c->n_interfaces)
-		default4(c->n_interfaces == 1 ? c->interfaces[0].name : by(c, c->gateway, false), c->gateway);
+		route4(by(c, c->gateway, false), everything, c->gateway);
 	if (c->gateway6 && c->n_interfaces)
-		default6(by(c, c->gateway6, true), c->gateway6);
+		route6(by(c, c->gateway6, true), everything, c->gateway6);
 	CALL(SYS_close, socket4);
 	CALL(SYS_close, socket6);
 }

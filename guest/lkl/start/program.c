@@ -112,9 +112,9 @@ static long *lay_out(char *top, struct words *w)
 	return start;
 }
 
-static _Noreturn void end(const char *what, long err)
+static _Noreturn void end(const char *what, const char *value, long err)
 {
-	say("lkl: ", what, ": ", reason(err), NULL);
+	say("lkl: ", what, value ? value : "", ": ", reason(err), NULL);
 	for (;;)
 		CALL(SYS_exit_group, EXIT_START);
 }
@@ -131,7 +131,7 @@ static void become_program(long *stack)
 	CALL(SYS_chroot, "/root");
 	err = CALL(SYS_chdir, config->workdir ? config->workdir : "/");
 	if (err < 0)
-		end(config->workdir, err);
+		end("working directory ", config->workdir, err);
 	CALL(SYS_close, 0);
 	CALL(SYS_open, "/dev/null", O_RDONLY);
 	if (gid) {
@@ -141,7 +141,7 @@ static void become_program(long *stack)
 	if (uid && err == 0)
 		err = CALL(SYS_setuid, uid);
 	if (err < 0)
-		end("cannot become the user", err);
+		end("cannot become user ", config->uid, err);
 	__asm__ volatile("mov %0, %%rsp\n\tjmp *%1" : : "r"(stack), "r"(lkl_program) : "memory");
 	__builtin_unreachable();
 }

@@ -31,10 +31,15 @@ enum {
 
 #define MAX_INTERFACES 16
 #define MAX_MOUNTS 16
+#define MAX_ROUTES 64
 #define MAX_WORDS 1024
 
 struct interface {
 	const char *name, *ip, *masklen, *ip6, *masklen6, *gateway, *gateway6, *mac, *mtu;
+};
+
+struct route {
+	const char *to, *via, *interface;
 };
 
 struct mount {
@@ -45,7 +50,8 @@ struct mount {
 struct config {
 	struct interface interfaces[MAX_INTERFACES];
 	struct mount mounts[MAX_MOUNTS];
-	int n_interfaces, n_mounts;
+	struct route routes[MAX_ROUTES];
+	int n_interfaces, n_mounts, n_routes;
 	const char *gateway, *gateway6, *sysctl;
 	const char *root, *root_options, *hostname, *workdir, *uid, *gid, *entropy, *stack, *delay;
 };

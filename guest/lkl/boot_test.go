@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build linux && amd64
+
+package lkl
+
+import (
+	"os"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/tender"
+	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+)
+
+// tended is a guest for the tender itself, its console a pipe.
+func tended(tb testing.TB, kernel, image string, memory uint64, s setup) (g *tender.Guest, console *os.File) {
+	tb.Helper()
+	file, err := os.Open(kernel)
+	must.NoError(tb, err)
+	info, err := file.Stat()
+	must.NoError(tb, err)
+	g = &tender.Guest{Kernel: file, Memory: memory, CommandLine: strings.Join(s.commandLine(tb), " ")}
+	g.Image, err = unikernel.Read(file, info.Size())
+	must.NoError(tb, err)
+	root, err := os.OpenFile(image, os.O_RDWR, 0)
+	must.NoError(tb, err)
+	info, err = root.Stat()
+	must.NoError(tb, err)
+	_, cable := pair(tb)
+	_, control := pair(tb)
+	g.Devices = []tender.Device{
+		{Name: "rootfs", Type: unikernel.Block, File: root, Capacity: uint64(info.Size()), BlockSize: 512},
+		{Name: "tap", Type: unikernel.Net, File: cable, MTU: 1500, MAC: [6]byte{2, 0, 0, 0, 0, 1}},
+		{Name: "control", Type: unikernel.Net, File: control, MTU: 1500, MAC: [6]byte{2, 0, 0, 0, 0, 2}},
+	}
+	console, theirs, err := os.Pipe()
+	must.NoError(tb, err)
+	g.Console = theirs
+	tb.Cleanup(func() {
+		for _, f := range []*os.File{file, root, cable, control, console, theirs} {
+			_ = f.Close()
+		}
+	})
+	return g, console
+}
+
+// BenchmarkBoot is the time from the tender's start, before it forks, to the
+// first line of main: the root is mounted and the network configured by then.
+// It tells the median and the 99th percentile; ns/op holds the guest's end too.
+func BenchmarkBoot(b *testing.B) {
+	kernel, image := testenv.Guest(b, "lkl-hello.spt"), image(b, 64, nil)
+	for _, memory := range []uint64{12, 16, 64, 512} {
+		b.Run(strconv.FormatUint(memory, 10)+"MB", func(b *testing.B) {
+			var took []time.Duration
+			for b.Loop() {
+				g, console := tended(b, kernel, image, memory<<20, setup{config: network})
+				began := time.Now()
+				p, err := spt.Start(g, tender.Jail{})
+				must.NoError(b, err)
+				line := make([]byte, 4096)
+				n, err := console.Read(line)
+				took = append(took, time.Since(began))
+				must.NoError(b, err)
+				must.StrHasPrefix(b, "Hello from Linux 6.1", string(line[:n]))
+				exit, err := p.Wait()
+				must.NoError(b, err)
+				must.Eq(b, tender.Exit{}, exit)
+			}
+			sort.Slice(took, func(i, j int) bool { return took[i] < took[j] })
+			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-median")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "ms-p99")
+		})
+	}
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package lkl
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/shoenig/test"
+	"github.com/shoenig/test/must"
+)
+
+func TestWords_ArriveAsTheyWere(t *testing.T) {
+	odd := []string{"", " ", "two words", `back\slash`, `"quotes"`, "it's", "tab\there", "ümlaut", "-x", "--config", "a=b"}
+	env := []string{"PLAIN=x", "EMPTY=", `ODD=a "b" \c 'd'`, "DEBUG=debug 1"}
+	args := []string{"environment"}
+	for _, w := range odd {
+		args = append(args, "say", w)
+	}
+	lines, status := run(t, setup{env: env, config: map[string]any{}, args: args})
+	var want []string
+	for _, e := range env {
+		want = append(want, "environment "+e)
+	}
+	test.Eq(t, append(want, odd...), lines)
+	test.Eq(t, 0, status)
+}
+
+func TestConfig_WhatTheProgramIs(t *testing.T) {
+	lines, _ := run(t, setup{args: words("identity")})
+	test.Eq(t, []string{"uid 0 gid 0 groups 0 directory / host lkl"}, lines)
+
+	root := image(t, 16, map[string]string{"etc/hostname": "from-file\n"})
+	lines, _ = run(t, setup{root: root, args: words("identity")})
+	test.Eq(t, []string{"uid 0 gid 0 groups 0 directory / host from-file"}, lines)
+
+	lines, _ = run(t, setup{
+		root:   root,
+		config: map[string]any{"uid": "1000", "gid": 100, "workdir": "/tmp", "hostname": "b\u00f6x\"1"},
+		args:   words("identity write /file write /tmp/file"),
+	})
+	test.Eq(t, []string{
+		"uid 1000 gid 100 groups 1 directory /tmp host b\u00f6x\"1", "write: Permission denied", "write: done",
+	}, lines)
+}
+
+func TestConfig_UnknownKeysAreWarnedOf(t *testing.T) {
+	lines, status := run(t, setup{
+		config: map[string]any{
+			"a": "x", "b": 1, "c": []any{1, map[string]any{"d": "]}"}}, "e": map[string]any{"f": []int{}}, "hostname": "h",
+		},
+		args: words("identity"),
+	})
+	test.Eq(t, []string{
+		"lkl: --config: unknown key ignored: a", "lkl: --config: unknown key ignored: b",
+		"lkl: --config: unknown key ignored: c", "lkl: --config: unknown key ignored: e",
+		"uid 0 gid 0 groups 0 directory / host h",
+	}, lines)
+	test.Eq(t, 0, status)
+}
+
+func TestConfig_KeysOf2020AreTaken(t *testing.T) {
+	lines, status := run(t, setup{
+		config: map[string]any{
+			"interfaces": []map[string]string{{
+				"type": "rumpfd", "name": "tap", "param": "", "mtu": "1400", "ip": "10.0.0.2", "masklen": "24",
+				"mac": "02:00:00:00:00:09", "neigh": "", "qdisc": "", "offload": "",
+			}},
+			"gateway": "10.0.0.1", "debug": "0", "singlecpu": "1", "sysctl": "net.core.somaxconn=77", "delay_main": "1000",
+		},
+		args: words("file /proc/sys/net/core/somaxconn file /sys/class/net/tap/address file /sys/class/net/tap/mtu"),
+	})
+	test.Eq(t, []string{
+		"/proc/sys/net/core/somaxconn: 77", "/sys/class/net/tap/address: 02:00:00:00:00:09", "/sys/class/net/tap/mtu: 1400",
+	}, lines)
+	test.Eq(t, 0, status)
+}
+
+func TestConfig_MistakesEndTheGuest(t *testing.T) {
+	with := func(key string, value any) map[string]any {
+		return map[string]any{"interfaces": []map[string]string{{"name": "tap"}}, key: value}
+	}
+	list := func(pairs ...string) any {
+		record := map[string]string{}
+		for i := 0; i < len(pairs); i += 2 {
+			record[pairs[i]] = pairs[i+1]
+		}
+		return []any{record}
+	}
+	for _, c := range []struct {
+		config map[string]any
+		line   string
+		status int
+	}{
+		{with("interfaces", list("name", "eth9")), `lkl: the guest has no network device "eth9"`, exitNetwork},
+		{with("interfaces", list("name", "tap", "mac", "x")), "lkl: --config: not a MAC address: x", exitWords},
+		{with("interfaces", list("name", "tap", "ip", "1.2.3")), "lkl: --config: not an IPv4 address: 1.2.3", exitWords},
+		{with("interfaces", list("name", "tap", "ipv6", "1")), "lkl: --config: not an IPv6 address: 1", exitWords},
+		{with("interfaces", list("name", "tap", "ip", "1.2.3.4", "masklen", "33")), "lkl: --config: not a masklen: 33", exitWords},
+		{with("interfaces", list("name", "tap", "mtu", "9001")), `lkl: network interface "tap": MTU 9001: invalid`, exitNetwork},
+		{with("routes", list("to", "10.0.0.0/33")), "lkl: --config: not a network: 10.0.0.0/33", exitWords},
+		{with("routes", list("via", "10.0.0.1")), "lkl: --config: a route needs the network it leads to and an interface that exists", exitWords},
+		{with("mounts", list("path", "/x")), "lkl: --config: a mount needs a device and an absolute path", exitWords},
+		{with("mounts", list("device", "no", "path", "/x")), `lkl: cannot mount block device "no" on /x: there is no such file or device`, exitRoot},
+		{with("root", "no"), `lkl: the guest has no block device "no" for its root file system`, exitRoot},
+		{with("workdir", "/no"), "lkl: working directory /no: there is no such file or device", exitStart},
+		{with("stack", "1000000000"), "lkl: no memory for the program's stack", exitStart},
+	} {
+		lines, status := run(t, setup{config: c.config, args: words("say started")})
+		test.Eq(t, c.line, last(lines))
+		test.Eq(t, c.status, status, test.Sprint(c.line))
+	}
+}
+
+func TestConfig_BrokenJSONEndsTheGuest(t *testing.T) {
+	for _, text := range []string{
+		"", "x", "{", "[]", `{"a"`, `{"a":}`, `{"a":"\x"}`, `{"a":"\ud800"}`, `{"a":"b" "c":"d"}`, `{"interfaces":[1]}`,
+		`{"interfaces":[{]}`, `{"a":[`, `{"a":"unfinished}`,
+	} {
+		s := setup{args: words("say started")}
+		s.env = []string{"--config", text}
+		lines, status := run(t, s)
+		test.StrHasPrefix(t, "lkl: --config: ", last(lines), test.Sprint(text))
+		test.Eq(t, exitWords, status, test.Sprint(text))
+	}
+}
+
+func TestConfig_SysctlThatIsNoneIsWarnedOf(t *testing.T) {
+	lines, status := run(t, setup{
+		config: map[string]any{"sysctl": "no.such=1;net.ipv4.tcp_rmem=4096 8192 16384"},
+		args:   words("file /proc/sys/net/ipv4/tcp_rmem"),
+	})
+	test.Eq(t, []string{
+		"lkl: sysctl no/such = 1: there is no such file or device", "/proc/sys/net/ipv4/tcp_rmem: 4096\t8192\t16384",
+	}, lines)
+	test.Eq(t, 0, status)
+}
+
+func TestConfig_DevicesOfTheManifest(t *testing.T) {
+	data := image(t, 16, map[string]string{"inside": "data\n"})
+	root := image(t, 16, map[string]string{"inside": "root\n"})
+	_, cable := pair(t)
+	defer cable.Close()
+	g := start(t, setup{
+		kernel: compiled(t, "probe.c", "-manifest", "testdata/devices.json"),
+		root:   root,
+		extra:  cable,
+		options: []string{
+			"--block:data=" + data, "--net:second=@5", "--net-mac:second=02:00:00:00:00:05", "--block-sector-size:data=4096",
+		},
+		config: map[string]any{
+			"interfaces": []map[string]string{
+				{"name": "tap", "ip": "10.0.0.2", "masklen": "24", "ipv6": "fd00::2", "masklen6": "64"},
+				{"name": "second", "ip": "10.1.0.2", "masklen": "16"},
+			},
+			"gateway": "10.0.0.1", "gateway6": "fd00::1",
+			"routes": []map[string]string{
+				{"to": "10.9.0.0/16", "via": "10.1.0.7", "interface": "second"}, {"to": "fd01::/64", "via": "fd00::7"},
+			},
+			"mounts": []map[string]string{{"device": "data", "path": "/data", "options": "noatime"}},
+		},
+		args: words("file /inside file /data/inside file /sys/class/net/second/address write /data/new " +
+			"route 10.9.1.1 route 10.1.1.1 route 1.1.1.1 route fd01::1 route 2001:db8::1"),
+	})
+	lines, status := g.end(t)
+	test.Eq(t, []string{
+		"/inside: root", "/data/inside: data", "/sys/class/net/second/address: 02:00:00:00:00:05", "write: done",
+		"route 10.9.1.1: from 10.1.0.2", "route 10.1.1.1: from 10.1.0.2", "route 1.1.1.1: from 10.0.0.2",
+		"route fd01::1: from fd00::2", "route 2001:db8::1: from fd00::2",
+	}, lines)
+	test.Eq(t, 0, status)
+	clean(t, root)
+	clean(t, data)
+}
+
+func TestConfig_DebugShowsTheKernelsMessages(t *testing.T) {
+	lines, _ := run(t, setup{config: map[string]any{"debug": "1"}, args: words("say x")})
+	must.SliceNotEmpty(t, lines)
+	test.StrHasPrefix(t, "Linux version 6.1.", lines[0])
+}
+
+func TestEntropy_DiffersBetweenStartsOfTheSameImage(t *testing.T) {
+	seen := map[string]bool{}
+	for range 3 {
+		root := image(t, 16, map[string]string{"etc/random-seed": strings.Repeat("same", 128)})
+		lines, _ := run(t, setup{root: root, config: map[string]any{"entropy": "00ff00ff"}, args: words("random file /etc/random-seed")})
+		must.SliceLen(t, 2, lines)
+		test.False(t, seen[lines[0]])
+		seen[lines[0]] = true
+		test.Eq(t, "/etc/random-seed: No such file or directory", lines[1])
+	}
+}
+
+func TestKernel_SaysWhatItIs(t *testing.T) {
+	lines, _ := run(t, setup{args: words("file /proc/version uname")})
+	test.StrHasPrefix(t, "/proc/version: Linux version 6.1.", lines[0])
+	test.StrHasPrefix(t, "uname Linux 6.1.", lines[1])
+}
+
+func TestKernel_RunsWithLittleMemory(t *testing.T) {
+	lines, status := run(t, setup{memory: "12", config: network, args: words("write /file say x")})
+	test.Eq(t, []string{"write: done", "x"}, lines)
+	test.Eq(t, 0, status)
+}
+
+func TestKernel_HasNoSecondProcess(t *testing.T) {
+	lines, status := run(t, setup{args: words("fork")})
+	test.SliceLen(t, 6, lines)
+	for _, line := range lines {
+		test.StrHasSuffix(t, ": Function not implemented", line)
+	}
+	test.Eq(t, 0, status)
+}
+
+func TestKernel_BusyProgramsLetOthersRun(t *testing.T) {
+	lines, status := run(t, setup{args: words("busy spin")})
+	test.Eq(t, []string{"busy: others ran", "spin: done"}, lines)
+	test.Eq(t, 0, status)
+}
