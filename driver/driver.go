@@ -47,7 +47,7 @@ type Driver struct {
 
 	tasks   tasks
 	strays  strays
-	digests digests
+	kernels kernels
 	sweep   sync.Once
 
 	installing sync.Mutex
@@ -108,6 +108,7 @@ func (d *Driver) SetConfig(c *base.Config) error {
 		if err := d.findStrays(); err != nil {
 			d.log.Error("cannot look for tasks of an earlier plugin", "error", err)
 		}
+		go d.sweepKernelsForever(config.StateDir)
 	})
 	return nil
 }

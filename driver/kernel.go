@@ -3,13 +3,10 @@
 package driver
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
+	"os"
+	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
@@ -19,47 +16,77 @@ import (
 
 // kernel is a task's unikernel and what the job and its manifest make of it.
 type kernel struct {
+	// source is what the job names. Others may write to it, so nothing that is
+	// read from it is trusted once there is the copy.
 	*source
-	image  *unikernel.Image
-	digest string // sha256, in hexadecimal
-	flavor unikernel.Flavor
-	tender string
+	// private is the copy that the guest runs from; see kernels.
+	private *os.File
+	image   *unikernel.Image
+	digest  string // sha256, in hexadecimal
+	flavor  unikernel.Flavor
+	tender  string
 }
 
-// openKernel reads the kernel that the job names.
-func openKernel(task *drivers.TaskConfig, plugin *Config, job *TaskConfig, known *digests) (*kernel, error) {
-	src, err := openSource(task, plugin.ImagePaths, job.Kernel)
+// readKernel finds the kernel that the job names, and gives the task a copy of
+// it in dir.
+func (s *start) readKernel(dir string) (*kernel, error) {
+	src, err := openSource(s.task, s.d.config.ImagePaths, s.job.Kernel)
 	if err != nil {
 		return nil, err
 	}
 	k := &kernel{source: src}
-	if err := k.read(job, known); err != nil {
-		src.Close()
-		return nil, fmt.Errorf("%s: %w", job.Kernel, err)
+	if err := k.take(s, filepath.Join(dir, kernelFile)); err != nil {
+		k.Close()
+		return nil, fmt.Errorf("%s: %w", s.job.Kernel, src.rename(err))
 	}
 	return k, nil
 }
 
-func (k *kernel) read(job *TaskConfig, known *digests) error {
+// take reads the kernel twice: from the source, so that nothing is copied that
+// is no unikernel, and from the copy, which is what counts.
+func (k *kernel) take(s *start, path string) error {
 	if k.info.IsDir() {
 		return fmt.Errorf("%w: it is a directory", unikernel.ErrNotSolo5)
 	}
-	image, err := unikernel.Read(k.File, k.info.Size())
+	if err := k.read(k.source.File, &s.job); err != nil {
+		return err
+	}
+	var err error
+	if k.digest, err = s.d.kernels.link(s.ctx, s.d.config.StateDir, k.source, path); err != nil {
+		return retryable(err)
+	}
+	if k.private, err = os.Open(path); err != nil {
+		return retryable(err)
+	}
+	return k.read(k.private, &s.job)
+}
+
+func (k *kernel) read(f *os.File, job *TaskConfig) error {
+	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	k.image = image
+	if k.image, err = unikernel.Read(f, info.Size()); err != nil {
+		return err
+	}
 	k.flavor = unikernel.Flavor(job.Flavor)
 	if job.Flavor == auto || job.Flavor == "" {
-		k.flavor = image.Flavor()
+		k.flavor = k.image.Flavor()
 	}
-	if image.Target != unikernel.TargetSPT {
+	if k.image.Target != unikernel.TargetSPT {
 		return fmt.Errorf("it is linked for %s, and this build of the driver has a tender for spt alone: link it with the spt bindings",
-			image.Target)
+			k.image.Target)
 	}
 	k.tender = executor.TenderSPT
-	k.digest, err = known.of(k.source)
-	return err
+	return nil
+}
+
+// Close closes both files.
+func (k *kernel) Close() error {
+	if k.private != nil {
+		_ = k.private.Close() // nothing was written through it
+	}
+	return k.source.Close()
 }
 
 // devices are the manifest's devices of one type, but for the executor's own.
@@ -127,55 +154,4 @@ func (k *kernel) checkNetwork(m *mistakes, job *TaskConfig, task *drivers.TaskCo
 	case len(names) == 0 && len(job.Ports) > 0:
 		m.add("ports", "nobody answers on them: the kernel declares no net device")
 	}
-}
-
-// digests remembers what files had which digest, so that a kernel that many
-// tasks share is read once.
-type digests struct {
-	mu    sync.Mutex
-	known map[fileVersion]string
-}
-
-// fileVersion tells a file's content from any other, as far as the file
-// system's clock allows: whoever writes to a file changes its ctime.
-type fileVersion struct {
-	dev, ino     uint64
-	size         int64
-	mtime, ctime syscall.Timespec
-}
-
-// maxDigests bounds the memory that is held; beyond it, files are read again.
-const maxDigests = 1024
-
-func (d *digests) of(s *source) (string, error) {
-	stat, ok := s.info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return digest(s)
-	}
-	version := fileVersion{stat.Dev, stat.Ino, stat.Size, stat.Mtim, stat.Ctim}
-	d.mu.Lock()
-	sum := d.known[version]
-	d.mu.Unlock()
-	if sum != "" {
-		return sum, nil
-	}
-	sum, err := digest(s)
-	if err != nil {
-		return "", err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.known == nil || len(d.known) >= maxDigests {
-		d.known = map[fileVersion]string{}
-	}
-	d.known[version] = sum
-	return sum, nil
-}
-
-func digest(s *source) (string, error) {
-	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(s, 0, s.info.Size())); err != nil {
-		return "", fmt.Errorf("read the kernel: %w", plain(err))
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -3,8 +3,6 @@
 package driver
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
@@ -57,27 +55,4 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 			must.Eq(t, c.wrong, fields(k.check(&c.job, task)))
 		})
 	}
-}
-
-func TestDigests_ReadsAFileAgainWhenItChanged(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "k")
-	var known digests
-	digestOf := func() string {
-		must.NoError(t, os.Chtimes(path, fixedTime, fixedTime)) // the same mtime each time
-		f, err := os.Open(path)
-		must.NoError(t, err)
-		defer f.Close()
-		info, err := f.Stat()
-		must.NoError(t, err)
-		sum, err := known.of(&source{File: f, info: info})
-		must.NoError(t, err)
-		return sum
-	}
-	must.NoError(t, os.WriteFile(path, []byte("one"), 0o600))
-	one := digestOf()
-	must.Eq(t, "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed", one) // sha256sum
-	must.Eq(t, one, digestOf())
-	must.NoError(t, os.WriteFile(path, []byte("two"), 0o600))
-	must.NotEq(t, one, digestOf())
 }

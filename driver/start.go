@@ -140,7 +140,7 @@ func (s *start) makeDir() error {
 
 // openKernel reads the unikernel and holds the job against it.
 func (s *start) openKernel() error {
-	k, err := openKernel(s.task, &s.d.config, &s.job, &s.d.digests)
+	k, err := s.readKernel(s.dir)
 	if err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func (s *start) plan() (executor.Plan, []*os.File) {
 		UIDBase: uidBase, Root: emptyDir(s.d.config.StateDir),
 		Cgroup: s.record.Cgroup,
 	}
-	files := []*os.File{s.kernel.File} // KernelFD 0
+	files := []*os.File{s.kernel.private} // KernelFD 0
 	for _, d := range s.kernel.image.Manifest {
 		device := executor.Device{Name: d.Name, Type: d.Type}
 		switch {

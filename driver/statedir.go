@@ -19,13 +19,16 @@ import (
 //
 //	bin/<digest>/lkl-executor   the per-task program
 //	empty/                      the root directory of every guest's process
+//	kernels/<digest>            copies of kernels that tasks run, see kernels
 //	tasks/<hash>/               one task: what executor.Plan.Dir holds, and
 //	    task.json               what the driver must know to clear it away
+//	    kernel                  a link to its kernel
 //	    rootfs                  the private disk
 
 // Names in a task's directory besides those of the executor.
 const (
 	recordFile = "task.json"
+	kernelFile = "kernel"
 	diskFile   = "rootfs"
 )
 
@@ -110,7 +113,7 @@ func readRecords(stateDir string) (map[string]record, error) {
 
 // makeStateDir makes what all tasks share.
 func makeStateDir(stateDir string) error {
-	for _, dir := range []string{stateDir, tasksDir(stateDir)} {
+	for _, dir := range []string{stateDir, tasksDir(stateDir), kernelsDir(stateDir)} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make the state directory: %w", err)
 		}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+// linked has a store make a copy of a file and returns its digest.
+func linked(t *testing.T, k *kernels, stateDir, path, to string) string {
+	t.Helper()
+	f, err := os.Open(path)
+	must.NoError(t, err)
+	defer f.Close()
+	info, err := f.Stat()
+	must.NoError(t, err)
+	sum, err := k.link(t.Context(), stateDir, &source{File: f, info: info, name: path}, to)
+	must.NoError(t, err)
+	return sum
+}
+
+func sameFile(t *testing.T, a, b string) bool {
+	t.Helper()
+	infoA, err := os.Stat(a)
+	must.NoError(t, err)
+	infoB, err := os.Stat(b)
+	must.NoError(t, err)
+	return os.SameFile(infoA, infoB)
+}
+
+func TestKernels_OneCopyOfEachContent(t *testing.T) {
+	dir := t.TempDir()
+	must.NoError(t, makeStateDir(dir))
+	in := func(name string) string { return filepath.Join(dir, name) }
+	must.NoError(t, os.WriteFile(in("k"), []byte("one"), 0o666))
+	must.NoError(t, os.WriteFile(in("other"), []byte("one"), 0o666))
+	var k kernels
+	one := linked(t, &k, dir, in("k"), in("1"))
+	must.Eq(t, "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed", one) // sha256sum
+	must.Eq(t, one, linked(t, &k, dir, in("other"), in("2")))
+	must.True(t, sameFile(t, in("1"), in("2")))
+	must.False(t, sameFile(t, in("1"), in("k")))
+
+	// The same size and time.
+	info, err := os.Stat(in("k"))
+	must.NoError(t, err)
+	must.NoError(t, os.WriteFile(in("k"), []byte("two"), 0o666))
+	must.NoError(t, os.Chtimes(in("k"), info.ModTime(), info.ModTime()))
+	must.NotEq(t, one, linked(t, &k, dir, in("k"), in("3")))
+	content, err := os.ReadFile(in("1"))
+	must.NoError(t, err)
+	must.Eq(t, "one", string(content))
+}
+
+func TestKernels_KnowsAnUnchangedFileAndMissesASweptCopy(t *testing.T) {
+	dir := t.TempDir()
+	must.NoError(t, makeStateDir(dir))
+	in := func(name string) string { return filepath.Join(dir, name) }
+	guest := testenv.Guest(t, "hello.spt") // older than any clock's tick
+	var k kernels
+	sum := linked(t, &k, dir, guest, in("1"))
+	must.MapLen(t, 1, k.known)
+	must.Eq(t, sum, linked(t, &k, dir, guest, in("2")))
+	must.True(t, sameFile(t, in("1"), in("2")))
+
+	must.NoError(t, os.Remove(filepath.Join(kernelsDir(dir), sum)))
+	must.Eq(t, sum, linked(t, &k, dir, guest, in("3")))
+	must.FileExists(t, filepath.Join(kernelsDir(dir), sum))
+}
+
+func TestKernels_SweepsWhatNoTaskUsed(t *testing.T) {
+	dir := t.TempDir()
+	must.NoError(t, sweepKernels(dir, time.Now())) // there is none yet
+	must.NoError(t, makeStateDir(dir))
+	var k kernels
+	to := filepath.Join(dir, "task")
+	shared := filepath.Join(kernelsDir(dir), linked(t, &k, dir, testenv.Guest(t, "hello.spt"), to))
+	later := time.Now().Add(time.Minute)
+	must.NoError(t, sweepKernels(dir, later))
+	must.FileExists(t, shared) // a task uses it
+	must.NoError(t, os.Remove(to))
+	must.NoError(t, sweepKernels(dir, time.Now().Add(-time.Minute)))
+	must.FileExists(t, shared) // it did a moment ago
+	must.NoError(t, sweepKernels(dir, later))
+	must.FileNotExists(t, shared)
+}
+
+func TestStart_AGuestRunsFromACopyThatNobodyElseCanWriteTo(t *testing.T) {
+	b := newBed(t)
+	task := b.task(t, TaskConfig{Kernel: "spew.spt"}, true)
+	kernel := filepath.Join(task.TaskDir().LocalDir, "k")
+	content, err := os.ReadFile(testenv.Guest(t, "spew.spt"))
+	must.NoError(t, err)
+	must.NoError(t, os.WriteFile(kernel, content, 0o777))
+	must.NoError(t, task.EncodeConcreteDriverConfig(&TaskConfig{
+		Kernel: "local/k", Args: []string{"every=10000000", "width=20"},
+	}))
+	handle, _, err := b.StartTask(task)
+	must.NoError(t, err)
+
+	clear(content)
+	must.NoError(t, os.WriteFile(kernel, content, 0o777)) // in place
+	lines := strings.Count(console(task), "\n")
+	eventually(t, "ten more lines", func() bool { return strings.Count(console(task), "\n") > lines+10 })
+
+	state := stateOf(t, handle)
+	copied := filepath.Join(state.Dir, kernelFile)
+	must.True(t, sameFile(t, copied, filepath.Join(kernelsDir(b.config.StateDir), state.KernelDigest)))
+	info, err := os.Stat(copied)
+	must.NoError(t, err)
+	must.Eq(t, 0o600, info.Mode().Perm())
+	must.NoError(t, b.DestroyTask(task.ID, true))
+	must.FileNotExists(t, copied)
+	must.NotNil(t, b.start(task), must.Sprint("what is there now is no unikernel"))
+}
+
+// start starts a task and returns the error alone.
+func (b *bed) start(task *drivers.TaskConfig) error {
+	_, _, err := b.StartTask(task)
+	return err
+}
