@@ -36,7 +36,7 @@ func (s *start) readKernel(dir string) (*kernel, error) {
 	}
 	k := &kernel{source: src}
 	if err := k.take(s, filepath.Join(dir, kernelFile)); err != nil {
-		k.Close()
+		_ = k.Close()
 		return nil, fmt.Errorf("%s: %w", s.job.Kernel, src.rename(err))
 	}
 	return k, nil
