@@ -19,6 +19,9 @@ import (
 // warmUp is how many starts come before those that count.
 const warmUp = 5
 
+// The peers of the rows.
+const trueName, echoName, sleepName = "raw_exec /bin/true", "raw_exec /bin/echo", "raw_exec /bin/sleep"
+
 // measure makes all rows.
 func (b *bench) measure(starts, tasks int) ([]row, error) {
 	image, err := b.makeImage()
@@ -31,21 +34,12 @@ func (b *bench) measure(starts, tasks int) ([]row, error) {
 	}
 	idle := map[string]any{"kernel": b.guest("idle.spt")}
 
-	guest, err := b.times(b.lkl, hello, starts)
-	if err != nil {
-		return nil, fmt.Errorf("hello: %w", err)
-	}
-	rooted, err := b.times(b.lkl, disk, starts)
-	if err != nil {
-		return nil, fmt.Errorf("disk: %w", err)
-	}
-	quiet, err := b.times(b.raw, map[string]any{"command": "/bin/true"}, starts)
-	if err != nil {
-		return nil, fmt.Errorf("raw_exec /bin/true: %w", err)
-	}
-	loud, err := b.times(b.raw, map[string]any{"command": "/bin/echo", "args": []string{"hello"}}, starts)
-	if err != nil {
-		return nil, fmt.Errorf("raw_exec /bin/echo: %w", err)
+	guest := &contestant{name: "hello", driver: b.lkl, config: hello}
+	rooted := &contestant{name: "disk", driver: b.lkl, config: disk}
+	quiet := &contestant{name: trueName, driver: b.raw, config: map[string]any{"command": "/bin/true"}}
+	loud := &contestant{name: echoName, driver: b.raw, config: map[string]any{"command": "/bin/echo", "args": []string{"hello"}}}
+	if err := b.race(starts, guest, quiet, rooted, loud); err != nil {
+		return nil, err
 	}
 	kept, err := b.memory(b.lkl, idle, tasks)
 	if err != nil {
@@ -55,7 +49,6 @@ func (b *bench) measure(starts, tasks int) ([]row, error) {
 	if err != nil {
 		return nil, fmt.Errorf("raw_exec sleep: %w", err)
 	}
-	const trueName, echoName, sleepName = "raw_exec /bin/true", "raw_exec /bin/echo", "raw_exec /bin/sleep"
 	return []row{
 		compare("StartTask, no disk", "ms", "25", guest.started, trueName, quiet.started),
 		compare("first console byte, no disk", "ms", "50", guest.spoke, echoName, loud.spoke),
@@ -66,27 +59,42 @@ func (b *bench) measure(starts, tasks int) ([]row, error) {
 	}, nil
 }
 
-// times are what was measured of starts, in milliseconds.
-type times struct{ started, spoke []float64 }
+// A contestant is one kind of task and what was measured of its starts, in
+// milliseconds.
+type contestant struct {
+	name           string
+	driver         drivers.DriverPlugin
+	config         map[string]any
+	started, spoke []float64
+}
 
-// times starts tasks one after the other and takes each to its end.
-func (b *bench) times(d drivers.DriverPlugin, config map[string]any, n int) (times, error) {
-	var all times
+// race starts tasks one after the other and takes each to its end: one of each
+// contestant in turn, so that whatever else the machine does meets all of them
+// alike.
+func (b *bench) race(n int, all ...*contestant) error {
 	for i := range warmUp + n {
-		t, err := b.newTask(d, config)
-		if err != nil {
-			return all, err
-		}
-		started, spoke, err := t.once()
-		if err = errors.Join(err, t.destroy()); err != nil {
-			return all, err
-		}
-		if i >= warmUp {
-			all.started = append(all.started, milliseconds(started))
-			all.spoke = append(all.spoke, milliseconds(spoke))
+		for _, c := range all {
+			started, spoke, err := b.once(c)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			if i >= warmUp {
+				c.started = append(c.started, milliseconds(started))
+				c.spoke = append(c.spoke, milliseconds(spoke))
+			}
 		}
 	}
-	return all, nil
+	return nil
+}
+
+// once is one task from nothing to nothing.
+func (b *bench) once(c *contestant) (started, spoke time.Duration, err error) {
+	t, err := b.newTask(c.driver, c.config)
+	if err != nil {
+		return 0, 0, err
+	}
+	started, spoke, err = t.once()
+	return started, spoke, errors.Join(err, t.destroy())
 }
 
 // once is one task from its start to its end. A task that says nothing spoke
