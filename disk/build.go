@@ -16,6 +16,9 @@ import (
 type BuildOptions struct {
 	Size int64 // of the whole image, in bytes, rounded down to blocks; 0: content plus Room
 	Room int64 // bytes that stay free for more files when Size is 0
+	// Shared says that others may change the directory meanwhile. Then mke2fs is
+	// confined to it, or not run at all: ErrConfine.
+	Shared bool
 }
 
 // The features of an image: those that mke2fs 1.47 gives an ext4 of its own accord
@@ -38,8 +41,9 @@ const fakeTime = "E2FSPROGS_FAKE_TIME=" + fixedTime
 // directory, or a tar archive, plain or compressed by gzip. Owners, permissions,
 // modification times, links, devices and extended attributes stay as they are in
 // src; nobody has to be root for it, but a directory's files must be readable.
-// A directory must not be open to others meanwhile who may write to it: mke2fs
-// follows what they put in the place of a file that it is about to read.
+// What is read for a directory is inside it: a symbolic link that somebody puts in
+// the place of a file which mke2fs is about to read leads nowhere else, where the
+// kernel has Landlock (see BuildOptions.Shared).
 // dst appears when it is complete and on the disk, as a sparse file of mode 0600.
 //
 // ErrNoSpace: the content does not fit in o.Size. ErrArchive: an archive holds
@@ -94,7 +98,7 @@ func (s *source) build(ctx context.Context, dst string, o BuildOptions) error {
 	if err := out.Truncate(g.blocks * BlockSize); err != nil {
 		return err
 	}
-	if err := s.format(ctx, out.File, g); err != nil {
+	if err := s.format(ctx, out.File, g, o.Shared); err != nil {
 		return fmt.Errorf("%w (the image has %d MiB; its content takes about %d MiB)",
 			err, g.blocks*BlockSize>>20, s.needs()>>20)
 	}
@@ -108,7 +112,7 @@ func (s *source) build(ctx context.Context, dst string, o BuildOptions) error {
 }
 
 // format makes the file system with the files in it.
-func (s *source) format(ctx context.Context, image *os.File, g geometry) error {
+func (s *source) format(ctx context.Context, image *os.File, g geometry, shared bool) error {
 	args := []string{
 		"-q", "-F", "-b", strconv.Itoa(BlockSize), "-I", "256", "-m", "0",
 		"-N", strconv.FormatInt(g.inodes, 10), "-U", fixedUUID,
@@ -132,7 +136,7 @@ func (s *source) format(ctx context.Context, image *os.File, g geometry) error {
 	}
 	cmd.Env = append(cmd.Env, fakeTime)
 	cmd.ExtraFiles = append(cmd.ExtraFiles, s.dir)
-	return runTool(ctx, cmd)
+	return runToolBy(ctx, cmd, startConfined(shared))
 }
 
 // complete sets what mke2fs cannot, and gives every inode the same times of

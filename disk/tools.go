@@ -79,7 +79,10 @@ func newTool(ctx context.Context, name string, image *os.File, args ...string) (
 }
 
 // runTool runs a tool to its end. An error holds the beginning of its output.
-func runTool(ctx context.Context, cmd *exec.Cmd) error {
+func runTool(ctx context.Context, cmd *exec.Cmd) error { return runToolBy(ctx, cmd, start) }
+
+// runToolBy does so with a start of its own.
+func runToolBy(ctx context.Context, cmd *exec.Cmd, start func(*exec.Cmd) error) error {
 	out := &head{limit: keptOutput}
 	cmd.Stdout, cmd.Stderr = out, out
 	err := start(cmd)

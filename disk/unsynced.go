@@ -15,12 +15,21 @@ import (
 // as making it, or seconds on a slow disk; what is to outlast a crash of the host is
 // synced by us. The filter belongs to one thread, which ends after the start.
 func start(cmd *exec.Cmd) error {
+	return startWith(cmd, func() error { return nil })
+}
+
+// startWith does so on a thread that was prepared for it, and is not used again.
+func startWith(cmd *exec.Cmd, prepare func() error) error {
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() { // the first thread lives as long as the process
 			defer runtime.UnlockOSThread()
-			started <- start(cmd)
+			started <- startWith(cmd, prepare)
+			return
+		}
+		if err := prepare(); err != nil {
+			started <- err
 			return
 		}
 		ignoreSync()

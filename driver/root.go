@@ -80,7 +80,9 @@ func (s *start) copyRoot(src *source, path string, extra int64) error {
 		return nil
 	}
 	s.d.events.tell(s.task, fmt.Sprintf("Building the root disk from the %s %s", kind, src.name), nil)
-	return disk.Build(s.ctx, src.path(), path, disk.BuildOptions{Size: size, Room: roomInRoot + extra})
+	return disk.Build(s.ctx, src.path(), path, disk.BuildOptions{
+		Size: size, Room: roomInRoot + extra, Shared: inSharedDir(s.job.Rootfs),
+	})
 }
 
 // rootSize is the job's rootfs_size in bytes, 0 if it sets none.

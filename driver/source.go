@@ -64,6 +64,13 @@ func splitTaskPath(name string) (string, bool) {
 	return rel, slices.Contains(taskRoots, first)
 }
 
+// inSharedDir tells whether a job's path leads into the alloc's shared
+// directory, where other tasks may write.
+func inSharedDir(name string) bool {
+	rel, ok := splitTaskPath(name)
+	return ok && (rel == "alloc" || strings.HasPrefix(rel, "alloc/"))
+}
+
 // checkSource finds what is wrong with a job's path before looking at a file.
 func checkSource(name string) error {
 	rel, ok := splitTaskPath(name)
