@@ -57,10 +57,16 @@ func TestStart_ClearsAwayAnEarlierTryOfTheSameTask(t *testing.T) {
 	d.config.StateDir = t.TempDir()
 	same := stray(t, d.config.StateDir, record{Task: "a/web/1", AllocID: "a", Name: "web"})
 	other := stray(t, d.config.StateDir, record{Task: "a/db/1", AllocID: "a", Name: "db"})
+	// As a plugin leaves it that is killed while it unpacks an archive.
+	staged := filepath.Join(same, ".lkl-stage-1", "closed")
+	must.NoError(t, os.MkdirAll(staged, 0o700))
+	must.NoError(t, os.WriteFile(filepath.Join(staged, "file"), nil, 0o000))
+	must.NoError(t, os.Symlink("/etc", filepath.Join(staged, "link")))
 	must.NoError(t, d.findStrays())
 	must.NoError(t, d.strays.clear(record{Task: "a/web/2", AllocID: "a", Name: "web"}))
 	must.DirNotExists(t, same)
 	must.DirExists(t, other)
+	must.DirExists(t, "/etc")
 }
 
 func TestRecord_RoundTrip(t *testing.T) {
