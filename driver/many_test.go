@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+// crowd is how many tasks run at the same time: LKL_TEST_TASKS, or a number
+// that takes a few seconds.
+func crowd(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("LKL_TEST_TASKS")
+	if text == "" {
+		return 60
+	}
+	n, err := strconv.Atoi(text)
+	must.NoError(t, err)
+	return n
+}
+
+// privateMemory is what a process shares with nobody, in bytes.
+func privateMemory(t *testing.T, p executor.Process) (sum int) {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.Pid), "smaps_rollup"))
+	must.NoError(t, err)
+	for line := range bytes.Lines(content) {
+		if fields := bytes.Fields(line); bytes.HasPrefix(line, []byte("Private_")) {
+			kib, err := strconv.Atoi(string(fields[1]))
+			must.NoError(t, err)
+			sum += kib << 10
+		}
+	}
+	return sum
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	must.NoError(t, err)
+	return len(files)
+}
+
+// Guests, executors and the plugin die in any order while many tasks run; what
+// is left then is what Nomad can still end, and after that nothing.
+func TestMany_WhateverIsKilledNothingIsLeft(t *testing.T) {
+	b := newBed(t)
+	var handles []*drivers.TaskHandle
+	before := openFiles(t)
+	for range crowd(t) {
+		task := b.task(t, TaskConfig{Kernel: testenv.Guest(t, "idle.spt")}, false)
+		task.StdoutPath, task.StderrPath = os.DevNull, os.DevNull
+		handle, _, err := b.StartTask(task)
+		must.NoError(t, err)
+		handles = append(handles, handle)
+	}
+	sum := 0
+	for _, h := range handles {
+		state := stateOf(t, h)
+		sum += privateMemory(t, state.Executor) + privateMemory(t, state.Guest)
+	}
+	t.Logf("%d tasks, %d KiB of private memory each", len(handles), sum/len(handles)>>10)
+	must.Less(t, 4<<20, sum/len(handles))
+
+	next := b
+	for i, h := range handles {
+		state := stateOf(t, h)
+		switch rand.IntN(4) {
+		case 0:
+			_ = state.Guest.Signal(syscall.SIGKILL)
+		case 1:
+			_ = state.Executor.Signal(syscall.SIGKILL)
+		}
+		if i == len(handles)/2 {
+			next = b.again(t)
+		}
+	}
+	for _, h := range handles {
+		_ = next.RecoverTask(h) // one whose executor was killed is cleared away
+	}
+	for _, h := range handles {
+		if err := next.DestroyTask(h.Config.ID, true); err != nil {
+			must.ErrorContains(t, err, drivers.ErrTaskNotFound.Error())
+		}
+		nothingLeft(t, h)
+	}
+	left, err := os.ReadDir(tasksDir(b.config.StateDir))
+	must.NoError(t, err)
+	must.SliceEmpty(t, left)
+	eventually(t, "descriptors closed", func() bool { return openFiles(t) <= before+20 }) // the second harness has some
+}
