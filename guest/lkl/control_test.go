@@ -61,6 +61,21 @@ func TestControl_OtherFramesAreToldAndDropped(t *testing.T) {
 	test.Eq(t, 0, status)
 }
 
+// A mapping that is there at the end holds its file open.
+func TestStop_WritesSharedMappingsBack(t *testing.T) {
+	g := start(t, setup{args: words("map /file say ready sleep 60000")})
+	g.expect(t, "ready")
+	g.send(t, "stop 15")
+	lines, status := g.end(t)
+	test.Eq(t, []string{"map: done", "ready"}, lines)
+	test.Eq(t, bySignal(syscall.SIGTERM), status)
+	clean(t, g.root)
+	content, err := disk.Get(t.Context(), g.root, "/file")
+	must.NoError(t, err)
+	must.SliceLen(t, 8192, content)
+	test.Eq(t, "mapped", string(content[4096:4102]))
+}
+
 func TestKill_LeavesWhatWasSynced(t *testing.T) {
 	root := image(t, 16, nil)
 	g := start(t, setup{root: root, args: words("write /before sync write /after say ready sleep 60000")})

@@ -161,7 +161,7 @@ void mount_all(const struct config *c)
 static void unmount(const char *path)
 {
 	if (CALL(SYS_umount2, path, 0) < 0 && CALL(SYS_mount, "none", path, 0, MS_REMOUNT | MS_RDONLY, 0) < 0)
-		say("lkl: ", path + strlen(ROOT), " could not be unmounted cleanly", NULL);
+		say("lkl: the file system on ", path[strlen(ROOT)] ? path + strlen(ROOT) : "/", " could not be unmounted cleanly", NULL);
 }
 
 void unmount_all(void)

@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -15,8 +14,9 @@
 /* linux/random.h */
 #define RNDADDENTROPY _IOW('R', 3, int[2])
 
-/* The kernel's private call for the start program: ends the guest. */
+/* The kernel's private calls for the start program: end the guest; write back and close files that are mapped. */
 #define LKL_NR_EXIT 0x4c4b0001
+#define LKL_NR_UNMAP 0x4c4b0002
 
 /* Of the kernel: the words of the host, and how often memory ran out. */
 extern const char *lkl_cmdline;
@@ -33,7 +33,7 @@ _Noreturn void finish(int status)
 	CALL(SYS_kill, -1, SIGKILL);
 	while (CALL(SYS_wait4, -1, 0, 0, 0) > 0)
 		;
-	CALL(SYS_msync, 0, 0, MS_SYNC);
+	CALL(LKL_NR_UNMAP);
 	unmount_all();
 	CALL(SYS_sync);
 	for (;;)

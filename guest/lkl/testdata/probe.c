@@ -116,6 +116,19 @@ static void handler(int signal)
 	caught = signal;
 }
 
+/* Changes a file by a mapping that is still there at the end. */
+static void map_shared(const char *path)
+{
+	int fd = open(path, O_CREAT | O_RDWR, 0644);
+	char *p;
+
+	ftruncate(fd, 8192);
+	p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	result("map", p == MAP_FAILED ? -1 : 0);
+	if (p != MAP_FAILED)
+		memcpy(p + 4096, "mapped", 6);
+}
+
 /* Waits for a signal and tells it; ends by itself after that. */
 static void catch(int signal)
 {
@@ -280,6 +293,8 @@ static int with_value(const char *word, char *value)
 		fill(value);
 	else if (!strcmp(word, "list"))
 		list(value);
+	else if (!strcmp(word, "map"))
+		map_shared(value);
 	else if (!strcmp(word, "catch"))
 		catch(atoi(value));
 	else if (!strcmp(word, "raise"))

@@ -201,6 +201,11 @@ bool lkl_arena_mapped(unsigned long first, unsigned long n)
 	return first + n <= pages && first + n >= first && find_next_zero_bit(mapped, first + n, first) >= first + n;
 }
 
+bool lkl_arena_touches(unsigned long first, unsigned long n)
+{
+	return first < pages && find_next_bit(mapped, min(first + n, pages), first) < min(first + n, pages);
+}
+
 void lkl_arena_free(unsigned long first, unsigned long n)
 {
 	unsigned long at, end, limit;

@@ -8,10 +8,14 @@
 #include <linux/fs.h>
 #include <linux/list.h>
 #include <linux/mman.h>
+#include <linux/shmem_fs.h>
 #include <linux/slab.h>
 #include <linux/syscalls.h>
+#include <uapi/linux/memfd.h>
 #include <asm/arena.h>
 #include <asm/lkl.h>
+
+extern char _end[];
 
 /* A shared mapping of a file. */
 struct shared {
@@ -48,14 +52,85 @@ static int write_back(struct shared *s)
 	return 0;
 }
 
+static unsigned long end_of(const struct shared *s)
+{
+	return s->start + PAGE_ALIGN(s->len);
+}
+
 static struct shared *shared_at(unsigned long start, unsigned long len)
 {
 	struct shared *s;
 
 	list_for_each_entry(s, &shared_list, list)
-		if (s->start < start + len && start < s->start + PAGE_ALIGN(s->len))
+		if (s->start < start + len && start < end_of(s))
 			return s;
 	return NULL;
+}
+
+static void drop(struct shared *s)
+{
+	list_del(&s->list);
+	fput(s->file);
+	kfree(s);
+}
+
+/* Takes the part from..to, whole pages, out of a mapping that has one user. */
+static int cut(struct shared *s, unsigned long from, unsigned long to)
+{
+	struct shared *rest;
+
+	if (from <= s->start && to >= end_of(s)) {
+		drop(s);
+		return 0;
+	}
+	if (from > s->start && to < end_of(s)) {
+		rest = kmemdup(s, sizeof(*s), GFP_KERNEL);
+		if (!rest)
+			return -ENOMEM;
+		get_file(rest->file);
+		list_add(&rest->list, &shared_list);
+		s->len = from - s->start;
+		s = rest;
+		from = s->start;
+	}
+	if (from > s->start) {
+		s->len = from - s->start;
+	} else {
+		s->offset += to - s->start;
+		s->len -= to - s->start;
+		s->start = to;
+	}
+	return 0;
+}
+
+/*
+ * Writes back and forgets the shared mappings of a range whose memory will be something else. Memory that others share
+ * stays theirs: -EBUSY.
+ */
+static int forget_shared(unsigned long addr, unsigned long len)
+{
+	struct shared *s;
+	int err;
+
+	while ((s = shared_at(addr, len))) {
+		if (s->users > 1)
+			return -EBUSY;
+		write_back(s);
+		err = cut(s, addr, addr + PAGE_ALIGN(len));
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* Whether a program may name these pages: the image's own, or those that it has mapped. */
+static bool is_mapped(unsigned long addr, unsigned long len)
+{
+	unsigned long first = addr >> PAGE_SHIFT, end = (unsigned long)_end;
+
+	if (addr >= (unsigned long)lkl_image_start && addr < end && len <= PAGE_ALIGN(end) - addr)
+		return true;
+	return addr + len >= addr && lkl_arena_mapped(first, npages(len));
 }
 
 static struct shared *same_mapping(struct file *file, loff_t offset, unsigned long len)
@@ -91,8 +166,10 @@ static long place(unsigned long addr, unsigned long len, unsigned long flags)
 	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
 		if (addr & ~PAGE_MASK)
 			return -EINVAL;
-		if (flags & MAP_FIXED_NOREPLACE && lkl_arena_mapped(addr >> PAGE_SHIFT, 1))
+		if (flags & MAP_FIXED_NOREPLACE && lkl_arena_touches(addr >> PAGE_SHIFT, npages(len)))
 			return -EEXIST;
+		if (forget_shared(addr, len))
+			return -ENOMEM;
 		return lkl_arena_claim(addr >> PAGE_SHIFT, npages(len)) ? (long)addr : -ENOMEM;
 	}
 	first = lkl_arena_alloc(npages(len));
@@ -170,87 +247,164 @@ long lkl_mmap(unsigned long addr, unsigned long len, unsigned long prot, unsigne
 long lkl_munmap(unsigned long addr, unsigned long len)
 {
 	struct shared *s;
+	int err;
 
-	if (addr & ~PAGE_MASK || !len || len > lkl_memory_end)
+	if (addr & ~PAGE_MASK || !len || len > lkl_memory_end || addr > lkl_memory_end - len)
 		return -EINVAL;
-	while ((s = shared_at(addr, len))) {
+	len = PAGE_ALIGN(len);
+	list_for_each_entry(s, &shared_list, list) {
+		if (s->users == 1 || s->start >= addr + len || addr >= end_of(s))
+			continue;
+		/* One of its users gives it up, the memory stays; what lies beside it goes. */
+		if (addr <= s->start && addr + len >= end_of(s))
+			s->users--;
 		write_back(s);
-		if (--s->users)
-			return 0;
-		list_del(&s->list);
-		fput(s->file);
-		kfree(s);
+		if (addr < s->start)
+			lkl_munmap(addr, s->start - addr);
+		if (addr + len > end_of(s))
+			lkl_munmap(end_of(s), addr + len - end_of(s));
+		return 0;
 	}
-	lkl_arena_free(addr >> PAGE_SHIFT, npages(len));
-	return 0;
+	err = forget_shared(addr, len);
+	if (!err)
+		lkl_arena_free(addr >> PAGE_SHIFT, npages(len));
+	return err;
+}
+
+/* Moves had pages to other ones, of which there are wanted. */
+static long move(unsigned long first, unsigned long had, unsigned long to, unsigned long wanted)
+{
+	memcpy(pfn_to_virt(to), pfn_to_virt(first), min(had, wanted) << PAGE_SHIFT);
+	lkl_arena_free(first, had);
+	return to << PAGE_SHIFT;
+}
+
+static long move_to(unsigned long first, unsigned long had, unsigned long to, unsigned long wanted)
+{
+	unsigned long there = to >> PAGE_SHIFT;
+
+	if (to & ~PAGE_MASK || (there < first + had && first < there + wanted))
+		return -EINVAL;
+	if (forget_shared(to, wanted << PAGE_SHIFT) || !lkl_arena_claim(there, wanted))
+		return -ENOMEM;
+	return move(first, had, there, wanted);
 }
 
 long lkl_mremap(unsigned long addr, unsigned long old, unsigned long new, unsigned long flags, unsigned long to)
 {
 	unsigned long first = addr >> PAGE_SHIFT, had = npages(old), wanted = npages(new), moved;
 
-	if (addr & ~PAGE_MASK || !new || !old || flags & ~MREMAP_MAYMOVE || new > lkl_memory_end)
+	if (addr & ~PAGE_MASK || !new || !old || flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED) || new > lkl_memory_end)
+		return -EINVAL;
+	if (flags & MREMAP_FIXED && !(flags & MREMAP_MAYMOVE))
 		return -EINVAL;
 	if (!lkl_arena_mapped(first, had))
 		return -EFAULT;
+	if ((flags & MREMAP_FIXED || wanted > had) && shared_at(addr, old))
+		return -ENOMEM;
+	if (flags & MREMAP_FIXED)
+		return move_to(first, had, to, wanted);
 	if (wanted <= had) {
 		if (wanted < had)
 			lkl_munmap((first + wanted) << PAGE_SHIFT, (had - wanted) << PAGE_SHIFT);
 		return addr;
 	}
-	if (shared_at(addr, old))
-		return -ENOMEM;
 	/* In place, if what follows is free. */
-	if (!lkl_arena_mapped(first + had, 1) && lkl_arena_claim(first + had, wanted - had))
+	if (!lkl_arena_touches(first + had, wanted - had) && lkl_arena_claim(first + had, wanted - had))
 		return addr;
 	if (!(flags & MREMAP_MAYMOVE))
 		return -ENOMEM;
 	moved = lkl_arena_alloc(wanted);
-	if (!moved)
-		return -ENOMEM;
-	memcpy(pfn_to_virt(moved), (void *)addr, had << PAGE_SHIFT);
-	lkl_arena_free(first, had);
-	return moved << PAGE_SHIFT;
+	return moved ? move(first, had, moved, wanted) : -ENOMEM;
 }
 
+/* Protections are accepted, and not enforced. */
 long lkl_mprotect(unsigned long addr, unsigned long len, unsigned long prot)
 {
-	if (addr & ~PAGE_MASK)
+	if (addr & ~PAGE_MASK || prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM | PROT_GROWSDOWN | PROT_GROWSUP))
 		return -EINVAL;
-	if (addr + len > lkl_memory_end || addr + len < addr)
-		return -ENOMEM;
-	return 0;
+	return !len || is_mapped(addr, len) ? 0 : -ENOMEM;
+}
+
+/* All memory is there, always. */
+long lkl_mlock(unsigned long addr, unsigned long len)
+{
+	len = PAGE_ALIGN(len + offset_in_page(addr));
+	return !len || is_mapped(addr & PAGE_MASK, len) ? 0 : -ENOMEM;
 }
 
 long lkl_madvise(unsigned long addr, unsigned long len, int advice)
 {
-	if (addr & ~PAGE_MASK)
+	if (addr & ~PAGE_MASK || advice < 0 || advice > MADV_COLLAPSE || advice == MADV_REMOVE ||
+	    (advice > MADV_WILLNEED + 1 && advice < MADV_FREE))
 		return -EINVAL;
 	if (!len)
 		return 0;
-	if (!lkl_arena_mapped(addr >> PAGE_SHIFT, npages(len)))
+	if (!is_mapped(addr, len))
 		return -ENOMEM;
 	/* The one advice whose effect a program sees: what is not wanted reads as zero. */
-	if (advice == MADV_DONTNEED && !shared_at(addr, len))
+	if ((advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED) && !shared_at(addr, len))
 		memset((void *)addr, 0, PAGE_ALIGN(len));
 	return 0;
 }
 
-/* A length of 0 stands for everything: the start program calls so when the program has ended. */
 long lkl_msync(unsigned long addr, unsigned long len, int flags)
 {
 	struct shared *s;
 	int err = 0, e;
 
-	if (addr & ~PAGE_MASK)
+	if (addr & ~PAGE_MASK || flags & ~(MS_ASYNC | MS_SYNC | MS_INVALIDATE) || (flags & MS_ASYNC && flags & MS_SYNC))
 		return -EINVAL;
+	if (len && !is_mapped(addr, len))
+		return -ENOMEM;
 	list_for_each_entry(s, &shared_list, list) {
-		if (len && (s->start >= addr + len || addr >= s->start + s->len))
+		if (s->start >= addr + len || addr >= end_of(s))
 			continue;
 		e = write_back(s);
-		if (!e && flags & MS_SYNC && len)
+		if (!e && flags & MS_SYNC)
 			e = vfs_fsync(s->file, 0);
 		err = err ?: e;
 	}
 	return err;
+}
+
+/* A file in memory without a name. Seals belong to a file system that needs an MMU: F_ADD_SEALS is EINVAL. */
+long lkl_memfd_create(const char __user *uname, unsigned int flags)
+{
+	char name[NAME_MAX + 1] = "memfd:";
+	const size_t prefix = sizeof("memfd:") - 1;
+	struct file *file;
+	long n;
+	int fd;
+
+	if (flags & ~(MFD_CLOEXEC | MFD_ALLOW_SEALING))
+		return -EINVAL;
+	n = strncpy_from_user(name + prefix, uname, sizeof(name) - prefix);
+	if (n < 0)
+		return n;
+	if (n == sizeof(name) - prefix)
+		return -EINVAL;
+	fd = get_unused_fd_flags(flags & MFD_CLOEXEC ? O_CLOEXEC : 0);
+	if (fd < 0)
+		return fd;
+	file = shmem_file_setup(name, 0, VM_NORESERVE);
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		return PTR_ERR(file);
+	}
+	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
+	file->f_flags |= O_LARGEFILE;
+	fd_install(fd, file);
+	return fd;
+}
+
+/* The program has ended: its mappings would keep files open. */
+void lkl_unmap_files(void)
+{
+	struct shared *s, *next;
+
+	list_for_each_entry_safe(s, next, &shared_list, list) {
+		write_back(s);
+		drop(s);
+	}
 }

@@ -14,6 +14,7 @@
 
 /* Calls of the start program alone: its private numbers begin here. */
 #define LKL_NR_EXIT 0x4c4b0001	/* end the guest with a status; everything is unmounted */
+#define LKL_NR_UNMAP 0x4c4b0002	/* write back and close the files that are mapped; the program has ended */
 
 /* Whose thread pointer and floating point control words the processor has. */
 static struct task_struct *user_task;
@@ -60,6 +61,8 @@ long lkl_mmap(unsigned long addr, unsigned long len, unsigned long prot, unsigne
 long lkl_munmap(unsigned long addr, unsigned long len);
 long lkl_mremap(unsigned long addr, unsigned long old, unsigned long new, unsigned long flags, unsigned long to);
 long lkl_mprotect(unsigned long addr, unsigned long len, unsigned long prot);
+long lkl_memfd_create(const char __user *uname, unsigned int flags);
+long lkl_mlock(unsigned long addr, unsigned long len);
 long lkl_madvise(unsigned long addr, unsigned long len, int advice);
 long lkl_msync(unsigned long addr, unsigned long len, int flags);
 asmlinkage long sys_rt_sigreturn(void);
@@ -81,9 +84,10 @@ asmlinkage long sys_rt_sigreturn(void);
 #define sys_mprotect		lkl_mprotect
 #define sys_madvise		lkl_madvise
 #define sys_msync		lkl_msync
-#define sys_mlock		lkl_zero
-#define sys_mlock2		lkl_zero
-#define sys_munlock		lkl_zero
+#define sys_memfd_create	lkl_memfd_create
+#define sys_mlock		lkl_mlock
+#define sys_mlock2		lkl_mlock
+#define sys_munlock		lkl_mlock
 #define sys_mlockall		lkl_zero
 #define sys_munlockall		lkl_zero
 
@@ -138,6 +142,18 @@ void lkl_user_return(struct pt_regs *regs)
 	lkl_switch_user();
 }
 
+static long private_call(unsigned long nr, long arg)
+{
+	switch (nr) {
+	case LKL_NR_EXIT:
+		solo5_exit(arg);
+	case LKL_NR_UNMAP:
+		lkl_unmap_files();
+		return 0;
+	}
+	return -ENOSYS;
+}
+
 /* The C half of lkl_syscall(). */
 void lkl_do_syscall(struct pt_regs *regs)
 {
@@ -147,10 +163,8 @@ void lkl_do_syscall(struct pt_regs *regs)
 	if (likely(nr < NR_syscalls)) {
 		regs->ax = -ENOSYS;
 		regs->ax = lkl_syscall_table[nr](regs->si, regs->dx, regs->cx, regs->r8, regs->r9, regs->a6);
-	} else if (nr == LKL_NR_EXIT && is_global_init(current)) {
-		solo5_exit(regs->si);
 	} else {
-		regs->ax = -ENOSYS;
+		regs->ax = is_global_init(current) ? private_call(nr, regs->si) : -ENOSYS;
 	}
 	if (unlikely(lkl_tsc() >= lkl_poll_tsc))
 		lkl_poll_events(true);

@@ -14,7 +14,8 @@ unsigned long lkl_arena_alloc(unsigned long n);
 bool lkl_arena_claim(unsigned long first, unsigned long n);
 /* Takes back what of the n pages from first on is the program's. */
 void lkl_arena_free(unsigned long first, unsigned long n);
-/* Whether all of the n pages from first on are the program's. */
+/* Whether all, or any, of the n pages from first on are the program's. */
 bool lkl_arena_mapped(unsigned long first, unsigned long n);
+bool lkl_arena_touches(unsigned long first, unsigned long n);
 
 #endif

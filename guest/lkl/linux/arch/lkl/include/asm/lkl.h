@@ -47,6 +47,9 @@ void lkl_load_control_words(const struct thread_struct *t);
 void lkl_user_return(struct pt_regs *regs);
 void lkl_do_signal(struct pt_regs *regs);
 
+/* Ends all mappings of files. */
+void lkl_unmap_files(void);
+
 /* The guest's exit statuses that are not the program's; docs/guests.md has the list. */
 #define LKL_EXIT_RESTART 125
 #define LKL_EXIT_PANIC 255
