@@ -18,6 +18,8 @@ func (s *start) writeCommandLine() error {
 	case unikernel.FlavorLKL:
 		in.Env, err = s.environment()
 		in.Config = s.lklConfig()
+		in.Config.Program.Directory = s.job.WorkDir
+		in.Config.Program.UID, in.Config.Program.GID, _ = parseUser(s.task.User) // validated
 	default:
 		in.Args, err = s.addresses.fill(s.job.Args)
 	}

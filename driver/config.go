@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -76,6 +77,7 @@ type TaskConfig struct {
 	Tender     string   `codec:"tender"`
 	ExecHeap   bool     `codec:"exec_heap"`
 	Ports      []string `codec:"ports"`
+	WorkDir    string   `codec:"work_dir"`
 }
 
 const auto = "auto"
@@ -103,6 +105,9 @@ func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
 	oneOf(m, "tender", t.Tender, tenders)
 	if t.ExecHeap && !plugin.AllowExecHeap {
 		m.add("exec_heap", "is not allowed on this client: its plugin config lacks allow_exec_heap = true")
+	}
+	if t.WorkDir != "" && !path.IsAbs(t.WorkDir) {
+		m.add("work_dir", "%q is not an absolute path in the guest, such as %q", t.WorkDir, "/srv")
 	}
 	t.validatePorts(m, task)
 	validateTask(m, task)
@@ -161,9 +166,28 @@ func validateTask(m *mistakes, task *drivers.TaskConfig) {
 	for _, device := range task.Devices {
 		m.add("device", "%s cannot be used by a unikernel", device.HostPath)
 	}
-	if task.User != "" {
-		m.add("user", "%q means nothing to a unikernel, which has one user: leave it out", task.User)
+	if _, _, err := parseUser(task.User); err != nil {
+		m.add("user", "%v", err)
 	}
+}
+
+// parseUser reads a task's user: numbers, since names are a matter of the guest's
+// own /etc/passwd. The group is the user's number where there is none.
+func parseUser(user string) (uid, gid uint32, err error) {
+	if user == "" {
+		return 0, 0, nil
+	}
+	first, second, both := strings.Cut(user, ":")
+	if !both {
+		second = first
+	}
+	u, err := strconv.ParseUint(first, 10, 32)
+	g, errGroup := strconv.ParseUint(second, 10, 32)
+	const nobody = 1<<32 - 1 // as an id it means none (setuid(2))
+	if err != nil || errGroup != nil || u == nobody || g == nobody {
+		return 0, 0, fmt.Errorf("%q is neither a number nor two, such as %q or %q: a guest's users are its own", user, "1000", "1000:100")
+	}
+	return uint32(u), uint32(g), nil
 }
 
 func oneOf(m *mistakes, field, value string, allowed []string) {

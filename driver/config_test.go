@@ -110,6 +110,15 @@ func TestTaskConfig_Validate(t *testing.T) {
 			wrong: []string{"resources", "volume_mount", "device", "user"},
 		},
 		{
+			name: "work_dir, and a user by name", job: TaskConfig{Kernel: "k", WorkDir: "srv"},
+			task:  change(func(c *drivers.TaskConfig) { c.User = "1000:users" }),
+			wrong: []string{"work_dir", "user"},
+		},
+		{
+			name: "work_dir and user", job: TaskConfig{Kernel: "k", WorkDir: "/srv"},
+			task: change(func(c *drivers.TaskConfig) { c.User = "1000" }),
+		},
+		{
 			name: "no ports in the group", job: TaskConfig{Kernel: "k", Ports: []string{"http"}},
 			task:  change(func(c *drivers.TaskConfig) { c.Resources.Ports = nil }),
 			wrong: []string{"ports[0]"},

@@ -16,7 +16,7 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 	net := func(name string) unikernel.Device { return unikernel.Device{Name: name, Type: unikernel.Net} }
 	bridge := &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeGroup, Path: "/run/netns/a"}
 	host := &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeHost}
-	root := TaskConfig{Rootfs: "local/root"}
+	root, inSrv := TaskConfig{Rootfs: "local/root"}, TaskConfig{Rootfs: "local/root", WorkDir: "/srv"}
 	cases := []struct {
 		name     string
 		manifest []unikernel.Device
@@ -37,6 +37,8 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 		{name: "net in host mode", manifest: []unikernel.Device{net("tap")}, network: host, wrong: []string{"network"}},
 		{name: "net without a network", manifest: []unikernel.Device{net("tap")}, wrong: []string{"network"}},
 		{name: "two nets", manifest: []unikernel.Device{net("tap"), net("net1")}, network: bridge, wrong: []string{"kernel"}},
+		{name: "work_dir for the lkl of 2020", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: inSrv, network: bridge, wrong: []string{"work_dir"}},
+		{name: "work_dir for the lkl of today", manifest: []unikernel.Device{block("rootfs"), net("tap"), net("control")}, job: inSrv, network: bridge},
 		{name: "ports and no net", job: TaskConfig{Ports: []string{"http"}}, network: bridge, wrong: []string{"ports"}},
 		{
 			name:     "everything",
@@ -52,6 +54,7 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 				Manifest: c.manifest, Entry: 0x100000, End: 0x101000,
 				Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 0x1000, End: 0x101000}},
 			}}
+			k.flavor = k.image.Flavor()
 			must.Eq(t, c.wrong, fields(k.check(&c.job, task)))
 		})
 	}

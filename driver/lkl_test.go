@@ -78,6 +78,19 @@ func TestLinux_SignalsReachTheProgram(t *testing.T) {
 	nothingLeft(t, handle)
 }
 
+func TestLinux_StartsTheProgramAsTheUserInTheDirectory(t *testing.T) {
+	b := newBed(t)
+	task := b.linux(t, "signals.c", TaskConfig{WorkDir: "/local"})
+	task.User = "1000:100"
+	handle := b.startLinux(t, task)
+	says(t, task, "host="+hostname(task)+" uid=1000 gid=100 cwd=/local alloc="+task.AllocID)
+	must.NoError(t, b.StopTask(task.ID, time.Minute, ""))
+	image := filepath.Join(stateOf(t, handle).Dir, diskFile)
+	content, err := disk.Get(t.Context(), image, "/local/written") // the task's directory is its user's
+	must.NoError(t, err)
+	must.Eq(t, "kept\n", string(content))
+}
+
 func TestLinux_StopSendsTheJobsSignalAndKillsAtTheTimeout(t *testing.T) {
 	b := newBed(t)
 	task := b.linux(t, "signals.c", TaskConfig{})

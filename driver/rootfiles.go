@@ -70,8 +70,12 @@ func taskFiles(task *drivers.TaskConfig, skip []*source) ([]disk.File, error) {
 		}
 		files = append(files, found...)
 	}
+	uid, gid, err := parseUser(task.User)
+	if err != nil {
+		return nil, fmt.Errorf("user: %w", err)
+	}
 	for i := range files {
-		files[i].UID, files[i].GID = 0, 0
+		files[i].UID, files[i].GID = int(uid), int(gid)
 		if files[i].Path == "/secrets" || strings.HasPrefix(files[i].Path, "/secrets/") {
 			files[i].Mode = secretMode(files[i].Mode)
 		}
@@ -79,7 +83,7 @@ func taskFiles(task *drivers.TaskConfig, skip []*source) ([]disk.File, error) {
 	return files, nil
 }
 
-// secretMode takes a file's permissions from everybody but root.
+// secretMode takes a file's permissions from everybody but its owner.
 func secretMode(mode fs.FileMode) fs.FileMode {
 	switch {
 	case mode.IsDir():

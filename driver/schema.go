@@ -87,6 +87,11 @@ var taskOptions = []option{
 		doc: "Labels of the group's `network` that this task answers on. Every port of the group leads to the " +
 			"alloc's address with or without it; a label that the group lacks is refused.",
 	},
+	{
+		name: "work_dir", kind: "string",
+		doc: "The directory that the program starts in, an absolute path in the guest. For guests of flavour `lkl` " +
+			"that declare a net device `control`, as today's do.",
+	},
 }
 
 // schema turns options into what Nomad parses by.

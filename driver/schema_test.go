@@ -51,10 +51,11 @@ config {
   tender      = "spt"
   exec_heap   = true
   ports       = ["http"]
+  work_dir    = "/srv"
 }`, &job)
 	must.Eq(t, TaskConfig{
 		Kernel: "local/web.spt", Rootfs: "local/root.tar.gz", RootfsSize: "1GiB", Args: []string{"--port", "8080", "a b"},
-		Flavor: "lkl", Tender: "spt", ExecHeap: true, Ports: []string{"http"},
+		Flavor: "lkl", Tender: "spt", ExecHeap: true, Ports: []string{"http"}, WorkDir: "/srv",
 	}, job)
 }
 
@@ -83,7 +84,7 @@ func TestSchema_NamesEveryField(t *testing.T) {
 		fields  []string
 	}{
 		{pluginOptions, []string{"state_dir", "image_paths", "allow_exec_heap"}},
-		{taskOptions, []string{"kernel", "rootfs", "rootfs_size", "args", "flavor", "tender", "exec_heap", "ports"}},
+		{taskOptions, []string{"kernel", "rootfs", "rootfs_size", "args", "flavor", "tender", "exec_heap", "ports", "work_dir"}},
 	} {
 		var names []string
 		for _, o := range c.options {

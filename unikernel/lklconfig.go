@@ -12,9 +12,10 @@ import (
 	"time"
 )
 
-// LKLConfig is the configuration of an LKL guest. It can only be written as
-// what the parser of the guests of 2020 takes: an object of strings without
-// escapes, of known keys, of at most 300 tokens.
+// LKLConfig is the configuration of an LKL guest. Without Program it can only be
+// written as what the parser of the guests of 2020 takes: an object of strings
+// without escapes, of known keys, of at most 300 tokens. Program's keys end such a
+// guest with a fault; those of today know them.
 type LKLConfig struct {
 	// Interfaces are the net devices that the guest brings up.
 	Interfaces []LKLInterface
@@ -28,6 +29,17 @@ type LKLConfig struct {
 	SingleCPU bool
 	// DelayMain is how long the guest waits before main, in whole microseconds.
 	DelayMain time.Duration
+	// Program is how the program is started.
+	Program LKLProgram
+}
+
+// An LKLProgram is how a guest of today starts its program. The zero value is as
+// root in the root directory, as in the guests of 2020.
+type LKLProgram struct {
+	// Directory is the working directory, an absolute path; "" is the root.
+	Directory string
+	// UID and GID are the user and group; 0 is root.
+	UID, GID uint32
 }
 
 // An LKLInterface is the guest's end of a net device of the manifest.
@@ -74,6 +86,9 @@ func (c LKLConfig) settings() []setting {
 		setting{"debug", switchText(c.Debug)},
 		setting{"singlecpu", switchText(c.SingleCPU)},
 		setting{"delay_main", numberText(c.DelayMain.Microseconds())},
+		setting{"workdir", c.Program.Directory},
+		setting{"uid", numberText(int64(c.Program.UID))},
+		setting{"gid", numberText(int64(c.Program.GID))},
 	)
 }
 

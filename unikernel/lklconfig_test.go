@@ -51,6 +51,16 @@ func TestLKLConfig_IsByteExact(t *testing.T) {
 	must.Eq(t, "{}", string(got))
 }
 
+func TestLKLConfig_TellsAGuestOfTodayHowToStartItsProgram(t *testing.T) {
+	got, err := LKLConfig{Program: LKLProgram{Directory: "/srv/my data", UID: 1000, GID: 100}}.MarshalJSON()
+	must.NoError(t, err)
+	must.Eq(t, `{"workdir":"/srv/my data","uid":"1000","gid":"100"}`, string(got))
+	for _, directory := range []string{"srv", `/s"rv`, `/a\b`, "/ü", "/" + strings.Repeat("x", 4095)} {
+		_, err := LKLConfig{Program: LKLProgram{Directory: directory}}.MarshalJSON()
+		must.ErrorIs(t, err, ErrConfig, must.Sprint(directory))
+	}
+}
+
 func TestLKLConfig_IsTheSameThroughEncodingJSON(t *testing.T) {
 	config := fullConfig()
 	want, err := config.MarshalJSON()

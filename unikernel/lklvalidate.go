@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -29,6 +30,9 @@ const (
 	minMTU, minMTU6, maxMTU = 68, 1280, 1500
 	// maxDelay is the longest sleep that its usleep takes.
 	maxDelay = math.MaxUint32 * time.Microsecond
+	// maxDirectory is the longest path that Linux takes, in bytes (PATH_MAX less
+	// its NUL).
+	maxDirectory = 4095
 )
 
 // Validate finds every mistake, also what a guest would pass over in silence;
@@ -49,6 +53,10 @@ func (c LKLConfig) Validate() error {
 	c.validateSysctl(v)
 	if c.DelayMain < 0 || c.DelayMain > maxDelay {
 		v.wrong("a delay of %s before main, where it is at least 0 and at most %s", c.DelayMain, maxDelay)
+	}
+	if dir := c.Program.Directory; dir != "" && (!path.IsAbs(dir) || !plain(dir) || len(dir) > maxDirectory) {
+		v.wrong("the working directory %q must be an absolute path of at most %d bytes of printable ASCII without any of %s",
+			dir, maxDirectory, special)
 	}
 	if n := c.tokens(); n > maxTokens {
 		v.wrong("%d interfaces and all their settings make %d tokens, %d more than the %d that the guest reads",
