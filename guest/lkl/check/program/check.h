@@ -42,7 +42,7 @@ extern const struct check thread_checks[], mutex_checks[], cond_checks[],
 	poll_checks[], epoll_checks[], event_checks[], inotify_checks[],
 	inet_checks[], option_checks[], unix_checks[], passing_checks[],
 	resolve_checks[], process_checks[], spawn_checks[], fault_checks[],
-	system_checks[], stdio_checks[], number_checks[], math_checks[];
+	system_checks[], ipc_checks[], stdio_checks[], number_checks[], math_checks[];
 
 /* Success is any result but -1; the result is handed on. */
 #define OK(call) check_ok(#call, (long long)(call))
@@ -111,6 +111,9 @@ bool all_bytes(const void *at, int value, size_t size);
 
 /* The directory on a small file system; the case's own if none was given. */
 extern const char *small_directory;
+/* Ends as it is called; without a name, lists the names. */
+int end_as(const char *name);
+
 /* This program's arguments. */
 extern int check_argc;
 extern char **check_argv;

@@ -9,6 +9,10 @@
  * Named cases alone are run, in the program's order; a name ending in * stands
  * for all that begin so. The exit status is 0 if all passed, 1 if not, 2 if a
  * case did not end or the arguments are wrong.
+ *
+ *	check --end [NAME]
+ *
+ * ends in one of several ways, or lists them.
  */
 #define _GNU_SOURCE
 #include "check.h"
@@ -27,7 +31,8 @@ static const struct check *const lists[] = {
 	space_checks, copy_checks, memory_checks, map_checks, protection_checks, pipe_checks,
 	poll_checks, epoll_checks, event_checks, inotify_checks, inet_checks,
 	option_checks, unix_checks, passing_checks, resolve_checks,
-	process_checks, spawn_checks, fault_checks, system_checks, stdio_checks,
+	process_checks, spawn_checks, fault_checks, system_checks, ipc_checks,
+	stdio_checks,
 	number_checks, math_checks,
 };
 
@@ -193,6 +198,8 @@ int main(int argc, char **argv)
 	check_argv = argv;
 	if (argc > 1 && strcmp(argv[1], "--child") == 0)
 		return argc > 2 ? atoi(argv[2]) : 0;
+	if (argc > 1 && strcmp(argv[1], "--end") == 0)
+		return end_as(argv[2]);
 	while ((option = getopt(argc, argv, "+ls:w:x:")) != -1) {
 		if (option == 'l')
 			return list_names(), 0;

@@ -284,9 +284,12 @@ static void *wait_for_both(void *arg)
 	long sum = 0;
 
 	(void)arg;
-	for (int i = 0; i < 25; i++)
-		if (sigwaitinfo(&set, &info) == SIGRTMIN + 4)
-			sum += info.si_value.sival_int;
+	for (int i = 0; i < 25; i++) {
+		/* Woken for a signal that another was faster to take. */
+		while (sigwaitinfo(&set, &info) == -1 && errno == EINTR)
+			;
+		sum += info.si_value.sival_int;
+	}
 	return (void *)sum;
 }
 

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The process itself: who it is, its limits, its environment; and other processes, which a guest cannot have. */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sched.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+extern char **environ;
+
+static void identity(void)
+{
+	pid_t pid = getpid();
+
+	TRUE(pid > 1);
+	TRUE(thread_id() == pid);
+	TRUE(getpgrp() == getpgid(0) && getpgid(pid) == getpgrp());
+	TRUE(getsid(0) > 0);
+	IS(getuid() + geteuid() + getgid() + getegid(), 0);
+	FAILS(getpgid(0x3ffffff), ESRCH);
+	FAILS(kill(0x3ffffff, 0), ESRCH);
+}
+
+static void users(void)
+{
+	gid_t groups[3] = { 5, 6, 7 }, got[64];
+	uid_t r, e, s;
+
+	OK(setgroups(3, groups));
+	GIVES(getgroups(64, got), 3);
+	IS(got[0] + got[1] + got[2], 18);
+	OK(setegid(44));
+	OK(seteuid(55));
+	IS(geteuid(), 55);
+	IS(getuid(), 0);
+	FAILS(setgroups(0, NULL), EPERM);
+	FAILS(setuid(66), EPERM);
+	FAILS(open("/proc/sys/kernel/hostname", O_WRONLY), EACCES);
+	OK(getresuid(&r, &e, &s));
+	TRUE(r == 0 && e == 55 && s == 0);
+	OK(seteuid(0));
+	OK(setegid(0));
+	IS(geteuid(), 0);
+	OK(setgroups(0, NULL));
+	GIVES(getgroups(64, got), 0);
+}
+
+static void *own_user(void *arg)
+{
+	(void)arg;
+	return (void *)(long)geteuid();
+}
+
+/* libc changes all threads at once. */
+static void users_of_threads(void)
+{
+	pthread_t thread;
+
+	OK(seteuid(55));
+	thread = start(own_user, NULL);
+	IS((long)finish(thread), 55);
+	OK(seteuid(0));
+}
+
+static void environment(void)
+{
+	OK(setenv("CHECK_NAME", "value", 1));
+	TEXT(getenv("CHECK_NAME"), "value");
+	OK(setenv("CHECK_NAME", "other", 0));
+	TEXT(getenv("CHECK_NAME"), "value");
+	FAILS(setenv("A=B", "x", 1), EINVAL);
+	FAILS(setenv("", "x", 1), EINVAL);
+	OK(unsetenv("CHECK_NAME"));
+	TRUE(getenv("CHECK_NAME") == NULL);
+	IS(putenv("CHECK_PUT=x"), 0);
+	TEXT(getenv("CHECK_PUT"), "x");
+	OK(unsetenv("CHECK_PUT"));
+	TRUE(environ != NULL);
+	TRUE(check_argc > 1 && check_argv[check_argc] == NULL);
+}
+
+static void limits(void)
+{
+	struct rlimit was, l;
+
+	OK(getrlimit(RLIMIT_NOFILE, &was));
+	TRUE(was.rlim_cur >= 1024 && was.rlim_cur <= was.rlim_max);
+	l = (struct rlimit){ 100, 50 };
+	FAILS(setrlimit(RLIMIT_NOFILE, &l), EINVAL);
+	FAILS(getrlimit(999, &l), EINVAL);
+	OK(getrlimit(RLIMIT_CORE, &was));
+	l = (struct rlimit){ 0, was.rlim_max };
+	OK(setrlimit(RLIMIT_CORE, &l));
+	OK(getrlimit(RLIMIT_CORE, &l));
+	IS(l.rlim_cur, 0);
+	OK(setrlimit(RLIMIT_CORE, &was));
+	OK(prlimit(0, RLIMIT_AS, NULL, &l));
+	TRUE(l.rlim_cur == RLIM_INFINITY);
+}
+
+static void scheduling(void)
+{
+	struct sched_param p = { 0 };
+	cpu_set_t cpus;
+
+	/* By the call itself: musl's functions refuse what POSIX means by them and Linux does not do. */
+	GIVES(syscall(SYS_sched_getscheduler, 0), SCHED_OTHER);
+	p.sched_priority = 9;
+	OK(syscall(SYS_sched_getparam, 0, &p));
+	IS(p.sched_priority, 0);
+	IS(sched_get_priority_max(SCHED_FIFO), 99);
+	FAILS(syscall(SYS_sched_setscheduler, 0, 99, &p), EINVAL);
+	OK(sched_getaffinity(0, sizeof(cpus), &cpus));
+	TRUE(CPU_COUNT(&cpus) >= 1);
+	TRUE(sysconf(_SC_NPROCESSORS_ONLN) >= 1);
+	TRUE(sched_getcpu() >= 0);
+	errno = 0;
+	IS(getpriority(PRIO_PROCESS, 0), 0);
+	OK(setpriority(PRIO_PROCESS, 0, 5));
+	IS(getpriority(PRIO_PROCESS, 0), 5);
+	OK(setpriority(PRIO_PROCESS, 0, 0));
+}
+
+static void control(void)
+{
+	char name[16] = "";
+
+	OK(prctl(PR_SET_NAME, "named"));
+	OK(prctl(PR_GET_NAME, name));
+	TEXT(name, "named");
+	FAILS(prctl(99999), EINVAL);
+	IS(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 0);
+}
+
+static volatile int changed;
+
+static void note(int sig)
+{
+	changed = sig;
+}
+
+/* No children: nothing to wait for. */
+static void no_children(void)
+{
+	siginfo_t info;
+	int status;
+
+	FAILS(wait(&status), ECHILD);
+	FAILS(waitpid(-1, &status, WNOHANG), ECHILD);
+	FAILS(waitpid(getpid(), &status, 0), ECHILD);
+	FAILS(waitid(P_ALL, 0, &info, WEXITED), ECHILD);
+	FAILS(waitpid(-1, &status, 0x7fff0000), EINVAL);
+}
+
+static void no_libraries(void)
+{
+	TRUE(dlopen("/nonexistent.so", RTLD_NOW) == NULL);
+	SOME(dlerror());
+}
+
+const struct check process_checks[] = {
+	{ "process_identity", identity },
+	{ "process_users", users },
+	{ "process_users_of_threads", users_of_threads },
+	{ "process_environment", environment },
+	{ "process_limits", limits },
+	{ "process_scheduling", scheduling },
+	{ "process_control", control },
+	{ "process_no_children", no_children },
+	{ "process_no_libraries", no_libraries },
+	{ 0 }
+};
+
+static int status_of(pid_t pid)
+{
+	int status = 0;
+
+	while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
+		;
+	return status;
+}
+
+static void forks(void)
+{
+	pid_t pid;
+
+	fflush(stdout);
+	on_signal(SIGCHLD, note, 0);
+	changed = 0;
+	pid = OK(fork());
+	if (pid == 0)
+		_exit(3);
+	IS(status_of(pid), 3 << 8);
+	IS(changed, SIGCHLD);
+}
+
+static void forks_virtually(void)
+{
+	pid_t pid = OK(vfork());
+
+	if (pid == 0)
+		_exit(4);
+	IS(status_of(pid), 4 << 8);
+}
+
+static void spawns(void)
+{
+	char *arguments[] = { "check", "--child", "5", NULL };
+	pid_t pid = 0;
+
+	ZERO(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, arguments, environ));
+	IS(status_of(pid), 5 << 8);
+}
+
+static void executes(void)
+{
+	char *arguments[] = { "none", NULL };
+
+	FAILS(execv("none", arguments), ENOENT);
+	put_file("script", "text without a meaning");
+	OK(chmod("script", 0755));
+	FAILS(execve("script", arguments, environ), ENOEXEC);
+	OK(chmod("script", 0644));
+	FAILS(execve("script", arguments, environ), EACCES);
+}
+
+static void runs_commands(void)
+{
+	char text[16] = "";
+	FILE *f = SOME(popen("echo text", "r"));
+
+	SOME(fgets(text, sizeof(text), f));
+	TEXT(text, "text\n");
+	IS(pclose(f), 0);
+	IS(system("exit 6"), 6 << 8);
+}
+
+static void clones(void)
+{
+	long pid = OK(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+
+	if (pid == 0)
+		_exit(7);
+	IS(status_of(pid), 7 << 8);
+}
+
+/* Whoever may not have children is told so, and goes on as before. */
+static void goes_on(void)
+{
+	char *arguments[] = { "none", NULL };
+	pid_t pid;
+	int error = posix_spawn(&pid, "/nonexistent", NULL, NULL, arguments, environ);
+
+	TRUE(error == ENOENT || error == ENOSYS);
+	IS(status_of(-1), 0);
+	put_file("file", "still here");
+	TEXT(get_file("file"), "still here");
+	finish(start(own_user, NULL));
+}
+
+const struct check spawn_checks[] = {
+	{ "spawn_fork", forks },
+	{ "spawn_vfork", forks_virtually },
+	{ "spawn_posix", spawns },
+	{ "spawn_exec", executes },
+	{ "spawn_command", runs_commands },
+	{ "spawn_clone", clones },
+	{ "spawn_failure_harms_nothing", goes_on },
+	{ 0 }
+};
