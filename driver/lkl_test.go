@@ -3,15 +3,19 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
+	"github.com/vishvananda/netlink"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
@@ -21,7 +25,11 @@ import (
 // own, with an empty root disk.
 func (b *bed) linux(t *testing.T, program string, job TaskConfig) *drivers.TaskConfig {
 	t.Helper()
-	n := newAllocNetwork(t)
+	return b.linuxIn(t, newAllocNetwork(t), program, job)
+}
+
+func (b *bed) linuxIn(t *testing.T, n *allocNetwork, program string, job TaskConfig) *drivers.TaskConfig {
+	t.Helper()
 	job.Kernel, job.Rootfs, job.RootfsSize = "local/kernel", "local/root", "32MiB"
 	task := b.task(t, TaskConfig{Kernel: "hello.spt"}, true) // for its directory
 	task.NetworkIsolation = n.spec()
@@ -89,6 +97,28 @@ func TestLinux_StartsTheProgramAsTheUserInTheDirectory(t *testing.T) {
 	content, err := disk.Get(t.Context(), image, "/local/written") // the task's directory is its user's
 	must.NoError(t, err)
 	must.Eq(t, "kept\n", string(content))
+}
+
+func TestLinux_HasTheAllocsIPv6Address(t *testing.T) {
+	b := newBed(t)
+	n := newAllocNetwork(t)
+	const own, router = "fd00:78::5", "fd00:78::1"
+	within(t, n.peer, func(h *netlink.Handle) { addAddress(t, h, "peer", router+"/64") })
+	within(t, n.alloc, func(h *netlink.Handle) {
+		link := addAddress(t, h, "eth9", own+"/64")
+		must.NoError(t, h.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: net.ParseIP(router)}))
+	})
+	b.startLinux(t, b.linuxIn(t, n, "signals.c", TaskConfig{}))
+	// Nobody listens there, and it is the guest that says so.
+	for _, address := range []string{own, allocIP} {
+		eventually(t, "an answer of "+address, func() (refused bool) {
+			within(t, n.peer, func(*netlink.Handle) {
+				_, err := net.DialTimeout("tcp", net.JoinHostPort(address, "9"), time.Second)
+				refused = errors.Is(err, syscall.ECONNREFUSED)
+			})
+			return refused
+		})
+	}
 }
 
 func TestLinux_StopSendsTheJobsSignalAndKillsAtTheTimeout(t *testing.T) {
