@@ -387,13 +387,15 @@ long lkl_memfd_create(const char __user *uname, unsigned int flags)
 	fd = get_unused_fd_flags(flags & MFD_CLOEXEC ? O_CLOEXEC : 0);
 	if (fd < 0)
 		return fd;
-	file = shmem_file_setup(name, 0, VM_NORESERVE);
+	/* Its file system, ramfs, cannot begin with nothing. */
+	file = shmem_file_setup(name, PAGE_SIZE, VM_NORESERVE);
 	if (IS_ERR(file)) {
 		put_unused_fd(fd);
 		return PTR_ERR(file);
 	}
 	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
 	file->f_flags |= O_LARGEFILE;
+	vfs_truncate(&file->f_path, 0);
 	fd_install(fd, file);
 	return fd;
 }
