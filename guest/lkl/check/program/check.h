@@ -113,6 +113,8 @@ bool all_bytes(const void *at, int value, size_t size);
 extern const char *small_directory;
 /* Ends as it is called; without a name, lists the names. */
 int end_as(const char *name);
+/* Threads of every kind for so long; the exit status. */
+int stress(int seconds, const char *scratch);
 
 /* This program's arguments. */
 extern int check_argc;

@@ -109,9 +109,10 @@ static int real_time_signal(void)
 	return 1;
 }
 
-static _Noreturn void *exit_here(void *arg)
+static void *exit_here(void *arg)
 {
 	exit((int)(long)arg);
+	return NULL;
 }
 
 static int exits_in_thread(void)
@@ -137,13 +138,14 @@ static int first_thread_leaves(void)
 	pthread_exit(NULL);
 }
 
-static _Noreturn void *cancel_main(void *arg)
+static void *cancel_main(void *arg)
 {
 	pause_ms(20);
 	pthread_cancel(*(pthread_t *)arg);
 	pause_ms(20);
 	say("still here\n");
 	exit(12);
+	return NULL;
 }
 
 static int first_thread_cancelled(void)

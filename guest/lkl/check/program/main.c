@@ -13,6 +13,11 @@
  *	check --end [NAME]
  *
  * ends in one of several ways, or lists them.
+ *
+ *	check --stress SECONDS SCRATCH
+ *
+ * runs threads of every kind at once, and fails if one does not get on or memory
+ * is lost.
  */
 #define _GNU_SOURCE
 #include "check.h"
@@ -200,6 +205,8 @@ int main(int argc, char **argv)
 		return argc > 2 ? atoi(argv[2]) : 0;
 	if (argc > 1 && strcmp(argv[1], "--end") == 0)
 		return end_as(argv[2]);
+	if (argc == 4 && strcmp(argv[1], "--stress") == 0)
+		return stress(atoi(argv[2]), argv[3]);
 	while ((option = getopt(argc, argv, "+ls:w:x:")) != -1) {
 		if (option == 'l')
 			return list_names(), 0;
