@@ -6,7 +6,8 @@ package lkl
 
 import (
 	"os"
-	"sort"
+	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -54,29 +55,61 @@ func tended(tb testing.TB, kernel, image string, memory uint64, s setup) (g *ten
 
 // BenchmarkBoot is the time from the tender's start, before it forks, to the
 // first line of main: the root is mounted and the network configured by then.
-// It tells the median and the 99th percentile; ns/op holds the guest's end too.
+// "native" is the same program as a process of this machine. It tells the
+// median and the 99th percentile; ns/op holds the end too.
 func BenchmarkBoot(b *testing.B) {
 	kernel, image := testenv.Guest(b, "lkl-hello.spt"), image(b, 64, nil)
-	for _, memory := range []uint64{12, 16, 64, 512} {
+	for _, memory := range []uint64{12, 64, 512} {
 		b.Run(strconv.FormatUint(memory, 10)+"MB", func(b *testing.B) {
-			var took []time.Duration
-			for b.Loop() {
-				g, console := tended(b, kernel, image, memory<<20, setup{config: network})
-				began := time.Now()
-				p, err := spt.Start(g, tender.Jail{})
-				must.NoError(b, err)
-				line := make([]byte, 4096)
-				n, err := console.Read(line)
-				took = append(took, time.Since(began))
-				must.NoError(b, err)
-				must.StrHasPrefix(b, "Hello from Linux 6.1", string(line[:n]))
-				exit, err := p.Wait()
-				must.NoError(b, err)
-				must.Eq(b, tender.Exit{}, exit)
-			}
-			sort.Slice(took, func(i, j int) bool { return took[i] < took[j] })
-			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-median")
-			b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "ms-p99")
+			percentiles(b, func() time.Duration { return boot(b, kernel, image, memory<<20) })
 		})
 	}
+	program := compiled(b, "../apps/hello/hello.c", "-target", "native")
+	b.Run("native", func(b *testing.B) {
+		percentiles(b, func() time.Duration { return native(b, program) })
+	})
+}
+
+// percentiles runs what gives a duration again and again.
+func percentiles(b *testing.B, once func() time.Duration) {
+	b.Helper()
+	var took []time.Duration
+	for b.Loop() {
+		took = append(took, once())
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-median")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "ms-p99")
+}
+
+// boot starts hello, and gives the time to its first line.
+func boot(b *testing.B, kernel, image string, memory uint64) time.Duration {
+	b.Helper()
+	g, console := tended(b, kernel, image, memory, setup{config: network})
+	began := time.Now()
+	p, err := spt.Start(g, tender.Jail{})
+	must.NoError(b, err)
+	line := make([]byte, 4096)
+	n, err := console.Read(line)
+	took := time.Since(began)
+	must.NoError(b, err)
+	must.StrHasPrefix(b, "Hello from Linux 6.1", string(line[:n]))
+	exit, err := p.Wait()
+	must.NoError(b, err)
+	must.Eq(b, tender.Exit{}, exit)
+	return took
+}
+
+func native(b *testing.B, program string) time.Duration {
+	b.Helper()
+	cmd := exec.Command(program)
+	out, err := cmd.StdoutPipe()
+	must.NoError(b, err)
+	began := time.Now()
+	must.NoError(b, cmd.Start())
+	_, err = out.Read(make([]byte, 4096))
+	took := time.Since(began)
+	must.NoError(b, err)
+	must.NoError(b, cmd.Wait())
+	return took
 }
