@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -207,6 +209,47 @@ func TestBridge_ARecoveredGuestStillAnswers(t *testing.T) {
 	links, ingress := n.links(t)
 	must.SliceLen(t, 2, links) // lo and the alloc's
 	must.Eq(t, 0, ingress)
+}
+
+func TestBridge_WhateverIsKilledTheNetworkIsAsBefore(t *testing.T) {
+	kill := func(t *testing.T, processes ...executor.Process) {
+		for _, p := range processes {
+			must.NoError(t, p.Signal(syscall.SIGKILL))
+		}
+		for _, p := range processes {
+			eventually(t, "its end", func() bool { return !p.Alive() })
+		}
+	}
+	for name, spoil := range map[string]func(*testing.T, *bed, taskState) *bed{
+		"guest": func(t *testing.T, b *bed, s taskState) *bed { kill(t, s.Guest); return b },
+		"executor": func(t *testing.T, b *bed, s taskState) *bed {
+			kill(t, s.Executor)
+			eventually(t, "the guest's end", func() bool { return !s.Guest.Alive() })
+			return b
+		},
+		"plugin, then guest":    func(t *testing.T, b *bed, s taskState) *bed { b.kill(); kill(t, s.Guest); return b.again(t) },
+		"plugin, then executor": func(t *testing.T, b *bed, s taskState) *bed { b.kill(); kill(t, s.Executor); return b.again(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t)
+			n := newAllocNetwork(t)
+			before, _ := n.links(t)
+			task := b.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: []string{"ip={{ipv4}}", "port=8080"}})
+			handle, _, err := b.StartTask(task)
+			must.NoError(t, err)
+			next := spoil(t, b, stateOf(t, handle))
+			if next != b {
+				_ = next.RecoverTask(handle) // without an executor's word it is cleared away
+			}
+			if err := next.DestroyTask(task.ID, true); err != nil {
+				must.ErrorContains(t, err, drivers.ErrTaskNotFound.Error())
+			}
+			nothingLeft(t, handle)
+			after, ingress := n.links(t)
+			must.Eq(t, before, after)
+			must.Eq(t, 0, ingress)
+		})
+	}
 }
 
 func TestBridge_ASecondGuestOfTheGroupIsRefused(t *testing.T) {
