@@ -119,8 +119,9 @@ static int exits_in_thread(void)
 {
 	atexit(first);
 	start(exit_here, (void *)11);
-	for (;;)
-		pause();
+	while (pause() == -1)
+		;
+	return 1;
 }
 
 static void *say_later(void *arg)
@@ -154,8 +155,9 @@ static int first_thread_cancelled(void)
 
 	self = pthread_self();
 	start(cancel_main, &self);
-	for (;;)
-		pause();
+	while (pause() == -1)
+		;
+	return 1;
 }
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
