@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// sustain keeps nginx's guest under load, and prints what it is like at first
+// and at last.
+func (b *bench) sustain(d time.Duration) error {
+	if err := b.web(); err != nil {
+		return err
+	}
+	for end, next := time.Now().Add(d), time.Now(); ; {
+		rate, p50, p99, err := b.wrk(guestAddress, "1KiB", 5*time.Second)
+		if err != nil {
+			return err
+		}
+		if now := time.Now(); !now.Before(next) || !now.Before(end) {
+			fmt.Printf("%s left: %s, %.0f requests/s, latency %.2f ms, 99th percentile %.2f ms\n",
+				max(0, end.Sub(now)).Round(time.Second), b.resident(), rate, p50, p99)
+			next = now.Add(d / 5)
+			if !now.Before(end) {
+				return nil
+			}
+		}
+	}
+}
+
+// resident is the line of the guest's resident memory.
+func (b *bench) resident() string {
+	group := fmt.Sprint(b.running[0].Process.Pid)
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is right
+	for _, path := range stats {
+		stat, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(stat), "(spt-guest)") && !strings.Contains(string(stat), "[spt-guest]") {
+			continue
+		}
+		fields := strings.Fields(string(stat)[strings.LastIndex(string(stat), ")"):])
+		if fields[2] != group { // state, parent, group
+			if fields[3] != group {
+				continue
+			}
+		}
+		status, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "status"))
+		for line := range strings.Lines(string(status)) {
+			if strings.HasPrefix(line, "VmRSS") {
+				return strings.Join(strings.Fields(line), " ")
+			}
+		}
+	}
+	return "VmRSS: unknown"
+}
