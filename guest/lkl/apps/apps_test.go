@@ -87,15 +87,27 @@ func start(t *testing.T, kernel, root, port string, args ...string) *guest {
 			_ = g.cmd.Wait()
 		}
 	})
-	for ctx.Err() == nil {
-		if c, err := net.DialTimeout("tcp", "10.0.0.2:"+port, time.Second); err == nil {
+	answers(ctx, t, "10.0.0.2:"+port)
+	return g
+}
+
+// answers waits until something listens at the address: nothing tells it.
+func answers(ctx context.Context, t *testing.T, address string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		c, err := net.DialTimeout("tcp", address, time.Second)
+		if err == nil {
 			must.NoError(t, c.Close())
-			return g
+			return
 		}
-		time.Sleep(10 * time.Millisecond) // between tries; nothing tells that it listens
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("the guest does not answer at %s: %v", address, err)
+		}
 	}
-	t.Fatal("the guest does not answer")
-	return nil
 }
 
 // redis sends commands and gives the answers, which end at the first that is not

@@ -100,14 +100,20 @@ func (b *bench) serve(c *exec.Cmd, address string) error {
 	if err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	deadline, tick := time.After(10*time.Second), time.NewTicker(50*time.Millisecond)
+	defer tick.Stop()
+	for {
 		probe := in(b.load, "timeout", "1", "bash", "-c", "exec 3<>/dev/tcp/"+host+"/"+port)
 		if probe.Run() == nil {
 			return nil
 		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			text, _ := os.ReadFile(log.Name())
+			return fmt.Errorf("nothing answers at %s: %s", address, text)
+		}
 	}
-	text, _ := os.ReadFile(log.Name())
-	return fmt.Errorf("nothing answers at %s: %s", address, text)
 }
 
 // guest starts a unikernel with a copy of its root and more files in it.
