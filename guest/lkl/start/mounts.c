@@ -21,6 +21,16 @@ static const struct {
 	{ "ramfs", ROOT "/dev/shm", "mode=1777", MS_NOSUID | MS_NODEV },
 };
 
+/* What udev makes elsewhere. */
+static const struct {
+	const char *path, *target;
+} links[] = {
+	{ ROOT "/dev/fd", "/proc/self/fd" },
+	{ ROOT "/dev/stdin", "/proc/self/fd/0" },
+	{ ROOT "/dev/stdout", "/proc/self/fd/1" },
+	{ ROOT "/dev/stderr", "/proc/self/fd/2" },
+};
+
 static char paths[MAX_MOUNTS][256];	/* of the configuration's mounts, as pid 1 sees them */
 static int n_paths;
 static bool have_root;
@@ -153,6 +163,9 @@ void mount_all(const struct config *c)
 		if (err < 0)
 			say("lkl: cannot mount ", standard[i].path + strlen(ROOT), ": ", reason(err), NULL);
 	}
+	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
+		CALL(SYS_symlink, links[i].target, links[i].path);
+	CALL(SYS_chmod, ROOT "/dev/console", 0666);	/* a program that is not root opens /dev/stdout too */
 	for (int i = 0; i < c->n_mounts; i++)
 		mount_more(&c->mounts[i]);
 }

@@ -217,6 +217,20 @@ static void devices(void)
 	OK(open("/dev/random", O_RDONLY));
 }
 
+static void streams_by_name(void)
+{
+	static const char *const names[] = { "/dev/stdin", "/dev/stdout", "/dev/stderr" };
+	char target[32], expected[32];
+
+	for (int i = 0; i < 3; i++) {
+		memset(target, 0, sizeof(target));
+		OK(readlink(names[i], target, sizeof(target) - 1));
+		snprintf(expected, sizeof(expected), "/proc/self/fd/%d", i);
+		TEXT(target, expected);
+	}
+	OK(open("/dev/stdout", O_WRONLY | O_APPEND | O_NOCTTY));
+}
+
 const struct check open_checks[] = {
 	{ "open_flags", flags },
 	{ "open_truncates", truncates },
@@ -230,5 +244,6 @@ const struct check open_checks[] = {
 	{ "open_paths_only", paths_only },
 	{ "open_without_a_name", without_a_name },
 	{ "open_devices", devices },
+	{ "open_streams_by_name", streams_by_name },
 	{ 0 }
 };
