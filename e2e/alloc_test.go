@@ -4,16 +4,17 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
@@ -118,11 +119,12 @@ func (a *alloc) awaitLog(t *testing.T, text string) {
 // there. A stream that breaks, as when an agent ends, is followed again.
 func (a *alloc) awaitOutput(t *testing.T, enough func(output string) bool) {
 	t.Helper()
-	late := time.After(patience)
+	late, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	eventually(t, func() error {
 		var seen string
 		found := false
-		err := a.read("stdout", true, late, func(output string) bool {
+		err := a.read("stdout", true, late.Done(), func(output string) bool {
 			seen = output
 			found = enough(output)
 			return found
@@ -136,7 +138,7 @@ func (a *alloc) awaitOutput(t *testing.T, enough func(output string) bool) {
 
 // read calls enough with all of a stream up to now whenever there is more of it,
 // until it returns true, the stream ends or it is late.
-func (a *alloc) read(stream string, follow bool, late <-chan time.Time, enough func(output string) bool) error {
+func (a *alloc) read(stream string, follow bool, late <-chan struct{}, enough func(output string) bool) error {
 	cancel := make(chan struct{})
 	defer close(cancel)
 	frames, errs := nomad.API.AllocFS().Logs(a.Allocation, follow, a.task, stream, api.OriginStart, 0, cancel, nil)
@@ -165,12 +167,18 @@ func (a *alloc) read(stream string, follow bool, late <-chan time.Time, enough f
 // url of the guest's port http as the host maps it.
 func (a *alloc) url(t *testing.T) string {
 	t.Helper()
+	return "http://" + a.address(t, "http") + "/"
+}
+
+// address of the host that leads to a port of the guest.
+func (a *alloc) address(t *testing.T, label string) string {
+	t.Helper()
 	for _, port := range a.AllocatedResources.Shared.Ports {
-		if port.Label == "http" {
-			return fmt.Sprintf("http://%s:%d/", port.HostIP, port.Value)
+		if port.Label == label {
+			return net.JoinHostPort(port.HostIP, strconv.Itoa(port.Value))
 		}
 	}
-	t.Fatal("the alloc has no port http")
+	t.Fatalf("the alloc has no port %s", label)
 	return ""
 }
 

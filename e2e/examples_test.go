@@ -26,12 +26,16 @@ type example struct {
 }
 
 var examples = map[string]example{
-	"httpd.nomad.hcl":    {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
-	"consul.nomad.hcl":   {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
-	"hello.nomad.hcl":    {allKernels, endsWell("command line: from alloc=")},
-	"disk.nomad.hcl":     {allKernels, endsWell("disk: ")},
-	"artifact.nomad.hcl": {serveHello, endsWell("command line: downloaded\n")},
-	"stop.nomad.hcl":     {allKernels, stopsByItself},
+	"httpd.nomad.hcl":        {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
+	"consul.nomad.hcl":       {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
+	"hello.nomad.hcl":        {allKernels, endsWell("command line: from alloc=")},
+	"disk.nomad.hcl":         {allKernels, endsWell("disk: ")},
+	"artifact.nomad.hcl":     {serveHello, endsWell("command line: downloaded\n")},
+	"stop.nomad.hcl":         {allKernels, stopsByItself},
+	"lkl-hello.nomad.hcl":    {allKernels, endsWell("Hello from Linux 6.1.")},
+	"nginx.nomad.hcl":        {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
+	"nginx-config.nomad.hcl": {allKernels, servesItsOwnPage},
+	"redis.nomad.hcl":        {allKernels, func(t *testing.T, a *alloc) { a.redis(t) }},
 }
 
 func TestExamples_Work(t *testing.T) {
@@ -71,6 +75,14 @@ func endsWell(output string) func(*testing.T, *alloc) {
 		a.await(t, api.AllocClientStatusComplete)
 		a.awaitLog(t, output)
 	}
+}
+
+// servesItsOwnPage wants the page that the job's template writes, and the
+// request in the log, where the job's configuration of nginx sends it.
+func servesItsOwnPage(t *testing.T, a *alloc) {
+	t.Helper()
+	must.Eq(t, "alloc "+a.ID[:8]+" of nginx-config\n", a.awaitAnswer(t))
+	a.awaitLog(t, "GET / HTTP/1.1")
 }
 
 // stopsByItself stops a job whose guest ends when it is told the signal, long

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	jobName  = "httpd"
-	taskName = "httpd"
+	jobName  = "nginx"
+	taskName = "nginx"
 	// stepTimeout is far more than any step takes on a slow machine.
 	stepTimeout = time.Minute
 )

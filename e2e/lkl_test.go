@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+)
+
+// lkl is an example that runs a guest of guest/lkl, under an id of its own.
+func lkl(t *testing.T, file, id string) *api.Job {
+	t.Helper()
+	job := parse(t, file, kernels())
+	job.ID = ptr(id)
+	return job
+}
+
+// stop stops a job's task as an operator does, and returns how it ended.
+func (a *alloc) stop(t *testing.T) *api.TaskEvent {
+	t.Helper()
+	_, _, err := nomad.API.Jobs().Deregister(a.JobID, false, nil)
+	must.NoError(t, err)
+	a.await(t, api.AllocClientStatusComplete)
+	must.SliceEmpty(t, a.pids(t))
+	return a.awaitEvent(t, api.TaskTerminated)
+}
+
+func TestLKL_HelloTellsItsKernelArgumentsAndEnvironment(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	a := start(t, nomad, lkl(t, "lkl-hello.nomad.hcl", "lkl-hello-tells"))
+	a.await(t, api.AllocClientStatusComplete)
+	must.Eq(t, 0, a.awaitEvent(t, api.TaskTerminated).ExitCode)
+	short := a.ID[:8]
+	for _, line := range []string{
+		"Hello from Linux 6.1.",
+		" on hello-" + short + "\n",
+		"argument: one\nargument: two words\nargument: alloc=" + short + "\n",
+		"environment: GREETING=good morning\n",
+		"environment: NOMAD_ALLOC_ID=" + a.ID + "\n",
+		"environment: NOMAD_TASK_DIR=/local\n",
+	} {
+		a.awaitLog(t, line)
+	}
+}
+
+// The signal ends this program, which has no handler for it, as it would on any
+// Linux.
+func TestLKL_SignalOfNomadReachesTheProgram(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	job := lkl(t, "lkl-hello.nomad.hcl", "lkl-hello-signal")
+	job.TaskGroups[0].Tasks[0].RestartPolicy = &api.RestartPolicy{Attempts: ptr(0), Mode: ptr("fail")}
+	set(job, "args", []string{"wait"})
+	a := run(t, nomad, job)
+	a.awaitLog(t, "argument: wait\n")
+	must.NoError(t, nomad.API.Allocations().Signal(a.Allocation, nil, a.task, "SIGUSR1"))
+	a.await(t, api.AllocClientStatusFailed)
+	must.Eq(t, 128+10, a.awaitEvent(t, api.TaskTerminated).ExitCode)
+}
+
+func TestLKL_NginxServesFilesOfItsRootThroughTheMappedPort(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	a := run(t, nomad, lkl(t, "nginx.nomad.hcl", "nginx-serves"))
+	page, err := os.ReadFile(filepath.Join(tools.Guests, "lkl-nginx.root", "www", "index.html"))
+	must.NoError(t, err)
+	must.Eq(t, string(page), a.awaitAnswer(t))
+	_, err = get(a.url(t) + "missing")
+	must.ErrorContains(t, err, "404")
+	a.awaitLog(t, "OS: Linux 6.1.")
+	a.awaitChecks(t)
+}
+
+func TestLKL_NginxTakesSignalsAndEndsGracefully(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	a := run(t, nomad, lkl(t, "nginx.nomad.hcl", "nginx-signals"))
+	a.awaitAnswer(t)
+	must.NoError(t, nomad.API.Allocations().Signal(a.Allocation, nil, a.task, "SIGUSR1"))
+	a.awaitLog(t, "reopening logs")
+	a.awaitAnswer(t)
+	end := a.stop(t)
+	must.Eq(t, 0, end.ExitCode, must.Sprint(end.DisplayMessage))
+	must.Eq(t, 0, end.Signal, must.Sprint(end.DisplayMessage))
+	a.awaitLog(t, "received from 1, exiting")
+	a.awaitLog(t, "exit\n")
+}
+
+func TestLKL_RedisKeepsAnAppendOnlyFileAndEndsGracefully(t *testing.T) {
+	needs(t)
+	t.Parallel()
+	job := lkl(t, "redis.nomad.hcl", "redis-graceful")
+	set(job, "args", []string{"/etc/redis.conf", "--enable-debug-command", "yes"})
+	a := run(t, nomad, job)
+	r := a.redis(t)
+	for i := range 100 {
+		must.Eq(t, "OK", r.do(t, "SET", fmt.Sprint("key", i), fmt.Sprint("value ", i)))
+	}
+	must.Eq(t, "value 42", r.do(t, "GET", "key42"))
+	must.Eq(t, "", r.do(t, "GET", "no such key"))
+	must.StrContains(t, r.do(t, "INFO", "server"), "os:Linux 6.1.")
+	// The server drops what it holds and reads its file again.
+	must.Eq(t, "OK", r.do(t, "DEBUG", "LOADAOF"))
+	must.Eq(t, "100", r.do(t, "DBSIZE"))
+	must.Eq(t, "value 99", r.do(t, "GET", "key99"))
+	a.awaitChecks(t)
+
+	end := a.stop(t)
+	must.Eq(t, 0, end.ExitCode, must.Sprint(end.DisplayMessage))
+	must.Eq(t, 0, end.Signal, must.Sprint(end.DisplayMessage))
+	a.awaitLog(t, "Received SIGTERM scheduling shutdown")
+	a.awaitLog(t, "Redis is now ready to exit, bye bye...")
+}
+
+// awaitChecks waits until Nomad has found every service of the alloc well.
+func (a *alloc) awaitChecks(t *testing.T) {
+	t.Helper()
+	eventually(t, func() error {
+		checks, err := nomad.API.Allocations().Checks(a.ID, nil)
+		if err != nil {
+			return err
+		}
+		if len(checks) == 0 {
+			return errors.New("no check has run yet")
+		}
+		for _, check := range checks {
+			if check.Status != "success" {
+				return fmt.Errorf("check %s is %s: %s", check.Check, check.Status, strings.TrimSpace(check.Output))
+			}
+		}
+		return nil
+	})
+}
