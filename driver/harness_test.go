@@ -80,6 +80,7 @@ func (b *bed) task(t *testing.T, job TaskConfig, logs bool) *drivers.TaskConfig 
 			Ports:          &structs.AllocatedPorts{},
 		},
 	}
+	testenv.SharedCPUSet(t, task.Resources.LinuxResources.CpusetCgroupPath)
 	b.MakeTaskCgroup(allocID, name)
 	t.Cleanup(b.MkAllocDir(task, logs))
 	t.Cleanup(func() { _ = b.Impl().DestroyTask(task.ID, true) })

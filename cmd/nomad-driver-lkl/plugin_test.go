@@ -239,6 +239,7 @@ func newTask(t *testing.T, guest string, args ...string) (*drivers.TaskConfig, *
 	for _, path := range []string{task.StdoutPath, task.StderrPath} {
 		must.NoError(t, unix.Mkfifo(path, 0o600))
 	}
+	testenv.SharedCPUSet(t, task.Resources.LinuxResources.CpusetCgroupPath)
 	groups := cgroupslib.Factory(allocID, name, false)
 	must.NoError(t, groups.Setup())
 	t.Cleanup(func() { _, _ = groups.Kill(), groups.Teardown() })

@@ -167,7 +167,8 @@ func exitCode(err error) (int, error) {
 }
 
 // mounts makes the mount tree private and lays writable copies of nothing over
-// the directories where Nomad, CNI and the network tools keep their records.
+// the directories where Nomad, CNI and the network tools keep their records. The
+// machine's own network namespaces, which come and go meanwhile, are not seen.
 func mounts(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
@@ -186,6 +187,13 @@ func mounts(dir string) error {
 		if err := overlay(target, filepath.Join(scratch, filepath.Base(target))); err != nil {
 			return err
 		}
+	}
+	const named = "/run/netns"
+	if err := os.MkdirAll(named, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("netns", named, "tmpfs", 0, "mode=0755"); err != nil {
+		return fmt.Errorf("mount a tmpfs on %s: %w", named, err)
 	}
 	return nil
 }
