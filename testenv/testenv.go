@@ -40,6 +40,8 @@ var (
 	KVM = device("/dev/kvm")
 	// Tun is a /dev/net/tun that can be opened, for taps.
 	Tun = device("/dev/net/tun")
+	// Loop is a /dev/loop-control that can be opened, for block devices of files.
+	Loop = device("/dev/loop-control")
 )
 
 // Tool is a program on the PATH.

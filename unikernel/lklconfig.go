@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// LKLConfig is the configuration of an LKL guest. Without Program it can only be
-// written as what the parser of the guests of 2020 takes: an object of strings
-// without escapes, of known keys, of at most 300 tokens. Program's keys end such a
-// guest with a fault; those of today know them.
+// LKLConfig is the configuration of an LKL guest. Without Program and Disks it can
+// only be written as what the parser of the guests of 2020 takes: an object of
+// strings without escapes, of known keys, of at most 300 tokens. The keys of these
+// two end such a guest with a fault; those of today know them.
 type LKLConfig struct {
 	// Interfaces are the net devices that the guest brings up.
 	Interfaces []LKLInterface
@@ -31,6 +31,28 @@ type LKLConfig struct {
 	DelayMain time.Duration
 	// Program is how the program is started.
 	Program LKLProgram
+	// Disks are what the tender offers for block devices; guests of today alone
+	// know it.
+	Disks []LKLDisk
+}
+
+// An LKLDisk is a block device of the manifest for which the tender offers more
+// than the Solo5 ABI: see tender.Device.
+type LKLDisk struct {
+	// Name is the device's name in the manifest.
+	Name string
+	// Transfer is how many bytes one call may move; 0 is one block.
+	Transfer uint32
+	// Flush is whether the guest may flush the host's disk.
+	Flush bool
+}
+
+func (d LKLDisk) settings() []setting {
+	return present(
+		setting{"name", d.Name},
+		setting{"transfer", numberText(int64(d.Transfer))},
+		setting{"flush", switchText(d.Flush)},
+	)
 }
 
 // An LKLProgram is how a guest of today starts its program. The zero value is as
@@ -102,6 +124,12 @@ func (c LKLConfig) tokens() int {
 	for _, i := range c.Interfaces {
 		n += 1 + 2*len(i.settings())
 	}
+	if len(c.Disks) > 0 {
+		n += 2
+	}
+	for _, d := range c.Disks {
+		n += 1 + 2*len(d.settings())
+	}
 	return n
 }
 
@@ -111,24 +139,25 @@ func (c LKLConfig) MarshalJSON() ([]byte, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	var members []string
-	if len(c.Interfaces) > 0 {
-		var interfaces []string
-		for _, n := range c.Interfaces {
-			interfaces = append(interfaces, n.json())
-		}
+	var interfaces, disks, members []string
+	for _, n := range c.Interfaces {
+		interfaces = append(interfaces, object(n.settings()))
+	}
+	for _, d := range c.Disks {
+		disks = append(disks, object(d.settings()))
+	}
+	if len(interfaces) > 0 {
 		members = append(members, `"interfaces":[`+strings.Join(interfaces, ",")+"]")
 	}
-	for _, s := range c.settings() {
-		members = append(members, s.json())
+	if len(disks) > 0 {
+		members = append(members, `"disks":[`+strings.Join(disks, ",")+"]")
 	}
-	return []byte("{" + strings.Join(members, ",") + "}"), nil
+	return []byte(object(c.settings(), members...)), nil
 }
 
-// json writes one interface.
-func (n LKLInterface) json() string {
-	var members []string
-	for _, s := range n.settings() {
+// object writes settings, after members that are written already.
+func object(settings []setting, members ...string) string {
+	for _, s := range settings {
 		members = append(members, s.json())
 	}
 	return "{" + strings.Join(members, ",") + "}"

@@ -61,6 +61,16 @@ func TestLKLConfig_TellsAGuestOfTodayHowToStartItsProgram(t *testing.T) {
 	}
 }
 
+func TestLKLConfig_TellsAGuestOfTodayWhatItsDisksCanDo(t *testing.T) {
+	got, err := LKLConfig{Disks: []LKLDisk{{Name: "rootfs", Transfer: 1 << 20, Flush: true}, {Name: "data"}}}.MarshalJSON()
+	must.NoError(t, err)
+	must.Eq(t, `{"disks":[{"name":"rootfs","transfer":"1048576","flush":"1"},{"name":"data"}]}`, string(got))
+	for _, disks := range [][]LKLDisk{{{}}, {{Name: `a"b`}}, {{Name: "data"}, {Name: "data"}}} {
+		_, err := LKLConfig{Disks: disks}.MarshalJSON()
+		must.ErrorIs(t, err, ErrConfig, must.Sprint(disks))
+	}
+}
+
 func TestLKLConfig_IsTheSameThroughEncodingJSON(t *testing.T) {
 	config := fullConfig()
 	want, err := config.MarshalJSON()

@@ -48,6 +48,7 @@ func (c LKLConfig) Validate() error {
 		}
 		names[n.Name] = true
 	}
+	c.validateDisks(v)
 	v.where = ""
 	c.validateGateways(v)
 	c.validateSysctl(v)
@@ -59,8 +60,8 @@ func (c LKLConfig) Validate() error {
 			dir, maxDirectory, special)
 	}
 	if n := c.tokens(); n > maxTokens {
-		v.wrong("%d interfaces and all their settings make %d tokens, %d more than the %d that the guest reads",
-			len(c.Interfaces), n, n-maxTokens, maxTokens)
+		v.wrong("%d interfaces, %d disks and all their settings make %d tokens, %d more than the %d that the guest reads",
+			len(c.Interfaces), len(c.Disks), n, n-maxTokens, maxTokens)
 	}
 	return errors.Join(v.errs...)
 }
@@ -73,6 +74,20 @@ type verdict struct {
 
 func (v *verdict) wrong(format string, args ...any) {
 	v.errs = append(v.errs, fmt.Errorf("%w: %s%s", ErrConfig, v.where, fmt.Sprintf(format, args...)))
+}
+
+func (c LKLConfig) validateDisks(v *verdict) {
+	names := make(map[string]bool)
+	for i, d := range c.Disks {
+		v.where = fmt.Sprintf("disk %d (%q): ", i+1, d.Name)
+		if !validDeviceName(d.Name) {
+			v.wrong("its name is not 1 to %d letters and digits", MaxDeviceName)
+		}
+		if names[d.Name] {
+			v.wrong("its name is there twice")
+		}
+		names[d.Name] = true
+	}
 }
 
 func (n LKLInterface) validate(v *verdict) {

@@ -30,12 +30,19 @@ its command line. The options are those of Solo5's own tenders:
   --net-mac:NAME=MAC            its MAC address (default random)
   --block:NAME=PATH             attach the file or block device PATH as disk NAME
   --block-sector-size:NAME=N    its block size: a power of two, 512 or more
+  --block-write-through:NAME    what it writes is on the host's disk at once
   --x-exec-heap                 make heap and stack executable (dangerous)
   --tender=spt                  how to run it (default spt)
   --version                     print the version and the ABI versions
   --help                        print this
 
 Every device that the unikernel declares has to be attached: see inspect KERNEL.
+
+What Solo5's ABI lacks, for unikernels that are told of it (docs/guests.md):
+
+  --block-transfer:NAME=BYTES   let one call move so many bytes, whole blocks, at
+                                most 1048576
+  --block-flush:NAME            let it flush the disk to the host's (fdatasync)
 `
 
 // runCommand is "nomad-driver-lkl run": its result is the exit status.

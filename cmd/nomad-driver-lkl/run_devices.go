@@ -10,6 +10,8 @@ import (
 	"os"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
@@ -49,7 +51,9 @@ func (o *runOptions) checkNames(m *unikernel.Image) error {
 			named(name, unikernel.Net)
 		}
 	}
-	for _, names := range [][]string{keys(o.disks), keys(o.blockSizes)} {
+	for _, names := range [][]string{
+		keys(o.disks), keys(o.blockSizes), keys(o.transfers), keys(o.flushes), keys(o.writeThrough),
+	} {
 		for _, name := range names {
 			named(name, unikernel.Block)
 		}
@@ -103,7 +107,11 @@ func randomMAC() (mac [6]byte, err error) {
 
 func (o *runOptions) attachDisk(d *tender.Device) (err error) {
 	path := o.disks[d.Name]
-	if d.File, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
+	flags := os.O_RDWR
+	if o.writeThrough[d.Name] {
+		flags |= unix.O_DSYNC
+	}
+	if d.File, err = os.OpenFile(path, flags, 0); err != nil {
 		return fmt.Errorf("could not open block device: %w", err)
 	}
 	size, err := d.File.Seek(0, io.SeekEnd)
@@ -111,6 +119,7 @@ func (o *runOptions) attachDisk(d *tender.Device) (err error) {
 		return fmt.Errorf("%s: Could not determine capacity: %w", path, err)
 	}
 	d.Capacity, d.BlockSize = uint64(size), o.blockSizes[d.Name]
+	d.MaxTransfer, d.Flush = o.transfers[d.Name], o.flushes[d.Name]
 	if d.BlockSize == 0 {
 		d.BlockSize = tender.MinBlockSize
 	}

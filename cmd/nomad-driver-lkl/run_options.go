@@ -37,11 +37,18 @@ type runOptions struct {
 	macs       map[string][6]byte
 	disks      map[string]string // block device name → path
 	blockSizes map[string]uint16
+	// Beyond Solo5's; by a block device's name.
+	transfers    map[string]uint32 // bytes
+	flushes      map[string]bool
+	writeThrough map[string]bool
 }
 
-// deviceOption is an option with a device's name: --net:NAME=VALUE. Names are
-// Solo5's.
-var deviceOption = regexp.MustCompile(`^--(net|net-mac|block|block-sector-size):([A-Za-z0-9]{1,67})=(.+)$`)
+// deviceOption is an option with a device's name: --net:NAME=VALUE; deviceSwitch
+// is one without a value. Names are Solo5's.
+var (
+	deviceOption = regexp.MustCompile(`^--(net|net-mac|block|block-sector-size|block-transfer):([A-Za-z0-9]{1,67})=(.+)$`)
+	deviceSwitch = regexp.MustCompile(`^--(block-flush|block-write-through):([A-Za-z0-9]{1,67})$`)
+)
 
 // parseRun reads options up to "--" or the kernel's name. Its errors are
 // errRunHelp, errRunVersion, or tell which option is wrong.
@@ -50,6 +57,7 @@ func parseRun(args []string) (*runOptions, error) {
 		memory:     defaultMemory << 20,
 		interfaces: map[string]string{}, macs: map[string][6]byte{},
 		disks: map[string]string{}, blockSizes: map[string]uint16{},
+		transfers: map[string]uint32{}, flushes: map[string]bool{}, writeThrough: map[string]bool{},
 	}
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		option := args[0]
@@ -86,11 +94,15 @@ func (o *runOptions) set(option string) error {
 		}
 		return nil
 	}
-	m := deviceOption.FindStringSubmatch(option)
+	if m := deviceOption.FindStringSubmatch(option); m != nil {
+		return o.setDevice(m[1], m[2], m[3])
+	}
+	m := deviceSwitch.FindStringSubmatch(option)
 	if m == nil {
 		return fmt.Errorf("invalid option: `%s'", option)
 	}
-	return o.setDevice(m[1], m[2], m[3])
+	map[string]map[string]bool{"block-flush": o.flushes, "block-write-through": o.writeThrough}[m[1]][m[2]] = true
+	return nil
 }
 
 func (o *runOptions) setMemory(value string) error {
@@ -121,6 +133,12 @@ func (o *runOptions) setDevice(option, name, value string) error {
 				"Block size must be a multiple of 2 greater than or equal 512: a power of two", name, value)
 		}
 		o.blockSizes[name] = uint16(size)
+	case "block-transfer":
+		size, err := strconv.ParseUint(value, 10, 32)
+		if err != nil || size > tender.LargestTransfer {
+			return fmt.Errorf("--block-transfer:%s=%s: want at most %d bytes", name, value, tender.LargestTransfer)
+		}
+		o.transfers[name] = uint32(size)
 	}
 	return nil
 }

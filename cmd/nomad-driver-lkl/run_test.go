@@ -21,11 +21,12 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-func TestParseRun_TakesTheStockCommandLine(t *testing.T) {
+func TestParseRun_TakesTheStockCommandLineAndMore(t *testing.T) {
 	o, err := parseRun([]string{
 		"--mem=64", "--x-exec-heap", "--tender=spt",
 		"--net:service=tap7", "--net-mac:service=02:00:00:00:00:07", "--net:other=@5",
 		"--block:root0=/a=b c", "--block-sector-size:root0=4096",
+		"--block-transfer:root0=65536", "--block-flush:root0", "--block-write-through:other",
 		"--", "kernel.spt", "--solo5:quiet", "--mem=1", "word",
 	})
 	must.NoError(t, err)
@@ -36,6 +37,8 @@ func TestParseRun_TakesTheStockCommandLine(t *testing.T) {
 		macs:       map[string][6]byte{"service": {2, 0, 0, 0, 0, 7}},
 		disks:      map[string]string{"root0": "/a=b c"},
 		blockSizes: map[string]uint16{"root0": 4096},
+		transfers:  map[string]uint32{"root0": 65536}, flushes: map[string]bool{"root0": true},
+		writeThrough: map[string]bool{"other": true},
 	}
 	must.True(t, reflect.DeepEqual(want, o), must.Sprintf("%+v", o))
 }
@@ -55,6 +58,8 @@ func TestParseRun_TellsWhichOptionIsWrong(t *testing.T) {
 		"--net-mac:tap=02:00", "--net-mac:tap=02:00:00:00:00:00:00:01", "--net-mac:tap=zz:00:00:00:00:01",
 		"--block:disk", "--block-sector-size:disk=0", "--block-sector-size:disk=256",
 		"--block-sector-size:disk=521", "--block-sector-size:disk=65536",
+		"--block-transfer:disk", "--block-transfer:disk=-1", "--block-transfer:disk=1048577", "--block-flush:disk=1",
+		"--block-write-through:disk=", "--block-flush:",
 	} {
 		var stderr bytes.Buffer
 		must.Eq(t, 1, runCommand([]string{option, "kernel.spt"}, io.Discard, &stderr))

@@ -164,3 +164,17 @@ solo5_result_t solo5_block_read(solo5_handle_t handle, solo5_off_t offset,
 {
 	return transfer(HVT_BLOCK_READ, handle, offset, buf, size);
 }
+
+/* The hypercalls are Solo5's, and so is what they can do: a block a call. */
+solo5_result_t solo5_block_offer(solo5_handle_t handle, size_t transfer,
+				 bool flush)
+{
+	return solo5__entry(handle, SOLO5_DEVICE_BLOCK) && !transfer && !flush ?
+		SOLO5_R_OK : SOLO5_R_EINVAL;
+}
+
+solo5_result_t solo5_block_flush(solo5_handle_t handle)
+{
+	(void)handle;
+	return SOLO5_R_EINVAL;
+}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * The spt target: the guest is a Linux process whose seccomp filter leaves it
- * nine system calls. A call outside of the filter kills the guest, so arguments
- * are checked here first.
+ * nine system calls, and one more for disks that may be flushed. A call outside
+ * of the filter kills the guest, so arguments are checked here first.
  */
 #include "internal.h"
 
@@ -12,6 +12,7 @@ enum {
 	SYS_WRITE = 1,
 	SYS_PREAD64 = 17,
 	SYS_PWRITE64 = 18,
+	SYS_FDATASYNC = 75,
 	SYS_ARCH_PRCTL = 158,
 	SYS_CLOCK_GETTIME = 228,
 	SYS_EXIT_GROUP = 231,
@@ -47,8 +48,15 @@ struct epoll_event {
 
 #define TIMER_EVENT 0xfffffffeUL
 
+/* What the tender offers for a block device beyond the ABI; zero: nothing. */
+struct offer {
+	size_t transfer;
+	bool flush;
+};
+
 static int epollfd;
 static int timerfd;
+static struct offer offers[MFT_ENTRIES];
 /* When the timer fires or has fired. */
 static solo5_time_t armed = NEVER;
 
@@ -202,22 +210,28 @@ solo5_result_t solo5_net_read(solo5_handle_t handle, uint8_t *buf, size_t size,
 	return SOLO5_R_OK;
 }
 
-/* The filter allows one block a call. */
+/* In as few calls as the filter allows. */
 static solo5_result_t transfer(long nr, solo5_handle_t handle,
 			       solo5_off_t offset, uintptr_t buf, size_t size)
 {
 	const struct mft_entry *e = solo5__entry(handle, SOLO5_DEVICE_BLOCK);
+	size_t part;
 
 	if (!e || !solo5__block_range(e, offset, size))
 		return SOLO5_R_EINVAL;
-	for (size_t done = 0; done < size; done += e->block.block_size) {
+	part = offers[handle].transfer;
+	if (part == 0)
+		part = e->block.block_size;
+	for (size_t done = 0; done < size; done += part) {
 		long n;
 
+		if (part > size - done)
+			part = size - done;
 		do {
-			n = call(nr, e->hostfd, (long)(buf + done),
-				 e->block.block_size, (long)(offset + done), 0);
+			n = call(nr, e->hostfd, (long)(buf + done), (long)part,
+				 (long)(offset + done), 0);
 		} while (n == -EINTR);
-		if (n != e->block.block_size)
+		if (n != (long)part)
 			return SOLO5_R_EUNSPEC;
 	}
 	return SOLO5_R_OK;
@@ -233,4 +247,28 @@ solo5_result_t solo5_block_read(solo5_handle_t handle, solo5_off_t offset,
 				uint8_t *buf, size_t size)
 {
 	return transfer(SYS_PREAD64, handle, offset, (uintptr_t)buf, size);
+}
+
+solo5_result_t solo5_block_offer(solo5_handle_t handle, size_t transfer,
+				 bool flush)
+{
+	const struct mft_entry *e = solo5__entry(handle, SOLO5_DEVICE_BLOCK);
+
+	if (!e || transfer % e->block.block_size != 0)
+		return SOLO5_R_EINVAL;
+	offers[handle] = (struct offer){ transfer, flush };
+	return SOLO5_R_OK;
+}
+
+solo5_result_t solo5_block_flush(solo5_handle_t handle)
+{
+	const struct mft_entry *e = solo5__entry(handle, SOLO5_DEVICE_BLOCK);
+	long n;
+
+	if (!e || !offers[handle].flush)
+		return SOLO5_R_EINVAL;
+	do {
+		n = call(SYS_FDATASYNC, e->hostfd, 0, 0, 0, 0);
+	} while (n == -EINTR);
+	return n == 0 ? SOLO5_R_OK : SOLO5_R_EUNSPEC;
 }

@@ -16,6 +16,9 @@ static const struct key top_keys[] = {
 	KEY(config, "workdir", workdir), KEY(config, "uid", uid), KEY(config, "gid", gid),
 	KEY(config, "entropy", entropy), KEY(config, "stack", stack), KEY(config, "delay_main", delay), { 0 }
 };
+static const struct key disk_keys[] = {
+	KEY(disk, "name", name), KEY(disk, "transfer", transfer), KEY(disk, "flush", flush), { 0 }
+};
 static const struct key interface_keys[] = {
 	KEY(interface, "name", name), KEY(interface, "ip", ip), KEY(interface, "masklen", masklen),
 	KEY(interface, "ipv6", ip6), KEY(interface, "masklen6", masklen6), KEY(interface, "ifgateway", gateway),
@@ -230,7 +233,8 @@ struct list {
 #define LIST(field, record, most) \
 	{ #field, offsetof(struct config, field), sizeof(struct record), offsetof(struct config, n_##field), most, record##_keys }
 static const struct list lists[] = {
-	LIST(interfaces, interface, MAX_INTERFACES), LIST(mounts, mount, MAX_MOUNTS), LIST(routes, route, MAX_ROUTES)
+	LIST(disks, disk, MAX_DISKS), LIST(interfaces, interface, MAX_INTERFACES), LIST(mounts, mount, MAX_MOUNTS),
+	LIST(routes, route, MAX_ROUTES)
 };
 
 /* The records of a list whose [ has been read, up to its ]. */

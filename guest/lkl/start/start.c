@@ -138,6 +138,7 @@ static void prepare(void)
 	}
 	if (words.config && !config_read(&config, words.config))
 		finish(EXIT_WORDS);
+	disks_offer(&config);
 	mount_all(&config);
 	add_entropy(config.entropy);
 	add_seed_file();

@@ -29,6 +29,7 @@ enum {
 	EXIT_START = 124	/* something else that the program needs failed */
 };
 
+#define MAX_DISKS 64
 #define MAX_INTERFACES 16
 #define MAX_MOUNTS 16
 #define MAX_ROUTES 64
@@ -46,12 +47,18 @@ struct mount {
 	const char *device, *path, *type, *options;
 };
 
+/* What the tender offers for a block device; see docs/guests.md. */
+struct disk {
+	const char *name, *transfer, *flush;
+};
+
 /* What --config says; null where it says nothing. */
 struct config {
+	struct disk disks[MAX_DISKS];
 	struct interface interfaces[MAX_INTERFACES];
 	struct mount mounts[MAX_MOUNTS];
 	struct route routes[MAX_ROUTES];
-	int n_interfaces, n_mounts, n_routes;
+	int n_disks, n_interfaces, n_mounts, n_routes;
 	const char *gateway, *gateway6, *sysctl;
 	const char *root, *root_options, *hostname, *workdir, *uid, *gid, *entropy, *stack, *delay;
 };
@@ -70,6 +77,7 @@ bool words_split(struct words *w, char *line);
 bool config_read(struct config *c, char *json);
 
 /* Each ends the guest if it fails, saying why. */
+void disks_offer(const struct config *c);
 void mount_all(const struct config *c);
 void unmount_all(void);
 void network_up(const struct config *c);

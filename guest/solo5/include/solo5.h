@@ -119,7 +119,7 @@ solo5_result_t solo5_block_acquire(const char *name, solo5_handle_t *handle,
  * the device (else EINVAL, and nothing is done). Portable unikernels pass one
  * block; more are transferred one after the other, and when one of them fails
  * the earlier ones stay done. A write is with the host, not on its disk: the
- * interface has no flush.
+ * interface has no flush (but see solo5_devices.h).
  */
 solo5_result_t solo5_block_write(solo5_handle_t handle, solo5_off_t offset,
 				 const uint8_t *buf, size_t size);

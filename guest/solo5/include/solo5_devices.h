@@ -6,6 +6,8 @@
 #ifndef SOLO5_DEVICES_H
 #define SOLO5_DEVICES_H
 
+#include <stdbool.h>
+
 #include <solo5.h>
 
 #ifdef __cplusplus
@@ -31,6 +33,24 @@ unsigned solo5_device_count(void);
 
 /* Describes a device. EINVAL: no such handle. */
 solo5_result_t solo5_device(solo5_handle_t handle, struct solo5_device *device);
+
+/*
+ * What a tender offers for a block device beyond the ABI. No tender tells it in
+ * the manifest: a guest learns it from its configuration, which has to be true,
+ * since a tender ends a guest that asks for more than it offers.
+ *
+ * transfer is how many bytes, whole blocks, the host moves in one call; 0 leaves
+ * it at one block. flush is whether solo5_block_flush may be called. EINVAL: no
+ * such device, no whole blocks, or the target knows no offers (hvt).
+ */
+solo5_result_t solo5_block_offer(solo5_handle_t handle, size_t transfer,
+				 bool flush);
+
+/*
+ * Returns when all that was written is on the host's disk. EUNSPEC: it may not
+ * be. EINVAL: flushing was not offered.
+ */
+solo5_result_t solo5_block_flush(solo5_handle_t handle);
 
 /* "spt" or "hvt". */
 const char *solo5_target(void);

@@ -15,6 +15,7 @@
 /* Calls of the start program alone: its private numbers begin here. */
 #define LKL_NR_EXIT 0x4c4b0001	/* end the guest with a status; everything is unmounted */
 #define LKL_NR_UNMAP 0x4c4b0002	/* write back and close the files that are mapped; the program has ended */
+#define LKL_NR_DISK 0x4c4b0010	/* struct lkl_disk_offer: what the tender offers for a disk */
 
 /* Whose thread pointer and floating point control words the processor has. */
 static struct task_struct *user_task;
@@ -150,6 +151,8 @@ static long private_call(unsigned long nr, long arg)
 	case LKL_NR_UNMAP:
 		lkl_unmap_files();
 		return 0;
+	case LKL_NR_DISK:
+		return lkl_disk_offer((const struct lkl_disk_offer *)arg);
 	}
 	return -ENOSYS;
 }

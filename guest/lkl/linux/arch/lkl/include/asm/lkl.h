@@ -31,6 +31,15 @@ void lkl_device_ready(unsigned int handle, void (*ready)(void *arg), void *arg);
 /* The network device's host end is gone, and the guest with it. */
 void lkl_device_gone(const char *name);
 
+/* What the start program tells of a disk, before it is used: what the tender offers for it beyond Solo5's ABI. */
+struct lkl_disk_offer {
+	const char *name;
+	unsigned long transfer;	/* bytes that one call to the host moves; 0: a sector */
+	unsigned long flush;	/* 1: the host's disk can be flushed */
+};
+/* -ENODEV: there is no such disk; -EINVAL: it cannot do so. */
+int lkl_disk_offer(const struct lkl_disk_offer *offer);
+
 /* Before and after the page allocator gets its memory. Until the second, free memory is as the host gave it, zero. */
 void lkl_arena_init(void);
 void lkl_arena_watch(void);

@@ -33,6 +33,8 @@ int solo5_net_read(u64 handle, u8 *buf, size_t size, size_t *len);
 int solo5_net_write(u64 handle, const u8 *buf, size_t size);
 int solo5_block_read(u64 handle, u64 offset, u8 *buf, size_t size);
 int solo5_block_write(u64 handle, u64 offset, const u8 *buf, size_t size);
+int solo5_block_offer(u64 handle, size_t transfer, bool flush);
+int solo5_block_flush(u64 handle);
 unsigned int solo5_device_count(void);
 int solo5_device(u64 handle, struct solo5_device *device);
 
