@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
@@ -19,6 +20,7 @@ func (s *start) writeCommandLine() error {
 		in.Env, err = s.environment()
 		in.Config = s.lklConfig()
 		in.Config.Program.Directory = s.job.WorkDir
+		in.Config.Disks = s.lklDisks()
 		in.Config.Program.UID, in.Config.Program.GID, _ = parseUser(s.task.User) // validated
 	default:
 		in.Args, err = s.addresses.fill(s.job.Args)
@@ -59,4 +61,12 @@ func (s *start) lklConfig() *unikernel.LKLConfig {
 	c.Interfaces = []unikernel.LKLInterface{s.addresses.lklInterface(s.kernel.netDevice(), s.tap)}
 	c.Gateway, c.Gateway6 = s.addresses.gateway4, s.addresses.gateway6
 	return c
+}
+
+// lklDisks tells a guest of today what its tender offers for its disk.
+func (s *start) lklDisks() []unikernel.LKLDisk {
+	if s.disk == nil || !s.kernel.isToday() {
+		return nil
+	}
+	return []unikernel.LKLDisk{{Name: s.kernel.diskDevice(), Transfer: tender.LargestTransfer, Flush: s.job.RootfsSync == syncFlush}}
 }

@@ -72,6 +72,7 @@ type TaskConfig struct {
 	Kernel     string   `codec:"kernel"`
 	Rootfs     string   `codec:"rootfs"`
 	RootfsSize string   `codec:"rootfs_size"`
+	RootfsSync string   `codec:"rootfs_sync"`
 	Args       []string `codec:"args"`
 	Flavor     string   `codec:"flavor"`
 	Tender     string   `codec:"tender"`
@@ -85,6 +86,14 @@ const auto = "auto"
 var (
 	flavors = []string{auto, "lkl", "solo5"}
 	tenders = []string{auto, "spt"}
+	syncs   = []string{syncNone, syncFlush, syncWriteThrough}
+)
+
+// The values of rootfs_sync.
+const (
+	syncNone         = "none"
+	syncFlush        = "flush"
+	syncWriteThrough = "write-through"
 )
 
 // validate finds every mistake that can be seen without looking at a file.
@@ -120,6 +129,7 @@ func (t *TaskConfig) validateRootfs(m *mistakes) {
 			m.add("rootfs", "%v", err)
 		}
 	}
+	oneOf(m, "rootfs_sync", t.RootfsSync, syncs)
 	if t.RootfsSize == "" {
 		return
 	}

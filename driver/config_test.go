@@ -79,7 +79,8 @@ func TestTaskConfig_Validate(t *testing.T) {
 	}{
 		{name: "least", job: TaskConfig{Kernel: "local/k"}},
 		{name: "most", job: TaskConfig{
-			Kernel: "/srv/k", Rootfs: "alloc/data/root.tar", RootfsSize: "1GiB", Args: []string{"a b", "", "ü\n"},
+			Kernel: "/srv/k", Rootfs: "alloc/data/root.tar", RootfsSize: "1GiB", RootfsSync: "write-through",
+			Args:   []string{"a b", "", "ü\n"},
 			Flavor: "lkl", Tender: "spt", Ports: []string{"admin", "http"},
 		}},
 		{name: "no kernel", job: TaskConfig{}, wrong: []string{"kernel"}},
@@ -94,10 +95,10 @@ func TestTaskConfig_Validate(t *testing.T) {
 		{
 			name: "everything at once",
 			job: TaskConfig{
-				Kernel: "../k", Rootfs: "/local/../../etc", RootfsSize: "much", Args: []string{"fine", "\x00"},
+				Kernel: "../k", Rootfs: "/local/../../etc", RootfsSize: "much", RootfsSync: "always", Args: []string{"fine", "\x00"},
 				Flavor: "mirage", Tender: "hvt", ExecHeap: true, Ports: []string{"http", "https"},
 			},
-			wrong: []string{"kernel", "rootfs_size", "args[1]", "flavor", "tender", "exec_heap", "ports[1]"},
+			wrong: []string{"kernel", "rootfs_sync", "rootfs_size", "args[1]", "flavor", "tender", "exec_heap", "ports[1]"},
 		},
 		{
 			name: "what a unikernel lacks", job: TaskConfig{Kernel: "k"},

@@ -141,6 +141,10 @@ func (k *kernel) checkDisk(m *mistakes, job *TaskConfig) {
 	case len(names) == 0 && job.Rootfs != "":
 		m.add("rootfs", "cannot be given to this kernel, which declares no block device")
 	}
+	if job.RootfsSync == syncFlush && !k.isToday() {
+		m.add("rootfs_sync", "%q is for guests that can flush, and this one is not Linux with a control device: write %q",
+			syncFlush, syncWriteThrough)
+	}
 }
 
 // isToday tells whether the guest is Linux of today, which has a control device:

@@ -17,6 +17,8 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 	bridge := &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeGroup, Path: "/run/netns/a"}
 	host := &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeHost}
 	root, inSrv := TaskConfig{Rootfs: "local/root"}, TaskConfig{Rootfs: "local/root", WorkDir: "/srv"}
+	flushed := TaskConfig{Rootfs: "local/root", RootfsSync: syncFlush}
+	through := TaskConfig{Rootfs: "local/root", RootfsSync: syncWriteThrough}
 	cases := []struct {
 		name     string
 		manifest []unikernel.Device
@@ -39,6 +41,10 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 		{name: "two nets", manifest: []unikernel.Device{net("tap"), net("net1")}, network: bridge, wrong: []string{"kernel"}},
 		{name: "work_dir for the lkl of 2020", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: inSrv, network: bridge, wrong: []string{"work_dir"}},
 		{name: "work_dir for the lkl of today", manifest: []unikernel.Device{block("rootfs"), net("tap"), net("control")}, job: inSrv, network: bridge},
+		{name: "flush for the lkl of 2020", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: flushed, network: bridge, wrong: []string{"rootfs_sync"}},
+		{name: "flush for the lkl of today", manifest: []unikernel.Device{block("rootfs"), net("tap"), net("control")}, job: flushed, network: bridge},
+		{name: "flush for another guest", manifest: []unikernel.Device{block("disk")}, job: flushed, wrong: []string{"rootfs_sync"}},
+		{name: "write-through for any guest", manifest: []unikernel.Device{block("disk")}, job: through},
 		{name: "ports and no net", job: TaskConfig{Ports: []string{"http"}}, network: bridge, wrong: []string{"ports"}},
 		{
 			name:     "everything",

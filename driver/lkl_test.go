@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
@@ -97,6 +99,36 @@ func TestLinux_StartsTheProgramAsTheUserInTheDirectory(t *testing.T) {
 	content, err := disk.Get(t.Context(), image, "/local/written") // the task's directory is its user's
 	must.NoError(t, err)
 	must.Eq(t, "kept\n", string(content))
+}
+
+// The guest is told of a cache that it can flush, or the disk has none.
+func TestLinux_RootfsSync(t *testing.T) {
+	for sync, c := range map[string]struct {
+		disk    string
+		through bool
+	}{
+		"":               {"write through", false},
+		syncNone:         {"write through", false},
+		syncFlush:        {"write back", false},
+		syncWriteThrough: {"write through", true},
+	} {
+		t.Run(sync, func(t *testing.T) {
+			b := newBed(t)
+			task := b.linux(t, "signals.c", TaskConfig{RootfsSync: sync})
+			handle := b.startLinux(t, task)
+			says(t, task, "disk="+c.disk)
+			must.StrNotContains(t, console(task), "written:") // what perror would say
+			const rootfs = 5                                  // the first device of the manifest: docs/tender.md
+			info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", stateOf(t, handle).Guest.Pid, rootfs))
+			must.NoError(t, err)
+			var position, flags int
+			_, err = fmt.Sscanf(string(info), "pos: %d\nflags: %o", &position, &flags)
+			must.NoError(t, err)
+			must.Eq(t, c.through, flags&unix.O_DSYNC != 0)
+			must.NoError(t, b.StopTask(task.ID, time.Minute, ""))
+			must.Eq(t, 7, b.wait(t, task).ExitCode)
+		})
+	}
 }
 
 func TestLinux_HasTheAllocsIPv6Address(t *testing.T) {

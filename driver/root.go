@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
@@ -122,16 +124,39 @@ func needs(files []disk.File) int64 {
 	return sum
 }
 
+// openDisk opens the disk as the job's rootfs_sync says. Where that counts at
+// all, it also brings to the host's disk what the guest is given.
 func (s *start) openDisk(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	flags := os.O_RDWR
+	if s.job.RootfsSync == syncWriteThrough {
+		flags |= unix.O_DSYNC
+	}
+	f, err := os.OpenFile(path, flags, 0)
 	if err != nil {
 		return fmt.Errorf("open the root disk: %w", err)
 	}
 	s.closeLater(f)
+	if s.job.RootfsSync == syncFlush || s.job.RootfsSync == syncWriteThrough {
+		// The disk, its name in the task's directory, and that one's name.
+		for _, p := range []string{path, s.dir, filepath.Dir(s.dir)} {
+			if err := syncFile(p); err != nil {
+				return fmt.Errorf("bring the root disk to the host's disk: %w", err)
+			}
+		}
+	}
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("look at the root disk: %w", err)
 	}
 	s.disk, s.diskSize = f, uint64(info.Size())/sectorSize*sectorSize
 	return nil
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }

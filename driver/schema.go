@@ -60,6 +60,14 @@ var taskOptions = []option{
 			"for a directory or tar, and its own size for an image. An image is never made smaller.",
 	},
 	{
+		name: "rootfs_sync", kind: "string", value: `"none"`,
+		doc: "When what the guest writes is on the host's disk, so that a crash of the host does not lose it: `none` " +
+			"(when the host gets to it, the fastest), `flush` (when the guest flushes: what its program's fsync has returned " +
+			"for; for guests of flavour `lkl` that declare a net device `control`, as today's do), or `write-through` " +
+			"(before each write returns, whatever the guest). All else survives with each of them alike: see " +
+			"[What survives what](guests.md#what-a-flush-guarantees).",
+	},
+	{
 		name: "args", kind: "list(string)",
 		doc: "The guest's arguments. A guest of flavour `lkl` gets each of them whole, whatever is in it; a guest " +
 			"of flavour `solo5` gets them joined by blanks, so an argument with white space is refused, and in them " +

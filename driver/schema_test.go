@@ -46,6 +46,7 @@ config {
   kernel      = "local/web.spt"
   rootfs      = "local/root.tar.gz"
   rootfs_size = "1GiB"
+  rootfs_sync = "flush"
   args        = ["--port", "8080", "a b"]
   flavor      = "lkl"
   tender      = "spt"
@@ -54,7 +55,7 @@ config {
   work_dir    = "/srv"
 }`, &job)
 	must.Eq(t, TaskConfig{
-		Kernel: "local/web.spt", Rootfs: "local/root.tar.gz", RootfsSize: "1GiB", Args: []string{"--port", "8080", "a b"},
+		Kernel: "local/web.spt", Rootfs: "local/root.tar.gz", RootfsSize: "1GiB", RootfsSync: "flush", Args: []string{"--port", "8080", "a b"},
 		Flavor: "lkl", Tender: "spt", ExecHeap: true, Ports: []string{"http"}, WorkDir: "/srv",
 	}, job)
 }
@@ -66,7 +67,7 @@ config {
   kernel      = "local/web.spt"
   rootfs_size = 256
 }`, &job)
-	must.Eq(t, TaskConfig{Kernel: "local/web.spt", RootfsSize: "256", Flavor: auto, Tender: auto}, job)
+	must.Eq(t, TaskConfig{Kernel: "local/web.spt", RootfsSize: "256", RootfsSync: "none", Flavor: auto, Tender: auto}, job)
 }
 
 func TestPluginSchema_Defaults(t *testing.T) {
@@ -84,7 +85,7 @@ func TestSchema_NamesEveryField(t *testing.T) {
 		fields  []string
 	}{
 		{pluginOptions, []string{"state_dir", "image_paths", "allow_exec_heap"}},
-		{taskOptions, []string{"kernel", "rootfs", "rootfs_size", "args", "flavor", "tender", "exec_heap", "ports", "work_dir"}},
+		{taskOptions, []string{"kernel", "rootfs", "rootfs_size", "rootfs_sync", "args", "flavor", "tender", "exec_heap", "ports", "work_dir"}},
 	} {
 		var names []string
 		for _, o := range c.options {

@@ -216,6 +216,9 @@ func (s *start) plan() (executor.Plan, []*os.File) {
 			device.Control = true
 		case d.Type == unikernel.Block:
 			device.FD, device.Capacity, device.BlockSize = len(files), s.diskSize, sectorSize
+			for _, offer := range s.lklDisks() {
+				device.MaxTransfer, device.Flush = offer.Transfer, offer.Flush
+			}
 			files = append(files, s.disk)
 		case d.Type == unikernel.Net:
 			device.FD, device.MTU = len(files), uint16(s.tap.MTU)

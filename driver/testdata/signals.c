@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Says what it finds around itself, writes a file, and then what signals it gets: SIGTERM ends it with 7, after SIGINT it takes no more. */
+/* Says what it finds around itself, writes and syncs a file, and then what signals it gets: SIGTERM ends it with 7, after SIGINT it takes no more. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 int main(int argc, char **argv)
 {
-	char host[65] = "", directory[256] = "", seed[8] = "";
+	char host[65] = "", directory[256] = "", seed[8] = "", cache[32] = "";
 	sigset_t all;
 	int got, fd;
 
@@ -22,8 +22,11 @@ int main(int argc, char **argv)
 	fd = open("/dev/urandom", O_RDONLY);
 	if (fd >= 0 && read(fd, seed, sizeof(seed)) == sizeof(seed))
 		printf("random=%lx\n", *(long *)seed);
+	fd = open("/sys/block/rootfs/queue/write_cache", O_RDONLY);
+	if (fd >= 0 && read(fd, cache, sizeof(cache) - 1) > 0)
+		printf("disk=%s", cache);
 	fd = open("written", O_CREAT | O_WRONLY, 0644);
-	if (fd < 0 || write(fd, "kept\n", 5) != 5)
+	if (fd < 0 || write(fd, "kept\n", 5) != 5 || fsync(fd) < 0)
 		perror("written");
 	printf("ready\n");
 	fflush(stdout);
