@@ -17,7 +17,7 @@ import (
 
 func (b *bench) redis(p plan) ([]result, error) {
 	defer b.end()
-	if err := b.guest("redis", "256", "build/guest/lkl-redis.root", "6379", "--appendonly", "no", "--protected-mode", "no"); err != nil {
+	if err := b.guest("build/guest/lkl-redis.spt", "256", "build/guest/lkl-redis.root", "6379", "--appendonly", "no", "--protected-mode", "no"); err != nil {
 		return nil, err
 	}
 	native := in(b.native, "redis-server", "--appendonly", "no", "--save", "", "--protected-mode", "no", "--dir", b.dir)
@@ -73,7 +73,7 @@ func (b *bench) web() error {
 			return err
 		}
 	}
-	if err := b.guest("nginx", "128", root, "80"); err != nil {
+	if err := b.guest("build/guest/lkl-nginx.spt", "128", root, "80"); err != nil {
 		return err
 	}
 	conf := filepath.Join(b.dir, "nginx.conf")
@@ -144,10 +144,7 @@ func (b *bench) nginx(p plan) ([]result, error) {
 				}
 			}
 		}
-		results = append(results, rate("nginx "+f.name, "1/s", got[0][0], got[1][0]), result{
-			"nginx " + f.name + " latency", "ms",
-			median(got[0][1]), median(got[0][2]), "native", median(got[1][1]), median(got[1][2]),
-		})
+		results = append(results, rate("nginx "+f.name, "1/s", got[0][0], got[1][0]), latency("nginx "+f.name+" latency", "ms", got[0][1], got[0][2], got[1][1], got[1][2]))
 	}
 	return results, nil
 }

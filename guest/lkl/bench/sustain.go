@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -32,26 +33,30 @@ func (b *bench) sustain(d time.Duration) error {
 	}
 }
 
-// resident is the line of the guest's resident memory.
-func (b *bench) resident() string {
+// guestPID finds the first server's guest; 0: it is not there.
+func (b *bench) guestPID() int {
 	group := fmt.Sprint(b.running[0].Process.Pid)
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is right
 	for _, path := range stats {
 		stat, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(stat), "(spt-guest)") && !strings.Contains(string(stat), "[spt-guest]") {
+		if err != nil || !strings.Contains(string(stat), "(spt-guest)") {
 			continue
 		}
 		fields := strings.Fields(string(stat)[strings.LastIndex(string(stat), ")"):])
-		if fields[2] != group { // state, parent, group
-			if fields[3] != group {
-				continue
-			}
+		if fields[3] == group { // state, parent, group
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			return pid
 		}
-		status, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "status"))
-		for line := range strings.Lines(string(status)) {
-			if strings.HasPrefix(line, "VmRSS") {
-				return strings.Join(strings.Fields(line), " ")
-			}
+	}
+	return 0
+}
+
+// resident is the line of the guest's resident memory.
+func (b *bench) resident() string {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.guestPID()))
+	for line := range strings.Lines(string(status)) {
+		if strings.HasPrefix(line, "VmRSS") {
+			return strings.Join(strings.Fields(line), " ")
 		}
 	}
 	return "VmRSS: unknown"

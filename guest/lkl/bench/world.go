@@ -18,7 +18,8 @@ const (
 	guestAddress  = "10.9.0.2"
 	nativeAddress = "10.9.1.2"
 	// guestConfig is quoted for the guest, which takes its words apart again.
-	guestConfig = `'{"interfaces":[{"name":"tap","ip":"10.9.0.2","masklen":"24"}],"gateway":"10.9.0.1"}'`
+	guestConfig = `'{"interfaces":[{"name":"tap","ip":"10.9.0.2","masklen":"24"}],"gateway":"10.9.0.1",` +
+		`"disks":[{"name":"rootfs","transfer":"1048576"}]}'`
 )
 
 // A bench is two namespaces, the load's (with the guest's tap) and the native
@@ -116,16 +117,24 @@ func (b *bench) serve(c *exec.Cmd, address string) error {
 	}
 }
 
-// guest starts a unikernel with a copy of its root and more files in it.
-func (b *bench) guest(name, memory, files, port string, args ...string) error {
-	root := filepath.Join(b.dir, name+".ext4")
+// makeRoot makes an ext4 image of a directory's files.
+func makeRoot(image, size, files string) error {
 	for _, c := range []*exec.Cmd{
-		exec.Command("truncate", "-s", "128M", root),
-		exec.Command("mke2fs", "-q", "-F", "-b", "4096", "-d", files, root),
+		exec.Command("truncate", "-s", size, image),
+		exec.Command("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-d", files, image),
 	} {
 		if out, err := c.CombinedOutput(); err != nil {
 			return fmt.Errorf("%s: %w: %s", c, err, out)
 		}
+	}
+	return nil
+}
+
+// guest starts a server as a unikernel, with a directory's files as its root.
+func (b *bench) guest(kernel, memory, files, port string, args ...string) error {
+	root := filepath.Join(b.dir, filepath.Base(kernel)+".ext4")
+	if err := makeRoot(root, "128M", files); err != nil {
+		return err
 	}
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -135,7 +144,7 @@ func (b *bench) guest(name, memory, files, port string, args ...string) error {
 	defer theirs.Close() // the other end stays open as long as the bench
 	words := []string{
 		"build/nomad-driver-lkl", "run", "--mem=" + memory, "--net:tap=t0", "--net:control=@3",
-		"--block:rootfs=" + root, "--", "build/guest/lkl-" + name + ".spt", "--config", guestConfig, "--",
+		"--block:rootfs=" + root, "--block-transfer:rootfs=1048576", "--", kernel, "--config", guestConfig, "--",
 	}
 	c := in(b.load, append(words, args...)...)
 	c.ExtraFiles = []*os.File{theirs}
