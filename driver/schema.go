@@ -82,7 +82,7 @@ var taskOptions = []option{
 	},
 	{
 		name: "tender", kind: "string", value: `"auto"`,
-		doc: "What runs the unikernel: `spt`, a process of nine system calls, or `auto`, the one that the kernel " +
+		doc: "What runs the unikernel: `spt`, a process of nine system calls (ten with `rootfs_sync = \"flush\"`), or `auto`, the one that the kernel " +
 			"was linked for.",
 	},
 	{

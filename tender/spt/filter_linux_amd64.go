@@ -22,7 +22,8 @@ const (
 // filter is the whole of what the guest may ask of the kernel: the nine calls
 // of Solo5's spt bindings, each with the arguments that decide what it acts on
 // compared in all 64 bits. Pointers are left to the kernel: nothing but the
-// guest is mapped. Everything else kills the process.
+// guest is mapped. A disk that may be flushed has fdatasync besides. Everything
+// else kills the process.
 func filter(devices []tender.Device) (program, error) {
 	var p program
 	p.load(offArch)
