@@ -3,7 +3,7 @@
  * Writes disks and files, and looks whether they hold what was written:
  *
  *   raw DEVICE SECTOR     the whole device, in every way; prints a digest of what it should hold
- *   fill DIRECTORY        files of many sizes; check DIRECTORY reads them
+ *   fill DIRECTORY        files of many sizes, some with O_DIRECT; check DIRECTORY reads them
  *   append FILE COUNT     numbers, each on the disk before it is told
  *   sync FILE             writes and fsyncs once; tells what it ended with
  */
@@ -160,16 +160,16 @@ static void raw(const char *path, uint64_t want)
 
 static void fill(const char *directory, int write)
 {
-	static char buffer[1 << 18];
+	static _Alignas(4096) char buffer[1 << 18];
 	char path[64];
 
 	for (int i = 0; i < FILES; i++) {
 		size_t len = any(4) ? any(20000) : any(sizeof(buffer));
-		int fd;
+		int fd, direct = i % 5 ? 0 : O_DIRECT;
 
-		len = (len | 7) + 1;
+		len = (len | (direct ? 4095 : 7)) + 1;
 		snprintf(path, sizeof(path), "%s/%d", directory, i);
-		fd = open(path, write ? O_CREAT | O_WRONLY | O_TRUNC : O_RDONLY, 0644);
+		fd = open(path, write ? O_CREAT | O_WRONLY | O_TRUNC | direct : O_RDONLY | direct, 0644);
 		must(path, fd >= 0);
 		if (write) {
 			put(buffer, (uint64_t)i << 32, len, 1);
