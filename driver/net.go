@@ -61,7 +61,7 @@ func (a addresses) lklInterface(device string, tap *network.Tap) unikernel.LKLIn
 	return unikernel.LKLInterface{
 		Name: device, Address: a.v4, Address6: a.v6,
 		Gateway: a.gateway4, Gateway6: a.gateway6,
-		MAC: tap.MAC, MTU: tap.MTU,
+		MAC: tap.MAC, MTU: tap.MTU, Offload: tap.Offload,
 	}
 }
 

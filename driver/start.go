@@ -168,7 +168,7 @@ func (s *start) attachNetwork() error {
 	if s.kernel.netDevice() == "" {
 		return nil
 	}
-	tap, err := network.AttachL2(netnsOf(s.task))
+	tap, err := network.AttachL2(netnsOf(s.task), s.kernel.isToday())
 	if err != nil {
 		return err
 	}

@@ -127,7 +127,7 @@ func (a *alloc) route(to, gateway string, metric int) {
 
 func (a *alloc) attach() *Tap {
 	a.t.Helper()
-	tap, err := AttachL2(a.path)
+	tap, err := AttachL2(a.path, false)
 	must.NoError(a.t, err)
 	a.t.Cleanup(func() { _ = tap.Close() }) // a test may have closed it
 	return tap
@@ -162,10 +162,11 @@ func (a *alloc) joint() (j joint) {
 // guest is a real network stack behind the tap: a namespace of its own, with a tap
 // of its own, and what carries the frames between the two.
 type guest struct {
-	path    string
-	longest atomic.Int64 // frame that came for it, in bytes
-	strays  atomic.Int64 // frames for it before it sent any
-	sent    atomic.Int64
+	path        string
+	longest     atomic.Int64 // frame that came for it, in bytes
+	longestSent atomic.Int64
+	strays      atomic.Int64 // frames for it before it sent any
+	sent        atomic.Int64
 }
 
 func newGuest(t testing.TB, tap *Tap) *guest {
@@ -173,7 +174,7 @@ func newGuest(t testing.TB, tap *Tap) *guest {
 	g := &guest{path: newNamespace(t)}
 	var own *os.File
 	must.NoError(t, inside(g.path, func(n *namespace) error {
-		f, name, err := openTun("g%d", unix.IFF_TUN_EXCL)
+		f, name, err := openTun("g%d", unix.IFF_TUN_EXCL, tap.Offload)
 		if err != nil {
 			return err
 		}
@@ -181,7 +182,10 @@ func newGuest(t testing.TB, tap *Tap) *guest {
 		return g.configure(n, name, tap)
 	}))
 	t.Cleanup(func() { own.Close() })
-	go carry(own, tap.File, func(int) { g.sent.Add(1) })
+	go carry(own, tap.File, func(n int) {
+		g.longestSent.Store(max(g.longestSent.Load(), int64(n)))
+		g.sent.Add(1)
+	})
 	go carry(tap.File, own, func(n int) {
 		g.longest.Store(max(g.longest.Load(), int64(n)))
 		if g.sent.Load() == 0 {

@@ -52,10 +52,11 @@ type Route struct {
 // Tap is the guest's end of the allocation's network. It is there as long as
 // somebody has the file open.
 type Tap struct {
-	File      *os.File         // O_NONBLOCK, frames without any header
+	File      *os.File         // O_NONBLOCK
 	Name      string           // in the allocation's namespace
 	MAC       net.HardwareAddr // the guest's: that of the interface
 	MTU       int              // the guest's, bytes: the interface's, at most MaxMTU
+	Offload   bool             // frames have a virtio header and may be segments not yet cut: see SetOffload
 	Interface *Interface
 }
 
@@ -80,14 +81,14 @@ var attaching sync.Mutex
 // AttachL2 makes a tap in an allocation's namespace and joins it to the
 // interface: each gets every frame that the other receives, so that the guest has
 // the interface's addresses on the link and the namespace's own stack is no longer
-// heard from there. What a guest that is gone left behind is replaced; ErrTaken: one is
+// heard from there. Offload is for guests that know it. What a guest that is gone left behind is replaced; ErrTaken: one is
 // running. The caller closes the tap and, when the guest is gone, calls Detach.
-func AttachL2(netns string) (*Tap, error) {
+func AttachL2(netns string, offload bool) (*Tap, error) {
 	attaching.Lock()
 	defer attaching.Unlock()
 	var tap *Tap
 	err := inside(netns, func(n *namespace) (err error) {
-		tap, err = n.attach()
+		tap, err = n.attach(offload)
 		return err
 	})
 	return tap, err

@@ -100,7 +100,7 @@ func TestInspect_WithoutANamespaceSaysSo(t *testing.T) {
 	for _, path := range []string{"", "/var/run/netns/none", file.Name(), t.TempDir(), "/proc/self/ns/mnt"} {
 		_, err := Inspect(path)
 		must.ErrorIs(t, err, ErrNoNamespace, must.Sprint(path))
-		_, err = AttachL2(path)
+		_, err = AttachL2(path, false)
 		must.ErrorIs(t, err, ErrNoNamespace, must.Sprint(path))
 		must.NoError(t, Detach(path, "lkl0"))
 	}
@@ -141,7 +141,7 @@ func TestAttachL2_SmallAndLargeMTUs(t *testing.T) {
 func TestAttachL2_ASecondGuestIsToldWhatToDo(t *testing.T) {
 	a := newAlloc(t, 1500)
 	first := a.attach()
-	_, err := AttachL2(a.path)
+	_, err := AttachL2(a.path, false)
 	must.ErrorIs(t, err, ErrTaken)
 	must.ErrorContains(t, err, "group of its own")
 	must.Eq(t, []string{"lo", "alloc7", "lkl0"}, a.links())
@@ -187,13 +187,13 @@ func TestAttachL2_LeavesForeignTrafficControlAlone(t *testing.T) {
 		})
 	}
 	foreign(true, "ingress")
-	_, err := AttachL2(a.path)
+	_, err := AttachL2(a.path, false)
 	must.ErrorIs(t, err, ErrForeign)
 	must.NoError(t, Detach(a.path, "lkl0"))
 	must.True(t, a.joint().foreign)
 	part()
 	foreign(false, "clsact")
-	_, err = AttachL2(a.path)
+	_, err = AttachL2(a.path, false)
 	must.ErrorIs(t, err, ErrForeign)
 	must.Eq(t, []string{"lo", "alloc7"}, a.links())
 	part()
@@ -207,7 +207,7 @@ func TestAttachL2_NeedsAnEthernetInterface(t *testing.T) {
 		link, err := n.LinkByName(a.name)
 		return errors.Join(err, n.LinkSetDown(link))
 	})
-	_, err := AttachL2(a.path)
+	_, err := AttachL2(a.path, false)
 	must.ErrorIs(t, err, ErrNoInterface)
 	must.Eq(t, []string{"lo", "alloc7"}, a.links())
 }
@@ -237,20 +237,20 @@ func TestOpenTap_AttachesToOneThatIsThere(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tun)
 	path := newNamespace(t)
 	must.NoError(t, inside(path, func(n *namespace) error {
-		_, _, _, err := OpenTap("tap9")
+		_, _, _, err := OpenTap("tap9", false)
 		must.Error(t, err)
 		_, err = n.LinkByName("tap9")
 		must.Error(t, err, must.Sprint("looking makes none"))
 		must.NoError(t, n.LinkAdd(&netlink.Tuntap{
 			LinkAttrs: netlink.LinkAttrs{Name: "tap9"}, Mode: netlink.TUNTAP_MODE_TAP, Flags: unix.IFF_NO_PI,
 		}))
-		_, _, _, err = OpenTap("tap9")
+		_, _, _, err = OpenTap("tap9", false)
 		must.ErrorIs(t, err, unix.ENETDOWN)
 		link, err := n.LinkByName("tap9")
 		must.NoError(t, err)
 		must.NoError(t, n.LinkSetMTU(link, 1400))
 		must.NoError(t, n.LinkSetUp(link))
-		f, mtu, mac, err := OpenTap("tap9")
+		f, mtu, mac, err := OpenTap("tap9", false)
 		must.NoError(t, err)
 		defer f.Close()
 		must.Eq(t, 1400, mtu)

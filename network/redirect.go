@@ -20,7 +20,7 @@ const (
 	filterPriority = 0x6c6b // "lk"
 )
 
-func (n *namespace) attach() (_ *Tap, err error) {
+func (n *namespace) attach(offload bool) (_ *Tap, err error) {
 	found, err := n.inspect()
 	if err != nil {
 		return nil, err
@@ -33,7 +33,7 @@ func (n *namespace) attach() (_ *Tap, err error) {
 		return nil, err
 	}
 	mtu := min(found.MTU, MaxMTU)
-	f, tap, err := n.newTap(mtu)
+	f, tap, err := n.newTap(mtu, offload)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (n *namespace) attach() (_ *Tap, err error) {
 		f.Close()
 		return nil, err
 	}
-	return &Tap{File: f, Name: tap.Attrs().Name, MAC: found.MAC, MTU: mtu, Interface: found}, nil
+	return &Tap{File: f, Name: tap.Attrs().Name, MAC: found.MAC, MTU: mtu, Offload: offload, Interface: found}, nil
 }
 
 // claim makes sure that nothing redirects what the interface receives, removing

@@ -17,8 +17,9 @@ import (
 const tapPattern = "lkl%d"
 
 // OpenTap attaches to a tap of the current namespace that exists already and is
-// up, and reads its MTU in bytes and its hardware address. The file is O_NONBLOCK.
-func OpenTap(name string) (tap *os.File, mtu int, mac net.HardwareAddr, err error) {
+// up, and reads its MTU in bytes and its hardware address. The file is O_NONBLOCK;
+// with offload it has what SetOffload says, else frames without any header.
+func OpenTap(name string, offload bool) (tap *os.File, mtu int, mac net.HardwareAddr, err error) {
 	link, err := net.InterfaceByName(name) // opening would make it
 	if err != nil {
 		return nil, 0, nil, fmt.Errorf("tap %s: %w", name, err)
@@ -26,12 +27,38 @@ func OpenTap(name string) (tap *os.File, mtu int, mac net.HardwareAddr, err erro
 	if link.Flags&net.FlagUp == 0 {
 		return nil, 0, nil, fmt.Errorf("tap %s: %w: ip link set %s up", name, unix.ENETDOWN, name)
 	}
-	tap, _, err = openTun(name, 0)
+	tap, _, err = openTun(name, 0, offload)
 	return tap, link.MTU, link.HardwareAddr, err
 }
 
+// vnetHeader is the size of the header before each frame, in bytes: that of
+// struct virtio_net_hdr in linux/virtio_net.h.
+const vnetHeader = 10
+
+// SetOffload has the kernel give out what is sent on the host as it is: a virtio
+// header, which tells of checksums that are missing, and up to 64 KiB of TCP. The
+// tap has to be open with IFF_VNET_HDR. Without offload the kernel computes
+// checksums and cuts what is longer than the MTU into frames, whatever another
+// program asked of the tap before.
+func SetOffload(fd int, offload bool) error {
+	flags := 0
+	if offload {
+		flags = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+		if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, vnetHeader); err != nil {
+			return fmt.Errorf("TUNSETVNETHDRSZ: %w", err)
+		}
+	}
+	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, flags); err != nil {
+		return fmt.Errorf("TUNSETOFFLOAD: %w", err)
+	}
+	return nil
+}
+
 // openTun attaches to the tap of a name, or makes one, and returns its true name.
-func openTun(name string, flags uint16) (*os.File, string, error) {
+func openTun(name string, flags uint16, offload bool) (*os.File, string, error) {
+	if offload {
+		flags |= unix.IFF_VNET_HDR
+	}
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, "", fmt.Errorf("open /dev/net/tun: %w", err)
@@ -42,8 +69,13 @@ func openTun(name string, flags uint16) (*os.File, string, error) {
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
 	}
 	if err != nil {
+		err = fmt.Errorf("TUNSETIFF: %w", err)
+	} else {
+		err = SetOffload(fd, offload)
+	}
+	if err != nil {
 		unix.Close(fd)
-		return nil, "", fmt.Errorf("tap %s: TUNSETIFF: %w", name, err)
+		return nil, "", fmt.Errorf("tap %s: %w", name, err)
 	}
 	// As it is O_NONBLOCK already, os leaves that alone.
 	return os.NewFile(uintptr(fd), request.Name()), request.Name(), nil
@@ -51,8 +83,8 @@ func openTun(name string, flags uint16) (*os.File, string, error) {
 
 // newTap makes a tap that the namespace's own stack says nothing on, and brings it
 // up. Closing the file removes it.
-func (n *namespace) newTap(mtu int) (_ *os.File, _ netlink.Link, err error) {
-	f, name, err := openTun(tapPattern, unix.IFF_TUN_EXCL)
+func (n *namespace) newTap(mtu int, offload bool) (_ *os.File, _ netlink.Link, err error) {
+	f, name, err := openTun(tapPattern, unix.IFF_TUN_EXCL, offload)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -61,19 +93,14 @@ func (n *namespace) newTap(mtu int) (_ *os.File, _ netlink.Link, err error) {
 			f.Close()
 		}
 	}()
-	link, err := n.setUp(f, name, mtu)
+	link, err := n.setUp(name, mtu)
 	if err != nil {
 		return nil, nil, fmt.Errorf("tap %s: %w", name, err)
 	}
 	return f, link, nil
 }
 
-func (n *namespace) setUp(f *os.File, name string, mtu int) (netlink.Link, error) {
-	// Without offloads the kernel cuts what is sent in one piece on the host into
-	// frames and fills in their checksums, before it gives them to us.
-	if err := unix.IoctlSetInt(int(f.Fd()), unix.TUNSETOFFLOAD, 0); err != nil {
-		return nil, fmt.Errorf("TUNSETOFFLOAD: %w", err)
-	}
+func (n *namespace) setUp(name string, mtu int) (netlink.Link, error) {
 	if err := withoutIPv6(name); err != nil {
 		return nil, err
 	}

@@ -249,7 +249,7 @@ func TestTraffic_FramesPassAsTheyAre(t *testing.T) {
 func TestAttachL2_AHundredTimesLeavesNothing(t *testing.T) {
 	a := newAlloc(t, 1500)
 	cycle := func() {
-		tap, err := AttachL2(a.path)
+		tap, err := AttachL2(a.path, false)
 		must.NoError(t, err)
 		must.NoError(t, tap.Close())
 		must.NoError(t, Detach(a.path, tap.Name))
@@ -296,7 +296,7 @@ func TestAttachL2_OnlyOneOfManyGetsAnAlloc(t *testing.T) {
 	for i, a := range allocs {
 		for range 5 {
 			group.Go(func() {
-				tap, err := AttachL2(a.path)
+				tap, err := AttachL2(a.path, false)
 				if err == nil {
 					t.Cleanup(func() { _ = tap.Close() })
 				}
@@ -323,7 +323,7 @@ func TestAttachL2_OnlyOneOfManyGetsAnAlloc(t *testing.T) {
 func BenchmarkAttachL2(b *testing.B) {
 	a := newAlloc(b, 1500)
 	for b.Loop() {
-		tap, err := AttachL2(a.path)
+		tap, err := AttachL2(a.path, false)
 		must.NoError(b, err)
 		must.NoError(b, tap.Close())
 		must.NoError(b, Detach(a.path, tap.Name))

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// LKLConfig is the configuration of an LKL guest. Without Program and Disks it can
-// only be written as what the parser of the guests of 2020 takes: an object of
-// strings without escapes, of known keys, of at most 300 tokens. The keys of these
-// two end such a guest with a fault; those of today know them.
+// LKLConfig is the configuration of an LKL guest. Without Program, Disks and
+// offloads it can only be written as what the parser of the guests of 2020 takes: an
+// object of strings without escapes, of known keys, of at most 300 tokens. The keys
+// of the first two end such a guest with a fault; those of today know them.
 type LKLConfig struct {
 	// Interfaces are the net devices that the guest brings up.
 	Interfaces []LKLInterface
@@ -78,6 +78,9 @@ type LKLInterface struct {
 	MAC net.HardwareAddr
 	// MTU is in bytes, at most 1500; 0 leaves it to the guest.
 	MTU int
+	// Offload tells a guest of today that its tap has virtio headers and
+	// offloads. One of 2020 takes the key for another of its own.
+	Offload bool
 }
 
 // A setting is one key of the configuration; an empty value leaves it out.
@@ -96,6 +99,7 @@ func (n LKLInterface) settings() []setting {
 		setting{"mtu", numberText(int64(n.MTU))},
 		setting{"ifgateway", addressText(n.Gateway)},
 		setting{"ifgateway6", addressText(n.Gateway6)},
+		setting{"offload", switchText(n.Offload)},
 	)
 }
 

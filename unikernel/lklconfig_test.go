@@ -51,6 +51,12 @@ func TestLKLConfig_IsByteExact(t *testing.T) {
 	must.Eq(t, "{}", string(got))
 }
 
+func TestLKLConfig_TellsAGuestOfTodayOfItsOffloads(t *testing.T) {
+	got, err := LKLConfig{Interfaces: []LKLInterface{{Name: "tap", Offload: true}}}.MarshalJSON()
+	must.NoError(t, err)
+	must.Eq(t, `{"interfaces":[{"type":"rumpfd","name":"tap","offload":"1"}]}`, string(got))
+}
+
 func TestLKLConfig_TellsAGuestOfTodayHowToStartItsProgram(t *testing.T) {
 	got, err := LKLConfig{Program: LKLProgram{Directory: "/srv/my data", UID: 1000, GID: 100}}.MarshalJSON()
 	must.NoError(t, err)

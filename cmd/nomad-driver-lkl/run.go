@@ -22,12 +22,15 @@ const runUsage = `usage: nomad-driver-lkl run [OPTION ...] [--] KERNEL [ARG ...]
 
 Runs the Solo5 unikernel KERNEL, without Nomad, and exits with its status: 128
 and the signal's number where a signal ended it. The ARGs, joined by blanks, are
-its command line. The options are those of Solo5's own tenders:
+its command line. The options but --net-offload are those of Solo5's own tenders:
 
   --mem=MB                      guest memory (default 512)
   --net:NAME=IFACE              attach the tap IFACE as network NAME
   --net:NAME=@FD                attach the tap that is open as descriptor FD
   --net-mac:NAME=MAC            its MAC address (default random)
+  --net-offload:NAME            virtio headers and segments not yet cut, for a guest
+                                whose configuration says so too; @FD has to be open
+                                with IFF_VNET_HDR
   --block:NAME=PATH             attach the file or block device PATH as disk NAME
   --block-sector-size:NAME=N    its block size: a power of two, 512 or more
   --block-write-through:NAME    what it writes is on the host's disk at once

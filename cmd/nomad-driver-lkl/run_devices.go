@@ -46,7 +46,7 @@ func (o *runOptions) checkNames(m *unikernel.Image) error {
 			mistakes = append(mistakes, fmt.Errorf("resource not declared in manifest: '%s' (as a %s device)", name, t))
 		}
 	}
-	for _, names := range [][]string{keys(o.interfaces), keys(o.macs)} {
+	for _, names := range [][]string{keys(o.interfaces), keys(o.macs), keys(o.offloads)} {
 		for _, name := range names {
 			named(name, unikernel.Net)
 		}
@@ -84,7 +84,7 @@ func keys[V any](m map[string]V) []string {
 }
 
 func (o *runOptions) attachNet(d *tender.Device) (err error) {
-	d.File, d.MTU, err = openInterface(o.interfaces[d.Name])
+	d.File, d.MTU, err = openInterface(o.interfaces[d.Name], o.offloads[d.Name])
 	if err != nil {
 		return fmt.Errorf("could not attach interface: %s: %w", o.interfaces[d.Name], err)
 	}

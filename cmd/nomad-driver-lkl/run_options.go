@@ -35,6 +35,7 @@ type runOptions struct {
 
 	interfaces map[string]string // network name → tap, or @ and a descriptor
 	macs       map[string][6]byte
+	offloads   map[string]bool
 	disks      map[string]string // block device name → path
 	blockSizes map[string]uint16
 	// Beyond Solo5's; by a block device's name.
@@ -47,7 +48,7 @@ type runOptions struct {
 // is one without a value. Names are Solo5's.
 var (
 	deviceOption = regexp.MustCompile(`^--(net|net-mac|block|block-sector-size|block-transfer):([A-Za-z0-9]{1,67})=(.+)$`)
-	deviceSwitch = regexp.MustCompile(`^--(block-flush|block-write-through):([A-Za-z0-9]{1,67})$`)
+	deviceSwitch = regexp.MustCompile(`^--(net-offload|block-flush|block-write-through):([A-Za-z0-9]{1,67})$`)
 )
 
 // parseRun reads options up to "--" or the kernel's name. Its errors are
@@ -55,7 +56,7 @@ var (
 func parseRun(args []string) (*runOptions, error) {
 	o := &runOptions{
 		memory:     defaultMemory << 20,
-		interfaces: map[string]string{}, macs: map[string][6]byte{},
+		interfaces: map[string]string{}, macs: map[string][6]byte{}, offloads: map[string]bool{},
 		disks: map[string]string{}, blockSizes: map[string]uint16{},
 		transfers: map[string]uint32{}, flushes: map[string]bool{}, writeThrough: map[string]bool{},
 	}
@@ -101,7 +102,9 @@ func (o *runOptions) set(option string) error {
 	if m == nil {
 		return fmt.Errorf("invalid option: `%s'", option)
 	}
-	map[string]map[string]bool{"block-flush": o.flushes, "block-write-through": o.writeThrough}[m[1]][m[2]] = true
+	map[string]map[string]bool{
+		"net-offload": o.offloads, "block-flush": o.flushes, "block-write-through": o.writeThrough,
+	}[m[1]][m[2]] = true
 	return nil
 }
 

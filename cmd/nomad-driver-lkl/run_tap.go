@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/network"
-	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 )
 
 // defaultMTU is that of Ethernet, for descriptors that are no tap of this
@@ -23,26 +22,19 @@ const defaultMTU = 1500
 
 // openInterface opens a tap by its name, or takes one that is open already: @
 // and the descriptor. The MTU is the interface's, in bytes.
-func openInterface(name string) (*os.File, uint16, error) {
+func openInterface(name string, offload bool) (*os.File, uint16, error) {
 	number, isOpen := strings.CutPrefix(name, "@")
 	if isOpen {
-		return openDescriptor(number)
+		return openDescriptor(number, offload)
 	}
-	f, mtu, _, err := network.OpenTap(name)
+	f, mtu, _, err := network.OpenTap(name, offload)
 	if err != nil {
 		return nil, 0, err
-	}
-	fd, err := tender.FD(f)
-	if err == nil {
-		err = wholeFrames(fd)
-	}
-	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
 	}
 	return f, uint16(min(mtu, math.MaxUint16)), nil
 }
 
-func openDescriptor(number string) (*os.File, uint16, error) {
+func openDescriptor(number string, offload bool) (*os.File, uint16, error) {
 	fd, err := strconv.ParseUint(number, 10, 31)
 	if err != nil {
 		return nil, 0, errors.New("want @ and the number of an open descriptor")
@@ -52,24 +44,27 @@ func openDescriptor(number string) (*os.File, uint16, error) {
 	}
 	unix.CloseOnExec(int(fd))
 	f := os.NewFile(uintptr(fd), "descriptor "+number)
-	name, isTap := tapName(int(fd))
-	if !isTap { // a socket
+	request, err := unix.NewIfreq("")
+	if err == nil {
+		err = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, request)
+	}
+	if err != nil && !offload { // a socket
 		return f, defaultMTU, nil
 	}
-	if err := wholeFrames(int(fd)); err != nil {
-		return nil, 0, errors.Join(err, f.Close())
+	if err == nil && (request.Uint16()&unix.IFF_VNET_HDR != 0) != offload {
+		err = errHeaders
 	}
-	return f, mtuOf(name), nil
+	if err == nil {
+		err = network.SetOffload(int(fd), offload)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(fmt.Errorf("descriptor %d: %w", fd, err), f.Close())
+	}
+	return f, mtuOf(request.Name()), nil
 }
 
-// tapName is the name of the interface that is open as fd.
-func tapName(fd int) (name string, isTap bool) {
-	request, err := unix.NewIfreq("")
-	if err != nil || unix.IoctlIfreq(fd, unix.TUNGETIFF, request) != nil {
-		return "", false
-	}
-	return request.Name(), true
-}
+// errHeaders: every frame would have to be changed on its way.
+var errHeaders = errors.New("a tap that is open with IFF_VNET_HDR needs --net-offload, and the other way round")
 
 // mtuOf is an interface's MTU, and the default for one that is in another
 // network namespace.
@@ -78,13 +73,4 @@ func mtuOf(name string) uint16 {
 		return uint16(min(tap.MTU, math.MaxUint16))
 	}
 	return defaultMTU
-}
-
-// wholeFrames has the kernel give out frames no larger than the MTU, with their
-// checksums, whatever another program asked of the tap before.
-func wholeFrames(fd int) error {
-	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, 0); err != nil {
-		return fmt.Errorf("TUNSETOFFLOAD: %w", err)
-	}
-	return nil
 }

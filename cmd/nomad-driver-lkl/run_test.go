@@ -24,7 +24,7 @@ import (
 func TestParseRun_TakesTheStockCommandLineAndMore(t *testing.T) {
 	o, err := parseRun([]string{
 		"--mem=64", "--x-exec-heap", "--tender=spt",
-		"--net:service=tap7", "--net-mac:service=02:00:00:00:00:07", "--net:other=@5",
+		"--net:service=tap7", "--net-mac:service=02:00:00:00:00:07", "--net:other=@5", "--net-offload:other",
 		"--block:root0=/a=b c", "--block-sector-size:root0=4096",
 		"--block-transfer:root0=65536", "--block-flush:root0", "--block-write-through:other",
 		"--", "kernel.spt", "--solo5:quiet", "--mem=1", "word",
@@ -35,6 +35,7 @@ func TestParseRun_TakesTheStockCommandLineAndMore(t *testing.T) {
 		memory: 64 << 20, execHeap: true,
 		interfaces: map[string]string{"service": "tap7", "other": "@5"},
 		macs:       map[string][6]byte{"service": {2, 0, 0, 0, 0, 7}},
+		offloads:   map[string]bool{"other": true},
 		disks:      map[string]string{"root0": "/a=b c"},
 		blockSizes: map[string]uint16{"root0": 4096},
 		transfers:  map[string]uint32{"root0": 65536}, flushes: map[string]bool{"root0": true},
@@ -55,7 +56,7 @@ func TestParseRun_TellsWhichOptionIsWrong(t *testing.T) {
 		"-m", "--memory=5", "--mem", "--mem=", "--mem=0", "--mem=-1", "--mem=1x", "--mem=1048576",
 		"--mem=99999999999999999999", "--tender=qemu", "--x-exec-heap=1",
 		"--net:=tap0", "--net:a-b=tap0", "--net:tap", "--net:tap=", "--net:" + strings.Repeat("n", 68) + "=tap0",
-		"--net-mac:tap=02:00", "--net-mac:tap=02:00:00:00:00:00:00:01", "--net-mac:tap=zz:00:00:00:00:01",
+		"--net-offload", "--net-offload:", "--net-offload:tap=1", "--net-mac:tap=02:00", "--net-mac:tap=02:00:00:00:00:00:00:01", "--net-mac:tap=zz:00:00:00:00:01",
 		"--block:disk", "--block-sector-size:disk=0", "--block-sector-size:disk=256",
 		"--block-sector-size:disk=521", "--block-sector-size:disk=65536",
 		"--block-transfer:disk", "--block-transfer:disk=-1", "--block-transfer:disk=1048577", "--block-flush:disk=1",

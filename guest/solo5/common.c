@@ -10,6 +10,8 @@
 
 static struct solo5_start_info start_info;
 static const struct mft *manifest;
+/* Bytes of the longest frame, where it is not the MTU's. */
+static size_t longest[MFT_ENTRIES];
 
 static bool same(const char *a, const char *b)
 {
@@ -81,6 +83,21 @@ const struct mft_entry *solo5__entry(solo5_handle_t handle, uint32_t type)
 unsigned solo5_device_count(void)
 {
 	return manifest->entries ? manifest->entries - 1 : 0;
+}
+
+bool solo5__net_fits(solo5_handle_t handle, const struct mft_entry *e,
+		     size_t size)
+{
+	return size <= (longest[handle] ? longest[handle] :
+			(size_t)e->net.mtu + ETHERNET_HEADER);
+}
+
+solo5_result_t solo5_net_set_longest(solo5_handle_t handle, size_t size)
+{
+	if (!solo5__entry(handle, SOLO5_DEVICE_NET))
+		return SOLO5_R_EINVAL;
+	longest[handle] = size;
+	return SOLO5_R_OK;
 }
 
 static void net_info(const struct mft_entry *e, struct solo5_net_info *info)

@@ -111,7 +111,7 @@ solo5_result_t solo5_net_write(solo5_handle_t handle, const uint8_t *buf,
 		.handle = handle, .data = buf, .len = size,
 	};
 
-	if (!e || size > (size_t)e->net.mtu + ETHERNET_HEADER)
+	if (!e || !solo5__net_fits(handle, e, size))
 		return SOLO5_R_EINVAL;
 	hypercall(HVT_NET_WRITE, &n);
 	return n.ret;

@@ -25,6 +25,10 @@ SOLO5_NORETURN void solo5__start(const char *cmdline, uint64_t mem_size,
 /* The manifest's entry of a handle if it is of this type, else null. */
 const struct mft_entry *solo5__entry(solo5_handle_t handle, uint32_t type);
 
+/* Whether a frame of this size may be sent by this entry, the handle's. */
+bool solo5__net_fits(solo5_handle_t handle, const struct mft_entry *e,
+		     size_t size);
+
 /* Whether a transfer is of whole blocks inside the device. */
 bool solo5__block_range(const struct mft_entry *e, solo5_off_t offset,
 			size_t size);

@@ -181,7 +181,7 @@ solo5_result_t solo5_net_write(solo5_handle_t handle, const uint8_t *buf,
 	const struct mft_entry *e = solo5__entry(handle, SOLO5_DEVICE_NET);
 	long n;
 
-	if (!e || size > (size_t)e->net.mtu + ETHERNET_HEADER)
+	if (!e || !solo5__net_fits(handle, e, size))
 		return SOLO5_R_EINVAL;
 	do {
 		n = call(SYS_WRITE, e->hostfd, (long)buf, (long)size, 0, 0);

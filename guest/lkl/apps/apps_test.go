@@ -30,7 +30,7 @@ import (
 const (
 	inNamespace = "LKL_APPS_TEST_NAMESPACE"
 	// config is quoted for the guest, which takes its words apart again.
-	config = `'{"interfaces":[{"name":"tap","ip":"10.0.0.2","masklen":"24"}],"gateway":"10.0.0.1"}'`
+	config = `'{"interfaces":[{"name":"tap","ip":"10.0.0.2","masklen":"24","offload":"1"}],"gateway":"10.0.0.1"}'`
 )
 
 // namespaced runs the test again in a network namespace of its own, with a tap
@@ -72,7 +72,7 @@ func start(t *testing.T, kernel, root, port string, args ...string) *guest {
 	defer theirs.Close()
 	g := &guest{control: os.NewFile(uintptr(fds[0]), "ours")}
 	words := []string{
-		"run", "--mem=128", "--net:control=@3", "--net:tap=tap0", "--block:rootfs=" + root,
+		"run", "--mem=128", "--net:control=@3", "--net:tap=tap0", "--net-offload:tap", "--block:rootfs=" + root,
 		"--", testenv.Guest(t, kernel), "--config", config, "--",
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)

@@ -65,14 +65,15 @@ func main() {
 	quick := flag.Bool("quick", false, "one short round, which leaves results.json as it is")
 	only := flag.String("only", "", "only redis, nginx, disk or net; the results of the others stay")
 	sustain := flag.Duration("sustain", 0, "only keep nginx under load for so long, and print the guest's memory and latency at its start and end")
+	offload := flag.Bool("offload", true, "give the guest's tap virtio headers and offloads, as the driver does")
 	flag.Parse()
-	if err := run(*quick, *only, *sustain); err != nil {
+	if err := run(*quick, *only, *sustain, *offload); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(quick bool, only string, sustain time.Duration) (err error) {
+func run(quick bool, only string, sustain time.Duration, offload bool) (err error) {
 	for _, t := range tools {
 		if _, err := exec.LookPath(t[0]); err != nil {
 			return fmt.Errorf("%s is missing: install the Debian package %s", t[0], t[1])
@@ -82,7 +83,7 @@ func run(quick bool, only string, sustain time.Duration) (err error) {
 	if quick {
 		p = plan{rounds: 1, requests: 20000, load: time.Second}
 	}
-	b, err := newBench()
+	b, err := newBench(offload)
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,9 @@ import (
 const (
 	guestAddress  = "10.9.0.2"
 	nativeAddress = "10.9.1.2"
-	// guestConfig is quoted for the guest, which takes its words apart again.
-	guestConfig = `'{"interfaces":[{"name":"tap","ip":"10.9.0.2","masklen":"24"}],"gateway":"10.9.0.1",` +
+	// guestConfig is quoted for the guest, which takes its words apart again. The
+	// word is for the value of the key "offload".
+	guestConfig = `'{"interfaces":[{"name":"tap","ip":"10.9.0.2","masklen":"24","offload":"%d"}],"gateway":"10.9.0.1",` +
 		`"disks":[{"name":"rootfs","transfer":"1048576"}]}'`
 )
 
@@ -26,16 +27,17 @@ const (
 // servers', and a directory.
 type bench struct {
 	dir, load, native string
+	offload           bool // the guest's tap has virtio headers
 	running           []*exec.Cmd
 }
 
-func newBench() (_ *bench, err error) {
+func newBench(offload bool) (_ *bench, err error) {
 	dir, err := os.MkdirTemp("", "lkl-bench-")
 	if err != nil {
 		return nil, err
 	}
 	id := fmt.Sprintf("lklbench-%d", os.Getpid())
-	b := &bench{dir: dir, load: id + "-c", native: id + "-n"}
+	b := &bench{dir: dir, load: id + "-c", native: id + "-n", offload: offload}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.close())
@@ -144,8 +146,14 @@ func (b *bench) guest(kernel, memory, files, port string, args ...string) error 
 	defer theirs.Close() // the other end stays open as long as the bench
 	words := []string{
 		"build/nomad-driver-lkl", "run", "--mem=" + memory, "--net:tap=t0", "--net:control=@3",
-		"--block:rootfs=" + root, "--block-transfer:rootfs=1048576", "--", kernel, "--config", guestConfig, "--",
+		"--block:rootfs=" + root, "--block-transfer:rootfs=1048576",
 	}
+	offload := 0
+	if b.offload {
+		words = append(words, "--net-offload:tap")
+		offload = 1
+	}
+	words = append(words, "--", kernel, "--config", fmt.Sprintf(guestConfig, offload), "--")
 	c := in(b.load, append(words, args...)...)
 	c.ExtraFiles = []*os.File{theirs}
 	return b.serve(c, guestAddress+":"+port)

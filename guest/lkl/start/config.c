@@ -22,7 +22,8 @@ static const struct key disk_keys[] = {
 static const struct key interface_keys[] = {
 	KEY(interface, "name", name), KEY(interface, "ip", ip), KEY(interface, "masklen", masklen),
 	KEY(interface, "ipv6", ip6), KEY(interface, "masklen6", masklen6), KEY(interface, "ifgateway", gateway),
-	KEY(interface, "ifgateway6", gateway6), KEY(interface, "mac", mac), KEY(interface, "mtu", mtu), { 0 }
+	KEY(interface, "ifgateway6", gateway6), KEY(interface, "mac", mac), KEY(interface, "mtu", mtu),
+	KEY(interface, "offload", offload), { 0 }
 };
 static const struct key mount_keys[] = {
 	KEY(mount, "device", device), KEY(mount, "path", path), KEY(mount, "type", type),
@@ -32,7 +33,7 @@ static const struct key route_keys[] = {
 	KEY(route, "to", to), KEY(route, "via", via), KEY(route, "interface", interface), { 0 }
 };
 /* Keys of the guests of 2020 that mean nothing here; "debug" is the kernel's. */
-static const char *const ignored[] = { "debug", "singlecpu", "dump", "boot_cmdline", "type", "param", "neigh", "qdisc", "offload", 0 };
+static const char *const ignored[] = { "debug", "singlecpu", "dump", "boot_cmdline", "type", "param", "neigh", "qdisc", 0 };
 
 static char *at;	/* what is read next */
 

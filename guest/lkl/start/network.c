@@ -96,6 +96,16 @@ static void set_mac(const char *name, const char *text)
 		fail(name, "MAC address ", text, err);
 }
 
+/* The host's end of the device has a virtio header before each frame; see drivers/net.c of the kernel. */
+static void set_offload(const char *name)
+{
+	struct ifreq r = request(name);
+	long err = CALL(SYS_ioctl, socket4, SIOCDEVPRIVATE, &r);
+
+	if (err < 0)
+		fail(name, "offloads", NULL, err);
+}
+
 static void up(const char *name)
 {
 	struct ifreq r = request(name);
@@ -239,6 +249,8 @@ static void configure(const struct interface *i)
 		finish(EXIT_NETWORK);
 	}
 	no_dad(i->name);
+	if (i->offload && !strcmp(i->offload, "1"))
+		set_offload(i->name);
 	if (i->mac)
 		set_mac(i->name, i->mac);
 	if (i->mtu) {

@@ -36,7 +36,7 @@ enum {
 #define MAX_WORDS 1024
 
 struct interface {
-	const char *name, *ip, *masklen, *ip6, *masklen6, *gateway, *gateway6, *mac, *mtu;
+	const char *name, *ip, *masklen, *ip6, *masklen6, *gateway, *gateway6, *mac, *mtu, *offload;
 };
 
 struct route {

@@ -52,6 +52,13 @@ solo5_result_t solo5_block_offer(solo5_handle_t handle, size_t transfer,
  */
 solo5_result_t solo5_block_flush(solo5_handle_t handle);
 
+/*
+ * Lets solo5_net_write send frames of up to size bytes, where the host has said
+ * that it takes such: a tap with a virtio header and segmentation offload takes
+ * a frame of 64 KiB behind its header. EINVAL: no such network device.
+ */
+solo5_result_t solo5_net_set_longest(solo5_handle_t handle, size_t size);
+
 /* "spt" or "hvt". */
 const char *solo5_target(void);
 

@@ -31,6 +31,7 @@ void solo5_yield(u64 deadline, u64 *ready);
 int solo5_set_tls_base(unsigned long base);
 int solo5_net_read(u64 handle, u8 *buf, size_t size, size_t *len);
 int solo5_net_write(u64 handle, const u8 *buf, size_t size);
+int solo5_net_set_longest(u64 handle, size_t size);
 int solo5_block_read(u64 handle, u64 offset, u8 *buf, size_t size);
 int solo5_block_write(u64 handle, u64 offset, const u8 *buf, size_t size);
 int solo5_block_offer(u64 handle, size_t transfer, bool flush);

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package network
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+)
+
+func (a *alloc) attachOffload() *Tap {
+	a.t.Helper()
+	tap, err := AttachL2(a.path, true)
+	must.NoError(a.t, err)
+	a.t.Cleanup(func() { _ = tap.Close() }) // a test may have closed it
+	must.True(a.t, tap.Offload)
+	return tap
+}
+
+// echoDigest compares what a guest sends back with what it was sent.
+func (a *alloc) echoDigest(t *testing.T, network, address string) {
+	t.Helper()
+	const size = 32 << 20
+	c := dial(t, a.peer, network, address)
+	sent, back := sha256.New(), sha256.New()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := io.CopyN(io.MultiWriter(c, sent), rand.NewChaCha8([32]byte{}), size)
+		failed <- err
+	}()
+	_, err := io.CopyN(back, c, size)
+	must.NoError(t, errors.Join(err, <-failed))
+	must.Eq(t, sent.Sum(nil), back.Sum(nil))
+}
+
+// A host sends up to 64 KiB in one piece, and so does a guest: neither is cut on
+// its way. Datagrams are, where Linux of the guest does not know such.
+func TestOffload_SegmentsPassWhole(t *testing.T) {
+	for _, mtu := range []int{1280, 1500, 9000} {
+		t.Run(fmt.Sprint(mtu), func(t *testing.T) {
+			a := newAlloc(t, mtu)
+			tap := a.attachOffload()
+			must.Eq(t, min(mtu, MaxMTU), tap.MTU)
+			g := newGuest(t, tap)
+			for network, address := range map[string]string{"tcp4": guest4 + ":7", "tcp6": "[" + guest6 + "]:7"} {
+				g.longest.Store(0)
+				g.longestSent.Store(0)
+				go echoes(listen(t, g.path, network, address))
+				a.echoDigest(t, network, address)
+				must.Greater(t, 16<<10, g.longest.Load())
+				must.Greater(t, 16<<10, g.longestSent.Load())
+			}
+			g.longest.Store(0)
+			sendSegmented(t, a, g)
+			must.LessEq(t, int64(vnetHeader+14+20+8+1200), g.longest.Load())
+		})
+	}
+}
+
+// What a guest says of its frames is checked by the kernel before anything is
+// done with them.
+func TestOffload_HeadersThatLieAreRefused(t *testing.T) {
+	a := newAlloc(t, 1500)
+	tap := a.attachOffload()
+	frame := append([]byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x08\x00\x45"), make([]byte, 1000)...)
+	for header, want := range map[string]error{
+		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00": nil,         // nothing to do
+		"\x00\x00\xff\xff\x00\x00\x00\x00\x00\x00": unix.EINVAL, // more headers than there are bytes
+		"\x01\x00\x00\x00\x00\x00\xff\xff\x00\x00": unix.EINVAL, // a checksum beyond the end
+		"\x01\x00\x00\x00\x00\x00\x22\x00\xff\xff": unix.EINVAL,
+		"\x01\x01\x36\x00\x00\x00\x22\x00\x10\x00": unix.EINVAL, // segments of no bytes
+		"\x00\x7f\x36\x00\x01\x00\x00\x00\x00\x00": unix.EINVAL, // of no kind
+	} {
+		_, err := tap.File.WriteString(header + string(frame))
+		must.ErrorIs(t, err, want, must.Sprintf("%x", header))
+	}
+	for size := range vnetHeader + 14 {
+		_, err := tap.File.Write(make([]byte, size))
+		must.ErrorIs(t, err, unix.EINVAL, must.Sprint(size))
+	}
+	// Whatever it is that the kernel takes, the network goes on.
+	random := rand.NewChaCha8([32]byte{1})
+	data := make([]byte, vnetHeader+1500)
+	for range 10000 {
+		_, _ = random.Read(data)
+		copy(data[vnetHeader+12:], []byte{8, 0, 0x45})
+		_, _ = tap.File.Write(data)
+	}
+	g := newGuest(t, tap)
+	go echoes(listen(t, g.path, "tcp4", guest4+":7"))
+	a.echo(t, "tcp4", guest4)
+}
