@@ -85,7 +85,7 @@ func percentiles(b *testing.B, once func() time.Duration) {
 // boot starts hello, and gives the time to its first line.
 func boot(b *testing.B, kernel, image string, memory uint64) time.Duration {
 	b.Helper()
-	g, console := tended(b, kernel, image, memory, setup{config: network})
+	g, console := tended(b, kernel, image, memory, setup{config: online(map[string]string{"offload": "1"})})
 	began := time.Now()
 	p, err := spt.Start(g, tender.Jail{})
 	must.NoError(b, err)

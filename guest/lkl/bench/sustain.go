@@ -11,20 +11,23 @@ import (
 	"time"
 )
 
-// sustain keeps nginx's guest under load, and prints what it is like at first
-// and at last.
+// sustain keeps nginx's guest under load, file after file, and prints what it is
+// like at first, now and then, and at last.
 func (b *bench) sustain(d time.Duration) error {
 	if err := b.web(); err != nil {
 		return err
 	}
 	for end, next := time.Now().Add(d), time.Now(); ; {
-		rate, p50, p99, err := b.wrk(guestAddress, "1KiB", 5*time.Second)
-		if err != nil {
-			return err
+		var rates []string
+		for _, f := range files {
+			rate, p50, p99, err := b.wrk(guestAddress, f.name, 8*time.Second)
+			if err != nil {
+				return err
+			}
+			rates = append(rates, fmt.Sprintf("%s %.0f/s (%.2f ms, 99th percentile %.2f ms)", f.name, rate, p50, p99))
 		}
 		if now := time.Now(); !now.Before(next) || !now.Before(end) {
-			fmt.Printf("%s left: %s, %.0f requests/s, latency %.2f ms, 99th percentile %.2f ms\n",
-				max(0, end.Sub(now)).Round(time.Second), b.resident(), rate, p50, p99)
+			fmt.Printf("%s left: %s, %s\n", max(0, end.Sub(now)).Round(time.Second), b.resident(), strings.Join(rates, ", "))
 			next = now.Add(d / 5)
 			if !now.Before(end) {
 				return nil
