@@ -189,10 +189,50 @@ static void algorithms(void)
 	TEXT(setlocale(LC_ALL, "C"), "C");
 }
 
+/* Called through these, so that the compiler has no code of its own for them. */
+static void *(*volatile copy)(void *, const void *, size_t) = memcpy;
+static void *(*volatile move)(void *, const void *, size_t) = memmove;
+
+static unsigned char byte_of(size_t i, size_t length)
+{
+	return i * 31 + (i >> 8) * 7 + length;
+}
+
+/* Whether length bytes come unchanged from one place of a region to another, and nothing else changes. */
+static bool copies_one(void *(*how)(void *, const void *, size_t), size_t to, size_t from, size_t length)
+{
+	unsigned char region[1024];
+
+	for (size_t i = 0; i < sizeof(region); i++)
+		region[i] = byte_of(i, length);
+	if (how(region + to, region + from, length) != region + to)
+		return false;
+	for (size_t i = 0; i < sizeof(region); i++)
+		if (region[i] != byte_of(i >= to && i < to + length ? i - to + from : i, length))
+			return false;
+	return true;
+}
+
+/* Of every length, between places that lie in all ways to each other. */
+static void copies(void)
+{
+	for (size_t length = 0; length <= 300; length += length < 140 ? 1 : 13)
+		for (size_t from = 16; from < 24; from++)
+			for (size_t to = 0; to < 350; to += to < 48 ? 1 : 37) {
+				bool apart = to >= from + length || from >= to + length;
+
+				if (!copies_one(move, to, from, length) || (apart && !copies_one(copy, to, from, length))) {
+					IS(length, -1);
+					return;
+				}
+			}
+}
+
 const struct check number_checks[] = {
 	{ "number_formats", formats },
 	{ "number_conversions", conversions },
 	{ "number_algorithms", algorithms },
+	{ "number_copies", copies },
 	{ 0 }
 };
 
