@@ -14,6 +14,9 @@ weak void _init();
 weak void _fini();
 int __libc_start_main(int (*)(), int, char **, void (*)(), void (*)(), void (*)());
 
+/* C++ tells by it which object a destructor belongs to; there is one. */
+hidden void *__dso_handle;
+
 void lkl_program_c(long *p)
 {
 	__libc_start_main(main, p[0], (char **)(p + 1), _init, _fini, 0);
