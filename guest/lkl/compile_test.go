@@ -30,10 +30,11 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// compiled compiles a program of testdata with lkl-cc and gives its path.
+// compiled compiles a program of testdata with lkl-cc, one of C++ with lkl-c++,
+// and gives its path.
 func compiled(t testing.TB, source string, options ...string) string {
 	t.Helper()
-	cc := testenv.Guest(t, "lkl-cc")
+	cc := testenv.Guest(t, map[string]string{".c": "lkl-cc", ".cc": "lkl-c++"}[filepath.Ext(source)])
 	compiler.Lock()
 	defer compiler.Unlock()
 	key := fmt.Sprint(source, options)
@@ -48,7 +49,7 @@ func compiled(t testing.TB, source string, options ...string) string {
 	path := filepath.Join(compiler.dir, fmt.Sprint(len(compiler.built)))
 	args := append(options, "-O2", "-Wall", "-Wextra", "-Werror", filepath.Join("testdata", source), "-o", path)
 	out, err := exec.Command(cc, args...).CombinedOutput()
-	must.NoError(t, err, must.Sprintf("lkl-cc %v: %s", args, out))
+	must.NoError(t, err, must.Sprintf("%s %v: %s", cc, args, out))
 	compiler.built[key] = path
 	return path
 }
