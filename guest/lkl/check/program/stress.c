@@ -297,10 +297,17 @@ static void add(const char *name, bool (*turn)(struct worker *w), int n)
 		workers[n_workers] = (struct worker){ .name = name, .turn = turn, .number = n_workers, .seed = n_workers + 1 };
 }
 
-/* Free memory in kB, with nothing in caches that could be dropped. */
+static long line_of(const char *text, const char *name)
+{
+	const char *at = strstr(text, name);
+
+	return at ? atol(at + strlen(name)) : 0;
+}
+
+/* Free memory in kB, with nothing in caches that could be dropped; the guest has some of it in its arena. */
 static long free_memory(void)
 {
-	char text[2048] = "", *at;
+	char text[4096] = "";
 	int fd = open("/proc/sys/vm/drop_caches", O_WRONLY);
 
 	sync();
@@ -309,8 +316,7 @@ static long free_memory(void)
 	fd = open("/proc/meminfo", O_RDONLY);
 	(void)!read(fd, text, sizeof(text) - 1);
 	close(fd);
-	at = strstr(text, "MemFree:");
-	return at ? atol(at + 8) : 0;
+	return line_of(text, "MemFree:") + line_of(text, "ArenaFree:");
 }
 
 /* One round; the name of a worker that did not get on, or null. */

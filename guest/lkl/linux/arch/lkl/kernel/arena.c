@@ -11,6 +11,7 @@
 #include <linux/init.h>
 #include <linux/memblock.h>
 #include <linux/mm.h>
+#include <linux/seq_file.h>
 #include <linux/shrinker.h>
 #include <asm/arena.h>
 #include <asm/lkl.h>
@@ -37,6 +38,12 @@ void arch_free_page(struct page *page, int order)
 static unsigned long reserve(void)
 {
 	return max(pages / 64, 128UL);
+}
+
+/* /proc/meminfo: what the arena has and nobody uses, which is not in MemFree. */
+void arch_report_meminfo(struct seq_file *m)
+{
+	seq_printf(m, "ArenaFree:      %8lu kB\n", available << (PAGE_SHIFT - 10));
 }
 
 void __init lkl_arena_init(void)
