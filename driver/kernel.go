@@ -123,7 +123,7 @@ func (k *kernel) check(job *TaskConfig, task *drivers.TaskConfig) error {
 	k.checkDisk(m, job)
 	k.checkNetwork(m, job, task)
 	k.checkProgram(m, job, task)
-	if err := checkMemory(k.image, memoryLimit(task)); err != nil {
+	if err := k.checkMemory(memoryLimit(task)); err != nil {
 		m.add("resources", "%v", err)
 	}
 	return m.err()

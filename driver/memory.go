@@ -40,20 +40,35 @@ func memoryReserved(task *drivers.TaskConfig) uint64 {
 	return uint64(r.Memory.MemoryMB) << 20
 }
 
-// guestMemory is what a limit leaves for the guest, in bytes, whole pages.
-func guestMemory(limit uint64) uint64 {
+// oldGrain is what the memory of a guest of 2020 is a multiple of, in bytes. Its
+// allocator takes all that there is, the stack's pages at the top among them, and
+// gives out the smallest free pieces first: a size with lower bits than this one has
+// such pieces right at the top, and the guest overwrites its own stack. (Measured
+// with Solo5 0.6.4: guests of 507 and 510 MiB fault, those of 496 and 512 do not.)
+const oldGrain = 16 << 20
+
+// memoryGrain is what the guest's memory is a multiple of, in bytes.
+func (k *kernel) memoryGrain() uint64 {
+	if k.flavor == unikernel.FlavorLKL && !k.isToday() {
+		return oldGrain
+	}
+	return unikernel.PageSize
+}
+
+// guestMemory is what a limit leaves for the guest, in bytes, whole grains.
+func guestMemory(limit, grain uint64) uint64 {
 	overhead := executorMemory + limit/pageTableShare
 	if limit <= overhead {
 		return 0
 	}
-	return (limit - overhead) &^ (unikernel.PageSize - 1)
+	return (limit - overhead) &^ (grain - 1)
 }
 
 // limitFor is the smallest limit that leaves so much for the guest, in MiB, as
 // a job states it.
-func limitFor(guest uint64) uint64 {
+func limitFor(guest, grain uint64) uint64 {
 	mib := guest >> 20
-	for guestMemory(mib<<20) < guest {
+	for guestMemory(mib<<20, grain) < guest {
 		mib++
 	}
 	return mib
@@ -63,13 +78,18 @@ func limitFor(guest uint64) uint64 {
 // Solo5's bindings refuse to run (Solo5: bindings/mem.c).
 const leastFree = 512 << 10
 
-// checkMemory refuses a size that cannot hold the kernel, with the numbers.
-func checkMemory(image *unikernel.Image, limit uint64) error {
-	memory := guestMemory(limit)
-	if memory >= image.End+leastFree {
-		return image.Fits(memory)
+// checkMemory refuses a limit that leaves too little for the kernel, with the
+// numbers.
+func (k *kernel) checkMemory(limit uint64) error {
+	grain, need := k.memoryGrain(), k.image.End+leastFree
+	if grain == oldGrain {
+		need = max(need, k.image.MinMemory())
+	}
+	memory := guestMemory(limit, grain)
+	if memory >= need {
+		return k.image.Fits(memory)
 	}
 	return fmt.Errorf("%d MiB leave %d KiB for the guest after %d KiB for running it, "+
 		"but the kernel takes %d KiB with its heap and stack: give the task at least %d MiB",
-		limit>>20, memory>>10, (limit-memory)>>10, (image.End+leastFree)>>10, limitFor(image.End+leastFree))
+		limit>>20, memory>>10, (limit-memory)>>10, need>>10, limitFor(need, grain))
 }

@@ -21,17 +21,19 @@ func TestGuestMemory_LeavesRoomForRunningIt(t *testing.T) {
 		512 * mib:  507 * mib,
 		1001 * mib: 997*mib - 501*0x1000, // 500.5 pages, rounded down to a page
 	} {
-		got := guestMemory(limit)
+		got := guestMemory(limit, unikernel.PageSize)
 		must.Eq(t, want, got, must.Sprintf("limit of %d MiB", limit>>20))
 		must.Eq(t, 0, got%unikernel.PageSize)
 	}
 }
 
 func TestLimitFor_IsTheLeastThatIsEnough(t *testing.T) {
-	for guest := uint64(1 << 20); guest < 4<<30; guest = guest*3/2 + 12345 {
-		limit := limitFor(guest)
-		must.True(t, guestMemory(limit<<20) >= guest)
-		must.True(t, guestMemory((limit-1)<<20) < guest)
+	for _, grain := range []uint64{unikernel.PageSize, oldGrain} {
+		for guest := uint64(1 << 20); guest < 4<<30; guest = guest*3/2 + 12345 {
+			limit := limitFor(guest, grain)
+			must.True(t, guestMemory(limit<<20, grain) >= guest)
+			must.True(t, guestMemory((limit-1)<<20, grain) < guest)
+		}
 	}
 }
 
@@ -66,7 +68,24 @@ func TestCheckMemory_RefusesWithTheNumbers(t *testing.T) {
 		Entry: 0x100000, End: 20 << 20,
 		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 19 << 20, End: 20 << 20}},
 	}
-	must.NoError(t, checkMemory(image, 25<<20))
-	err := checkMemory(image, 24<<20)
-	must.ErrorContains(t, err, "give the task at least 25 MiB")
+	k := &kernel{image: image, flavor: unikernel.FlavorSolo5}
+	must.NoError(t, k.checkMemory(25<<20))
+	must.ErrorContains(t, k.checkMemory(24<<20), "give the task at least 25 MiB")
+}
+
+// The guests of 2020 overwrite their stack where the size has lower bits.
+func TestGuestMemory_OfLinuxOf2020IsInWholeGrains(t *testing.T) {
+	image := &unikernel.Image{
+		Entry: 0x100000, End: 8 << 20,
+		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 7 << 20, End: 8 << 20}},
+		Manifest: []unikernel.Device{{Name: "rootfs", Type: unikernel.Block}, {Name: "tap", Type: unikernel.Net}},
+	}
+	k := &kernel{image: image, flavor: unikernel.FlavorLKL}
+	for limit, want := range map[uint64]uint64{37: 32, 64: 48, 264: 256, 512: 496, 1024: 1008} { // MiB
+		must.NoError(t, k.checkMemory(limit<<20))
+		must.Eq(t, want<<20, guestMemory(limit<<20, k.memoryGrain()))
+	}
+	must.ErrorContains(t, k.checkMemory(36<<20), "give the task at least 37 MiB")
+	image.Manifest = append(image.Manifest, unikernel.Device{Name: "control", Type: unikernel.Net})
+	must.Eq(t, 507<<20, guestMemory(512<<20, k.memoryGrain()))
 }

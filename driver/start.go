@@ -146,7 +146,7 @@ func (s *start) openKernel() error {
 	}
 	s.closeLater(k)
 	s.kernel = k
-	s.memory = guestMemory(memoryLimit(s.task))
+	s.memory = guestMemory(memoryLimit(s.task), k.memoryGrain())
 	return k.check(&s.job, s.task)
 }
 
