@@ -21,6 +21,7 @@ func (s *start) writeCommandLine() error {
 		in.Config = s.lklConfig()
 		in.Config.Program.Directory = s.job.WorkDir
 		in.Config.Disks = s.lklDisks()
+		in.Config.FSGSBase = s.kernel.isToday() && tender.HostHasFSGSBase()
 		in.Config.Program.UID, in.Config.Program.GID, _ = parseUser(s.task.User) // validated
 	default:
 		in.Args, err = s.addresses.fill(s.job.Args)

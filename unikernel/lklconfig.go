@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// LKLConfig is the configuration of an LKL guest. Without Program, Disks and
-// offloads it can only be written as what the parser of the guests of 2020 takes: an
-// object of strings without escapes, of known keys, of at most 300 tokens. The keys
-// of the first two end such a guest with a fault; those of today know them.
+// LKLConfig is the configuration of an LKL guest. Without Program, Disks, FSGSBase
+// and offloads it can only be written as what the parser of the guests of 2020 takes:
+// an object of strings without escapes, of known keys, of at most 300 tokens. The keys
+// of the first three end such a guest with a fault; those of today know them.
 type LKLConfig struct {
 	// Interfaces are the net devices that the guest brings up.
 	Interfaces []LKLInterface
@@ -31,6 +31,9 @@ type LKLConfig struct {
 	DelayMain time.Duration
 	// Program is how the program is started.
 	Program LKLProgram
+	// FSGSBase is whether the host lets programs set the FS base register; guests of
+	// today alone know it.
+	FSGSBase bool
 	// Disks are what the tender offers for block devices; guests of today alone
 	// know it.
 	Disks []LKLDisk
@@ -115,6 +118,7 @@ func (c LKLConfig) settings() []setting {
 		setting{"workdir", c.Program.Directory},
 		setting{"uid", numberText(int64(c.Program.UID))},
 		setting{"gid", numberText(int64(c.Program.GID))},
+		setting{"fsgsbase", switchText(c.FSGSBase)},
 	)
 }
 

@@ -77,6 +77,12 @@ func TestLKLConfig_TellsAGuestOfTodayWhatItsDisksCanDo(t *testing.T) {
 	}
 }
 
+func TestLKLConfig_TellsAGuestOfTodayOfTheFSBaseRegister(t *testing.T) {
+	got, err := LKLConfig{FSGSBase: true}.MarshalJSON()
+	must.NoError(t, err)
+	must.Eq(t, `{"fsgsbase":"1"}`, string(got))
+}
+
 func TestLKLConfig_IsTheSameThroughEncodingJSON(t *testing.T) {
 	config := fullConfig()
 	want, err := config.MarshalJSON()

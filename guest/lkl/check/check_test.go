@@ -21,6 +21,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -102,7 +103,11 @@ func guest(t *testing.T) *system {
 	plugin := testenv.Plugin(t)
 	program := compile(t, testenv.Guest(t, "lkl-cc"), "-manifest", "manifest.json")
 	root, small := image(t, 256<<20, "etc", "mnt"), image(t, 8<<20)
-	const config = `{\"mounts\":[{\"device\":\"small\",\"path\":\"/mnt\"}]}`
+	config := `{\"mounts\":[{\"device\":\"small\",\"path\":\"/mnt\"}]`
+	if tender.HostHasFSGSBase() { // as the driver tells
+		config += `,\"fsgsbase\":\"1\"`
+	}
+	config += "}"
 	return &system{"guest", func(ctx context.Context, args ...string) *exec.Cmd {
 		return exec.CommandContext(ctx, plugin, append([]string{
 			"run", "--mem=256", "--block:rootfs=" + root, "--block:small=" + small, "--", program, "--config", config, "--",

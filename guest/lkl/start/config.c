@@ -14,7 +14,8 @@ static const struct key top_keys[] = {
 	KEY(config, "gateway", gateway), KEY(config, "gateway6", gateway6), KEY(config, "sysctl", sysctl),
 	KEY(config, "root", root), KEY(config, "root_options", root_options), KEY(config, "hostname", hostname),
 	KEY(config, "workdir", workdir), KEY(config, "uid", uid), KEY(config, "gid", gid),
-	KEY(config, "entropy", entropy), KEY(config, "stack", stack), KEY(config, "delay_main", delay), { 0 }
+	KEY(config, "entropy", entropy), KEY(config, "stack", stack), KEY(config, "delay_main", delay),
+	KEY(config, "fsgsbase", fsgsbase), { 0 }
 };
 static const struct key disk_keys[] = {
 	KEY(disk, "name", name), KEY(disk, "transfer", transfer), KEY(disk, "flush", flush), { 0 }

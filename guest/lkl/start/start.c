@@ -14,9 +14,10 @@
 /* linux/random.h */
 #define RNDADDENTROPY _IOW('R', 3, int[2])
 
-/* The kernel's private calls for the start program: end the guest; write back and close files that are mapped. */
+/* The kernel's private calls for the start program: end the guest; write back and close files that are mapped; see fsgsbase. */
 #define LKL_NR_EXIT 0x4c4b0001
 #define LKL_NR_UNMAP 0x4c4b0002
+#define LKL_NR_FSGSBASE 0x4c4b0011
 
 /* Of the kernel: the words of the host, and how often memory ran out. */
 extern const char *lkl_cmdline;
@@ -138,6 +139,8 @@ static void prepare(void)
 	}
 	if (words.config && !config_read(&config, words.config))
 		finish(EXIT_WORDS);
+	if (config.fsgsbase && !strcmp(config.fsgsbase, "1"))
+		CALL(LKL_NR_FSGSBASE);
 	disks_offer(&config);
 	mount_all(&config);
 	add_entropy(config.entropy);

@@ -60,7 +60,7 @@ struct config {
 	struct route routes[MAX_ROUTES];
 	int n_disks, n_interfaces, n_mounts, n_routes;
 	const char *gateway, *gateway6, *sysctl;
-	const char *root, *root_options, *hostname, *workdir, *uid, *gid, *entropy, *stack, *delay;
+	const char *root, *root_options, *hostname, *workdir, *uid, *gid, *entropy, *stack, *delay, *fsgsbase;
 };
 
 /* The host's words, taken apart; all lists end in a null pointer. */
