@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 
 #define PAGE 4096
 
@@ -46,6 +47,20 @@ static void too_much(void)
 	IS(errno, ENOMEM);
 	TRUE(mmap(NULL, huge, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED);
 	IS(errno, ENOMEM);
+}
+
+/* More than half of what is free, in one piece. */
+static void most_of_it(void)
+{
+	struct sysinfo info;
+	size_t most;
+	char *p;
+
+	OK(sysinfo(&info));
+	most = info.freeram * info.mem_unit / 10 * 6 & -PAGE;
+	p = MAP(mmap(NULL, most, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	p[0] = p[most - 1] = 1;
+	OK(munmap(p, most));
 }
 
 static void aligned(void)
@@ -113,6 +128,7 @@ static void given_back(void)
 const struct check memory_checks[] = {
 	{ "memory_allocates", allocates },
 	{ "memory_too_much", too_much },
+	{ "memory_most_of_it", most_of_it },
 	{ "memory_aligned", aligned },
 	{ "memory_in_threads", in_threads },
 	{ "memory_given_back", given_back },
@@ -288,6 +304,29 @@ static void shared_file(void)
 	FAILS(msync(p, PAGE, MS_SYNC), ENOMEM);
 }
 
+/* What was mapped to read first is written back all the same, through the file that may be written. */
+static void shared_read_first(void)
+{
+	int fd = OK(open("file", O_RDWR | O_CREAT, 0666)), only = OK(open("file", O_RDONLY));
+	char *p, *q;
+
+	OK(ftruncate(fd, PAGE));
+	p = MAP(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, only, 0));
+	FAILS(mprotect(p, PAGE, PROT_READ | PROT_WRITE), EACCES);
+	q = MAP(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+	strcpy(q, "written");
+	OK(msync(q, PAGE, MS_SYNC));
+	TEXT(get_file("file"), "written");
+	TEXT(p, "written");
+	OK(munmap(p, PAGE));
+	OK(munmap(q, PAGE));
+	p = MAP(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0));
+	OK(mprotect(p, PAGE, PROT_READ | PROT_WRITE));
+	strcpy(p, "later");
+	OK(munmap(p, PAGE));
+	TEXT(get_file("file"), "later");
+}
+
 /* Without msync or munmap, as natively the page cache is the mapping. */
 static void shared_at_once(void)
 {
@@ -358,6 +397,7 @@ const struct check map_checks[] = {
 	{ "map_locked", locked },
 	{ "map_private_file", private_file },
 	{ "map_shared_file", shared_file },
+	{ "map_shared_read_first", shared_read_first },
 	{ "map_shared_at_once", shared_at_once },
 	{ "map_shared_anonymous", shared_anonymous },
 	{ "map_shared_by_name", shared_by_name },

@@ -127,14 +127,15 @@ static unsigned long grow(unsigned long n)
 {
 	unsigned int least = min_t(unsigned int, get_order(n << PAGE_SHIFT), MAX_ORDER - 1);
 	unsigned int order = max(least, chunk_order);
-	unsigned long first;
+	unsigned long first, taken = 0;
 
 	least = least > 3 ? least - 3 : 0;
 	for (;;) {
 		gfp_t how = order > least ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
 		struct page *page;
 
-		if (si_mem_available() < (long)(reserve() + n))
+		/* What is still to be taken, and the kernel's own; where pages lie scattered, as much as it takes. */
+		if (si_mem_available() < (long)(reserve() + max(n, taken + (1UL << order)) - taken))
 			return 0;
 		page = alloc_pages(GFP_KERNEL | __GFP_NOWARN | how, order);
 		if (!page) {
@@ -144,6 +145,7 @@ static unsigned long grow(unsigned long n)
 			continue;
 		}
 		take(page, order);
+		taken += 1UL << order;
 		first = find(n);
 		if (first)
 			return first;

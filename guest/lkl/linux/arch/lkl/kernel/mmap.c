@@ -67,6 +67,17 @@ static struct shared *shared_at(unsigned long start, unsigned long len)
 	return NULL;
 }
 
+/* Written to through this file from now on, which may be another than the one that it was first mapped from. */
+static void make_writable(struct shared *s, struct file *file)
+{
+	if (s->writable)
+		return;
+	get_file(file);
+	fput(s->file);
+	s->file = file;
+	s->writable = true;
+}
+
 static void drop(struct shared *s)
 {
 	list_del(&s->list);
@@ -192,7 +203,8 @@ static long map_file(struct file *file, unsigned long addr, unsigned long len, u
 		s = flags & MAP_FIXED ? NULL : same_mapping(file, offset, len);
 		if (s) {
 			s->users++;
-			s->writable |= !!(prot & PROT_WRITE);
+			if (prot & PROT_WRITE)
+				make_writable(s, file);
 			return s->start;
 		}
 		s = kzalloc(sizeof(*s), GFP_KERNEL);
@@ -321,9 +333,22 @@ long lkl_mremap(unsigned long addr, unsigned long old, unsigned long new, unsign
 /* Protections are accepted, and not enforced. */
 long lkl_mprotect(unsigned long addr, unsigned long len, unsigned long prot)
 {
+	struct shared *s;
+
 	if (addr & ~PAGE_MASK || prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM | PROT_GROWSDOWN | PROT_GROWSUP))
 		return -EINVAL;
-	return !len || is_mapped(addr, len) ? 0 : -ENOMEM;
+	if (!len)
+		return 0;
+	if (!is_mapped(addr, len))
+		return -ENOMEM;
+	list_for_each_entry(s, &shared_list, list) {
+		if (!(prot & PROT_WRITE) || s->start >= addr + len || addr >= end_of(s))
+			continue;
+		if (!s->writable && !(s->file->f_mode & FMODE_WRITE))
+			return -EACCES;
+		make_writable(s, s->file);
+	}
+	return 0;
 }
 
 /* All memory is there, always. */
@@ -355,7 +380,9 @@ long lkl_msync(unsigned long addr, unsigned long len, int flags)
 
 	if (addr & ~PAGE_MASK || flags & ~(MS_ASYNC | MS_SYNC | MS_INVALIDATE) || (flags & MS_ASYNC && flags & MS_SYNC))
 		return -EINVAL;
-	if (len && !is_mapped(addr, len))
+	if (!len)
+		return 0;
+	if (!is_mapped(addr, len))
 		return -ENOMEM;
 	list_for_each_entry(s, &shared_list, list) {
 		if (s->start >= addr + len || addr >= end_of(s))
