@@ -36,6 +36,7 @@ var examples = map[string]example{
 	"nginx.nomad.hcl":        {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
 	"nginx-config.nomad.hcl": {allKernels, servesItsOwnPage},
 	"redis.nomad.hcl":        {allKernels, func(t *testing.T, a *alloc) { a.redis(t) }},
+	"python3.nomad.hcl":      {allKernels, servesFromItsProgram},
 }
 
 func TestExamples_Work(t *testing.T) {
@@ -83,6 +84,16 @@ func servesItsOwnPage(t *testing.T, a *alloc) {
 	t.Helper()
 	must.Eq(t, "alloc "+a.ID[:8]+" of nginx-config\n", a.awaitAnswer(t))
 	a.awaitLog(t, "GET / HTTP/1.1")
+}
+
+// servesFromItsProgram wants the answer of the job's program, which ends by
+// itself when it is stopped.
+func servesFromItsProgram(t *testing.T, a *alloc) {
+	t.Helper()
+	answer := a.awaitAnswer(t)
+	must.StrHasPrefix(t, fmt.Sprintf(`{"alloc": %q, "kernel": "6.1.`, a.ID[:8]), answer)
+	must.StrContains(t, answer, `"path": "/", "python": "3.11.`)
+	must.Eq(t, 0, a.stop(t).ExitCode)
 }
 
 // stopsByItself stops a job whose guest ends when it is told the signal, long

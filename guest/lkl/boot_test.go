@@ -7,6 +7,7 @@ package lkl
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/shoenig/test/must"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
@@ -61,13 +63,32 @@ func BenchmarkBoot(b *testing.B) {
 	kernel, image := testenv.Guest(b, "lkl-hello.spt"), image(b, 64, nil)
 	for _, memory := range []uint64{12, 64, 512} {
 		b.Run(strconv.FormatUint(memory, 10)+"MB", func(b *testing.B) {
-			percentiles(b, func() time.Duration { return boot(b, kernel, image, memory<<20) })
+			percentiles(b, func() time.Duration { return boot(b, kernel, image, memory<<20, "Hello from Linux 6.1") })
 		})
 	}
 	program := compiled(b, "../apps/hello/hello.c", "-target", "native")
 	b.Run("native", func(b *testing.B) {
 		percentiles(b, func() time.Duration { return native(b, program) })
 	})
+}
+
+// BenchmarkPython is the time from the tender's start to the first line that
+// Python prints; "native" is Debian's python3.11 on this machine.
+func BenchmarkPython(b *testing.B) {
+	kernel, image := testenv.Guest(b, "lkl-python3.spt"), filepath.Join(b.TempDir(), "root.ext4")
+	must.NoError(b, disk.Build(b.Context(), strings.TrimSuffix(kernel, ".spt")+".root", image, disk.BuildOptions{Size: 64 << 20}))
+	for name, program := range map[string]string{
+		"print":       "print(1)",
+		"http.server": "import http.server; print(1)",
+	} {
+		b.Run(name, func(b *testing.B) {
+			percentiles(b, func() time.Duration { return boot(b, kernel, image, 128<<20, "1\n", "-c", program) })
+		})
+		b.Run(name+"/native", func(b *testing.B) {
+			testenv.Need(b, testenv.Tool("/usr/bin/python3.11"))
+			percentiles(b, func() time.Duration { return native(b, "/usr/bin/python3.11", "-c", program) })
+		})
+	}
 }
 
 // percentiles runs what gives a duration again and again.
@@ -82,10 +103,10 @@ func percentiles(b *testing.B, once func() time.Duration) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "ms-p99")
 }
 
-// boot starts hello, and gives the time to its first line.
-func boot(b *testing.B, kernel, image string, memory uint64) time.Duration {
+// boot starts a guest, and gives the time to its first line.
+func boot(b *testing.B, kernel, image string, memory uint64, want string, args ...string) time.Duration {
 	b.Helper()
-	g, console := tended(b, kernel, image, memory, setup{config: online(map[string]string{"offload": "1"})})
+	g, console := tended(b, kernel, image, memory, setup{config: online(map[string]string{"offload": "1"}), args: args})
 	began := time.Now()
 	p, err := spt.Start(g, tender.Jail{})
 	must.NoError(b, err)
@@ -93,16 +114,16 @@ func boot(b *testing.B, kernel, image string, memory uint64) time.Duration {
 	n, err := console.Read(line)
 	took := time.Since(began)
 	must.NoError(b, err)
-	must.StrHasPrefix(b, "Hello from Linux 6.1", string(line[:n]))
+	must.StrHasPrefix(b, want, string(line[:n]))
 	exit, err := p.Wait()
 	must.NoError(b, err)
 	must.Eq(b, tender.Exit{}, exit)
 	return took
 }
 
-func native(b *testing.B, program string) time.Duration {
+func native(b *testing.B, program string, args ...string) time.Duration {
 	b.Helper()
-	cmd := exec.Command(program)
+	cmd := exec.Command(program, args...)
 	out, err := cmd.StdoutPipe()
 	must.NoError(b, err)
 	began := time.Now()

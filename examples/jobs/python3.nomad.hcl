@@ -1,0 +1,62 @@
+# A service of a few lines of Python on Linux 6.1 as a unikernel: the program is
+# a template of the job, the interpreter and its standard library are the guest's.
+
+variable "kernels" {
+  description = "Directory with the unikernels: one of image_paths in the plugin's config block."
+  type        = string
+  default     = "/opt/unikernels"
+}
+
+job "python3" {
+  group "web" {
+    network {
+      mode = "bridge"
+
+      port "http" {
+        to = 8000
+      }
+    }
+
+    task "python3" {
+      driver = "lkl"
+
+      template {
+        destination = "local/service.py"
+        data        = <<-END
+          import json, os, platform, signal, sys
+          from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+          class Service(BaseHTTPRequestHandler):
+              def do_GET(self):
+                  body = json.dumps({
+                      "alloc": os.environ["NOMAD_SHORT_ALLOC_ID"],
+                      "kernel": platform.release(),
+                      "path": self.path,
+                      "python": platform.python_version(),
+                  }).encode()
+                  self.send_response(200)
+                  self.send_header("Content-Type", "application/json")
+                  self.send_header("Content-Length", str(len(body)))
+                  self.end_headers()
+                  self.wfile.write(body)
+
+
+          signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+          ThreadingHTTPServer(("", 8000), Service).serve_forever()
+        END
+      }
+
+      config {
+        kernel = "${var.kernels}/lkl-python3.spt"
+        rootfs = "${var.kernels}/lkl-python3.root"
+        args   = ["/local/service.py"]
+      }
+
+      resources {
+        cpu    = 100
+        memory = 128
+      }
+    }
+  }
+}
