@@ -161,6 +161,14 @@ static long now_ms(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static void say_time(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	printf("time %lld\n", t.tv_sec * 1000000000LL + t.tv_nsec);
+}
+
 static void *tick(void *counter)
 {
 	for (;;) {
@@ -325,7 +333,7 @@ static void alone(const char *word)
 		{ "identity", say_identity }, { "environment", say_environment }, { "eat", eat }, { "fork", fork_all },
 		{ "random", random_bytes }, { "busy", busy }, { "spin", spin }, { "wild", wild }, { "sync", sync },
 		{ "abort", abort },
-		{ "uname", say_kernel },
+		{ "uname", say_kernel }, { "time", say_time },
 	};
 
 	for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)

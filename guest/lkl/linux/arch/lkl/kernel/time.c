@@ -304,13 +304,25 @@ static u64 read_clock(struct clocksource *cs)
 	return lkl_clock();
 }
 
+/* A cycle is a nanosecond. By 2^24 the product is good for 18 minutes; the kernel updates the time after 7 at most. */
 static struct clocksource clocksource = {
 	.name = "solo5",
 	.rating = 400,
 	.read = read_clock,
 	.mask = CLOCKSOURCE_MASK(64),
+	.mult = 1 << 24,
+	.shift = 24,
 	.flags = CLOCK_SOURCE_IS_CONTINUOUS,
 };
+
+/*
+ * Not jiffies, as else while the kernel starts: what passes before they are counted, while the host lets others run, would
+ * be missing from the time of day for good.
+ */
+struct clocksource *__init clocksource_default_clock(void)
+{
+	return &clocksource;
+}
 
 unsigned long long notrace sched_clock(void)
 {
@@ -325,7 +337,7 @@ void read_persistent_clock64(struct timespec64 *ts)
 void __init time_init(void)
 {
 	timer.cpumask = cpumask_of(0);
-	clocksource_register_hz(&clocksource, NSEC_PER_SEC);
+	__clocksource_register(&clocksource);
 	clockevents_config_and_register(&timer, NSEC_PER_SEC, 1000, LONG_MAX);
 }
 
