@@ -37,6 +37,13 @@ const (
 // "tap0", and tells whether this is that program.
 func namespaced(t *testing.T, guest string) bool {
 	t.Helper()
+	return namespacedFor(t, guest, 50*time.Second)
+}
+
+// namespacedFor does that for so long at most. What the test starts ends with
+// it: it has a namespace of processes too.
+func namespacedFor(t *testing.T, guest string, limit time.Duration) bool {
+	t.Helper()
 	testenv.Need(t, testenv.Root, testenv.Tun, testenv.Tool("ip"), testenv.Tool("mke2fs"))
 	testenv.Guest(t, guest)
 	testenv.Plugin(t)
@@ -47,12 +54,12 @@ func namespaced(t *testing.T, guest string) bool {
 		}
 		return true
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=50s")
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+limit.String())
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("in its own namespace: %v\n%s", err, out)
-	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID}
+	out, err := cmd.CombinedOutput()
+	must.NoError(t, err, must.Sprintf("in its own namespace:\n%s", out))
+	t.Logf("%s", out)
 	return false
 }
 
@@ -130,35 +137,75 @@ func redis(t *testing.T, count int, command func(i int) string) []string {
 	return answers
 }
 
+// write sets keys of the round, one after the other, until the guest is gone,
+// and gives how many it has confirmed. After the 200th it calls end beside that.
+func write(t *testing.T, round int, end func()) (confirmed int) {
+	t.Helper()
+	c, err := net.Dial("tcp", "10.0.0.2:6379")
+	must.NoError(t, err)
+	defer c.Close()
+	must.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	var group sync.WaitGroup
+	defer group.Wait()
+	answer := make([]byte, 64)
+	for {
+		if _, err := fmt.Fprintf(c, "SET k%d-%d v%d-%d\r\n", round, confirmed, round, confirmed); err != nil {
+			return confirmed
+		}
+		n, err := c.Read(answer)
+		if err != nil {
+			return confirmed
+		}
+		must.Eq(t, "+OK\r\n", string(answer[:n]))
+		if confirmed++; confirmed == 200 {
+			group.Go(func() {
+				end()
+				// Who is killed closes no connection.
+				_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+			})
+		}
+	}
+}
+
+// needsReplay tells whether the image's journal has to be replayed.
+func needsReplay(t *testing.T, image string) bool {
+	t.Helper()
+	out, err := exec.Command("dumpe2fs", "-h", image).CombinedOutput()
+	must.NoError(t, err, must.Sprintf("%s", out))
+	return bytes.Contains(out, []byte("needs_recovery"))
+}
+
+// The guest ends while it is being written to: by its control device's SIGTERM,
+// and by kill -9. What it has confirmed is there at the next start.
 func TestRedis_KeepsWhatItHasConfirmed(t *testing.T) {
 	if !namespaced(t, "lkl-redis.spt") {
 		return
 	}
-	const keys = 200
+	testenv.Need(t, testenv.Tool("dumpe2fs"))
 	root := filepath.Join(t.TempDir(), "root.ext4")
 	must.NoError(t, disk.Build(t.Context(), strings.TrimSuffix(testenv.Guest(t, "lkl-redis.spt"), ".spt")+".root", root,
 		disk.BuildOptions{Size: 64 << 20}))
-	ends := []func(g *guest){
-		func(g *guest) { // the control device's SIGTERM
-			_, err := g.control.WriteString("stop 15")
-			must.NoError(t, err)
-			must.NoError(t, g.cmd.Wait(), must.Sprint(&g.console))
-		},
-		func(g *guest) { // no goodbye: the journal is replayed
-			must.NoError(t, g.cmd.Process.Kill())
-			_ = g.cmd.Wait()
-		},
-	}
-	for round, end := range ends {
+	kept := make([]int, 2)
+	for round, kill := range []bool{false, true} {
 		g := start(t, "lkl-redis.spt", root, "6379", "/etc/redis.conf", "--appendfsync", "always")
-		for _, a := range redis(t, keys, func(i int) string { return fmt.Sprintf("SET k%d-%d v%d-%d", round, i, round, i) }) {
-			must.Eq(t, "+OK\r\n", a)
+		kept[round] = write(t, round, func() {
+			if kill {
+				_ = g.cmd.Process.Kill()
+				return
+			}
+			_, _ = g.control.WriteString("stop 15")
+		})
+		err := g.cmd.Wait() // its console too, so the guest itself
+		must.GreaterEq(t, 200, kept[round], must.Sprint(&g.console))
+		if !kill {
+			must.NoError(t, err, must.Sprint(&g.console))
 		}
-		end(g)
+		must.Eq(t, kill, needsReplay(t, root))
 	}
 	_ = start(t, "lkl-redis.spt", root, "6379", "/etc/redis.conf", "--appendfsync", "always")
-	for round := range ends {
-		for i, a := range redis(t, keys, func(i int) string { return fmt.Sprintf("GET k%d-%d", round, i) }) {
+	for round, confirmed := range kept {
+		t.Logf("round %d: %d were confirmed", round, confirmed)
+		for i, a := range redis(t, confirmed, func(i int) string { return fmt.Sprintf("GET k%d-%d", round, i) }) {
 			value := fmt.Sprintf("v%d-%d", round, i)
 			must.Eq(t, fmt.Sprintf("$%d\r\n%s\r\n", len(value), value), a)
 		}
