@@ -5,6 +5,7 @@ package guest
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -95,14 +96,18 @@ func get(t *testing.T, url string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// ask sends bytes and gives all that comes back until the guest closes.
+// ask sends bytes and gives all that comes back until the guest closes. It reads
+// meanwhile: a guest that cannot send its answers takes no more requests.
 func ask(t *testing.T, request string) string {
 	t.Helper()
 	c := dial(t)
-	_, err := io.WriteString(c, request)
-	must.NoError(t, err)
+	written := make(chan error, 1)
+	go func() {
+		_, err := io.WriteString(c, request)
+		written <- err
+	}()
 	answer, err := io.ReadAll(c)
-	must.NoError(t, err)
+	must.NoError(t, errors.Join(err, <-written))
 	return string(answer)
 }
 
