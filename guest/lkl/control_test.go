@@ -51,6 +51,7 @@ func TestControl_StopWithoutAHandlerEndsTheProgram(t *testing.T) {
 func TestControl_OtherFramesAreToldAndDropped(t *testing.T) {
 	g := start(t, setup{args: words("catch 12")})
 	g.expect(t, "waiting for 12")
+	g.send(t, "\x33\x33\x00\x00\x00\x16 an Ethernet frame, of which nothing is said")
 	for _, frame := range []string{"nonsense", "signal", "signal x", "signal 65", "stop 0"} {
 		g.send(t, frame)
 		test.Eq(t, "lkl: unknown frame on the control device: "+frame, g.expect(t, "lkl: "))

@@ -161,13 +161,16 @@ static void delay_main(void)
 
 /*
  * "signal N" or "stop N": both deliver a signal. After the second the host waits for the program's end, which is the
- * guest's in any case.
+ * guest's in any case. What is no text is not for us: where a tap stands in for the host's socket, its own stack sends
+ * Ethernet frames.
  */
 static void obey(char *frame, long n)
 {
 	char *text = NULL;
 	long signal;
 
+	if (n < 1 || frame[0] < 'a' || frame[0] > 'z')
+		return;
 	if (n > 7 && !memcmp(frame, "signal ", 7))
 		text = frame + 7;
 	else if (n > 5 && !memcmp(frame, "stop ", 5))
