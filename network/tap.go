@@ -93,14 +93,18 @@ func (n *namespace) newTap(mtu int, offload bool) (_ *os.File, _ netlink.Link, e
 			f.Close()
 		}
 	}()
-	link, err := n.setUp(name, mtu)
+	link, err := n.setUp(name, mtu, offload)
 	if err != nil {
 		return nil, nil, fmt.Errorf("tap %s: %w", name, err)
 	}
 	return f, link, nil
 }
 
-func (n *namespace) setUp(name string, mtu int) (netlink.Link, error) {
+// offloadQueue is how many frames wait for a guest with offloads, of up to 64 KiB
+// each: some 8 MiB. They are the host's memory, which no limit of a task counts.
+const offloadQueue = 128
+
+func (n *namespace) setUp(name string, mtu int, offload bool) (netlink.Link, error) {
 	if err := withoutIPv6(name); err != nil {
 		return nil, err
 	}
@@ -110,6 +114,11 @@ func (n *namespace) setUp(name string, mtu int) (netlink.Link, error) {
 	}
 	if err := n.LinkSetMTU(link, mtu); err != nil {
 		return nil, fmt.Errorf("set the MTU to %d: %w", mtu, err)
+	}
+	if offload {
+		if err := n.LinkSetTxQLen(link, offloadQueue); err != nil {
+			return nil, fmt.Errorf("set the length of its queue to %d: %w", offloadQueue, err)
+		}
 	}
 	if err := n.LinkSetUp(link); err != nil {
 		return nil, fmt.Errorf("bring it up: %w", err)
