@@ -66,7 +66,7 @@ func (s *start) lklConfig() *unikernel.LKLConfig {
 
 // lklDisks tells a guest of today what its tender offers for its disk.
 func (s *start) lklDisks() []unikernel.LKLDisk {
-	if s.disk == nil || !s.kernel.isToday() {
+	if s.disk == nil || !s.kernel.canTellDisk() {
 		return nil
 	}
 	return []unikernel.LKLDisk{{Name: s.kernel.diskDevice(), Transfer: tender.LargestTransfer, Flush: s.job.RootfsSync == syncFlush}}

@@ -130,6 +130,9 @@ func (t *TaskConfig) validateRootfs(m *mistakes) {
 		}
 	}
 	oneOf(m, "rootfs_sync", t.RootfsSync, syncs)
+	if t.Rootfs == "" && (t.RootfsSync == syncFlush || t.RootfsSync == syncWriteThrough) {
+		m.add("rootfs_sync", "is set without a rootfs")
+	}
 	if t.RootfsSize == "" {
 		return
 	}

@@ -90,6 +90,7 @@ func TestTaskConfig_Validate(t *testing.T) {
 		{name: "Nomad's own", job: TaskConfig{Kernel: "private/vault_token"}, wrong: []string{"kernel"}},
 		{name: "zero byte", job: TaskConfig{Kernel: "k\x00", Args: []string{"\x00"}}, wrong: []string{"kernel", "args[0]"}},
 		{name: "exec heap", job: TaskConfig{Kernel: "k", ExecHeap: true}, wrong: []string{"exec_heap"}},
+		{name: "sync alone", job: TaskConfig{Kernel: "k", RootfsSync: syncFlush}, wrong: []string{"rootfs_sync"}},
 		{name: "size alone", job: TaskConfig{Kernel: "k", RootfsSize: "1G"}, wrong: []string{"rootfs_size"}},
 		{name: "port twice", job: TaskConfig{Kernel: "k", Ports: []string{"http", "http"}}, wrong: []string{"ports[1]"}},
 		{

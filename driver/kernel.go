@@ -141,8 +141,8 @@ func (k *kernel) checkDisk(m *mistakes, job *TaskConfig) {
 	case len(names) == 0 && job.Rootfs != "":
 		m.add("rootfs", "cannot be given to this kernel, which declares no block device")
 	}
-	if job.RootfsSync == syncFlush && !k.isToday() {
-		m.add("rootfs_sync", "%q is for guests that can flush, and this one is not Linux with a control device: write %q",
+	if job.RootfsSync == syncFlush && !k.canTellDisk() {
+		m.add("rootfs_sync", "%q is for Linux with a control device and a disk's name of at most 31 characters: write %q",
 			syncFlush, syncWriteThrough)
 	}
 }
@@ -150,6 +150,10 @@ func (k *kernel) checkDisk(m *mistakes, job *TaskConfig) {
 // isToday tells whether the guest is Linux of today, which has a control device:
 // those of 2020 end with a fault when they are told what they do not know.
 func (k *kernel) isToday() bool { return k.flavor == unikernel.FlavorLKL && k.image.HasControl() }
+
+// canTellDisk tells whether the guest can be told what its tender offers for its
+// disk, by a name that Linux has for it: at most 31 characters (DISK_NAME_LEN).
+func (k *kernel) canTellDisk() bool { return k.isToday() && len(k.diskDevice()) <= 31 }
 
 // checkProgram holds what is said of the program against what the guest knows.
 func (k *kernel) checkProgram(m *mistakes, job *TaskConfig, task *drivers.TaskConfig) {

@@ -89,7 +89,12 @@ func (k *kernel) checkMemory(limit uint64) error {
 	if memory >= need {
 		return k.image.Fits(memory)
 	}
-	return fmt.Errorf("%d MiB leave %d KiB for the guest after %d KiB for running it, "+
+	whole := ""
+	if grain == oldGrain {
+		whole = fmt.Sprintf(", of which Linux of 2020 can have %d KiB, in pieces of 16 MiB", memory>>10)
+	}
+	left := guestMemory(limit, unikernel.PageSize)
+	return fmt.Errorf("%d MiB leave %d KiB for the guest after %d KiB for running it%s, "+
 		"but the kernel takes %d KiB with its heap and stack: give the task at least %d MiB",
-		limit>>20, memory>>10, (limit-memory)>>10, need>>10, limitFor(need, grain))
+		limit>>20, left>>10, (limit-left)>>10, whole, need>>10, limitFor(need, grain))
 }

@@ -85,7 +85,9 @@ func TestGuestMemory_OfLinuxOf2020IsInWholeGrains(t *testing.T) {
 		must.NoError(t, k.checkMemory(limit<<20))
 		must.Eq(t, want<<20, guestMemory(limit<<20, k.memoryGrain()))
 	}
-	must.ErrorContains(t, k.checkMemory(36<<20), "give the task at least 37 MiB")
+	err := k.checkMemory(36 << 20)
+	must.ErrorContains(t, err, "after 4168 KiB for running it, of which Linux of 2020 can have 16384 KiB")
+	must.ErrorContains(t, err, "give the task at least 37 MiB")
 	image.Manifest = append(image.Manifest, unikernel.Device{Name: "control", Type: unikernel.Net})
 	must.Eq(t, 507<<20, guestMemory(512<<20, k.memoryGrain()))
 }

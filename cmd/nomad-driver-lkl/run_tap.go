@@ -51,6 +51,9 @@ func openDescriptor(number string, offload bool) (*os.File, uint16, error) {
 	if err != nil && !offload { // a socket
 		return f, defaultMTU, nil
 	}
+	if err == nil && request.Uint16()&unix.IFF_TAP == 0 {
+		err = errNotEthernet
+	}
 	if err == nil && (request.Uint16()&unix.IFF_VNET_HDR != 0) != offload {
 		err = errHeaders
 	}
@@ -62,6 +65,9 @@ func openDescriptor(number string, offload bool) (*os.File, uint16, error) {
 	}
 	return f, mtuOf(request.Name()), nil
 }
+
+// Whether it is open with IFF_NO_PI, as it has to be, the kernel does not tell: that bit of its answer means IFF_NOFILTER too.
+var errNotEthernet = errors.New("want a tap (IFF_TAP): a tun has no Ethernet frames")
 
 // errHeaders: every frame would have to be changed on its way.
 var errHeaders = errors.New("a tap that is open with IFF_VNET_HDR needs --net-offload, and the other way round")

@@ -33,7 +33,7 @@ func tapWith(t *testing.T, flags uint16) *os.File {
 		}
 		request, err := unix.NewIfreq("tap9")
 		if err == nil {
-			request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | flags)
+			request.SetUint16(flags)
 			err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
 		}
 		if err != nil {
@@ -51,7 +51,8 @@ func TestRun_OffloadIsForTapsWithHeaders(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tun)
 	image := filepath.Join(t.TempDir(), "image")
 	must.NoError(t, os.WriteFile(image, make([]byte, 4096), 0o600))
-	plain, headers := tapWith(t, 0), tapWith(t, unix.IFF_VNET_HDR)
+	const ethernet = unix.IFF_TAP | unix.IFF_NO_PI
+	plain, headers := tapWith(t, ethernet), tapWith(t, ethernet|unix.IFF_VNET_HDR)
 	notATap, err := os.Open(image)
 	must.NoError(t, err)
 	defer notATap.Close()
@@ -64,6 +65,7 @@ func TestRun_OffloadIsForTapsWithHeaders(t *testing.T) {
 		{headers, []string{"--net-offload:tap"}, "net tap: "},
 		{plain, []string{"--net-offload:tap"}, "IFF_VNET_HDR"},
 		{headers, nil, "IFF_VNET_HDR"},
+		{tapWith(t, unix.IFF_TUN|unix.IFF_NO_PI), nil, "IFF_TAP"},
 		{notATap, []string{"--net-offload:tap"}, "descriptor 3"},
 	} {
 		args := append([]string{"run", "--mem=8", "--net:tap=@3", "--block:rootfs=" + image}, c.options...)

@@ -92,6 +92,13 @@ func run(quick bool, only string, sustain time.Duration, offload bool) (err erro
 		return b.sustain(sustain)
 	}
 	var results []result
+	known := only == ""
+	for _, part := range parts {
+		known = known || only == part.name
+	}
+	if !known {
+		return fmt.Errorf("there is no part %q: redis, nginx, disk or net", only)
+	}
 	for _, part := range parts {
 		if only != "" && only != part.name {
 			continue
