@@ -22,18 +22,14 @@ const runUsage = `usage: nomad-driver-lkl run [OPTION ...] [--] KERNEL [ARG ...]
 
 Runs the Solo5 unikernel KERNEL, without Nomad, and exits with its status: 128
 and the signal's number where a signal ended it. The ARGs, joined by blanks, are
-its command line. The options but --net-offload are those of Solo5's own tenders:
+its command line. The options are those of Solo5's own tenders:
 
   --mem=MB                      guest memory (default 512)
   --net:NAME=IFACE              attach the tap IFACE as network NAME
   --net:NAME=@FD                attach the tap that is open as descriptor FD
   --net-mac:NAME=MAC            its MAC address (default random)
-  --net-offload:NAME            virtio headers and segments not yet cut, for a guest
-                                whose configuration says so too; @FD has to be open
-                                with IFF_VNET_HDR
   --block:NAME=PATH             attach the file or block device PATH as disk NAME
   --block-sector-size:NAME=N    its block size: a power of two, 512 or more
-  --block-write-through:NAME    what it writes is on the host's disk at once
   --x-exec-heap                 make heap and stack executable (dangerous)
   --tender=spt                  how to run it (default spt)
   --version                     print the version and the ABI versions
@@ -41,11 +37,18 @@ its command line. The options but --net-offload are those of Solo5's own tenders
 
 Every device that the unikernel declares has to be attached: see inspect KERNEL.
 
+What Solo5's tenders lack, for any unikernel:
+
+  --block-write-through:NAME    what it writes is on the host's disk at once
+
 What Solo5's ABI lacks, for unikernels that are told of it (docs/guests.md):
 
   --block-transfer:NAME=BYTES   let one call move so many bytes, whole blocks, at
                                 most 1048576
   --block-flush:NAME            let it flush the disk to the host's (fdatasync)
+  --net-offload:NAME            virtio headers and segments not yet cut, for a guest
+                                whose configuration says so too; @FD has to be open
+                                with IFF_VNET_HDR
 `
 
 // runCommand is "nomad-driver-lkl run": its result is the exit status.

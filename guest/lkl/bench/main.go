@@ -92,13 +92,6 @@ func run(quick bool, only string, sustain time.Duration, offload bool) (err erro
 		return b.sustain(sustain)
 	}
 	var results []result
-	known := only == ""
-	for _, part := range parts {
-		known = known || only == part.name
-	}
-	if !known {
-		return fmt.Errorf("there is no part %q: redis, nginx, disk or net", only)
-	}
 	for _, part := range parts {
 		if only != "" && only != part.name {
 			continue
@@ -108,6 +101,9 @@ func run(quick bool, only string, sustain time.Duration, offload bool) (err erro
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
 		results = append(results, more...)
+	}
+	if results == nil {
+		return fmt.Errorf("there is no part %q: redis, nginx, disk or net", only)
 	}
 	table(results)
 	if quick {
