@@ -67,8 +67,9 @@ func compile(t *testing.T, compiler string, options ...string) string {
 	return to
 }
 
-// native runs the program on this machine's kernel, with mounts and a network
-// of its own: /mnt is a small file system.
+// native runs the program on this machine's kernel, with mounts, a network and
+// a session of its own (a container's session may have its leader outside, and
+// no number inside): /mnt is a small file system.
 func native(t *testing.T) *system {
 	t.Helper()
 	testenv.Need(t, testenv.Root, testenv.Tool("gcc"), testenv.Tool("ip"))
@@ -76,7 +77,7 @@ func native(t *testing.T) *system {
 	const script = "mount -t tmpfs -o size=8m small /mnt && ip link set lo up && exec \"$@\""
 	return &system{"native", func(ctx context.Context, args ...string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", script, "sh", program}, args...)...)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
 		return cmd
 	}}
 }
