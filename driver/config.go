@@ -77,6 +77,7 @@ type TaskConfig struct {
 	Flavor     string   `codec:"flavor"`
 	Tender     string   `codec:"tender"`
 	ExecHeap   bool     `codec:"exec_heap"`
+	HugePages  bool     `codec:"huge_pages"`
 	Ports      []string `codec:"ports"`
 	WorkDir    string   `codec:"work_dir"`
 }

@@ -91,6 +91,12 @@ var taskOptions = []option{
 			"`allow_exec_heap`.",
 	},
 	{
+		name: "huge_pages", kind: "bool", value: "false",
+		doc: "Back the guest's memory with huge pages (2 MiB) as it is used, where the host has them to give: a guest " +
+			"that works with much memory is faster, and a small one occupies more. Without it a guest has none, whatever " +
+			"the host's setting.",
+	},
+	{
 		name: "ports", kind: "list(string)",
 		doc: "Labels of the group's `network` that this task answers on. Every port of the group leads to the " +
 			"alloc's address with or without it; a label that the group lacks is refused.",

@@ -51,12 +51,13 @@ config {
   flavor      = "lkl"
   tender      = "spt"
   exec_heap   = true
+  huge_pages  = true
   ports       = ["http"]
   work_dir    = "/srv"
 }`, &job)
 	must.Eq(t, TaskConfig{
 		Kernel: "local/web.spt", Rootfs: "local/root.tar.gz", RootfsSize: "1GiB", RootfsSync: "flush", Args: []string{"--port", "8080", "a b"},
-		Flavor: "lkl", Tender: "spt", ExecHeap: true, Ports: []string{"http"}, WorkDir: "/srv",
+		Flavor: "lkl", Tender: "spt", ExecHeap: true, HugePages: true, Ports: []string{"http"}, WorkDir: "/srv",
 	}, job)
 }
 
@@ -85,7 +86,7 @@ func TestSchema_NamesEveryField(t *testing.T) {
 		fields  []string
 	}{
 		{pluginOptions, []string{"state_dir", "image_paths", "allow_exec_heap"}},
-		{taskOptions, []string{"kernel", "rootfs", "rootfs_size", "rootfs_sync", "args", "flavor", "tender", "exec_heap", "ports", "work_dir"}},
+		{taskOptions, []string{"kernel", "rootfs", "rootfs_size", "rootfs_sync", "args", "flavor", "tender", "exec_heap", "huge_pages", "ports", "work_dir"}},
 	} {
 		var names []string
 		for _, o := range c.options {

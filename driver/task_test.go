@@ -192,6 +192,19 @@ func TestInspect_TellsWhereTheTaskIs(t *testing.T) {
 	must.MapNotContainsKey(t, status.DriverAttributes, "ip")
 }
 
+func TestStart_HugePagesOnlyWhereTheJobAsksForThem(t *testing.T) {
+	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage"); err != nil {
+		t.Skip("needs a kernel with transparent huge pages: ", err)
+	}
+	b := newBed(t)
+	for _, huge := range []bool{false, true} {
+		_, handle := b.run(t, TaskConfig{Kernel: "idle.spt", HugePages: huge})
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", stateOf(t, handle).Guest.Pid))
+		must.NoError(t, err)
+		must.Eq(t, huge, strings.Contains(string(status), "THP_enabled:\t1\n"), must.Sprintf("%s", status))
+	}
+}
+
 func TestStats_TellCPUAndMemory(t *testing.T) {
 	b := newBed(t)
 	task, handle := b.run(t, TaskConfig{Kernel: "spin.spt"})

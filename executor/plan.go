@@ -45,6 +45,7 @@ type Plan struct {
 	Memory      uint64 // bytes of guest memory
 	CommandLine string // may hold secrets: never written to disk or logged
 	ExecHeap    bool
+	HugePages   bool
 	Devices     []Device
 	KernelFD    int // index into the passed files
 

@@ -178,7 +178,7 @@ func (t *task) assemble(files []*os.File) (*tender.Guest, error) {
 	}
 	g := &tender.Guest{
 		Kernel: kernel, Image: image, Memory: t.plan.Memory,
-		CommandLine: t.plan.CommandLine, ExecHeap: t.plan.ExecHeap,
+		CommandLine: t.plan.CommandLine, ExecHeap: t.plan.ExecHeap, HugePages: t.plan.HugePages,
 	}
 	for _, d := range t.plan.Devices {
 		var f *os.File

@@ -49,6 +49,10 @@ type Guest struct {
 	CommandLine string
 	Devices     []Device // exactly those of the manifest, in any order
 	ExecHeap    bool     // heap and stack are executable
+	// HugePages backs the guest's memory with huge pages as it is used, where
+	// the host has them to give; otherwise it has none, whatever the host's
+	// setting, so that a guest occupies what it has touched.
+	HugePages bool
 
 	// Console becomes the guest's standard output. It is made blocking, so
 	// that nothing that the guest says is lost.

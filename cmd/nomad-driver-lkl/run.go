@@ -40,6 +40,7 @@ Every device that the unikernel declares has to be attached: see inspect KERNEL.
 What Solo5's tenders lack, for any unikernel:
 
   --block-write-through:NAME    what it writes is on the host's disk at once
+  --huge-pages                  back its memory with huge pages as it is used
 
 What Solo5's ABI lacks, for unikernels that are told of it (docs/guests.md):
 
@@ -168,7 +169,7 @@ func (o *runOptions) guest() (_ *tender.Guest, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: Could not open: %w", o.kernel, err)
 	}
-	g := &tender.Guest{Kernel: kernel, Memory: o.memory, ExecHeap: o.execHeap}
+	g := &tender.Guest{Kernel: kernel, Memory: o.memory, ExecHeap: o.execHeap, HugePages: o.hugePages}
 	defer func() {
 		if err != nil {
 			closeGuest(g)

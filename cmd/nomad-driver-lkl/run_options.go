@@ -28,10 +28,10 @@ var (
 // runOptions are the command line of run. What it says of devices is kept as
 // it was given, to be held against the manifest.
 type runOptions struct {
-	kernel   string
-	args     []string
-	memory   uint64 // bytes
-	execHeap bool
+	kernel              string
+	args                []string
+	memory              uint64 // bytes
+	execHeap, hugePages bool
 
 	interfaces map[string]string // network name → tap, or @ and a descriptor
 	macs       map[string][6]byte
@@ -86,6 +86,9 @@ func (o *runOptions) set(option string) error {
 		return errRunVersion
 	case option == "--x-exec-heap":
 		o.execHeap = true
+		return nil
+	case option == "--huge-pages":
+		o.hugePages = true
 		return nil
 	case name == "--mem" && hasValue:
 		return o.setMemory(value)

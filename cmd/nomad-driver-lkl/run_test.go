@@ -23,7 +23,7 @@ import (
 
 func TestParseRun_TakesTheStockCommandLineAndMore(t *testing.T) {
 	o, err := parseRun([]string{
-		"--mem=64", "--x-exec-heap", "--tender=spt",
+		"--mem=64", "--x-exec-heap", "--huge-pages", "--tender=spt",
 		"--net:service=tap7", "--net-mac:service=02:00:00:00:00:07", "--net:other=@5", "--net-offload:other",
 		"--block:root0=/a=b c", "--block-sector-size:root0=4096",
 		"--block-transfer:root0=65536", "--block-flush:root0", "--block-write-through:other",
@@ -32,7 +32,7 @@ func TestParseRun_TakesTheStockCommandLineAndMore(t *testing.T) {
 	must.NoError(t, err)
 	want := &runOptions{
 		kernel: "kernel.spt", args: []string{"--solo5:quiet", "--mem=1", "word"},
-		memory: 64 << 20, execHeap: true,
+		memory: 64 << 20, execHeap: true, hugePages: true,
 		interfaces: map[string]string{"service": "tap7", "other": "@5"},
 		macs:       map[string][6]byte{"service": {2, 0, 0, 0, 0, 7}},
 		offloads:   map[string]bool{"other": true},
@@ -54,7 +54,7 @@ func TestParseRun_OptionsEndAtTheKernel(t *testing.T) {
 func TestParseRun_TellsWhichOptionIsWrong(t *testing.T) {
 	for _, option := range []string{
 		"-m", "--memory=5", "--mem", "--mem=", "--mem=0", "--mem=-1", "--mem=1x", "--mem=1048576",
-		"--mem=99999999999999999999", "--tender=qemu", "--x-exec-heap=1",
+		"--mem=99999999999999999999", "--tender=qemu", "--x-exec-heap=1", "--huge-pages=always",
 		"--net:=tap0", "--net:a-b=tap0", "--net:tap", "--net:tap=", "--net:" + strings.Repeat("n", 68) + "=tap0",
 		"--net-offload", "--net-offload:", "--net-offload:tap=1", "--net-mac:tap=02:00", "--net-mac:tap=02:00:00:00:00:00:00:01", "--net-mac:tap=zz:00:00:00:00:01",
 		"--block:disk", "--block-sector-size:disk=0", "--block-sector-size:disk=256",

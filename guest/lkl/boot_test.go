@@ -5,11 +5,11 @@
 package lkl
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -62,9 +62,11 @@ func tended(tb testing.TB, kernel, image string, memory uint64, s setup) (g *ten
 func BenchmarkBoot(b *testing.B) {
 	kernel, image := testenv.Guest(b, "lkl-hello.spt"), image(b, 64, nil)
 	for _, memory := range []uint64{12, 64, 512} {
-		b.Run(strconv.FormatUint(memory, 10)+"MB", func(b *testing.B) {
-			percentiles(b, func() time.Duration { return boot(b, kernel, image, memory<<20, "Hello from Linux 6.1") })
-		})
+		for _, huge := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%dMB/huge-pages=%t", memory, huge), func(b *testing.B) {
+				percentiles(b, func() time.Duration { return boot(b, kernel, image, memory<<20, huge, "Hello from Linux 6.1") })
+			})
+		}
 	}
 	program := compiled(b, "../apps/hello/hello.c", "-target", "native")
 	b.Run("native", func(b *testing.B) {
@@ -82,7 +84,7 @@ func BenchmarkPython(b *testing.B) {
 		"http.server": "import http.server; print(1)",
 	} {
 		b.Run(name, func(b *testing.B) {
-			percentiles(b, func() time.Duration { return boot(b, kernel, image, 128<<20, "1\n", "-c", program) })
+			percentiles(b, func() time.Duration { return boot(b, kernel, image, 128<<20, false, "1\n", "-c", program) })
 		})
 		b.Run(name+"/native", func(b *testing.B) {
 			testenv.Need(b, testenv.Tool("/usr/bin/python3.11"))
@@ -104,9 +106,10 @@ func percentiles(b *testing.B, once func() time.Duration) {
 }
 
 // boot starts a guest, and gives the time to its first line.
-func boot(b *testing.B, kernel, image string, memory uint64, want string, args ...string) time.Duration {
+func boot(b *testing.B, kernel, image string, memory uint64, huge bool, want string, args ...string) time.Duration {
 	b.Helper()
 	g, console := tended(b, kernel, image, memory, setup{config: online(map[string]string{"offload": "1"}), args: args})
+	g.HugePages = huge
 	began := time.Now()
 	p, err := spt.Start(g, tender.Jail{})
 	must.NoError(b, err)

@@ -32,6 +32,18 @@ func (t *table) mapMemory(memory uint64, execHeap bool) {
 	}
 }
 
+// chooseHugePages asks for transparent huge pages or turns them off: where the
+// host's setting is "always", as Debian's is, a guest that touches a page in
+// each 2 MiB would occupy all of its memory.
+func (t *table) chooseHugePages(memory uint64, want bool) {
+	if !want {
+		t.call("turning huge pages off", unix.SYS_PRCTL, unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
+		return
+	}
+	t.call("asking for huge pages", unix.SYS_MADVISE, guestBase, memory-guestBase, unix.MADV_HUGEPAGE).
+		advice = map[syscall.Errno]string{syscall.EINVAL: "this host's kernel has none: start the guest without"}
+}
+
 // load brings the segments into guest memory and sets their permissions. What
 // is only read, in whole pages, is mapped from the file and so shared by all
 // guests of one image. mayMap tells whether executable pages can be mapped.

@@ -41,6 +41,7 @@ func newTable(g *tender.Guest, j tender.Jail, devices []tender.Device, mayMapCod
 	t := new(table)
 	t.mapMemory(g.Memory, g.ExecHeap)
 	t.call("reading the boot information", unix.SYS_PREAD64, temporary+fdData, bootBase)
+	t.chooseHugePages(g.Memory, g.HugePages)
 	t.resetSignals()
 	t.dropPrivileges(j)
 	t.load(g.Image.Segments, temporary+fdKernel, mayMapCode)

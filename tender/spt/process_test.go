@@ -139,6 +139,26 @@ func TestJail_UserGroupsAndRoot(t *testing.T) {
 	must.Eq(t, p.Pid, session)
 }
 
+func TestStart_HugePagesOnlyWhereAskedFor(t *testing.T) {
+	testenv.Need(t, testenv.Root) // the process is not dumpable
+	g := guestOf(t, idle())
+	must.Eq(t, "0", statusFields(t, startIdle(t, g, tender.Jail{}))["THP_enabled"])
+
+	setting, err := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled")
+	if err != nil {
+		t.Skip("needs a kernel with transparent huge pages: ", err)
+	}
+	t.Logf("the host's setting: %s", setting)
+	g.HugePages = true
+	p := startIdle(t, g, tender.Jail{})
+	smaps := proc(t, p, "smaps")
+	_, mapping, found := strings.Cut(smaps, fmt.Sprintf("-%08x rw-p", g.Memory))
+	must.True(t, found, must.Sprint(smaps))
+	_, flags, _ := strings.Cut(mapping, "VmFlags:")
+	flags, _, _ = strings.Cut(flags, "\n")
+	must.SliceContains(t, strings.Fields(flags), "hg")
+}
+
 func TestJail_LimitsAreZero(t *testing.T) {
 	p := startIdle(t, guestOf(t, idle()), tender.Jail{})
 	for _, limit := range []int{unix.RLIMIT_CORE, unix.RLIMIT_NOFILE, unix.RLIMIT_NPROC} {

@@ -99,7 +99,7 @@ func (b *bench) disk(p plan) ([]result, error) {
 	}
 	var results []result
 	for _, g := range diskGuests {
-		words := append([]string{"run", "--mem=192", "--block:rootfs=" + image}, g.options...)
+		words := append(append(b.options.words("192"), "--block:rootfs="+image), g.options...)
 		words = append(words, "--", guest, "--config", "'{\"disks\":["+g.config+"]}'", "--")
 		for _, t := range diskTests {
 			if g.tests != "" && !slices.Contains(strings.Fields(g.tests), t.what) {
@@ -107,7 +107,7 @@ func (b *bench) disk(p plan) ([]result, error) {
 			}
 			args := func(f string) []string { return []string{t.what, f, strconv.Itoa(diskSize)} }
 			sides := [2]side{
-				{exec.Command("build/nomad-driver-lkl", append(words, args("/file")...)...), image, "spt-guest"},
+				{exec.Command(words[0], append(words[1:], args("/file")...)...), image, "spt-guest"},
 				{exec.Command(native, args(file)...), file, "disk"},
 			}
 			more, err := b.compareDisk("disk "+t.name+g.suffix, t.unit, diskRounds*p.rounds, t.cold, t.latency, sides)

@@ -65,15 +65,17 @@ func main() {
 	quick := flag.Bool("quick", false, "one short round, which leaves results.json as it is")
 	only := flag.String("only", "", "only redis, nginx, disk or net; the results of the others stay")
 	sustain := flag.Duration("sustain", 0, "only keep nginx under load for so long, and print the guest's memory and latency at its start and end")
-	offload := flag.Bool("offload", true, "give the guest's tap virtio headers and offloads, as the driver does")
+	var g guestOptions
+	flag.BoolVar(&g.offload, "offload", true, "give the guest's tap virtio headers and offloads, as the driver does")
+	flag.BoolVar(&g.hugePages, "huge-pages", false, "back the guest's memory with huge pages, as a job may ask for")
 	flag.Parse()
-	if err := run(*quick, *only, *sustain, *offload); err != nil {
+	if err := run(*quick, *only, *sustain, g); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(quick bool, only string, sustain time.Duration, offload bool) (err error) {
+func run(quick bool, only string, sustain time.Duration, g guestOptions) (err error) {
 	for _, t := range tools {
 		if _, err := exec.LookPath(t[0]); err != nil {
 			return fmt.Errorf("%s is missing: install the Debian package %s", t[0], t[1])
@@ -83,7 +85,7 @@ func run(quick bool, only string, sustain time.Duration, offload bool) (err erro
 	if quick {
 		p = plan{rounds: 1, requests: 20000, load: time.Second}
 	}
-	b, err := newBench(offload)
+	b, err := newBench(g)
 	if err != nil {
 		return err
 	}

@@ -27,17 +27,32 @@ const (
 // servers', and a directory.
 type bench struct {
 	dir, load, native string
-	offload           bool // the guest's tap has virtio headers
+	options           guestOptions
 	running           []*exec.Cmd
 }
 
-func newBench(offload bool) (_ *bench, err error) {
+// guestOptions are what a guest may have and do without.
+type guestOptions struct {
+	offload   bool // virtio headers on its tap
+	hugePages bool
+}
+
+// words are the command line of a guest, up to its own.
+func (g guestOptions) words(memory string) []string {
+	words := []string{"build/nomad-driver-lkl", "run", "--mem=" + memory}
+	if g.hugePages {
+		words = append(words, "--huge-pages")
+	}
+	return words
+}
+
+func newBench(options guestOptions) (_ *bench, err error) {
 	dir, err := os.MkdirTemp("", "lkl-bench-")
 	if err != nil {
 		return nil, err
 	}
 	id := fmt.Sprintf("lklbench-%d", os.Getpid())
-	b := &bench{dir: dir, load: id + "-c", native: id + "-n", offload: offload}
+	b := &bench{dir: dir, load: id + "-c", native: id + "-n", options: options}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.close())
@@ -144,12 +159,10 @@ func (b *bench) guest(kernel, memory, files, port string, args ...string) error 
 	}
 	theirs := os.NewFile(uintptr(pair[0]), "control")
 	defer theirs.Close() // the other end stays open as long as the bench
-	words := []string{
-		"build/nomad-driver-lkl", "run", "--mem=" + memory, "--net:tap=t0", "--net:control=@3",
-		"--block:rootfs=" + root, "--block-transfer:rootfs=1048576",
-	}
+	words := append(b.options.words(memory), "--net:tap=t0", "--net:control=@3",
+		"--block:rootfs="+root, "--block-transfer:rootfs=1048576")
 	offload := 0
-	if b.offload {
+	if b.options.offload {
 		words = append(words, "--net-offload:tap")
 		offload = 1
 	}
