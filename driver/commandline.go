@@ -21,7 +21,7 @@ func (s *start) writeCommandLine() error {
 		in.Config = s.lklConfig()
 		in.Config.Program.Directory = s.job.WorkDir
 		in.Config.Disks = s.lklDisks()
-		in.Config.FSGSBase = s.kernel.isToday() && tender.HostHasFSGSBase()
+		in.Config.FSGSBase = s.kernel.knows(unikernel.FeatureFSGSBase) && tender.HostHasFSGSBase()
 		in.Config.Program.UID, in.Config.Program.GID, _ = parseUser(s.task.User) // validated
 	default:
 		in.Args, err = s.addresses.fill(s.job.Args)
@@ -33,15 +33,14 @@ func (s *start) writeCommandLine() error {
 	return err
 }
 
-// environment is Nomad's, and for a guest of 2020 (one without a control
-// device) the size of its kernel, which would else be the same for every
-// guest.
+// environment is Nomad's, and for a guest of 2020 the size of its kernel, which
+// would else be the same for every guest.
 func (s *start) environment() (map[string]string, error) {
 	env := maps.Clone(s.task.Env)
 	if env == nil {
 		env = map[string]string{}
 	}
-	if _, ok := env[unikernel.LKLBootVariable]; ok || s.kernel.image.HasControl() {
+	if _, ok := env[unikernel.LKLBootVariable]; ok || s.kernel.knows(unikernel.FeatureMemory) {
 		return env, nil
 	}
 	argument, err := unikernel.LKLKernelMemory(s.memory)
@@ -64,10 +63,16 @@ func (s *start) lklConfig() *unikernel.LKLConfig {
 	return c
 }
 
-// lklDisks tells a guest of today what its tender offers for its disk.
+// lklDisks tells the guest what its tender offers for its disk, as far as it
+// understands that.
 func (s *start) lklDisks() []unikernel.LKLDisk {
-	if s.disk == nil || !s.kernel.canTellDisk() {
+	offer := unikernel.LKLDisk{Name: s.kernel.diskDevice()}
+	if s.kernel.canTellDisk(unikernel.FeatureTransfer) {
+		offer.Transfer = tender.LargestTransfer
+	}
+	offer.Flush = s.job.RootfsSync == syncFlush // which check has let pass
+	if s.disk == nil || offer.Transfer == 0 && !offer.Flush {
 		return nil
 	}
-	return []unikernel.LKLDisk{{Name: s.kernel.diskDevice(), Transfer: tender.LargestTransfer, Flush: s.job.RootfsSync == syncFlush}}
+	return []unikernel.LKLDisk{offer}
 }

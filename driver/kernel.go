@@ -141,27 +141,34 @@ func (k *kernel) checkDisk(m *mistakes, job *TaskConfig) {
 	case len(names) == 0 && job.Rootfs != "":
 		m.add("rootfs", "cannot be given to this kernel, which declares no block device")
 	}
-	if job.RootfsSync == syncFlush && !k.canTellDisk() {
-		m.add("rootfs_sync", "%q is for Linux with a control device and a disk's name of at most 31 characters: write %q",
-			syncFlush, syncWriteThrough)
+	if job.RootfsSync == syncFlush && !k.canTellDisk(unikernel.FeatureFlush) {
+		m.add("rootfs_sync", "%q is for guests that understand it (inspect KERNEL tells) and whose disk's name has at most "+
+			"31 characters: write %q", syncFlush, syncWriteThrough)
 	}
 }
 
-// isToday tells whether the guest is Linux of today, which has a control device:
+// knows tells whether the guest is Linux that says that it understands a thing:
 // those of 2020 end with a fault when they are told what they do not know.
-func (k *kernel) isToday() bool { return k.flavor == unikernel.FlavorLKL && k.image.HasControl() }
+func (k *kernel) knows(f unikernel.Features) bool {
+	return k.flavor == unikernel.FlavorLKL && k.image.Features.Has(f)
+}
 
-// canTellDisk tells whether the guest can be told what its tender offers for its
-// disk, by a name that Linux has for it: at most 31 characters (DISK_NAME_LEN).
-func (k *kernel) canTellDisk() bool { return k.isToday() && len(k.diskDevice()) <= 31 }
+// canTellDisk tells whether the guest can be told such a thing of its disk, by a
+// name that Linux has for it: at most 31 characters (DISK_NAME_LEN).
+func (k *kernel) canTellDisk(f unikernel.Features) bool {
+	return k.knows(f) && len(k.diskDevice()) <= 31
+}
 
 // checkProgram holds what is said of the program against what the guest knows.
 func (k *kernel) checkProgram(m *mistakes, job *TaskConfig, task *drivers.TaskConfig) {
-	const why = "cannot be told to this guest, which is not Linux with a control device"
-	if job.WorkDir != "" && !k.isToday() {
+	if k.knows(unikernel.FeatureProgram) {
+		return
+	}
+	const why = "cannot be told to this guest, which does not understand it (inspect KERNEL tells)"
+	if job.WorkDir != "" {
 		m.add("work_dir", why)
 	}
-	if task.User != "" && !k.isToday() {
+	if task.User != "" {
 		m.add("user", why)
 	}
 }

@@ -19,9 +19,12 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 	root, inSrv := TaskConfig{Rootfs: "local/root"}, TaskConfig{Rootfs: "local/root", WorkDir: "/srv"}
 	flushed := TaskConfig{Rootfs: "local/root", RootfsSync: syncFlush}
 	through := TaskConfig{Rootfs: "local/root", RootfsSync: syncWriteThrough}
+	lkl := []unikernel.Device{block("rootfs"), net("tap"), net("control")}
+	const lklConfig = unikernel.FeatureConfig
 	cases := []struct {
 		name     string
 		manifest []unikernel.Device
+		features unikernel.Features
 		job      TaskConfig
 		network  *drivers.NetworkIsolationSpec
 		wrong    []string
@@ -29,7 +32,7 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 		{name: "no device"},
 		{name: "no device, bridge", network: bridge},
 		{name: "lkl", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: root, network: bridge},
-		{name: "lkl of today", manifest: []unikernel.Device{block("rootfs"), net("tap"), net("control")}, job: root, network: bridge},
+		{name: "lkl with control", manifest: lkl, job: root, network: bridge},
 		{name: "any block device", manifest: []unikernel.Device{block("storage")}, job: root},
 		{name: "control alone", manifest: []unikernel.Device{net("control")}},
 		{name: "a block device called control", manifest: []unikernel.Device{block("control")}, job: root},
@@ -40,9 +43,13 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 		{name: "net without a network", manifest: []unikernel.Device{net("tap")}, wrong: []string{"network"}},
 		{name: "two nets", manifest: []unikernel.Device{net("tap"), net("net1")}, network: bridge, wrong: []string{"kernel"}},
 		{name: "work_dir for the lkl of 2020", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: inSrv, network: bridge, wrong: []string{"work_dir"}},
-		{name: "work_dir for the lkl of today", manifest: []unikernel.Device{block("rootfs"), net("tap"), net("control")}, job: inSrv, network: bridge},
+		{name: "work_dir for an lkl with control", manifest: lkl, job: inSrv, network: bridge, wrong: []string{"work_dir"}},
+		{name: "work_dir for one that understands it", manifest: lkl, features: lklConfig | unikernel.FeatureProgram, job: inSrv, network: bridge},
+		{name: "work_dir for one that understands a flush", manifest: lkl, features: lklConfig | unikernel.FeatureFlush, job: inSrv, network: bridge, wrong: []string{"work_dir"}},
 		{name: "flush for the lkl of 2020", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: flushed, network: bridge, wrong: []string{"rootfs_sync"}},
-		{name: "flush for the lkl of today", manifest: []unikernel.Device{block("rootfs"), net("tap"), net("control")}, job: flushed, network: bridge},
+		{name: "flush for an lkl with control", manifest: lkl, job: flushed, network: bridge, wrong: []string{"rootfs_sync"}},
+		{name: "flush for one that understands it", manifest: []unikernel.Device{block("rootfs")}, features: lklConfig | unikernel.FeatureFlush, job: flushed},
+		{name: "flush for one that understands transfers", manifest: lkl, features: lklConfig | unikernel.FeatureTransfer, job: flushed, network: bridge, wrong: []string{"rootfs_sync"}},
 		{name: "flush for another guest", manifest: []unikernel.Device{block("disk")}, job: flushed, wrong: []string{"rootfs_sync"}},
 		{name: "write-through for any guest", manifest: []unikernel.Device{block("disk")}, job: through},
 		{name: "ports and no net", job: TaskConfig{Ports: []string{"http"}}, network: bridge, wrong: []string{"ports"}},
@@ -57,7 +64,7 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 			task := plainTask()
 			task.NetworkIsolation = c.network
 			k := &kernel{image: &unikernel.Image{
-				Manifest: c.manifest, Entry: 0x100000, End: 0x101000,
+				Manifest: c.manifest, Features: c.features, Entry: 0x100000, End: 0x101000,
 				Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 0x1000, End: 0x101000}},
 			}}
 			k.flavor = k.image.Flavor()

@@ -49,7 +49,7 @@ const oldGrain = 16 << 20
 
 // memoryGrain is what the guest's memory is a multiple of, in bytes.
 func (k *kernel) memoryGrain() uint64 {
-	if k.flavor == unikernel.FlavorLKL && !k.isToday() {
+	if k.flavor == unikernel.FlavorLKL && !k.knows(unikernel.FeatureMemory) {
 		return oldGrain
 	}
 	return unikernel.PageSize

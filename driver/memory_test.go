@@ -89,5 +89,7 @@ func TestGuestMemory_OfLinuxOf2020IsInWholeGrains(t *testing.T) {
 	must.ErrorContains(t, err, "after 4168 KiB for running it, of which Linux of 2020 can have 16384 KiB")
 	must.ErrorContains(t, err, "give the task at least 37 MiB")
 	image.Manifest = append(image.Manifest, unikernel.Device{Name: "control", Type: unikernel.Net})
+	must.Eq(t, 496<<20, guestMemory(512<<20, k.memoryGrain()), must.Sprint("which says nothing of it"))
+	image.Features = unikernel.FeatureMemory
 	must.Eq(t, 507<<20, guestMemory(512<<20, k.memoryGrain()))
 }

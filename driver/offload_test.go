@@ -16,12 +16,16 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Linux of today is given segments whole, and gives them so, through the
+// Linux that understands it is given segments whole, and gives them so, through the
 // alloc's interface; what arrives is what was sent.
 func TestLinux_SegmentsPassWhole(t *testing.T) {
 	for _, mtu := range []int{1500, 1300} {
 		t.Run(fmt.Sprint(mtu), func(t *testing.T) { segmentsPassWhole(t, mtu) })
 	}
+	t.Run("without a control device", func(t *testing.T) {
+		t.Setenv("LKL_MANIFEST", "testdata/no-control.json")
+		segmentsPassWhole(t, 1500)
+	})
 }
 
 func segmentsPassWhole(t *testing.T, mtu int) {

@@ -168,7 +168,7 @@ func (s *start) attachNetwork() error {
 	if s.kernel.netDevice() == "" {
 		return nil
 	}
-	tap, err := network.AttachL2(netnsOf(s.task), s.kernel.isToday())
+	tap, err := network.AttachL2(netnsOf(s.task), s.kernel.knows(unikernel.FeatureOffload))
 	if err != nil {
 		return err
 	}

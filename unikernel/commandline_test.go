@@ -140,7 +140,10 @@ func TestJoin_IsWhatTheStockTendersDo(t *testing.T) {
 	must.ErrorIs(t, err, ErrWord)
 }
 
-func TestFlavor_FollowsTheManifest(t *testing.T) {
+func TestFlavor_FollowsTheNoteOrTheManifest(t *testing.T) {
+	must.Eq(t, FlavorLKL, (&Image{Features: FeatureConfig}).Flavor())
+	must.Eq(t, FlavorSolo5, (&Image{Features: FeatureMemory}).Flavor())
+
 	rootfs, tap, control := Device{"rootfs", Block}, Device{"tap", Net}, Device{"control", Net}
 	cases := []struct {
 		devices []Device

@@ -20,14 +20,16 @@ const (
 	// DeviceTap is the network interface.
 	DeviceTap = "tap"
 	// DeviceControl is a net device that carries signals from the executor
-	// instead of network traffic. The guests of 2020 have none.
+	// instead of network traffic. It says nothing of what else the guest
+	// understands: see Features.
 	DeviceControl = "control"
 )
 
-// Flavor guesses the flavour from the manifest: FlavorLKL where it declares a
-// block device "rootfs" and a net device "tap", as every LKL unikernel does.
+// Flavor is FlavorLKL where the file says so (FeatureConfig), or where the
+// manifest lets it be guessed: it declares a block device "rootfs" and a net
+// device "tap", as every LKL unikernel of 2020 does.
 func (m *Image) Flavor() Flavor {
-	if m.has(DeviceRootfs, Block) && m.has(DeviceTap, Net) {
+	if m.Features.Has(FeatureConfig) || m.has(DeviceRootfs, Block) && m.has(DeviceTap, Net) {
 		return FlavorLKL
 	}
 	return FlavorSolo5

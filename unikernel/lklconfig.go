@@ -15,7 +15,8 @@ import (
 // LKLConfig is the configuration of an LKL guest. Without Program, Disks, FSGSBase
 // and offloads it can only be written as what the parser of the guests of 2020 takes:
 // an object of strings without escapes, of known keys, of at most 300 tokens. The keys
-// of the first three end such a guest with a fault; those of today know them.
+// of the first three end such a guest with a fault: each is for guests whose Features
+// have it.
 type LKLConfig struct {
 	// Interfaces are the net devices that the guest brings up.
 	Interfaces []LKLInterface
@@ -29,13 +30,13 @@ type LKLConfig struct {
 	SingleCPU bool
 	// DelayMain is how long the guest waits before main, in whole microseconds.
 	DelayMain time.Duration
-	// Program is how the program is started.
+	// Program is how the program is started; for FeatureProgram.
 	Program LKLProgram
-	// FSGSBase is whether the host lets programs set the FS base register; guests of
-	// today alone know it.
+	// FSGSBase is whether the host lets programs set the FS base register; for
+	// FeatureFSGSBase.
 	FSGSBase bool
-	// Disks are what the tender offers for block devices; guests of today alone
-	// know it.
+	// Disks are what the tender offers for block devices; for FeatureTransfer and
+	// FeatureFlush.
 	Disks []LKLDisk
 }
 
@@ -58,7 +59,7 @@ func (d LKLDisk) settings() []setting {
 	)
 }
 
-// An LKLProgram is how a guest of today starts its program. The zero value is as
+// An LKLProgram is how a guest starts its program. The zero value is as
 // root in the root directory, as in the guests of 2020.
 type LKLProgram struct {
 	// Directory is the working directory, an absolute path; "" is the root.
@@ -81,8 +82,8 @@ type LKLInterface struct {
 	MAC net.HardwareAddr
 	// MTU is in bytes, at most 1500; 0 leaves it to the guest.
 	MTU int
-	// Offload tells a guest of today that its tap has virtio headers and
-	// offloads. One of 2020 takes the key for another of its own.
+	// Offload tells the guest that its tap has virtio headers and offloads; for
+	// FeatureOffload. A guest of 2020 takes the key for another of its own.
 	Offload bool
 }
 

@@ -51,13 +51,13 @@ func TestLKLConfig_IsByteExact(t *testing.T) {
 	must.Eq(t, "{}", string(got))
 }
 
-func TestLKLConfig_TellsAGuestOfTodayOfItsOffloads(t *testing.T) {
+func TestLKLConfig_TellsOfOffloads(t *testing.T) {
 	got, err := LKLConfig{Interfaces: []LKLInterface{{Name: "tap", Offload: true}}}.MarshalJSON()
 	must.NoError(t, err)
 	must.Eq(t, `{"interfaces":[{"type":"rumpfd","name":"tap","offload":"1"}]}`, string(got))
 }
 
-func TestLKLConfig_TellsAGuestOfTodayHowToStartItsProgram(t *testing.T) {
+func TestLKLConfig_TellsHowToStartTheProgram(t *testing.T) {
 	got, err := LKLConfig{Program: LKLProgram{Directory: "/srv/my data", UID: 1000, GID: 100}}.MarshalJSON()
 	must.NoError(t, err)
 	must.Eq(t, `{"workdir":"/srv/my data","uid":"1000","gid":"100"}`, string(got))
@@ -67,7 +67,7 @@ func TestLKLConfig_TellsAGuestOfTodayHowToStartItsProgram(t *testing.T) {
 	}
 }
 
-func TestLKLConfig_TellsAGuestOfTodayWhatItsDisksCanDo(t *testing.T) {
+func TestLKLConfig_TellsWhatDisksCanDo(t *testing.T) {
 	got, err := LKLConfig{Disks: []LKLDisk{{Name: "rootfs", Transfer: 1 << 20, Flush: true}, {Name: "data"}}}.MarshalJSON()
 	must.NoError(t, err)
 	must.Eq(t, `{"disks":[{"name":"rootfs","transfer":"1048576","flush":"1"},{"name":"data"}]}`, string(got))
@@ -77,7 +77,7 @@ func TestLKLConfig_TellsAGuestOfTodayWhatItsDisksCanDo(t *testing.T) {
 	}
 }
 
-func TestLKLConfig_TellsAGuestOfTodayOfTheFSBaseRegister(t *testing.T) {
+func TestLKLConfig_TellsOfTheFSBaseRegister(t *testing.T) {
 	got, err := LKLConfig{FSGSBase: true}.MarshalJSON()
 	must.NoError(t, err)
 	must.Eq(t, `{"fsgsbase":"1"}`, string(got))

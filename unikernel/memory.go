@@ -41,7 +41,7 @@ func (m *Image) MinMemory() uint64 {
 		return math.MaxUint64
 	}
 	need += minHeap
-	if m.Flavor() == FlavorLKL && !m.HasControl() {
+	if m.Flavor() == FlavorLKL && !m.Features.Has(FeatureMemory) {
 		need = max(need, minLKLMemory)
 	}
 	return (need + granule - 1) / granule * granule
@@ -63,8 +63,7 @@ var kernelMemory = []struct {
 // LKLKernelMemory is the value of LKLBootVariable that gives the kernel of an
 // LKL guest of 2020 as much memory as fits into the guest's memory (bytes);
 // the rest is the program's heap. Without it such a guest ends in a fault
-// below 256 MiB. Guests that declare DeviceControl size themselves and need
-// none. The error wraps ErrMemory.
+// below 256 MiB. Guests with FeatureMemory need none. The error wraps ErrMemory.
 func LKLKernelMemory(guestMemory uint64) (string, error) {
 	for _, row := range kernelMemory {
 		if guestMemory >= row.guest {

@@ -32,7 +32,9 @@ func TestMinMemory_LeavesRoomForAHeap(t *testing.T) {
 		{"a heap into the next MiB", Image{Target: TargetSPT, End: 0x181000}, 3 << 20},
 		{"hvt's grain", Image{Target: TargetHVT, End: 0x181000}, 4 << 20},
 		{"a guest of 2020", Image{Target: TargetSPT, End: 0x900000, Manifest: lkl}, 32 << 20},
-		{"a guest that sizes itself", Image{Target: TargetSPT, End: 0x900000, Manifest: append(lkl, Device{"control", Net})}, 10 << 20},
+		{"a guest of 2020 with a device called control", Image{Target: TargetSPT, End: 0x900000, Manifest: append(lkl, Device{"control", Net})}, 32 << 20},
+		{"a guest that sizes itself", Image{Target: TargetSPT, End: 0x900000, Manifest: lkl, Features: FeatureMemory}, 10 << 20},
+		{"one that does not, by its note", Image{Target: TargetSPT, End: 0x900000, Features: FeatureConfig}, 32 << 20},
 		{"a huge one", Image{Target: TargetSPT, End: math.MaxUint64 &^ 0xfff}, math.MaxUint64},
 	}
 	for _, c := range cases {

@@ -8,11 +8,18 @@ import (
 	"fmt"
 )
 
-// The notes of Solo5 (elf_abi.h and mft_abi.h). A note's header has three
-// words (name size, descriptor size, type) and the name padded to 8 bytes.
+// The notes of Solo5 (elf_abi.h and mft_abi.h), and that of LKL guests (see
+// Features). A note's header has three words (name size, descriptor size, type)
+// and the owner's name, ended by a zero and padded to 4 bytes.
 const (
 	elfNoteHeaderSize = 12
-	noteHeaderSize    = elfNoteHeaderSize + 8
+
+	ownerSolo5 = "Solo5\x00"
+	ownerLKL   = "nomad-driver-lkl\x00"
+
+	noteLKL    = 0x314c4b4c // "LKL1"
+	lklSize    = 4          // a word of bits
+	lklMaxSize = 64
 
 	noteABI      = 0x31494241 // "ABI1"
 	noteManifest = 0x3154464d // "MFT1"
@@ -32,13 +39,11 @@ const (
 	entryReserved = 1 << 30
 )
 
-// noteName is the owner's name, with its terminating zero.
-var noteName = []byte("Solo5\x00")
-
-// note finds a note of Solo5 by its type and returns its descriptor, whose
+// note finds a note by its owner and type and returns its descriptor, whose
 // size must lie between the two given; nil when there is none. As Solo5's linker scripts and tenders have it, only
 // the first note of a PT_NOTE counts, and of two notes of a type the first.
-func (f file) note(headers []programHeader, kind uint32, minSize, maxSize uint64) ([]byte, error) {
+func (f file) note(headers []programHeader, owner string, kind uint32, minSize, maxSize uint64) ([]byte, error) {
+	headerSize := elfNoteHeaderSize + uint64(len(owner)+3)&^3
 	for _, p := range headers {
 		if p.kind != programNote {
 			continue
@@ -47,22 +52,22 @@ func (f file) note(headers []programHeader, kind uint32, minSize, maxSize uint64
 		if p.fileSize < elfNoteHeaderSize {
 			return nil, badNote(what, p.fileSize, elfNoteHeaderSize, f.size)
 		}
-		if p.fileSize < noteHeaderSize {
+		if p.fileSize < headerSize {
 			continue
 		}
-		h, err := f.bytes(p.offset, noteHeaderSize, what)
+		h, err := f.bytes(p.offset, headerSize, what)
 		if err != nil {
 			return nil, err
 		}
 		le := binary.LittleEndian
 		nameSize, size := le.Uint32(h[0:]), uint64(le.Uint32(h[4:]))
-		if nameSize != uint32(len(noteName)) || !bytes.HasPrefix(h[elfNoteHeaderSize:], noteName) || le.Uint32(h[8:]) != kind {
+		if nameSize != uint32(len(owner)) || !bytes.HasPrefix(h[elfNoteHeaderSize:], []byte(owner)) || le.Uint32(h[8:]) != kind {
 			continue
 		}
-		if limit := min(maxSize, p.fileSize-noteHeaderSize); size < minSize || size > limit {
+		if limit := min(maxSize, p.fileSize-headerSize); size < minSize || size > limit {
 			return nil, badNote(what, size, minSize, limit)
 		}
-		return f.bytes(p.offset+noteHeaderSize, size, what)
+		return f.bytes(p.offset+headerSize, size, what)
 	}
 	return nil, nil
 }
@@ -80,7 +85,7 @@ func badNote(what string, size, least, most uint64) error {
 
 // abi reads what the unikernel was linked for.
 func (f file) abi(headers []programHeader) (Target, uint32, error) {
-	b, err := f.note(headers, noteABI, abiSize, abiMaxSize)
+	b, err := f.note(headers, ownerSolo5, noteABI, abiSize, abiMaxSize)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -100,7 +105,7 @@ func (f file) abi(headers []programHeader) (Target, uint32, error) {
 // manifest reads the devices that the unikernel declares.
 func (f file) manifest(headers []programHeader) ([]Device, error) {
 	const least = manifestPadding + manifestHeaderSize
-	b, err := f.note(headers, noteManifest, least, least+manifestMaxEntries*entrySize)
+	b, err := f.note(headers, ownerSolo5, noteManifest, least, least+manifestMaxEntries*entrySize)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,9 @@ func Read(r io.ReaderAt, size int64) (*Image, error) {
 	if m.Manifest, err = f.manifest(headers); err != nil {
 		return nil, err
 	}
+	if m.Features, err = f.features(headers); err != nil {
+		return nil, err
+	}
 	if m.Entry < MinLoadAddress {
 		return nil, fmt.Errorf("%w: the entry point %#x is below %#x", ErrInvalid, m.Entry, uint64(MinLoadAddress))
 	}

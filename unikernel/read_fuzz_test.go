@@ -42,6 +42,8 @@ func FuzzRead(f *testing.F) {
 	wide := helloSpec()
 	wide.headers[helloZero].addr, wide.headers[helloZero].align = 1<<40, 1<<40
 	f.Add(wide.build())
+	f.Add(withNote(featuresNote(0x7f)).build())
+	f.Add(withNote(featuresNote(0xffffffff, 1)).build())
 
 	sentinels := []error{ErrNotSolo5, ErrMachine, ErrTarget, ErrABI, ErrManifest, ErrInvalid}
 	f.Fuzz(func(t *testing.T, content []byte) {
@@ -77,6 +79,7 @@ func checkImage(t *testing.T, m *Image, size uint64) {
 		last = s.End
 	}
 	must.Eq(t, last, m.End)
+	must.LessEq(t, 32, len(m.Features.Names()))
 	must.LessEq(t, MaxDevices, len(m.Manifest))
 	for _, d := range m.Manifest {
 		must.True(t, validDeviceName(d.Name))

@@ -115,6 +115,8 @@ type Image struct {
 	// Manifest is the devices in the file's order, without the reserved entry
 	// 0: the handle of Manifest[i] is i+1.
 	Manifest []Device
+	// Features are what the guest says that it understands.
+	Features Features
 }
 
 // Device finds a device of the manifest by its name.

@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/fingerprint"
@@ -43,7 +44,9 @@ type inspection struct {
 	Target string           `json:"target"` // "spt", "hvt", "virtio", "muen", "genode" or "xen"
 	ABI    uint32           `json:"abi"`    // 1 or 2
 	Flavor unikernel.Flavor `json:"flavor"` // "lkl" or "solo5"
-	Entry  uint64           `json:"entry"`
+	// Features are what the guest says that it understands, such as "offload".
+	Features []string `json:"features"`
+	Entry    uint64   `json:"entry"`
 	// End is where the image ends in the guest's memory.
 	End uint64 `json:"end"`
 	// MinMemory is what the guest needs at least, its program's needs aside.
@@ -183,7 +186,7 @@ func inspect(ctx context.Context, path string, host fingerprint.Host) (*inspecti
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	report := &inspection{
-		File: path, Target: m.Target.String(), ABI: m.ABI, Flavor: m.Flavor(),
+		File: path, Target: m.Target.String(), ABI: m.ABI, Flavor: m.Flavor(), Features: m.Features.Names(),
 		Entry: m.Entry, End: m.End, MinMemory: m.MinMemory(),
 		Devices: []inspectedDevice{}, Needs: needs(ctx, m, host),
 	}
@@ -224,6 +227,9 @@ func (r *inspection) writeText(w io.Writer) error {
 	line("%s", r.File)
 	line("Target\t%s, ABI version %d", r.Target, r.ABI)
 	line("Flavour\t%s", r.Flavor)
+	if len(r.Features) > 0 {
+		line("Understands\t%s", strings.Join(r.Features, ", "))
+	}
 	line("Entry\t%#x", r.Entry)
 	line("Memory\tat least %d MiB; the image ends at %#x", r.MinMemory>>20, r.End)
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -60,6 +61,24 @@ func TestInspect_WritesJSON(t *testing.T) {
 	must.Eq(t, len(m.Segments), len(got.Segments))
 	must.Eq(t, len(m.Manifest), len(got.Devices))
 	must.Eq(t, 1, got.Devices[0].Handle)
+	must.StrContains(t, text, `"features": []`)
+}
+
+func TestInspect_TellsWhatAGuestUnderstands(t *testing.T) {
+	const features = "config, memory, program, offload, transfer, flush, fsgsbase"
+	for _, target := range []string{"spt", "hvt"} {
+		kernel := testenv.Guest(t, "lkl-hello."+target)
+		status, text, _ := runInspect(kernel)
+		must.Eq(t, inspectOK, status)
+		must.RegexMatch(t, regexp.MustCompile(`(?m)^Flavour +lkl\nUnderstands +`+features+`$`), text)
+		status, text, _ = runInspect("--json", kernel)
+		must.Eq(t, inspectOK, status)
+		var got inspection
+		must.NoError(t, json.Unmarshal([]byte(text), &got))
+		must.Eq(t, strings.Split(features, ", "), got.Features)
+	}
+	_, text, _ := runInspect(testenv.Guest(t, "hello-lkl.spt")) // the same devices, and no note
+	must.StrNotContains(t, text, "Understands")
 }
 
 func TestInspect_ExitStatusTellsWhatWasWrong(t *testing.T) {

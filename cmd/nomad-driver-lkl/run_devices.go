@@ -58,6 +58,7 @@ func (o *runOptions) checkNames(m *unikernel.Image) error {
 			named(name, unikernel.Block)
 		}
 	}
+	mistakes = append(mistakes, o.checkFeatures(m)...)
 	missing := false
 	for _, d := range m.Manifest {
 		_, isDisk := o.disks[d.Name]
@@ -72,6 +73,29 @@ func (o *runOptions) checkNames(m *unikernel.Image) error {
 		mistakes = append(mistakes, errors.New("all declared devices must be attached: see --help for syntax"))
 	}
 	return errors.Join(mistakes...)
+}
+
+// checkFeatures finds the options that a guest which says what it understands
+// does not: it would take what it is given for something else, or not use it.
+func (o *runOptions) checkFeatures(m *unikernel.Image) []error {
+	if m.Features == 0 { // it does not say
+		return nil
+	}
+	var mistakes []error
+	for _, c := range []struct {
+		option  string
+		names   []string
+		feature unikernel.Features
+	}{
+		{"net-offload", keys(o.offloads), unikernel.FeatureOffload},
+		{"block-transfer", keys(o.transfers), unikernel.FeatureTransfer},
+		{"block-flush", keys(o.flushes), unikernel.FeatureFlush},
+	} {
+		if len(c.names) > 0 && !m.Features.Has(c.feature) {
+			mistakes = append(mistakes, fmt.Errorf("--%s:%s: the guest understands no %s", c.option, c.names[0], c.feature))
+		}
+	}
+	return mistakes
 }
 
 func keys[V any](m map[string]V) []string {

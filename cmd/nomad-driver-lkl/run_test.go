@@ -19,6 +19,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
 func TestParseRun_TakesTheStockCommandLineAndMore(t *testing.T) {
@@ -149,6 +150,28 @@ func TestRun_ErrorsAreStockSolo5s(t *testing.T) {
 		must.Eq(t, 1, runCommand(args, io.Discard, &stderr))
 		must.StrContains(t, stderr.String(), says)
 		must.StrContains(t, stderr.String(), "nomad-driver-lkl run: ")
+	}
+}
+
+// What a guest says that it understands is held against the options; one that
+// says nothing may have been told by its own words.
+func TestRun_RefusesWhatTheGuestSaysItDoesNotUnderstand(t *testing.T) {
+	const all = unikernel.FeatureConfig | unikernel.FeatureOffload | unikernel.FeatureTransfer | unikernel.FeatureFlush
+	m := &unikernel.Image{Manifest: []unikernel.Device{{Name: "disk", Type: unikernel.Block}, {Name: "tap", Type: unikernel.Net}}}
+	for option, feature := range map[string]unikernel.Features{
+		"--net-offload:tap": unikernel.FeatureOffload, "--block-transfer:disk=65536": unikernel.FeatureTransfer,
+		"--block-flush:disk": unikernel.FeatureFlush,
+	} {
+		o, err := parseRun([]string{"--net:tap=@3", "--block:disk=image", option, "kernel"})
+		must.NoError(t, err)
+		for _, features := range []unikernel.Features{0, all} {
+			m.Features = features
+			must.NoError(t, o.checkNames(m))
+		}
+		m.Features = all &^ feature
+		err = o.checkNames(m)
+		must.ErrorContains(t, err, strings.Split(option, "=")[0])
+		must.ErrorContains(t, err, "understands no "+feature.String())
 	}
 }
 

@@ -23,6 +23,7 @@ PHDRS
 	tls	PT_TLS FLAGS(4);
 	abi	PT_NOTE FLAGS(4);
 	mft	PT_NOTE FLAGS(4);
+	lkl	PT_NOTE FLAGS(4);
 }
 
 SECTIONS
@@ -55,6 +56,7 @@ SECTIONS
 	.interp : { KEEP(*(.interp)) } :rodata :interp
 	.note.solo5.abi : { KEEP(*(.note.solo5.abi)) } :rodata :abi
 	.note.solo5.manifest : { KEEP(*(.note.solo5.manifest)) } :rodata :mft
+	.note.lkl : { KEEP(*(.note.lkl)) } :rodata :lkl
 	.rodata : {
 		__start_rodata = .;
 		SCHED_DATA
