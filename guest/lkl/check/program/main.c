@@ -33,12 +33,11 @@ static const struct check *const lists[] = {
 	c11_checks, timer_checks, clock_checks, signal_checks,
 	signal_wait_checks, signal_thread_checks, open_checks, file_checks,
 	name_checks, attribute_checks, lock_checks, directory_checks,
-	space_checks, copy_checks, memory_checks, map_checks, protection_checks, pipe_checks,
-	poll_checks, epoll_checks, event_checks, inotify_checks, inet_checks,
-	option_checks, unix_checks, passing_checks, resolve_checks,
-	process_checks, spawn_checks, fault_checks, system_checks, ipc_checks,
-	stdio_checks,
-	number_checks, math_checks,
+	space_checks, copy_checks, memory_checks, map_checks, protection_checks,
+	direct_checks, pipe_checks, poll_checks, epoll_checks, event_checks,
+	inotify_checks, inet_checks, option_checks, unix_checks, passing_checks,
+	resolve_checks, process_checks, spawn_checks, fault_checks,
+	system_checks, ipc_checks, stdio_checks, number_checks, math_checks,
 };
 
 const char *small_directory;

@@ -4,7 +4,8 @@
  * blocks when it needs them, joins those that lie side by side, hands out runs of pages of any length, and gives back
  * what it does not need. So neither the program nor the page cache has a share that the other one cannot use.
  *
- * Nothing here sleeps but the page allocator, and nothing preempts: no locks.
+ * Nothing here sleeps but allocators, and nothing preempts. What is the program's changes under its mm's lock, as its account
+ * of it does (vma.c); what nobody uses may go at any allocation.
  */
 #include <linux/bitmap.h>
 #include <linux/gfp.h>
@@ -178,31 +179,46 @@ unsigned long lkl_arena_alloc(unsigned long n)
 
 	if (!n || n > pages)
 		return 0;
+	mmap_write_lock(current->mm);
 	first = find(n);
 	if (!first)
 		first = grow(n);
-	if (first)
+	if (first) {
 		map(first, n);
-	else
+		lkl_vma_add(first, n);
+	} else {
 		trim(0, pages, 0);
+	}
+	mmap_write_unlock(current->mm);
 	return first;
 }
 
-bool lkl_arena_claim(unsigned long first, unsigned long n)
+static bool claim(unsigned long first, unsigned long n, bool free)
 {
 	unsigned long at;
 
-	if (first + n > pages || first + n < first)
-		return false;
 	for (at = first; at < first + n; at++)
-		if (!test_bit(at, mapped) && test_bit(at, busy))
+		if (test_bit(at, mapped) ? free : test_bit(at, busy))
 			return false;
 	for (at = first; at < first + n; at++)
 		if (test_bit(at, mapped))
 			clear_page(pfn_to_virt(at));
 		else
 			map(at, 1);
+	lkl_vma_add(first, n);
 	return true;
+}
+
+bool lkl_arena_claim(unsigned long first, unsigned long n, bool free)
+{
+	bool ok;
+
+	if (first + n > pages || first + n < first)
+		return false;
+	mmap_write_lock(current->mm);
+	ok = claim(first, n, free);
+	mmap_write_unlock(current->mm);
+	return ok;
 }
 
 bool lkl_arena_mapped(unsigned long first, unsigned long n)
@@ -222,14 +238,17 @@ void lkl_arena_free(unsigned long first, unsigned long n)
 	if (first >= pages)
 		return;
 	limit = min(pages, first + n);
+	mmap_write_lock(current->mm);
 	for (at = find_next_bit(mapped, limit, first); at < limit; at = find_next_bit(mapped, limit, end)) {
 		end = find_next_zero_bit(mapped, limit, at);
+		lkl_vma_remove(at, end - at);
 		bitmap_clear(mapped, at, end - at);
 		bitmap_clear(busy, at, end - at);
 		available += end - at;
 		lowest = min(lowest, at);
 	}
 	trim(first, limit - first, 2UL << chunk_order);
+	mmap_write_unlock(current->mm);
 }
 
 static unsigned long count(struct shrinker *s, struct shrink_control *sc)

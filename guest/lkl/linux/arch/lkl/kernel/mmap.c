@@ -181,7 +181,7 @@ static long place(unsigned long addr, unsigned long len, unsigned long flags)
 			return -EEXIST;
 		if (forget_shared(addr, len))
 			return -ENOMEM;
-		return lkl_arena_claim(addr >> PAGE_SHIFT, npages(len)) ? (long)addr : -ENOMEM;
+		return lkl_arena_claim(addr >> PAGE_SHIFT, npages(len), flags & MAP_FIXED_NOREPLACE) ? (long)addr : -ENOMEM;
 	}
 	first = lkl_arena_alloc(npages(len));
 	return first ? (long)(first << PAGE_SHIFT) : -ENOMEM;
@@ -197,7 +197,7 @@ static long map_file(struct file *file, unsigned long addr, unsigned long len, u
 
 	if (!(file->f_mode & FMODE_READ) || (share && prot & PROT_WRITE && !(file->f_mode & FMODE_WRITE)))
 		return -EACCES;
-	if (!S_ISREG(file_inode(file)->i_mode))
+	if (!S_ISREG(file_inode(file)->i_mode) || !file->f_op->mmap)
 		return -ENODEV;
 	if (share) {
 		s = flags & MAP_FIXED ? NULL : same_mapping(file, offset, len);
@@ -297,7 +297,7 @@ static long move_to(unsigned long first, unsigned long had, unsigned long to, un
 
 	if (to & ~PAGE_MASK || (there < first + had && first < there + wanted))
 		return -EINVAL;
-	if (forget_shared(to, wanted << PAGE_SHIFT) || !lkl_arena_claim(there, wanted))
+	if (forget_shared(to, wanted << PAGE_SHIFT) || !lkl_arena_claim(there, wanted, false))
 		return -ENOMEM;
 	return move(first, had, there, wanted);
 }
@@ -322,7 +322,7 @@ long lkl_mremap(unsigned long addr, unsigned long old, unsigned long new, unsign
 		return addr;
 	}
 	/* In place, if what follows is free. */
-	if (!lkl_arena_touches(first + had, wanted - had) && lkl_arena_claim(first + had, wanted - had))
+	if (lkl_arena_claim(first + had, wanted - had, true))
 		return addr;
 	if (!(flags & MREMAP_MAYMOVE))
 		return -ENOMEM;

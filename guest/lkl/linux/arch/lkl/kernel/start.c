@@ -14,11 +14,11 @@
 #include <linux/sched/task_stack.h>
 #include <linux/syscalls.h>
 #include <linux/task_work.h>
+#include <asm/arena.h>
 #include <asm/lkl.h>
 
 #define MAGIC "lkl start program\n"
 
-extern char lkl_image_start[];
 extern void lkl_start_program(void);
 static unsigned long stack[8192] __aligned(16);
 
@@ -48,24 +48,6 @@ void lkl_device_gone(const char *name)
 	kill_cad_pid(SIGPWR, 1);
 }
 
-/*
- * Memory is handed out by the arena, and no VMA tells of it. Direct input and output (get_user_pages) wants one all the same:
- * there is one of everything. pid 1 and the program share it and never take it down.
- */
-static int map_everything(struct mm_struct *mm)
-{
-	struct vm_area_struct *vma = vm_area_alloc(mm);
-	MA_STATE(mas, &mm->mm_mt, (unsigned long)lkl_image_start, lkl_memory_end - 1);
-
-	if (!vma)
-		return -ENOMEM;
-	vma->vm_start = (unsigned long)lkl_image_start;
-	vma->vm_end = lkl_memory_end;
-	vma->vm_flags = VM_READ | VM_WRITE | VM_EXEC | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
-	mm->map_count++;
-	return mas_store_gfp(&mas, vma, GFP_KERNEL);
-}
-
 static int load(struct linux_binprm *bprm)
 {
 	int err;
@@ -76,7 +58,7 @@ static int load(struct linux_binprm *bprm)
 	if (err)
 		return err;
 	setup_new_exec(bprm);
-	err = map_everything(current->mm);
+	err = lkl_vma_start(current->mm);
 	if (err)
 		return err;
 	finalize_exec(bprm);

@@ -53,6 +53,7 @@ SECTIONS
 	} :text
 
 	. = ALIGN(PAGE_SIZE);
+	lkl_text_end = .;
 	.interp : { KEEP(*(.interp)) } :rodata :interp
 	.note.solo5.abi : { KEEP(*(.note.solo5.abi)) } :rodata :abi
 	.note.solo5.manifest : { KEEP(*(.note.solo5.manifest)) } :rodata :mft
