@@ -67,7 +67,7 @@ func (s *start) lklConfig() *unikernel.LKLConfig {
 // understands that.
 func (s *start) lklDisks() []unikernel.LKLDisk {
 	offer := unikernel.LKLDisk{Name: s.kernel.diskDevice()}
-	if s.kernel.canTellDisk(unikernel.FeatureTransfer) {
+	if s.kernel.knows(unikernel.FeatureTransfer) {
 		offer.Transfer = tender.LargestTransfer
 	}
 	offer.Flush = s.job.RootfsSync == syncFlush // which check has let pass

@@ -141,9 +141,8 @@ func (k *kernel) checkDisk(m *mistakes, job *TaskConfig) {
 	case len(names) == 0 && job.Rootfs != "":
 		m.add("rootfs", "cannot be given to this kernel, which declares no block device")
 	}
-	if job.RootfsSync == syncFlush && !k.canTellDisk(unikernel.FeatureFlush) {
-		m.add("rootfs_sync", "%q is for guests that understand it (inspect KERNEL tells) and whose disk's name has at most "+
-			"31 characters: write %q", syncFlush, syncWriteThrough)
+	if job.RootfsSync == syncFlush && !k.knows(unikernel.FeatureFlush) {
+		m.add("rootfs_sync", "%q is for guests that understand it (inspect KERNEL tells): write %q", syncFlush, syncWriteThrough)
 	}
 }
 
@@ -151,12 +150,6 @@ func (k *kernel) checkDisk(m *mistakes, job *TaskConfig) {
 // those of 2020 end with a fault when they are told what they do not know.
 func (k *kernel) knows(f unikernel.Features) bool {
 	return k.flavor == unikernel.FlavorLKL && k.image.Features.Has(f)
-}
-
-// canTellDisk tells whether the guest can be told such a thing of its disk, by a
-// name that Linux has for it: at most 31 characters (DISK_NAME_LEN).
-func (k *kernel) canTellDisk(f unikernel.Features) bool {
-	return k.knows(f) && len(k.diskDevice()) <= 31
 }
 
 // checkProgram holds what is said of the program against what the guest knows.

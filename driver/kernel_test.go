@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
@@ -71,4 +72,13 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 			must.Eq(t, c.wrong, fields(k.check(&c.job, task)))
 		})
 	}
+}
+
+func TestKernel_FlushForADiskOfTheLongestName(t *testing.T) {
+	k := &kernel{flavor: unikernel.FlavorLKL, image: &unikernel.Image{
+		Manifest: []unikernel.Device{{Name: strings.Repeat("d", unikernel.MaxDeviceName), Type: unikernel.Block}},
+		Features: unikernel.FeatureFlush, Entry: 0x100000, End: 0x101000,
+		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 0x1000, End: 0x101000}},
+	}}
+	must.NoError(t, k.check(&TaskConfig{Rootfs: "local/root", RootfsSync: syncFlush}, plainTask()))
 }

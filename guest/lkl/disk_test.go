@@ -18,6 +18,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
 // offer is what the tender offers for a disk, told to it and to the guest.
@@ -82,6 +83,33 @@ func TestDisk_FilesAreReadBackByAGuestWithOtherTransfers(t *testing.T) {
 			must.Eq(t, 0, status)
 			clean(t, data)
 		}
+	}
+}
+
+// A manifest's name may have 67 characters, of which Linux's own for the disk
+// has the first 31: the guest is told of it by all of them.
+func TestDisk_IsToldOfByItsWholeName(t *testing.T) {
+	name := strings.Repeat("d", unikernel.MaxDeviceName)
+	manifest := filepath.Join(t.TempDir(), "manifest.json")
+	must.NoError(t, os.WriteFile(manifest, []byte(`{ "type": "solo5.manifest", "version": 1, "devices": [
+		{ "name": "rootfs", "type": "BLOCK_BASIC" }, { "name": "`+name+`", "type": "BLOCK_BASIC" },
+		{ "name": "tap", "type": "NET_BASIC" }, { "name": "control", "type": "NET_BASIC" } ] }`), 0o600))
+	kernel, data := compiled(t, "disk.c", "-manifest", manifest), loop(t, image(t, 16, nil))
+	s := setup{kernel: kernel, args: words("append /data/log 20"), options: []string{"--block:" + name + "=" + data}}
+	s.offer(name, 1<<20, true)
+	s.config["mounts"] = []any{map[string]string{"device": name, "path": "/data"}}
+	before := flushes(t, data)
+	lines, status := run(t, s)
+	must.Eq(t, "synced 19", last(lines))
+	must.Eq(t, 0, status)
+	test.GreaterEq(t, 20, flushes(t, data)-before)
+	clean(t, data)
+
+	for _, wrong := range []string{name[:31], name[:66]} {
+		s.config["disks"] = []any{map[string]string{"name": wrong, "transfer": "1048576"}}
+		lines, status := run(t, s)
+		test.Eq(t, `lkl: --config: disk "`+wrong+`": no such device or file system type`, last(lines))
+		test.Eq(t, exitWords, status)
 	}
 }
 

@@ -48,6 +48,15 @@ static const char *join(char *to, size_t size, const char *a, const char *b)
 	return to;
 }
 
+/* Linux names a disk by this much of its name in the manifest (DISK_NAME_LEN). */
+#define DISK_NAME_MAX 31
+
+static void disk_path(char *to, size_t size, const char *name)
+{
+	join(to, size, "/dev/", name);
+	to[sizeof("/dev/") - 1 + strnlen(name, DISK_NAME_MAX)] = 0;
+}
+
 /* Options that are no file system's own. */
 static const struct {
 	const char *name;
@@ -115,7 +124,7 @@ static void mount_root(const struct config *c)
 	const char *name = c->root ? c->root : "rootfs";
 	long err;
 
-	join(device, sizeof(device), "/dev/", name);
+	disk_path(device, sizeof(device), name);
 	if (CALL(SYS_access, device, 0) < 0) {
 		say("lkl: the guest has no block device \"", name, "\" for its root file system", NULL);
 		finish(EXIT_ROOT);
@@ -137,7 +146,7 @@ static void mount_more(const struct mount *m)
 		say("lkl: --config: a mount needs a device and an absolute path", NULL);
 		finish(EXIT_WORDS);
 	}
-	join(device, sizeof(device), "/dev/", m->device);
+	disk_path(device, sizeof(device), m->device);
 	join(paths[n_paths], sizeof(paths[0]), ROOT, m->path);
 	CALL(SYS_mkdir, paths[n_paths], 0755);
 	err = mount_disk(device, paths[n_paths], m->type, m->options);

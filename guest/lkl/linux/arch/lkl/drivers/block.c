@@ -19,6 +19,7 @@
 struct disk {
 	struct blk_mq_tag_set tags;
 	struct gendisk *gd;
+	const char *name;	/* whole; Linux's own is cut at 31 characters */
 	u64 handle;
 	struct disk *next;
 };
@@ -83,7 +84,7 @@ int lkl_disk_offer(const struct lkl_disk_offer *offer)
 	struct disk *d;
 
 	for (d = disks; d; d = d->next) {
-		if (strcmp(d->gd->disk_name, offer->name))
+		if (strcmp(d->name, offer->name))
 			continue;
 		if (solo5_block_offer(d->handle, offer->transfer, offer->flush) != SOLO5_R_OK)
 			return -EINVAL;
@@ -114,6 +115,7 @@ static int __init add(u64 handle, const struct solo5_device *dev)
 	disk = kzalloc(sizeof(*disk), GFP_KERNEL);
 	if (!disk)
 		return -ENOMEM;
+	disk->name = dev->name;
 	disk->handle = handle;
 	err = blk_mq_alloc_sq_tag_set(&disk->tags, &ops, DEPTH, BLK_MQ_F_SHOULD_MERGE);
 	if (err)
