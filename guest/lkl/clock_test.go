@@ -60,3 +60,22 @@ func TestClock_TellsTheHostsTime(t *testing.T) {
 		must.Between(t, -near/10, least, near)
 	}
 }
+
+// The host's wall clock cannot be set here: the program stands between the
+// guest's kernel and Solo5's clock, and moves what that tells.
+func TestClock_FollowsStepsOfTheHosts(t *testing.T) {
+	lines, status := run(t, setup{kernel: compiled(t, "walls.c", "-Wl,--wrap=solo5_clock_wall")})
+	must.Eq(t, []string{
+		"at first: followed",
+		"without a step: followed",
+		"sleeper: woken",
+		"timer: Operation canceled",
+		"monotonic clock: goes on",
+		"an hour ahead: followed",
+		"two hours back: followed",
+		"a fifth of a second: followed",
+		"set by the program: followed",
+		"a minute beyond that: followed",
+	}, lines)
+	must.Eq(t, 0, status)
+}

@@ -254,6 +254,7 @@ static void interrupt(bool user, u64 ready)
 	now = lkl_clock();
 	if (use_tsc && now >= next_sync)
 		sync();
+	lkl_wall_look(now);
 	if (now >= deadline) {
 		shutdown(&timer);
 		timer.event_handler(&timer);
@@ -327,11 +328,6 @@ struct clocksource *__init clocksource_default_clock(void)
 unsigned long long notrace sched_clock(void)
 {
 	return lkl_clock() - first_ns;
-}
-
-void read_persistent_clock64(struct timespec64 *ts)
-{
-	*ts = ns_to_timespec64(solo5_clock_wall());
 }
 
 void __init time_init(void)

@@ -16,6 +16,8 @@ extern bool lkl_debug;
 /* Nanoseconds of the host's monotonic clock, which Solo5's deadlines are in too. */
 u64 lkl_clock(void);
 void lkl_clock_init(void);
+/* Now and then, as an interrupt: whether the host's time of day has been set. */
+void lkl_wall_look(u64 now);
 
 /* The TSC at which there is something to look at, at the latest. */
 extern unsigned long lkl_poll_tsc;
