@@ -78,6 +78,8 @@ type Group interface {
 	Release() error
 	// Thaw lets a frozen task run, and so die. It is not an error if none is.
 	Thaw() error
+	// Memory and CPU read what the kernel counts. errors.ErrUnsupported: the
+	// Spec names no group that counts it.
 	Memory() (Memory, error)
 	CPU() (CPU, error)
 	// Remove removes the directories that belong to this task alone. It is an

@@ -89,9 +89,6 @@ func ReadExit(dir string) (executor.Exit, error) { return executor.ReadExit(dir)
 // Identity tells who the executor and its guest are.
 func (c *Client) Identity() executor.Identity { return c.id }
 
-// Dir is the task's state directory.
-func (c *Client) Dir() string { return c.dir }
-
 // State asks the executor what it is doing.
 func (c *Client) State(ctx context.Context) (executor.State, error) {
 	r, err := c.ask(ctx, executor.Request{Op: executor.OpState})

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -41,8 +40,8 @@ func Destroy(dir string, groups ...cgroup.Spec) error {
 		errs = append(errs, thaw(spec))
 	}
 	errs = append(errs,
-		dispatch(id.Executor, syscall.SIGTERM, syscall.SIGKILL),
-		dispatch(id.Guest, syscall.SIGKILL))
+		end(id.Executor, syscall.SIGTERM, syscall.SIGKILL),
+		end(id.Guest, syscall.SIGKILL))
 	for _, spec := range groups {
 		errs = append(errs, removeGroup(spec))
 	}
@@ -73,8 +72,9 @@ func signalIfThere(p executor.Process, sig syscall.Signal) error {
 	return err
 }
 
-// dispatch sends a process one signal after the other until it is gone.
-func dispatch(p executor.Process, signals ...syscall.Signal) error {
+// end sends a process one signal after the other, each killTimeout after the one
+// before, until it is gone.
+func end(p executor.Process, signals ...syscall.Signal) error {
 	fd, err := p.Open()
 	if errors.Is(err, executor.ErrGone) {
 		return nil
@@ -114,35 +114,4 @@ func wait(pidfd int, timeout time.Duration) (bool, error) {
 		}
 		return n > 0, nil
 	}
-}
-
-// A Task is one state directory below that of the plugin.
-type Task struct {
-	Dir     string
-	Plan    executor.Plan // zero if the directory holds none
-	Running bool          // its executor lives
-}
-
-// List finds the state directories of all tasks, STATEDIR/tasks/*, whatever
-// became of them.
-func List(stateDir string) ([]Task, error) {
-	entries, err := os.ReadDir(filepath.Join(stateDir, "tasks"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list the tasks: %w", err)
-	}
-	var tasks []Task
-	for _, e := range entries {
-		if !e.IsDir() {
-			continue
-		}
-		t := Task{Dir: filepath.Join(stateDir, "tasks", e.Name())}
-		t.Plan, _ = executor.ReadPlan(t.Dir)
-		_, _, err := identify(t.Dir)
-		t.Running = err == nil
-		tasks = append(tasks, t)
-	}
-	return tasks, nil
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -251,32 +250,6 @@ func adopt(t *testing.T, p executor.Process) {
 		_, err := unix.Wait4(p.Pid, nil, 0, nil)
 		return err == nil
 	})
-}
-
-func TestList_FindsWhatWasLeft(t *testing.T) {
-	state := t.TempDir()
-	tasks, err := client.List(state)
-	must.NoError(t, err)
-	must.SliceEmpty(t, tasks)
-
-	j := guest(t, "idle", "")
-	j.plan.Dir = filepath.Join(state, "tasks", "a-live-one")
-	must.NoError(t, os.MkdirAll(j.plan.Dir, 0o700))
-	j.start(t)
-	must.NoError(t, os.Mkdir(filepath.Join(state, "tasks", "b-empty"), 0o700))
-	dead := j.plan
-	dead.Dir, dead.Task = filepath.Join(state, "tasks", "c-dead"), "dead"
-	must.NoError(t, os.Mkdir(dead.Dir, 0o700))
-	must.NoError(t, executor.WritePlan(dead))
-
-	tasks, err = client.List(state)
-	must.NoError(t, err)
-	must.Len(t, 3, tasks)
-	for i, want := range []string{
-		t.Name() + " true", " false", "dead false",
-	} {
-		must.Eq(t, want, fmt.Sprint(tasks[i].Plan.Task, " ", tasks[i].Running))
-	}
 }
 
 func TestProtocol_BadClientsDoNoHarm(t *testing.T) {
