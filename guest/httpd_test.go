@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,36 +23,14 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-const (
-	inNamespace = "GUEST_TEST_NAMESPACE"
-	address     = "10.0.0.2:80"
-)
+const address = "10.0.0.2:80"
 
-// namespaced runs the test again, in a program of its own and that in a network
-// namespace of its own, which has a tap "tap0" with 10.0.0.1/24 and fd00::1/64.
-// It tells whether this is that program.
+// namespaced has the test run in a network of its own: see testenv.OwnNetwork.
 func namespaced(t *testing.T) bool {
 	t.Helper()
-	testenv.Need(t, testenv.Root, testenv.Tun, testenv.Tool("ip"))
 	testenv.Guest(t, "httpd.spt")
 	testenv.Plugin(t)
-	if os.Getenv(inNamespace) != "" {
-		for _, args := range []string{
-			"link set lo up", "tuntap add tap0 mode tap", "addr add 10.0.0.1/24 dev tap0",
-			"-6 addr add fd00::1/64 dev tap0 nodad", "link set tap0 up",
-		} {
-			out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput()
-			must.NoError(t, err, must.Sprintf("ip %s: %s", args, out))
-		}
-		return true
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), inNamespace+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("in its own namespace: %v\n%s", err, out)
-	}
-	return false
+	return testenv.OwnNetwork(t, 5*patience)
 }
 
 // startHTTPD runs httpd until the test ends.

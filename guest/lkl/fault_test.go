@@ -72,7 +72,7 @@ func TestFault_NoRootEndsTheGuestBeforeItsProgram(t *testing.T) {
 	}
 }
 
-// directoryOf makes an image with a directory /d of several blocks, one of
+// damagedDirectory makes an image with a directory /d of several blocks, one of
 // which is damaged.
 func damagedDirectory(t *testing.T) string {
 	t.Helper()

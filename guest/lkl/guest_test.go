@@ -30,7 +30,7 @@ const patience = time.Minute
 
 // A setup is what a guest is given. The zero value of a field leaves it out.
 type setup struct {
-	kernel  string // path; "": the fault program of testdata
+	kernel  string // path; "": testdata/probe.c
 	memory  string // MB; "": 32
 	root    string // image; "": a new one with the usual directories
 	env     []string

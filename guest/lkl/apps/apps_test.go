@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package apps holds the tests of redis and nginx as unikernels.
+// Package apps holds the tests of redis, nginx and Python as unikernels.
 package apps
 
 import (
@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,40 +26,20 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-const (
-	inNamespace = "LKL_APPS_TEST_NAMESPACE"
-	// config is quoted for the guest, which takes its words apart again.
-	config = `'{"interfaces":[{"name":"tap","ip":"10.0.0.2","masklen":"24","offload":"1"}],"gateway":"10.0.0.1"}'`
-)
+// patience is how long a test may take that is not of many parts.
+const patience = 50 * time.Second
 
-// namespaced runs the test again in a network namespace of its own, with a tap
-// "tap0", and tells whether this is that program.
-func namespaced(t *testing.T, guest string) bool {
-	t.Helper()
-	return namespacedFor(t, guest, 50*time.Second)
-}
+// config is quoted for the guest, which takes its words apart again.
+const config = `'{"interfaces":[{"name":"tap","ip":"10.0.0.2","masklen":"24","offload":"1"}],"gateway":"10.0.0.1"}'`
 
-// namespacedFor does that for so long at most. What the test starts ends with
-// it: it has a namespace of processes too.
-func namespacedFor(t *testing.T, guest string, limit time.Duration) bool {
+// namespaced has the test of a guest run in a network of its own, for so long at
+// most: see testenv.OwnNetwork.
+func namespaced(t *testing.T, guest string, limit time.Duration) bool {
 	t.Helper()
-	testenv.Need(t, testenv.Root, testenv.Tun, testenv.Tool("ip"), testenv.Tool("mke2fs"))
+	testenv.Need(t, testenv.Tool("mke2fs"))
 	testenv.Guest(t, guest)
 	testenv.Plugin(t)
-	if os.Getenv(inNamespace) != "" {
-		for _, args := range []string{"tuntap add tap0 mode tap", "addr add 10.0.0.1/24 dev tap0", "link set tap0 up"} {
-			out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput()
-			must.NoError(t, err, must.Sprintf("ip %s: %s", args, out))
-		}
-		return true
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+limit.String())
-	cmd.Env = append(os.Environ(), inNamespace+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID}
-	out, err := cmd.CombinedOutput()
-	must.NoError(t, err, must.Sprintf("in its own namespace:\n%s", out))
-	t.Logf("%s", out)
-	return false
+	return testenv.OwnNetwork(t, limit)
 }
 
 // A guest runs, and can be stopped by its control device.
@@ -117,8 +96,8 @@ func answers(ctx context.Context, t *testing.T, address string) {
 	}
 }
 
-// redis sends commands and gives the answers, which end at the first that is not
-// followed by another.
+// redis sends so many commands, one after the other, and gives their answers as
+// they come.
 func redis(t *testing.T, count int, command func(i int) string) []string {
 	t.Helper()
 	c, err := net.Dial("tcp", "10.0.0.2:6379")
@@ -178,7 +157,7 @@ func needsReplay(t *testing.T, image string) bool {
 // The guest ends while it is being written to: by its control device's SIGTERM,
 // and by kill -9. What it has confirmed is there at the next start.
 func TestRedis_KeepsWhatItHasConfirmed(t *testing.T) {
-	if !namespaced(t, "lkl-redis.spt") {
+	if !namespaced(t, "lkl-redis.spt", patience) {
 		return
 	}
 	testenv.Need(t, testenv.Tool("dumpe2fs"))
@@ -213,7 +192,7 @@ func TestRedis_KeepsWhatItHasConfirmed(t *testing.T) {
 }
 
 func TestNginx_ServesFilesExactlyToManyAtOnce(t *testing.T) {
-	if !namespaced(t, "lkl-nginx.spt") {
+	if !namespaced(t, "lkl-nginx.spt", patience) {
 		return
 	}
 	dir := t.TempDir()

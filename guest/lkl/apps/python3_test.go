@@ -51,7 +51,7 @@ func ask(ctx context.Context, path string) (string, error) {
 }
 
 func TestPython_ServesWhatItsLibraryCan(t *testing.T) {
-	if !namespaced(t, "lkl-python3.spt") {
+	if !namespaced(t, "lkl-python3.spt", patience) {
 		return
 	}
 	g := python(t)

@@ -24,7 +24,7 @@ const (
 	nativeVariable = "LKL_REDIS_NATIVE" // not empty: Debian's redis-server instead of the guest
 )
 
-// quick are the units that are run without being asked for: half a minute.
+// quick are the units that are run without being asked for.
 const quick = "unit/auth unit/protocol unit/keyspace unit/info unit/type/hash unit/type/stream-cgroups unit/multi unit/pubsub " +
 	"unit/acl unit/scripting unit/introspection unit/limits unit/maxmemory unit/client-eviction"
 
@@ -47,7 +47,7 @@ func TestRedis_PassesItsOwnUnitTests(t *testing.T) {
 	if units != "" {
 		limit = time.Hour
 	}
-	if !namespacedFor(t, "lkl-redis.spt", limit) {
+	if !namespaced(t, "lkl-redis.spt", limit) {
 		return
 	}
 	out, err := exec.Command("../../source", "redis").Output()
@@ -83,11 +83,9 @@ func prepare(t *testing.T, source string) {
 	t.Setenv(standInPlugin, testenv.Plugin(t))
 	t.Setenv(standInGuest, testenv.Guest(t, "lkl-redis.spt"))
 	must.NoError(t, os.WriteFile("/proc/sys/net/ipv4/conf/all/route_localnet", []byte("1"), 0o644))
-	for _, words := range []string{"ip link set lo up", "iptables -w -t nat -A POSTROUTING -s 127.0.0.1 ! -o lo -j MASQUERADE"} {
-		args := strings.Fields(words)
-		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
-		must.NoError(t, err, must.Sprintf("%s: %s", words, out))
-	}
+	const rule = "-w -t nat -A POSTROUTING -s 127.0.0.1 ! -o lo -j MASQUERADE"
+	out, err := exec.Command("iptables", strings.Fields(rule)...).CombinedOutput()
+	must.NoError(t, err, must.Sprintf("iptables %s: %s", rule, out))
 }
 
 // readLeftOut writes the names of tests to a file as redis's runner takes it,
