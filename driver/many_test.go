@@ -3,10 +3,8 @@
 package driver
 
 import (
-	"bytes"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -14,7 +12,6 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -29,21 +26,6 @@ func crowd(t *testing.T) int {
 	n, err := strconv.Atoi(text)
 	must.NoError(t, err)
 	return n
-}
-
-// privateMemory is what a process shares with nobody, in bytes.
-func privateMemory(t *testing.T, p executor.Process) (sum int) {
-	t.Helper()
-	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.Pid), "smaps_rollup"))
-	must.NoError(t, err)
-	for line := range bytes.Lines(content) {
-		if fields := bytes.Fields(line); bytes.HasPrefix(line, []byte("Private_")) {
-			kib, err := strconv.Atoi(string(fields[1]))
-			must.NoError(t, err)
-			sum += kib << 10
-		}
-	}
-	return sum
 }
 
 func openFiles(t *testing.T) int {
@@ -69,7 +51,7 @@ func TestMany_WhateverIsKilledNothingIsLeft(t *testing.T) {
 	sum := 0
 	for _, h := range handles {
 		state := stateOf(t, h)
-		sum += privateMemory(t, state.Executor) + privateMemory(t, state.Guest)
+		sum += testenv.PrivateMemory(t, state.Executor.Pid) + testenv.PrivateMemory(t, state.Guest.Pid)
 	}
 	t.Logf("%d tasks, %d KiB of private memory each", len(handles), sum/len(handles)>>10)
 	must.Less(t, 4<<20, sum/len(handles))

@@ -120,32 +120,19 @@ func TestMemory_IsWithinItsFigure(t *testing.T) {
 	c := j.start(t)
 	j.expect(t, "idle: waiting")
 	id := c.Identity()
-	fresh := private(t, id.Executor) + private(t, id.Guest)
+	private := func() int { return testenv.PrivateMemory(t, id.Executor.Pid) + testenv.PrivateMemory(t, id.Guest.Pid) }
+	fresh := private()
 	for range 100 {
 		_, err := c.State(deadline(t))
 		must.NoError(t, err)
 	}
-	used := private(t, id.Executor) + private(t, id.Guest)
+	used := private()
 	t.Logf("executor and guest: %d KiB private when started, %d KiB after 100 requests", fresh>>10, used>>10)
 	must.Less(t, figure, fresh)
 	must.Less(t, figure, used)
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", id.Executor.Pid))
 	must.NoError(t, err)
 	t.Logf("%d threads", len(tasks))
-}
-
-func private(t testing.TB, p executor.Process) int {
-	t.Helper()
-	sum := 0
-	for line := range bytes.Lines(proc(t, p.Pid, "smaps_rollup")) {
-		f := bytes.Fields(line)
-		if bytes.HasPrefix(line, []byte("Private_")) {
-			n, err := strconv.Atoi(string(f[1]))
-			must.NoError(t, err)
-			sum += n << 10
-		}
-	}
-	return sum
 }
 
 func BenchmarkStart(b *testing.B) {
