@@ -123,7 +123,7 @@ func (n *allocNetwork) links(t *testing.T) (names []string, ingress int) {
 			qdiscs, err := h.QdiscList(l)
 			must.NoError(t, err)
 			for _, q := range qdiscs {
-				if strings.Contains("ingress clsact", q.Type()) {
+				if q.Type() == "ingress" || q.Type() == "clsact" {
 					ingress++
 				}
 			}

@@ -2,14 +2,10 @@
 
 package driver
 
-import (
-	"strings"
-
-	"github.com/hashicorp/nomad/plugins/shared/hclspec"
-)
+import "github.com/hashicorp/nomad/plugins/shared/hclspec"
 
 // An option is one attribute of a configuration block. The schema that Nomad
-// parses by and the reference page are both made from it.
+// parses by is made from it, and so is the reference page (schema_test.go).
 type option struct {
 	name     string
 	kind     string // as hclspec writes it: string, bool, list(string)
@@ -120,21 +116,4 @@ func schema(options []option) *hclspec.Spec {
 		attrs[o.name] = attr
 	}
 	return hclspec.NewObject(attrs)
-}
-
-// reference writes options as the table of the reference page.
-func reference(options []option) string {
-	var b strings.Builder
-	b.WriteString("| option | type | default | |\n| --- | --- | --- | --- |\n")
-	for _, o := range options {
-		value := "`" + o.value + "`"
-		switch {
-		case o.required:
-			value = "required"
-		case o.value == "":
-			value = "none"
-		}
-		b.WriteString("| `" + o.name + "` | " + o.kind + " | " + value + " | " + o.doc + " |\n")
-	}
-	return b.String()
 }

@@ -5,6 +5,7 @@ package driver
 import (
 	"flag"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -83,16 +84,33 @@ func TestPluginSchema_Defaults(t *testing.T) {
 func TestSchema_NamesEveryField(t *testing.T) {
 	for _, c := range []struct {
 		options []option
-		fields  []string
-	}{
-		{pluginOptions, []string{"state_dir", "image_paths", "allow_exec_heap"}},
-		{taskOptions, []string{"kernel", "rootfs", "rootfs_size", "rootfs_sync", "args", "flavor", "tender", "exec_heap", "huge_pages", "ports", "work_dir"}},
-	} {
-		var names []string
+		config  any
+	}{{pluginOptions, Config{}}, {taskOptions, TaskConfig{}}} {
+		var names, fields []string
 		for _, o := range c.options {
 			names = append(names, o.name)
 			must.True(t, strings.HasSuffix(o.doc, "."), must.Sprint(o.name))
 		}
-		must.Eq(t, c.fields, names)
+		for _, f := range reflect.VisibleFields(reflect.TypeOf(c.config)) {
+			fields = append(fields, f.Tag.Get("codec"))
+		}
+		must.SliceContainsAll(t, names, fields)
 	}
+}
+
+// reference writes options as the table of the reference page.
+func reference(options []option) string {
+	var b strings.Builder
+	b.WriteString("| option | type | default | |\n| --- | --- | --- | --- |\n")
+	for _, o := range options {
+		value := "`" + o.value + "`"
+		switch {
+		case o.required:
+			value = "required"
+		case o.value == "":
+			value = "none"
+		}
+		b.WriteString("| `" + o.name + "` | " + o.kind + " | " + value + " | " + o.doc + " |\n")
+	}
+	return b.String()
 }
