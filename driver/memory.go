@@ -74,14 +74,10 @@ func limitFor(guest, grain uint64) uint64 {
 	return mib
 }
 
-// leastFree is what a guest needs beyond its own segments, in bytes: with less,
-// Solo5's bindings refuse to run (Solo5: bindings/mem.c).
-const leastFree = 512 << 10
-
 // checkMemory refuses a limit that leaves too little for the kernel, with the
 // numbers.
 func (k *kernel) checkMemory(limit uint64) error {
-	grain, need := k.memoryGrain(), k.image.End+leastFree
+	grain, need := k.memoryGrain(), k.image.End+unikernel.MinHeap
 	if grain == oldGrain {
 		need = max(need, k.image.MinMemory())
 	}

@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// minHeap is what Solo5's bindings insist on beyond the image, in bytes
-	// (Solo5: bindings/mem.c).
-	minHeap = 512 << 10
+	// MinHeap is what a guest needs beyond its image, in bytes: with less, Solo5's
+	// bindings refuse to run (Solo5: bindings/mem.c).
+	MinHeap = 512 << 10
 	// minLKLMemory is the least memory, in bytes, that an LKL guest of 2020
 	// was seen to start with.
 	minLKLMemory = 32 << 20
@@ -37,10 +37,10 @@ func (m *Image) MinMemory() uint64 {
 		granule = 2 << 20
 	}
 	need := max(m.End, m.Entry)
-	if need > math.MaxUint64-minHeap-granule {
+	if need > math.MaxUint64-MinHeap-granule {
 		return math.MaxUint64
 	}
-	need += minHeap
+	need += MinHeap
 	if m.Flavor() == FlavorLKL && !m.Features.Has(FeatureMemory) {
 		need = max(need, minLKLMemory)
 	}
