@@ -135,10 +135,9 @@ func (e *entry) fields(staged *entry) []field {
 	return f
 }
 
-// debugfsTime is a time as debugfs takes it, within what its 32 bits hold; -1
-// would be an error to it.
+// debugfsTime is a time as debugfs takes it.
 func debugfsTime(t time.Time) string {
-	return "@" + strconv.FormatInt(min(max(t.Unix(), 0), 1<<31-1), 10)
+	return "@" + strconv.FormatInt(stagedTime(t).Unix(), 10)
 }
 
 // stagedMode is what an entry's own file on the host has: nothing that runs with

@@ -117,7 +117,8 @@ func (c *contents) xattrs(e *entry) {
 	}
 }
 
-// stagedTime is the time that a file of the stage gets: what debugfs would set.
+// stagedTime is the nearest time that debugfs can set, which a file of the stage
+// gets too: whole seconds of 31 bits, since -1 would be an error to it.
 func stagedTime(t time.Time) time.Time {
 	return time.Unix(min(max(t.Unix(), 0), 1<<31-1), 0)
 }
