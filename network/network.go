@@ -65,7 +65,7 @@ func (t *Tap) Close() error { return t.File.Close() }
 
 // Inspect finds the interface of an allocation in the namespace at a path such as
 // /var/run/netns/ID: the one with the default route, else the only one with an
-// address that is not of the link alone. ErrNoNamespace, ErrNoInterface.
+// address that is not of the link alone. Errors: ErrNoNamespace, ErrNoInterface.
 func Inspect(netns string) (*Interface, error) {
 	var found *Interface
 	err := inside(netns, func(n *namespace) (err error) {
@@ -81,8 +81,10 @@ var attaching sync.Mutex
 // AttachL2 makes a tap in an allocation's namespace and joins it to the
 // interface: each gets every frame that the other receives, so that the guest has
 // the interface's addresses on the link and the namespace's own stack is no longer
-// heard from there. Offload is for guests that know it. What a guest that is gone left behind is replaced; ErrTaken: one is
-// running. The caller closes the tap and, when the guest is gone, calls Detach.
+// heard from there. Offload is for guests that know it: see SetOffload. What a guest
+// that is gone left behind is replaced. The caller closes the tap and, when the guest
+// is gone, calls Detach. ErrTaken: a guest is running; ErrForeign, ErrNoRedirect, and
+// those of Inspect.
 func AttachL2(netns string, offload bool) (*Tap, error) {
 	attaching.Lock()
 	defer attaching.Unlock()

@@ -17,18 +17,18 @@ import (
 const tapPattern = "lkl%d"
 
 // OpenTap attaches to a tap of the current namespace that exists already and is
-// up, and reads its MTU in bytes and its hardware address. The file is O_NONBLOCK;
+// up (unix.ENETDOWN: it is not), and reads its MTU in bytes. The file is O_NONBLOCK;
 // with offload it has what SetOffload says, else frames without any header.
-func OpenTap(name string, offload bool) (tap *os.File, mtu int, mac net.HardwareAddr, err error) {
+func OpenTap(name string, offload bool) (tap *os.File, mtu int, err error) {
 	link, err := net.InterfaceByName(name) // opening would make it
 	if err != nil {
-		return nil, 0, nil, fmt.Errorf("tap %s: %w", name, err)
+		return nil, 0, fmt.Errorf("tap %s: %w", name, err)
 	}
 	if link.Flags&net.FlagUp == 0 {
-		return nil, 0, nil, fmt.Errorf("tap %s: %w: ip link set %s up", name, unix.ENETDOWN, name)
+		return nil, 0, fmt.Errorf("tap %s: %w: ip link set %s up", name, unix.ENETDOWN, name)
 	}
 	tap, _, err = openTun(name, 0, offload)
-	return tap, link.MTU, link.HardwareAddr, err
+	return tap, link.MTU, err
 }
 
 // vnetHeader is the size of the header before each frame, in bytes: that of

@@ -27,7 +27,7 @@ func openInterface(name string, offload bool) (*os.File, uint16, error) {
 	if isOpen {
 		return openDescriptor(number, offload)
 	}
-	f, mtu, _, err := network.OpenTap(name, offload)
+	f, mtu, err := network.OpenTap(name, offload)
 	if err != nil {
 		return nil, 0, err
 	}
