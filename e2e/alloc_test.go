@@ -182,19 +182,33 @@ func (a *alloc) address(t *testing.T, label string) string {
 	return ""
 }
 
+// stop stops a job's task as an operator does, and returns how it ended.
+func (a *alloc) stop(t *testing.T) *api.TaskEvent {
+	t.Helper()
+	_, _, err := nomad.API.Jobs().Deregister(a.JobID, false, nil)
+	must.NoError(t, err)
+	a.await(t, api.AllocClientStatusComplete)
+	must.SliceEmpty(t, a.pids(t))
+	return a.awaitEvent(t, api.TaskTerminated)
+}
+
 // pids are the processes in the alloc's cgroups.
 func (a *alloc) pids(t *testing.T) []int {
+	t.Helper()
+	return processes(t, func(dir string) bool {
+		cgroups, err := os.ReadFile(filepath.Join(dir, "cgroup"))
+		return err == nil && bytes.Contains(cgroups, []byte(a.ID))
+	})
+}
+
+// processes are those of the sandbox whose directory in /proc is right, by pid.
+func processes(t *testing.T, right func(dir string) bool) []int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	must.NoError(t, err)
 	var pids []int
 	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
-		}
-		cgroups, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "cgroup"))
-		if err == nil && bytes.Contains(cgroups, []byte(a.ID)) {
+		if pid, err := strconv.Atoi(entry.Name()); err == nil && right(filepath.Join("/proc", entry.Name())) {
 			pids = append(pids, pid)
 		}
 	}

@@ -22,16 +22,6 @@ func lkl(t *testing.T, file, id string) *api.Job {
 	return job
 }
 
-// stop stops a job's task as an operator does, and returns how it ended.
-func (a *alloc) stop(t *testing.T) *api.TaskEvent {
-	t.Helper()
-	_, _, err := nomad.API.Jobs().Deregister(a.JobID, false, nil)
-	must.NoError(t, err)
-	a.await(t, api.AllocClientStatusComplete)
-	must.SliceEmpty(t, a.pids(t))
-	return a.awaitEvent(t, api.TaskTerminated)
-}
-
 func TestLKL_HelloTellsItsKernelArgumentsAndEnvironment(t *testing.T) {
 	needs(t)
 	t.Parallel()

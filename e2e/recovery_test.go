@@ -53,15 +53,6 @@ func (a *alloc) mustCountOn(t *testing.T, from int) (last int) {
 	return last
 }
 
-// mustStop stops a job and checks that none of its processes is left.
-func (a *alloc) mustStop(t *testing.T) {
-	t.Helper()
-	_, _, err := nomad.API.Jobs().Deregister(a.JobID, false, nil)
-	must.NoError(t, err)
-	a.await(t, api.AllocClientStatusComplete)
-	must.SliceEmpty(t, a.pids(t))
-}
-
 func TestPluginKilled_GuestRunsOn(t *testing.T) {
 	needs(t)
 	t.Parallel()
@@ -90,7 +81,7 @@ func TestPluginKilled_GuestRunsOn(t *testing.T) {
 	must.NoError(t, a.refresh())
 	must.Eq(t, 0, int(a.TaskStates[a.task].Restarts))
 	must.Eq(t, api.AllocClientStatusRunning, a.ClientStatus)
-	a.mustStop(t)
+	a.stop(t)
 }
 
 func TestAgentRestarted_GuestRunsOn(t *testing.T) {
@@ -124,7 +115,7 @@ func TestAgentRestarted_GuestRunsOn(t *testing.T) {
 			must.Eq(t, guest, a.pids(t))
 			must.NoError(t, a.refresh())
 			must.Eq(t, 0, int(a.TaskStates[a.task].Restarts))
-			a.mustStop(t)
+			a.stop(t)
 		})
 	}
 }
@@ -132,18 +123,8 @@ func TestAgentRestarted_GuestRunsOn(t *testing.T) {
 // pluginPids are the plugin's processes that the agent has started.
 func pluginPids(t *testing.T, n *cluster.Nomad) []int {
 	t.Helper()
-	entries, err := os.ReadDir("/proc")
-	must.NoError(t, err)
-	var pids []int
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
-		}
-		program, _ := os.Readlink(filepath.Join("/proc", entry.Name(), "exe"))
-		if filepath.Base(program) == "nomad-driver-lkl" && strings.HasPrefix(program, n.Dir) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
+	return processes(t, func(dir string) bool {
+		program, _ := os.Readlink(filepath.Join(dir, "exe")) // "": it has just ended
+		return filepath.Base(program) == "nomad-driver-lkl" && strings.HasPrefix(program, n.Dir)
+	})
 }
