@@ -16,9 +16,23 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 )
 
+// mustEndBy runs a guest for each case, which has to end by the signal there.
+func mustEndBy(t *testing.T, signal syscall.Signal, cases map[string]func(*asm)) {
+	t.Helper()
+	for name, forbidden := range cases {
+		t.Run(name, func(t *testing.T) {
+			var code asm
+			forbidden(&code)
+			code.exit(77)
+			exit, _ := run(t, guestOf(t, code))
+			must.Eq(t, tender.Exit{Signal: signal}, exit)
+		})
+	}
+}
+
 func TestGuest_ForbiddenCallsKill(t *testing.T) {
 	const x32 = x32Bit
-	cases := map[string]func(*asm){
+	mustEndBy(t, syscall.SIGSYS, map[string]func(*asm){
 		"open":             func(a *asm) { a.call(unix.SYS_OPEN, rodataBase, 0, 0) },
 		"openat":           func(a *asm) { a.call(unix.SYS_OPENAT, 0, rodataBase, 0) },
 		"mmap":             func(a *asm) { a.call(unix.SYS_MMAP, 0, 4096, 7, 0x22, ^uint64(0), 0) },
@@ -48,16 +62,7 @@ func TestGuest_ForbiddenCallsKill(t *testing.T) {
 		"32-bit exit":      func(a *asm) { a.set(rax, 252); a.bytes(0xcd, 0x80) },
 		// 252 is exit_group of 32 bits, 231 that of 64: the number alone would do.
 		"32-bit by 64's number": func(a *asm) { a.set(rax, unix.SYS_EXIT_GROUP); a.bytes(0xcd, 0x80) },
-	}
-	for name, forbidden := range cases {
-		t.Run(name, func(t *testing.T) {
-			var code asm
-			forbidden(&code)
-			code.exit(77)
-			exit, _ := run(t, guestOf(t, code))
-			must.Eq(t, tender.Exit{Signal: syscall.SIGSYS}, exit)
-		})
-	}
+	})
 }
 
 // The kernel's vsyscall page cannot be unmapped, but its calls are filtered.
@@ -80,7 +85,7 @@ func TestGuest_VsyscallsKill(t *testing.T) {
 }
 
 func TestGuest_MemoryIsProtected(t *testing.T) {
-	cases := map[string]func(*asm){
+	mustEndBy(t, syscall.SIGSEGV, map[string]func(*asm){
 		"read of address 0":          func(a *asm) { a.loadByte(0) },
 		"read below guest memory":    func(a *asm) { a.loadByte(guestBase - 1) },
 		"read behind guest memory":   func(a *asm) { a.loadByte(testMemory) },
@@ -94,16 +99,7 @@ func TestGuest_MemoryIsProtected(t *testing.T) {
 		"execution of const data":    func(a *asm) { a.jump(rodataBase) },
 		"execution of the heap":      func(a *asm) { a.jump(dataBase + pageSize) },
 		"execution of the boot page": func(a *asm) { a.jump(bootBase) },
-	}
-	for name, forbidden := range cases {
-		t.Run(name, func(t *testing.T) {
-			var code asm
-			forbidden(&code)
-			code.exit(77)
-			exit, _ := run(t, guestOf(t, code))
-			must.Eq(t, tender.Exit{Signal: syscall.SIGSEGV}, exit)
-		})
-	}
+	})
 }
 
 // The launcher's code stays mapped: it can only do what the guest can.
