@@ -3,7 +3,6 @@
 package driver
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -207,75 +206,4 @@ func (d *Driver) adopt(task *drivers.TaskConfig, state taskState, c *client.Clie
 
 func (d *Driver) newHandle(task *drivers.TaskConfig, state taskState) *handle {
 	return &handle{task: task, state: state, log: d.taskLog(task), done: make(chan struct{})}
-}
-
-// tasks are the handles by Nomad's task id.
-type tasks struct {
-	mu       sync.Mutex
-	handles  map[string]*handle
-	starting map[string]bool
-}
-
-// reserve makes sure that a task is started once. The returned function ends
-// the reservation.
-func (t *tasks) reserve(id string) (func(), error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.handles[id] != nil || t.starting[id] {
-		return nil, fmt.Errorf("task %s is started already", id)
-	}
-	if t.starting == nil {
-		t.starting = map[string]bool{}
-	}
-	t.starting[id] = true
-	return func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		delete(t.starting, id)
-	}, nil
-}
-
-func (t *tasks) put(h *handle) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.handles == nil {
-		t.handles = map[string]*handle{}
-	}
-	t.handles[h.task.ID] = h
-}
-
-// get returns drivers.ErrTaskNotFound where the plugin does not know the task.
-func (t *tasks) get(id string) (*handle, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if h := t.handles[id]; h != nil {
-		return h, nil
-	}
-	return nil, drivers.ErrTaskNotFound
-}
-
-func (t *tasks) drop(id string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.handles, id)
-}
-
-// WaitTask sends how the task ended, once, as soon as it has. The channel is
-// closed then, or when the context or the plugin ends.
-func (d *Driver) WaitTask(ctx context.Context, id string) (<-chan *drivers.ExitResult, error) {
-	h, err := d.tasks.get(id)
-	if err != nil {
-		return nil, err
-	}
-	out := make(chan *drivers.ExitResult, 1) // so that nobody has to take it
-	go func() {
-		defer close(out)
-		select {
-		case <-h.done:
-			out <- h.result()
-		case <-ctx.Done():
-		case <-d.ctx.Done():
-		}
-	}()
-	return out, nil
 }

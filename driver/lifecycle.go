@@ -25,6 +25,26 @@ import (
 // signalTimeout bounds the time for an executor to deliver a signal.
 const signalTimeout = 10 * time.Second
 
+// WaitTask sends how the task ended, once, as soon as it has. The channel is
+// closed then, or when the context or the plugin ends.
+func (d *Driver) WaitTask(ctx context.Context, id string) (<-chan *drivers.ExitResult, error) {
+	h, err := d.tasks.get(id)
+	if err != nil {
+		return nil, err
+	}
+	out := make(chan *drivers.ExitResult, 1) // so that nobody has to take it
+	go func() {
+		defer close(out)
+		select {
+		case <-h.done:
+			out <- h.result()
+		case <-ctx.Done():
+		case <-d.ctx.Done():
+		}
+	}()
+	return out, nil
+}
+
 // StopTask sends the guest the job's kill_signal, SIGTERM without one, and
 // kills it if it has not ended by the timeout. It returns when it has ended.
 func (d *Driver) StopTask(id string, timeout time.Duration, name string) error {

@@ -28,7 +28,7 @@ type task struct {
 
 	lent    []*os.File // what only the guest is to hold; until it has it
 	guest   *spt.Process
-	who     Process
+	who     Process // the guest's process, told apart from any other
 	started time.Time
 	control int // our end of the control device, or -1
 	console console
