@@ -60,6 +60,9 @@ func (s *start) lklConfig() *unikernel.LKLConfig {
 	}
 	c.Interfaces = []unikernel.LKLInterface{s.addresses.lklInterface(s.kernel.netDevice(), s.tap)}
 	c.Gateway, c.Gateway6 = s.addresses.gateway4, s.addresses.gateway6
+	if s.kernel.knows(unikernel.FeatureConfig) {
+		c.Routes = s.addresses.lklRoutes()
+	}
 	return c
 }
 

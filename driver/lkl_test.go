@@ -180,3 +180,36 @@ func TestLinux_IsSeededAnewAtEachStart(t *testing.T) {
 		must.NoError(t, b.StopTask(task.ID, time.Minute, ""))
 	}
 }
+
+// Routes of the alloc besides the default one, such as those of a CNI network.
+func TestLinux_HasTheAllocsRoutes(t *testing.T) {
+	b := newBed(t)
+	n := newAllocNetwork(t)
+	within(t, n.alloc, func(h *netlink.Handle) {
+		link, err := h.LinkByName("eth9")
+		must.NoError(t, err)
+		route := func(to, via string) *netlink.Route {
+			dst, err := netlink.ParseIPNet(to)
+			must.NoError(t, err)
+			r := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: dst, Gw: net.ParseIP(via)}
+			if via == "" {
+				r.Scope = netlink.SCOPE_LINK
+			}
+			return r
+		}
+		must.NoError(t, h.RouteDel(route("0.0.0.0/0", peerIP)))
+		must.NoError(t, h.RouteAdd(route("198.51.100.0/24", peerIP)))
+		must.NoError(t, h.RouteAdd(route("203.0.113.0/24", "")))
+		must.NoError(t, h.RouteAdd(route("192.0.2.0/25", "203.0.113.1")))
+	})
+	task := b.linuxIn(t, n, "../../guest/lkl/testdata/probe.c", TaskConfig{
+		Args: strings.Fields("route 198.51.100.9 route 203.0.113.9 route 192.0.2.9 route 192.0.2.200 exit 4"),
+	})
+	_, _, err := b.StartTask(task)
+	must.NoError(t, err)
+	must.Eq(t, 4, b.wait(t, task).ExitCode, must.Sprint(console(task)))
+	says(t, task, "route 198.51.100.9: from "+allocIP)
+	says(t, task, "route 203.0.113.9: from "+allocIP)
+	says(t, task, "route 192.0.2.9: from "+allocIP)
+	says(t, task, "route 192.0.2.200: Network unreachable")
+}

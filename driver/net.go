@@ -29,12 +29,13 @@ func netnsOf(task *drivers.TaskConfig) string {
 type addresses struct {
 	v4, v6             netip.Prefix
 	gateway4, gateway6 netip.Addr
+	routes             []network.Route // besides the default ones
 	mac                string
 }
 
 // addressesOf picks the addresses for the guest: the first of each family.
 func addressesOf(i *network.Interface) addresses {
-	a := addresses{gateway4: i.Gateway4, gateway6: i.Gateway6, mac: i.MAC.String()}
+	a := addresses{gateway4: i.Gateway4, gateway6: i.Gateway6, routes: i.Routes, mac: i.MAC.String()}
 	for _, p := range i.Addresses {
 		switch addr := p.Addr(); {
 		case addr.Is4() && !a.v4.IsValid():
@@ -63,6 +64,23 @@ func (a addresses) lklInterface(device string, tap *network.Tap) unikernel.LKLIn
 		Gateway: a.gateway4, Gateway6: a.gateway6,
 		MAC: tap.MAC, MTU: tap.MTU, Offload: tap.Offload,
 	}
+}
+
+// lklRoutes are the routes besides the default ones that an LKL guest can have with
+// these addresses. (A router that no IPv4 address reaches the guest itself makes
+// reachable, as the namespace has it.)
+func (a addresses) lklRoutes() []unikernel.LKLRoute {
+	var routes []unikernel.LKLRoute
+	for _, r := range a.routes {
+		known := a.v4.IsValid()
+		if r.Destination.Addr().Is6() {
+			known = a.v6.IsValid() && (!r.Gateway.IsValid() || r.Gateway.IsLinkLocalUnicast() || a.v6.Contains(r.Gateway))
+		}
+		if known {
+			routes = append(routes, unikernel.LKLRoute{To: r.Destination, Via: r.Gateway})
+		}
+	}
+	return routes
 }
 
 // words are what the arguments of a guest of flavour solo5 may hold in place of

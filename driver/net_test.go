@@ -36,6 +36,31 @@ func TestAddressesOf_TakesOneOfEachFamily(t *testing.T) {
 	must.Eq(t, "", addressesOf(&network.Interface{}).ip())
 }
 
+func TestLKLRoutes_AreThoseThatTheGuestCanHave(t *testing.T) {
+	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+	route4 := network.Route{Destination: prefix("10.9.0.0/16"), Gateway: addr("169.254.1.1")}
+	link6 := network.Route{Destination: prefix("fd01::/64")}
+	local6 := network.Route{Destination: prefix("fd02::/64"), Gateway: addr("fe80::1")}
+	near6 := network.Route{Destination: prefix("fd03::/64"), Gateway: addr("fd00::1")}
+	far6 := network.Route{Destination: prefix("fd04::/64"), Gateway: addr("fd09::1")}
+	all := []network.Route{route4, link6, local6, near6, far6}
+	for _, c := range []struct {
+		a    addresses
+		want []network.Route
+	}{
+		{addresses{v4: prefix("10.0.0.2/24"), v6: prefix("fd00::2/64")}, []network.Route{route4, link6, local6, near6}},
+		{addresses{v4: prefix("10.0.0.2/24")}, []network.Route{route4}},
+		{addresses{}, nil},
+	} {
+		c.a.routes = all
+		var got []network.Route
+		for _, r := range c.a.lklRoutes() {
+			got = append(got, network.Route{Destination: r.To, Gateway: r.Via})
+		}
+		must.Eq(t, c.want, got)
+	}
+}
+
 func TestFill_PutsAddressesIntoArguments(t *testing.T) {
 	a := addresses{v4: netip.MustParsePrefix("172.26.64.5/20"), gateway4: netip.MustParseAddr("172.26.64.1")}
 	args := []string{"--ipv4={{ipv4}}", "--ipv4-gateway={{ipv4_gateway}}", "{{other}}", "{{ipv4}},{{ipv4}}"}

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// LKLConfig is the configuration of an LKL guest. Without Program, Disks, FSGSBase
-// and offloads it can only be written as what the parser of the guests of 2020 takes:
-// an object of strings without escapes, of known keys, of at most 300 tokens. The keys
-// of the first three end such a guest with a fault: each is for guests whose Features
+// LKLConfig is the configuration of an LKL guest. Without Routes, Program, Disks,
+// FSGSBase and offloads it can only be written as what the parser of the guests of 2020
+// takes: an object of strings without escapes, of known keys, of at most 300 tokens. The
+// keys of the first four end such a guest with a fault: each is for guests whose Features
 // have it.
 type LKLConfig struct {
 	// Interfaces are the net devices that the guest brings up.
@@ -30,6 +30,8 @@ type LKLConfig struct {
 	SingleCPU bool
 	// DelayMain is how long the guest waits before main, in whole microseconds.
 	DelayMain time.Duration
+	// Routes are those besides the default routes, at most 64; for FeatureConfig.
+	Routes []LKLRoute
 	// Program is how the program is started; for FeatureProgram.
 	Program LKLProgram
 	// FSGSBase is whether the host lets programs set the FS base register; for
@@ -87,6 +89,18 @@ type LKLInterface struct {
 	Offload bool
 }
 
+// An LKLRoute is a route through the first interface.
+type LKLRoute struct {
+	// To is the network that it leads to.
+	To netip.Prefix
+	// Via is the router; the zero value: what is on the link itself.
+	Via netip.Addr
+}
+
+func (r LKLRoute) settings() []setting {
+	return present(setting{"to", r.To.String()}, setting{"via", addressText(r.Via)})
+}
+
 // A setting is one key of the configuration; an empty value leaves it out.
 type setting struct{ key, value string }
 
@@ -123,8 +137,8 @@ func (c LKLConfig) settings() []setting {
 	)
 }
 
-// tokens is how many tokens the guest's parser makes of the configuration:
-// each object, list, key and value is one.
+// tokens is how many tokens the parser of a guest of 2020 makes of the
+// configuration: each object, list, key and value is one. It is told no routes.
 func (c LKLConfig) tokens() int {
 	n := 1 + 2*len(c.settings())
 	if len(c.Interfaces) > 0 {
@@ -148,20 +162,25 @@ func (c LKLConfig) MarshalJSON() ([]byte, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	var interfaces, disks, members []string
-	for _, n := range c.Interfaces {
-		interfaces = append(interfaces, object(n.settings()))
+	var members []string
+	list := func(key string, objects []string) {
+		if len(objects) > 0 {
+			members = append(members, `"`+key+`":[`+strings.Join(objects, ",")+"]")
+		}
 	}
-	for _, d := range c.Disks {
-		disks = append(disks, object(d.settings()))
-	}
-	if len(interfaces) > 0 {
-		members = append(members, `"interfaces":[`+strings.Join(interfaces, ",")+"]")
-	}
-	if len(disks) > 0 {
-		members = append(members, `"disks":[`+strings.Join(disks, ",")+"]")
-	}
+	list("interfaces", objects(c.Interfaces))
+	list("routes", objects(c.Routes))
+	list("disks", objects(c.Disks))
 	return []byte(object(c.settings(), members...)), nil
+}
+
+// objects writes each of a list's records.
+func objects[T interface{ settings() []setting }](list []T) []string {
+	var written []string
+	for _, record := range list {
+		written = append(written, object(record.settings()))
+	}
+	return written
 }
 
 // object writes settings, after members that are written already.

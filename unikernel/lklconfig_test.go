@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -75,6 +76,28 @@ func TestLKLConfig_TellsWhatDisksCanDo(t *testing.T) {
 		_, err := LKLConfig{Disks: disks}.MarshalJSON()
 		must.ErrorIs(t, err, ErrConfig, must.Sprint(disks))
 	}
+}
+
+func TestLKLConfig_TellsAGuestItsRoutes(t *testing.T) {
+	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+	tap := []LKLInterface{{Name: "tap"}}
+	got, err := LKLConfig{Interfaces: tap, Routes: []LKLRoute{
+		{To: prefix("10.9.0.0/16"), Via: addr("10.0.0.7")}, {To: prefix("fd01::/64")},
+	}}.MarshalJSON()
+	must.NoError(t, err)
+	must.Eq(t, `{"interfaces":[{"type":"rumpfd","name":"tap"}],"routes":[{"to":"10.9.0.0/16","via":"10.0.0.7"},{"to":"fd01::/64"}]}`, string(got))
+	for name, routes := range map[string][]LKLRoute{
+		"to nothing":           {{}},
+		"to a station":         {{To: prefix("10.9.0.1/16")}},
+		"of the other family":  {{To: prefix("10.9.0.0/16"), Via: addr("fe80::1")}},
+		"through another zone": {{To: prefix("fd01::/64"), Via: addr("fe80::1%eth0")}},
+		"too many":             slices.Repeat([]LKLRoute{{To: prefix("10.9.0.0/16")}}, 65),
+	} {
+		_, err := LKLConfig{Interfaces: tap, Routes: routes}.MarshalJSON()
+		must.ErrorIs(t, err, ErrConfig, must.Sprint(name))
+	}
+	_, err = LKLConfig{Routes: []LKLRoute{{To: prefix("10.9.0.0/16")}}}.MarshalJSON()
+	must.ErrorIs(t, err, ErrConfig)
 }
 
 func TestLKLConfig_TellsOfTheFSBaseRegister(t *testing.T) {

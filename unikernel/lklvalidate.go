@@ -35,6 +35,9 @@ const (
 	maxDirectory = 4095
 )
 
+// maxRoutes is how many routes a guest takes (guest/lkl/start: MAX_ROUTES).
+const maxRoutes = 64
+
 // Validate finds every mistake, also what a guest would pass over in silence;
 // the errors wrap ErrConfig.
 func (c LKLConfig) Validate() error {
@@ -55,6 +58,7 @@ func (c LKLConfig) Validate() error {
 	if c.DelayMain < 0 || c.DelayMain > maxDelay {
 		v.wrong("a delay of %s before main, where it is at least 0 and at most %s", c.DelayMain, maxDelay)
 	}
+	c.validateRoutes(v)
 	if dir := c.Program.Directory; dir != "" && (!path.IsAbs(dir) || !plain(dir) || len(dir) > maxDirectory) {
 		v.wrong("the working directory %q must be an absolute path of at most %d bytes of printable ASCII without any of %s",
 			dir, maxDirectory, special)
@@ -177,6 +181,23 @@ func (c LKLConfig) validateSysctl(v *verdict) {
 	}
 	if text := c.sysctlText(); len(text) > maxSysctl {
 		v.wrong("the sysctl settings take %d bytes, %d more than the %d that the guest reads", len(text), len(text)-maxSysctl, maxSysctl)
+	}
+}
+
+func (c LKLConfig) validateRoutes(v *verdict) {
+	if len(c.Routes) > 0 && len(c.Interfaces) == 0 {
+		v.wrong("routes without an interface")
+	}
+	if len(c.Routes) > maxRoutes {
+		v.wrong("%d routes, %d more than %d", len(c.Routes), len(c.Routes)-maxRoutes, maxRoutes)
+	}
+	for _, r := range c.Routes {
+		switch {
+		case !r.To.IsValid() || r.To != r.To.Masked():
+			v.wrong("the route to %s leads to no network", r.To)
+		case r.Via.IsValid() && (r.Via.Is4() != r.To.Addr().Is4() || r.Via.Zone() != ""):
+			v.wrong("the route to %s cannot lead through %s", r.To, r.Via)
+		}
 	}
 }
 
