@@ -41,7 +41,7 @@ func startError(step string, err error) error {
 	return &taskError{err: fmt.Errorf("%s: %w", step, err), retry: worthRetrying(err)}
 }
 
-// passing are errors of the system that come from a want that may pass.
+// passing are errors of the system whose cause may go away by itself.
 var passing = []error{
 	syscall.ENOSPC, syscall.EDQUOT, syscall.ENOMEM, syscall.EAGAIN, syscall.EMFILE, syscall.ENFILE,
 	syscall.EBUSY, syscall.EINTR, context.Canceled, context.DeadlineExceeded,

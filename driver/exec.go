@@ -30,10 +30,9 @@ const (
 
 var _ drivers.ExecTaskStreamingRawDriver = (*Driver)(nil)
 
-// ExecTaskStreamingRaw says errNoExec where the command would say what is wrong
-// with it, and fails as it would: Nomad calls this whatever the capabilities
-// say, and its clients show an error of the call itself as a broken stream, or
-// not at all.
+// ExecTaskStreamingRaw writes errNoExec to the command's stderr and ends it with
+// the status cannotExecute. Nomad calls this whatever the capabilities say, and its
+// clients show an error of the call itself as a broken stream, or not at all.
 func (d *Driver) ExecTaskStreamingRaw(
 	ctx context.Context, _ string, _ []string, _ bool, stream drivers.ExecTaskStream,
 ) error {

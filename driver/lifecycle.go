@@ -78,8 +78,8 @@ func (d *Driver) awaitEnd(h *handle) error {
 	}
 }
 
-// SignalTask sends the guest a signal: to the program in it, if it has a
-// control device, else to its process, which only such can take as end it.
+// SignalTask sends the guest a signal: to the program in it, if it has a control
+// device, else to its process, which takes none but those that end it.
 func (d *Driver) SignalTask(id, name string) error {
 	h, err := d.tasks.get(id)
 	if err != nil {

@@ -49,14 +49,22 @@ func (s *start) makeRoot() error {
 	}
 	path := filepath.Join(s.dir, diskFile)
 	if err := s.copyRoot(src, path, needs(files)); err != nil {
-		return fmt.Errorf("rootfs: %w", src.rename(err))
+		return fmt.Errorf("rootfs: %w", withAdvice(src.rename(err)))
 	}
 	if len(files) > 0 {
 		if err := disk.Put(s.ctx, path, files); err != nil {
-			return fmt.Errorf("rootfs: put the task's files into it (a larger rootfs_size gives room): %w", err)
+			return fmt.Errorf("rootfs: put the task's files into it: %w", withAdvice(err))
 		}
 	}
 	return s.openDisk(path)
+}
+
+// withAdvice tells what helps where a disk is too small.
+func withAdvice(err error) error {
+	if errors.Is(err, disk.ErrNoSpace) {
+		return fmt.Errorf("%w: set a larger rootfs_size", err)
+	}
+	return err
 }
 
 // copyRoot makes the disk at path from what the job names.

@@ -97,10 +97,11 @@ func TestRoot_WhatDoesNotFitIsAnError(t *testing.T) {
 	for name, c := range map[string]struct {
 		job  TaskConfig
 		fill int
+		says string
 	}{
-		"the content":      {TaskConfig{Rootfs: "local/root", RootfsSize: "8M"}, 20 << 20},
-		"the task's files": {TaskConfig{Rootfs: "local/root.ext4", Flavor: "lkl"}, 20 << 20},
-		"no file system":   {TaskConfig{Rootfs: "local/big", Flavor: "lkl"}, 1 << 10},
+		"the content":      {TaskConfig{Rootfs: "local/root", RootfsSize: "8M"}, 20 << 20, "content takes about 24 MiB: no space left in the image: set a larger rootfs_size"},
+		"the task's files": {TaskConfig{Rootfs: "local/root.ext4", Flavor: "lkl"}, 20 << 20, "set a larger rootfs_size"},
+		"no file system":   {TaskConfig{Rootfs: "local/big", Flavor: "lkl"}, 1 << 10, "neither a directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
@@ -114,6 +115,7 @@ func TestRoot_WhatDoesNotFitIsAnError(t *testing.T) {
 			must.NoError(t, disk.Build(t.Context(), t.TempDir(), filepath.Join(local, "root.ext4"), disk.BuildOptions{Size: 8 << 20}))
 			_, _, err := b.StartTask(task)
 			must.ErrorContains(t, err, "rootfs")
+			must.ErrorContains(t, err, c.says)
 			records, err := readRecords(b.config.StateDir)
 			must.NoError(t, err)
 			must.MapEmpty(t, records)

@@ -12,8 +12,8 @@ import (
 )
 
 // forgetStart gives back the memory of those parts of this program's file that
-// only the start needed: more than a megabyte beside the one that stays. What
-// is needed again comes back from the page cache. It is no matter if it fails.
+// only the start needed: more than a megabyte, where one stays. What is needed
+// again comes back from the page cache. If it fails, nothing is lost but memory.
 func forgetStart() {
 	maps, err := kernelfile.Read("/proc/self/maps")
 	if err != nil {

@@ -25,7 +25,7 @@ func OpenTap(name string, offload bool) (tap *os.File, mtu int, err error) {
 		return nil, 0, fmt.Errorf("tap %s: %w", name, err)
 	}
 	if link.Flags&net.FlagUp == 0 {
-		return nil, 0, fmt.Errorf("tap %s: %w: ip link set %s up", name, unix.ENETDOWN, name)
+		return nil, 0, fmt.Errorf("tap %s: %w: run ip link set %s up", name, unix.ENETDOWN, name)
 	}
 	tap, _, err = openTun(name, 0, offload)
 	return tap, link.MTU, err

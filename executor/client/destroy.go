@@ -96,7 +96,7 @@ func end(p executor.Process, signals ...syscall.Signal) error {
 			return err
 		}
 	}
-	return fmt.Errorf("process %d does not end", p.Pid)
+	return fmt.Errorf("process %d does not end by SIGKILL either: /proc/%d/stack tells what it waits for", p.Pid, p.Pid)
 }
 
 // wait waits until the process of a pidfd has ended.
