@@ -23,7 +23,8 @@ import (
 var (
 	// ErrKind: the path is none of the kinds that a root file system comes from.
 	ErrKind = errors.New("neither a directory, a tar archive (plain or gzip) nor an ext4 image")
-	// ErrNoSpace: the content does not fit in the image.
+	// ErrNoSpace: the content does not fit in the image. If it is the file system of
+	// the host that is full, the error is syscall.ENOSPC or EDQUOT instead.
 	ErrNoSpace = errors.New("no space left in the image")
 	// ErrName: debugfs cannot be given such a path or link.
 	ErrName = errors.New("name cannot be put into an image")

@@ -58,7 +58,7 @@ func xfs(t *testing.T) string {
 		t.Skip("needs a loop device:", err)
 	}
 	t.Cleanup(func() { device.Close() })
-	root, err := detachedMount("xfs", device.Name())
+	root, err := detachedMount("xfs", [2]string{"source", device.Name()})
 	must.NoError(t, err)
 	t.Cleanup(func() { root.Close() })
 	return fmt.Sprintf("/proc/self/fd/%d", root.Fd())
@@ -98,14 +98,17 @@ func loop(image string) (*os.File, error) {
 	}
 }
 
-func detachedMount(kind, device string) (*os.File, error) {
+// detachedMount makes a file system, with options, that is mounted nowhere.
+func detachedMount(kind string, options ...[2]string) (*os.File, error) {
 	fs, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fs)
-	if err := unix.FsconfigSetString(fs, "source", device); err != nil {
-		return nil, err
+	for _, option := range options {
+		if err := unix.FsconfigSetString(fs, option[0], option[1]); err != nil {
+			return nil, err
+		}
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
 		return nil, err

@@ -157,8 +157,8 @@ func echo(line string) string { return "debugfs: " + line }
 
 func refusal(line, said string) error {
 	said = strings.ToValidUTF8(strings.TrimSpace(said), "?")
-	if outOfSpace(said) {
-		return fmt.Errorf("debugfs: %s: %w: %s", line, ErrNoSpace, said)
+	if cause := spaceError(said); cause != nil {
+		return fmt.Errorf("debugfs: %s: %w: %s", line, cause, said)
 	}
 	return fmt.Errorf("debugfs: %s: %s", line, said)
 }

@@ -100,7 +100,7 @@ func (s *surveyor) directory(dir string) error {
 	}
 	s.contents.directory(bytes)
 	if subdirectories > mostLinks-2 {
-		return fmt.Errorf("%s has %d subdirectories, at most %d fit: %w", dir, subdirectories, mostLinks-2, ErrNoSpace)
+		return fmt.Errorf("%s has %d subdirectories; a directory of ext4 has at most %d", dir, subdirectories, mostLinks-2)
 	}
 	for _, entry := range entries {
 		if err := s.entry(path.Join(dir, entry.Name())); err != nil {
@@ -126,7 +126,7 @@ func (s *surveyor) entry(name string) error {
 		id := fileID{stat.Dev, stat.Ino}
 		if s.links[id]++; s.links[id] > 1 && info.Mode().Type() != fs.ModeSymlink {
 			if s.links[id] > mostLinks {
-				return fmt.Errorf("%s has over %d names: %w", name, mostLinks, ErrNoSpace)
+				return fmt.Errorf("%s has more than the %d names that a file of ext4 can have", name, mostLinks)
 			}
 			return nil
 		}

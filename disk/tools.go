@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -101,8 +102,8 @@ func toolError(ctx context.Context, name string, err error, said string) error {
 		return fmt.Errorf("%s stopped: %w", name, context.Cause(ctx))
 	}
 	said = strings.TrimSpace(strings.ToValidUTF8(said, "?"))
-	if outOfSpace(said) {
-		return fmt.Errorf("%s: %w: %s", name, ErrNoSpace, said)
+	if cause := spaceError(said); cause != nil {
+		err = cause
 	}
 	return fmt.Errorf("%s: %w: %s", name, err, said)
 }
@@ -115,19 +116,27 @@ func exitCode(err error) int {
 	return -1
 }
 
-// The messages of e2fsprogs for a full file system (lib/ext2fs/ext2_err.et).
-func outOfSpace(said string) bool {
-	for _, text := range []string{
-		"Could not allocate block in ext2 filesystem",
-		"Could not allocate inode in ext2 filesystem",
-		"No space left on device",
-		"No free space in inode table",
+// spaceError is what a tool's output says about a lack of space: ENOSPC or EDQUOT
+// if the host's file system, in which the image lies, has none left, ErrNoSpace if
+// the image has none, nil if it says nothing of the kind.
+func spaceError(said string) error {
+	for _, message := range []struct {
+		text string
+		err  error
+	}{
+		// Of the C library, for a write that the host refused. The image's own
+		// lack of space never has these words.
+		{"No space left on device", syscall.ENOSPC},
+		{"Disk quota exceeded", syscall.EDQUOT},
+		// Of e2fsprogs, lib/ext2fs/ext2_err.et.
+		{"Could not allocate block in ext2 filesystem", ErrNoSpace},
+		{"Could not allocate inode in ext2 filesystem", ErrNoSpace},
 	} {
-		if strings.Contains(said, text) {
-			return true
+		if strings.Contains(said, message.text) {
+			return message.err
 		}
 	}
-	return false
+	return nil
 }
 
 // head keeps the first bytes that are written to it and drops the others.
