@@ -54,7 +54,7 @@ func (s *start) environment() (map[string]string, error) {
 // lklConfig is the configuration of an LKL guest. It has to be there even
 // without a network: without it the guest adds no disk either.
 func (s *start) lklConfig() *unikernel.LKLConfig {
-	c := &unikernel.LKLConfig{}
+	c := &unikernel.LKLConfig{Features: s.kernel.image.Features}
 	if s.tap == nil {
 		return c
 	}

@@ -213,3 +213,29 @@ func TestLinux_HasTheAllocsRoutes(t *testing.T) {
 	says(t, task, "route 192.0.2.9: from "+allocIP)
 	says(t, task, "route 192.0.2.200: Network unreachable")
 }
+
+// As Calico's CNI plugin has it: an address of its own alone, and a router that no
+// address reaches.
+func TestLinux_HasARouterBeyondItsNetwork(t *testing.T) {
+	b := newBed(t)
+	n := newAllocNetwork(t)
+	within(t, n.alloc, func(h *netlink.Handle) {
+		link := addAddress(t, h, "eth9", allocIP+"/32")
+		wide, err := netlink.ParseAddr(allocIP + "/24")
+		must.NoError(t, err)
+		must.NoError(t, h.AddrDel(link, wide))
+		router := net.IPv4(169, 254, 1, 1)
+		must.NoError(t, h.RouteAdd(&netlink.Route{
+			LinkIndex: link.Attrs().Index, Dst: netlink.NewIPNet(router), Scope: netlink.SCOPE_LINK,
+		}))
+		must.NoError(t, h.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: router}))
+	})
+	within(t, n.peer, func(h *netlink.Handle) { addAddress(t, h, "peer", "169.254.1.1/32") })
+	task := b.linuxIn(t, n, "../../guest/lkl/testdata/probe.c", TaskConfig{
+		Args: strings.Fields("route 198.51.100.9 exit 4"),
+	})
+	_, _, err := b.StartTask(task)
+	must.NoError(t, err)
+	must.Eq(t, 4, b.wait(t, task).ExitCode, must.Sprint(console(task)))
+	says(t, task, "route 198.51.100.9: from "+allocIP)
+}

@@ -20,6 +20,10 @@ import (
 type LKLConfig struct {
 	// Interfaces are the net devices that the guest brings up.
 	Interfaces []LKLInterface
+	// Features are the guest's, of Image. One with FeatureConfig takes an IPv4
+	// address of its own alone (a prefix length of 32), and IPv4 gateways that are
+	// in no interface's network, as some CNI networks have them.
+	Features Features
 	// Gateway and Gateway6 are the default routes; the zero value means none.
 	Gateway, Gateway6 netip.Addr
 	// Sysctl is set in order of the names, such as "net.ipv4.tcp_rmem".

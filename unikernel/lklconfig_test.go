@@ -141,7 +141,7 @@ func TestLKLConfig_Refuses(t *testing.T) {
 		{"the broadcast address", func(c *LKLConfig) { first(c).Address = prefix("255.255.255.255/1") }, "IPv4 address of a station"},
 		{"an address without length", func(c *LKLConfig) { first(c).Address = netip.PrefixFrom(addr("10.0.0.2"), -1) }, "prefix length"},
 		{"an address 6 without length", func(c *LKLConfig) { first(c).Address6 = netip.PrefixFrom(addr("2001:db8::2"), 129) }, "prefix length"},
-		{"a length of 0", func(c *LKLConfig) { first(c).Address = prefix("10.0.0.2/0") }, "1 to 31"},
+		{"a length of 0", func(c *LKLConfig) { first(c).Address = prefix("10.0.0.2/0") }, "1 to 32"},
 		{"a length of 32", func(c *LKLConfig) { first(c).Address = prefix("10.0.0.2/32") }, "1 to 31"},
 		{"a length of 0 for IPv6", func(c *LKLConfig) { first(c).Address6 = prefix("2001:db8::2/0") }, "1 to 128"},
 		{"an interface's gateway elsewhere", func(c *LKLConfig) { first(c).Gateway = addr("10.0.1.1") }, "10.0.1.1"},
@@ -198,6 +198,11 @@ func TestLKLConfig_TakesTheEndsOfItsRanges(t *testing.T) {
 		"longest lengths": func(c *LKLConfig) {
 			c.Interfaces[0].Address, c.Interfaces[0].Address6 = netip.MustParsePrefix("10.0.0.0/31"), netip.MustParsePrefix("2001:db8::2/128")
 			c.Gateway, c.Gateway6 = netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fe80::1")
+		},
+		"today's guest, a network of one address": func(c *LKLConfig) {
+			c.Features = FeatureConfig
+			c.Interfaces[0].Address = netip.MustParsePrefix("10.0.0.2/32")
+			c.Gateway, c.Interfaces[0].Gateway = netip.MustParseAddr("169.254.1.1"), netip.MustParseAddr("169.254.1.1")
 		},
 		"MTU 1500":         func(c *LKLConfig) { c.Interfaces[0].MTU = 1500 },
 		"MTU 1280":         func(c *LKLConfig) { c.Interfaces[0].MTU = 1280 },

@@ -41,7 +41,7 @@ const maxRoutes = 64
 // Validate finds every mistake, also what a guest would pass over in silence;
 // the errors wrap ErrConfig.
 func (c LKLConfig) Validate() error {
-	v := &verdict{}
+	v := &verdict{offLink: c.Features.Has(FeatureConfig)}
 	names := make(map[string]bool)
 	for i, n := range c.Interfaces {
 		v.where = fmt.Sprintf("interface %d (%q): ", i+1, n.Name)
@@ -72,8 +72,9 @@ func (c LKLConfig) Validate() error {
 
 // A verdict collects mistakes, and where they are.
 type verdict struct {
-	where string
-	errs  []error
+	offLink bool // the guest reaches IPv4 gateways that are in no interface's network
+	where   string
+	errs    []error
 }
 
 func (v *verdict) wrong(format string, args ...any) {
@@ -99,7 +100,7 @@ func (n LKLInterface) validate(v *verdict) {
 		v.wrong("its name is not 1 to %d letters and digits", MaxDeviceName)
 	}
 	n.validateAddresses(v)
-	if n.Gateway.IsValid() && !n.reaches(n.Gateway) {
+	if n.Gateway.IsValid() && !n.reaches(n.Gateway, v.offLink) {
 		v.wrong("its gateway %s is not an IPv4 address in the interface's network", n.Gateway)
 	}
 	if n.Gateway6.IsValid() && !n.reaches6(n.Gateway6) {
@@ -120,8 +121,10 @@ func (n LKLInterface) validateAddresses(v *verdict) {
 		switch a := n.Address.Addr(); {
 		case !n.Address.IsValid() || !a.Is4() || !isStation(a) || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 			v.wrong("%s is not the IPv4 address of a station with its prefix length", n.Address)
-		case n.Address.Bits() < 1 || n.Address.Bits() > 31:
-			v.wrong("the guest takes IPv4 prefix lengths of 1 to 31 alone, not %s", n.Address)
+		case n.Address.Bits() < 1:
+			v.wrong("the guest takes IPv4 prefix lengths of 1 to 32 alone, not %s", n.Address)
+		case n.Address.Bits() == 32 && !v.offLink:
+			v.wrong("a guest of 2020 takes IPv4 prefix lengths of 1 to 31 alone, not %s; one that lkl-cc links takes 32 too", n.Address)
 		}
 	}
 	if n.Address6 != (netip.Prefix{}) {
@@ -143,9 +146,11 @@ func validMAC(mac net.HardwareAddr) bool {
 	return len(mac) == 6 && mac[0]&group == 0 && slices.Max(mac) > 0
 }
 
-// reaches tells whether a router is in the interface's IPv4 network.
-func (n LKLInterface) reaches(router netip.Addr) bool {
-	return router.Is4() && n.Address.IsValid() && n.Address.Contains(router) && router != n.Address.Addr()
+// reaches tells whether a router is in the interface's IPv4 network, or may be
+// reached outside of it.
+func (n LKLInterface) reaches(router netip.Addr, offLink bool) bool {
+	return router.Is4() && n.Address.IsValid() && router != n.Address.Addr() &&
+		(offLink || n.Address.Contains(router))
 }
 
 // reaches6 tells whether a router is in the interface's IPv6 network or on its
@@ -156,13 +161,13 @@ func (n LKLInterface) reaches6(router netip.Addr) bool {
 }
 
 func (c LKLConfig) validateGateways(v *verdict) {
-	reached := func(router netip.Addr, reaches func(LKLInterface, netip.Addr) bool) bool {
-		return !router.IsValid() || slices.ContainsFunc(c.Interfaces, func(n LKLInterface) bool { return reaches(n, router) })
+	reached := func(router netip.Addr, reaches func(LKLInterface) bool) bool {
+		return !router.IsValid() || slices.ContainsFunc(c.Interfaces, reaches)
 	}
-	if !reached(c.Gateway, LKLInterface.reaches) {
+	if !reached(c.Gateway, func(n LKLInterface) bool { return n.reaches(c.Gateway, v.offLink) }) {
 		v.wrong("the gateway %s is in no interface's IPv4 network", c.Gateway)
 	}
-	if !reached(c.Gateway6, LKLInterface.reaches6) {
+	if !reached(c.Gateway6, func(n LKLInterface) bool { return n.reaches6(c.Gateway6) }) {
 		v.wrong("the gateway %s is in no interface's IPv6 network", c.Gateway6)
 	}
 }
