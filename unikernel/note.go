@@ -40,8 +40,9 @@ const (
 )
 
 // note finds a note by its owner and type and returns its descriptor, whose
-// size must lie between the two given; nil when there is none. As Solo5's linker scripts and tenders have it, only
-// the first note of a PT_NOTE counts, and of two notes of a type the first.
+// size must lie between the two given; nil when there is none. As Solo5's linker
+// scripts and tenders have it, only the first note of a PT_NOTE counts, and of two
+// notes of a type the first.
 func (f file) note(headers []programHeader, owner string, kind uint32, minSize, maxSize uint64) ([]byte, error) {
 	headerSize := elfNoteHeaderSize + uint64(len(owner)+3)&^3
 	for _, p := range headers {

@@ -87,6 +87,7 @@ func TestConfig_MistakesEndTheGuest(t *testing.T) {
 		}
 		return []any{record}
 	}
+	long := strings.Repeat("x", 300)
 	for _, c := range []struct {
 		config map[string]any
 		line   string
@@ -103,6 +104,7 @@ func TestConfig_MistakesEndTheGuest(t *testing.T) {
 		{with("mounts", list("path", "/x")), "lkl: --config: a mount needs a device and an absolute path", exitWords},
 		{with("mounts", list("device", "no", "path", "/x")), `lkl: cannot mount block device "no" on /x: there is no such file or device`, exitRoot},
 		{with("root", "no"), `lkl: the guest has no block device "no" for its root file system`, exitRoot},
+		{with("root_options", long), "lkl: --config: the mount options are too long: " + long, exitWords},
 		{with("workdir", "/no"), "lkl: working directory /no: there is no such file or device", exitStart},
 		{with("stack", "1000000000"), "lkl: no memory for the program's stack", exitStart},
 	} {

@@ -86,8 +86,12 @@ static unsigned long part_options(const char *options, char *rest, size_t size)
 
 	for (; options && *options; options += n + (options[n] == ',')) {
 		n = strcspn(options, ",");
-		if (take_flag(options, n, &flags) || used + n + 2 > size)
+		if (take_flag(options, n, &flags))
 			continue;
+		if (used + n + 2 > size) {
+			say("lkl: --config: the mount options are too long: ", options, NULL);
+			finish(EXIT_WORDS);
+		}
 		if (used)
 			rest[used++] = ',';
 		memcpy(rest + used, options, n);
