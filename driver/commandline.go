@@ -55,6 +55,9 @@ func (s *start) environment() (map[string]string, error) {
 // without a network: without it the guest adds no disk either.
 func (s *start) lklConfig() *unikernel.LKLConfig {
 	c := &unikernel.LKLConfig{Features: s.kernel.image.Features}
+	if s.kernel.knows(unikernel.FeatureConfig) && s.kernel.diskDevice() != unikernel.DeviceRootfs {
+		c.Root = s.kernel.diskDevice()
+	}
 	if s.tap == nil {
 		return c
 	}

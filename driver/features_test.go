@@ -28,9 +28,10 @@ func bytesPerWrite(t *testing.T, handle *drivers.TaskHandle) uint64 {
 	return written / writes
 }
 
-// What a guest of lkl-cc understands is said in its file, whatever its devices.
+// What a guest of lkl-cc understands is said in its file, whatever its devices; its
+// root is on its only disk, by any name.
 func TestLinux_WithoutAControlDeviceIsToldAllElse(t *testing.T) {
-	t.Setenv("LKL_MANIFEST", "testdata/no-control.json")
+	t.Setenv("LKL_MANIFEST", "testdata/other-devices.json")
 	b := newBed(t)
 	task := b.linux(t, "signals.c", TaskConfig{WorkDir: "/local", RootfsSync: syncFlush})
 	task.User = "1000:100"

@@ -136,6 +136,11 @@ func (k *kernel) checkDisk(m *mistakes, job *TaskConfig) {
 	switch {
 	case len(names) > 1:
 		m.add("kernel", "declares the block devices %s, and the driver can back one", strings.Join(names, ", "))
+	case len(names) == 0 && k.knows(unikernel.FeatureConfig):
+		m.add("kernel", "is Linux, which needs a root file system, and declares no block device for it: link it with one in its manifest")
+	case len(names) == 1 && names[0] != unikernel.DeviceRootfs && k.flavor == unikernel.FlavorLKL && !k.knows(unikernel.FeatureConfig):
+		m.add("kernel", "declares the block device %q, and a guest that does not understand config (inspect KERNEL tells) finds its root on %q alone",
+			names[0], unikernel.DeviceRootfs)
 	case len(names) == 1 && job.Rootfs == "":
 		m.add("rootfs", "is missing: the kernel declares the block device %q and does not start without it", names[0])
 	case len(names) == 0 && job.Rootfs != "":

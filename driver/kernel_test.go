@@ -35,6 +35,9 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 		{name: "lkl", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: root, network: bridge},
 		{name: "lkl with control", manifest: lkl, job: root, network: bridge},
 		{name: "any block device", manifest: []unikernel.Device{block("storage")}, job: root},
+		{name: "lkl with a root of another name", manifest: []unikernel.Device{block("storage")}, features: lklConfig, job: root},
+		{name: "lkl of 2020 with a root of another name", manifest: []unikernel.Device{block("storage")}, job: TaskConfig{Rootfs: "local/root", Flavor: "lkl"}, wrong: []string{"kernel"}},
+		{name: "lkl without a root", features: lklConfig, wrong: []string{"kernel"}},
 		{name: "control alone", manifest: []unikernel.Device{net("control")}},
 		{name: "a block device called control", manifest: []unikernel.Device{block("control")}, job: root},
 		{name: "rootfs without a device", job: root, wrong: []string{"rootfs"}},
@@ -68,7 +71,9 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 				Manifest: c.manifest, Features: c.features, Entry: 0x100000, End: 0x101000,
 				Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 0x1000, End: 0x101000}},
 			}}
-			k.flavor = k.image.Flavor()
+			if k.flavor = unikernel.Flavor(c.job.Flavor); k.flavor == "" {
+				k.flavor = k.image.Flavor()
+			}
 			must.Eq(t, c.wrong, fields(k.check(&c.job, task)))
 		})
 	}
@@ -77,7 +82,7 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 func TestKernel_FlushForADiskOfTheLongestName(t *testing.T) {
 	k := &kernel{flavor: unikernel.FlavorLKL, image: &unikernel.Image{
 		Manifest: []unikernel.Device{{Name: strings.Repeat("d", unikernel.MaxDeviceName), Type: unikernel.Block}},
-		Features: unikernel.FeatureFlush, Entry: 0x100000, End: 0x101000,
+		Features: unikernel.FeatureConfig | unikernel.FeatureFlush, Entry: 0x100000, End: 0x101000,
 		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 0x1000, End: 0x101000}},
 	}}
 	must.NoError(t, k.check(&TaskConfig{Rootfs: "local/root", RootfsSync: syncFlush}, plainTask()))

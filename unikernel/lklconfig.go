@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// LKLConfig is the configuration of an LKL guest. Without Routes, Program, Disks,
-// FSGSBase and offloads it can only be written as what the parser of the guests of 2020
+// LKLConfig is the configuration of an LKL guest. Without Routes, Root, Program,
+// Disks, FSGSBase and offloads it can only be written as what the parser of the guests of 2020
 // takes: an object of strings without escapes, of known keys, of at most 300 tokens. The
-// keys of the first four end such a guest with a fault: each is for guests whose Features
+// keys of the first five end such a guest with a fault: each is for guests whose Features
 // have it.
 type LKLConfig struct {
 	// Interfaces are the net devices that the guest brings up.
@@ -36,6 +36,9 @@ type LKLConfig struct {
 	DelayMain time.Duration
 	// Routes are those besides the default routes, at most 64; for FeatureConfig.
 	Routes []LKLRoute
+	// Root is the block device of the root file system by its name in the manifest;
+	// "" is rootfs. For FeatureConfig.
+	Root string
 	// Program is how the program is started; for FeatureProgram.
 	Program LKLProgram
 	// FSGSBase is whether the host lets programs set the FS base register; for
@@ -134,6 +137,7 @@ func (c LKLConfig) settings() []setting {
 		setting{"debug", switchText(c.Debug)},
 		setting{"singlecpu", switchText(c.SingleCPU)},
 		setting{"delay_main", numberText(c.DelayMain.Microseconds())},
+		setting{"root", c.Root},
 		setting{"workdir", c.Program.Directory},
 		setting{"uid", numberText(int64(c.Program.UID))},
 		setting{"gid", numberText(int64(c.Program.GID))},

@@ -58,6 +58,12 @@ func TestLKLConfig_TellsOfOffloads(t *testing.T) {
 	must.Eq(t, `{"interfaces":[{"type":"rumpfd","name":"tap","offload":"1"}]}`, string(got))
 }
 
+func TestLKLConfig_TellsWhereTheRootIs(t *testing.T) {
+	got, err := LKLConfig{Root: "storage"}.MarshalJSON()
+	must.NoError(t, err)
+	must.Eq(t, `{"root":"storage"}`, string(got))
+}
+
 func TestLKLConfig_TellsHowToStartTheProgram(t *testing.T) {
 	got, err := LKLConfig{Program: LKLProgram{Directory: "/srv/my data", UID: 1000, GID: 100}}.MarshalJSON()
 	must.NoError(t, err)
@@ -161,6 +167,7 @@ func TestLKLConfig_Refuses(t *testing.T) {
 		{"a gateway elsewhere", func(c *LKLConfig) { c.Gateway = addr("192.0.2.1") }, "192.0.2.1"},
 		{"a gateway 6 elsewhere", func(c *LKLConfig) { c.Gateway6 = addr("2001:db9::1") }, "2001:db9::1"},
 		{"a gateway 6 with a zone", func(c *LKLConfig) { c.Gateway6 = addr("fe80::1%eth0") }, "eth0"},
+		{"a root that is no device", func(c *LKLConfig) { c.Root = "/dev/rootfs" }, "/dev/rootfs"},
 		{"a gateway without an interface", func(c *LKLConfig) { c.Interfaces = nil }, "10.0.0.254"},
 		{"a sysctl without a name", func(c *LKLConfig) { c.Sysctl = map[string]string{"": "1"} }, "name"},
 		{"a sysctl name with a blank", func(c *LKLConfig) { c.Sysctl = map[string]string{"a b": "1"} }, "name"},

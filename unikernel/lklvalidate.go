@@ -59,6 +59,9 @@ func (c LKLConfig) Validate() error {
 		v.wrong("a delay of %s before main, where it is at least 0 and at most %s", c.DelayMain, maxDelay)
 	}
 	c.validateRoutes(v)
+	if c.Root != "" && !validDeviceName(c.Root) {
+		v.wrong("the root's block device %q: its name is not 1 to %d letters and digits", c.Root, MaxDeviceName)
+	}
 	if dir := c.Program.Directory; dir != "" && (!path.IsAbs(dir) || !plain(dir) || len(dir) > maxDirectory) {
 		v.wrong("the working directory %q must be an absolute path of at most %d bytes of printable ASCII without any of %s",
 			dir, maxDirectory, special)

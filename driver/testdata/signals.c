@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Says what it finds around itself, writes and syncs a file, and then what signals it gets: SIGTERM ends it with 7, after SIGINT it takes no more. */
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@ int main(int argc, char **argv)
 {
 	char host[65] = "", directory[256] = "", seed[8] = "", cache[32] = "";
 	sigset_t all;
+	glob_t disks;
 	int got, fd;
 
 	sigfillset(&all);
@@ -22,7 +24,7 @@ int main(int argc, char **argv)
 	fd = open("/dev/urandom", O_RDONLY);
 	if (fd >= 0 && read(fd, seed, sizeof(seed)) == sizeof(seed))
 		printf("random=%lx\n", *(long *)seed);
-	fd = open("/sys/block/rootfs/queue/write_cache", O_RDONLY);
+	fd = glob("/sys/block/*/queue/write_cache", 0, NULL, &disks) == 0 ? open(disks.gl_pathv[0], O_RDONLY) : -1;
 	if (fd >= 0 && read(fd, cache, sizeof(cache) - 1) > 0)
 		printf("disk=%s", cache);
 	fd = open("written", O_CREAT | O_WRONLY, 0644);
