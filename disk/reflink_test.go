@@ -43,20 +43,14 @@ func TestCopy_SharesBlocksWhereTheFileSystemCan(t *testing.T) {
 // test's descriptor of it.
 func xfs(t *testing.T) string {
 	t.Helper()
-	testenv.Need(t, testenv.Root)
-	mkfs, err := exec.LookPath("mkfs.xfs")
-	if err != nil {
-		t.Skip("needs mkfs.xfs: install the package xfsprogs")
-	}
+	testenv.Need(t, testenv.Root, testenv.Tool("mkfs.xfs"), testenv.Loop)
 	image := filepath.Join(t.TempDir(), "xfs")
 	must.NoError(t, os.WriteFile(image, nil, 0o600))
 	must.NoError(t, os.Truncate(image, 512<<20))
-	out, err := exec.Command(mkfs, "-q", "-m", "reflink=1", image).CombinedOutput()
+	out, err := exec.Command("mkfs.xfs", "-q", "-m", "reflink=1", image).CombinedOutput()
 	must.NoError(t, err, must.Sprint(string(out)))
 	device, err := loop(image)
-	if err != nil {
-		t.Skip("needs a loop device:", err)
-	}
+	must.NoError(t, err)
 	t.Cleanup(func() { device.Close() })
 	root, err := detachedMount("xfs", [2]string{"source", device.Name()})
 	must.NoError(t, err)
