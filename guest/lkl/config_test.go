@@ -95,9 +95,14 @@ func TestConfig_MistakesEndTheGuest(t *testing.T) {
 	}{
 		{with("interfaces", list("name", "eth9")), `lkl: the guest has no network device "eth9"`, exitNetwork},
 		{with("interfaces", list("name", "tap", "mac", "x")), "lkl: --config: not a MAC address: x", exitWords},
+		{with("interfaces", list("name", "tap", "mac", "02:x0:00:00:00:00:01")), "lkl: --config: not a MAC address: 02:x0:00:00:00:00:01", exitWords},
 		{with("interfaces", list("name", "tap", "ip", "1.2.3")), "lkl: --config: not an IPv4 address: 1.2.3", exitWords},
 		{with("interfaces", list("name", "tap", "ipv6", "1")), "lkl: --config: not an IPv6 address: 1", exitWords},
 		{with("interfaces", list("name", "tap", "ip", "1.2.3.4", "masklen", "33")), "lkl: --config: not a masklen: 33", exitWords},
+		{with("interfaces", list("name", "tap", "ip", "1.2.3.4", "masklen", "x")), "lkl: --config: not a masklen: x", exitWords},
+		{with("interfaces", list("name", "tap", "ipv6", "fd00::2", "masklen6", "129")), "lkl: --config: not a masklen6: 129", exitWords},
+		{with("interfaces", list("name", "tap", "mtu", "x")), "lkl: --config: not a mtu: x", exitWords},
+		{map[string]any{"gateway": "10.0.0.1"}, "lkl: --config: no interface for the gateway: 10.0.0.1", exitWords},
 		{with("interfaces", list("name", "tap", "mtu", "9001")), `lkl: network interface "tap": MTU 9001: invalid`, exitNetwork},
 		{with("routes", list("to", "10.0.0.0/33")), "lkl: --config: not a network: 10.0.0.0/33", exitWords},
 		{with("routes", list("via", "10.0.0.1")), "lkl: --config: a route needs the network it leads to and an interface that exists", exitWords},
@@ -107,6 +112,11 @@ func TestConfig_MistakesEndTheGuest(t *testing.T) {
 		{with("root_options", long), "lkl: --config: the mount options are too long: " + long, exitWords},
 		{with("workdir", "/no"), "lkl: working directory /no: there is no such file or device", exitStart},
 		{with("stack", "1000000000"), "lkl: no memory for the program's stack", exitStart},
+		{with("stack", "8M"), "lkl: --config: not a stack: 8M", exitWords},
+		{with("uid", "nobody"), "lkl: --config: not a uid: nobody", exitWords}, // not root instead
+		{with("uid", "-1"), "lkl: --config: not a uid: -1", exitWords},
+		{with("uid", "4294967296"), "lkl: --config: not a uid: 4294967296", exitWords}, // nor the root of 32 bits
+		{with("gid", "4294967295"), "lkl: --config: not a gid: 4294967295", exitWords},
 	} {
 		lines, status := run(t, setup{config: c.config, args: words("say started")})
 		test.Eq(t, c.line, last(lines))
@@ -114,9 +124,36 @@ func TestConfig_MistakesEndTheGuest(t *testing.T) {
 	}
 }
 
+func TestConfig_WhatIsPassedOver(t *testing.T) {
+	long := strings.Repeat("x", 65)
+	lines, status := run(t, setup{config: map[string]any{"hostname": long, "workdir": "."}, args: words("identity")})
+	test.Eq(t, []string{"lkl: not a host name: " + long, "uid 0 gid 0 groups 0 directory / host lkl"}, lines)
+	test.Eq(t, 0, status)
+}
+
+func TestConfig_RootThatCannotBeWritten(t *testing.T) {
+	lines, status := run(t, setup{config: map[string]any{"root_options": "ro"}, args: words("input write /x")})
+	must.Len(t, 8, lines)
+	test.Eq(t, "lkl: cannot mount /proc: read only", lines[0])
+	test.Eq(t, []string{"input: done", "write: Read-only file system"}, lines[6:])
+	test.Eq(t, 0, status)
+}
+
+func TestConfig_GatewayOfIPv6ThatIsOnNoNetwork(t *testing.T) {
+	lines, status := run(t, setup{
+		config: map[string]any{
+			"interfaces": []map[string]string{{"name": "tap", "ipv6": "fd00::2", "masklen6": "128"}}, "gateway6": "fd99::1",
+		},
+		args: words("route 2001:db8::1"),
+	})
+	test.Eq(t, []string{"route 2001:db8::1: from fd00::2"}, lines)
+	test.Eq(t, 0, status)
+}
+
 func TestConfig_BrokenJSONEndsTheGuest(t *testing.T) {
 	for _, text := range []string{
 		"", "x", "{", "[]", `{"a"`, `{"a":}`, `{"a":"\x"}`, `{"a":"\ud800"}`, `{"a":"b" "c":"d"}`, `{"interfaces":[1]}`,
+		`{"a":"b"}}`, `{"a":"b",}`, `{"interfaces":[{"name":"tap"},]}`, `{"interfaces":[{"name":"tap"}{}]}`,
 		`{"interfaces":[{]}`, `{"a":[`, `{"a":"unfinished}`,
 	} {
 		s := setup{args: words("say started")}

@@ -58,10 +58,21 @@ func TestFault_NoRootEndsTheGuestBeforeItsProgram(t *testing.T) {
 	damage(t, superblock, 1024, 512)
 	descriptors := image(t, 16, nil)
 	damage(t, descriptors, 4096, 4096)
+	journal := image(t, 16, nil)
+	out, err := exec.Command("debugfs", "-R", "blocks <8>", journal).Output()
+	must.NoError(t, err)
+	block, err := strconv.ParseInt(strings.Fields(string(out))[0], 10, 64)
+	must.NoError(t, err)
+	damage(t, journal, block*4096, 4096)
+	short := image(t, 16, nil)
+	must.NoError(t, os.Truncate(short, 8<<20))
+	const unusable = "it holds no ext4 and no ISO 9660 file system, is damaged or cut short, or an option is unknown"
 	const cannot = `lkl: cannot mount the root file system from block device "rootfs": `
 	for _, c := range []struct{ name, root, line string }{
-		{"empty", empty, cannot + "it holds no ext4 and no ISO 9660 file system, or an option is unknown"},
-		{"superblock", superblock, cannot + "it holds no ext4 and no ISO 9660 file system, or an option is unknown"},
+		{"empty", empty, cannot + unusable},
+		{"superblock", superblock, cannot + unusable},
+		{"journal", journal, cannot + unusable},
+		{"cut short", short, cannot + unusable},
 		{"descriptors", descriptors, cannot + "damaged; check it with e2fsck"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

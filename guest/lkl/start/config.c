@@ -243,20 +243,28 @@ static const struct list lists[] = {
 static bool records(struct config *c, const struct list *l)
 {
 	int *count = (int *)((char *)c + l->count);
+	bool more = true;
 
-	for (blank(); *at == '{'; blank()) {
+	blank();
+	if (*at == ']') {
+		at++;
+		return true;
+	}
+	while (more) {
+		blank();
+		if (*at != '{')
+			return fail("an object expected");
 		at++;
 		if (*count >= l->most)
 			return fail("too many entries");
 		if (!members(c, (char *)c + l->records + (*count)++ * l->size, l->keys))
 			return false;
 		blank();
-		if (*at == ',')
-			at++;
+		more = *at == ',';
+		if (!more && *at != ']')
+			return fail("a comma or ] expected");
+		at++;
 	}
-	if (*at != ']')
-		return fail("an object or ] expected");
-	at++;
 	return true;
 }
 
@@ -285,5 +293,8 @@ bool config_read(struct config *c, char *json)
 	if (*at != '{')
 		return fail("{ expected");
 	at++;
-	return members(c, c, top_keys);
+	if (!members(c, c, top_keys))
+		return false;
+	blank();
+	return !*at || fail("the end expected");
 }

@@ -84,6 +84,17 @@ long number(const char *text, long fallback)
 	return n;
 }
 
+long setting(const char *key, const char *text, long fallback, long most)
+{
+	long n = text ? number(text, -1) : fallback;
+
+	if (n < 0 || n > most) {
+		say("lkl: --config: not a ", key, ": ", text, NULL);
+		finish(EXIT_WORDS);
+	}
+	return n;
+}
+
 long write_file(const char *path, const char *text)
 {
 	long fd = CALL(SYS_open, path, O_WRONLY), n;

@@ -119,7 +119,8 @@ static long mount_disk(const char *device, const char *path, const char *type, c
 
 static const char *mount_reason(long err)
 {
-	return err == -EINVAL ? "it holds no ext4 and no ISO 9660 file system, or an option is unknown" : reason(err);
+	return err == -EINVAL ? "it holds no ext4 and no ISO 9660 file system, is damaged or cut short, or an option is unknown" :
+				reason(err);
 }
 
 static void mount_root(const struct config *c)
@@ -168,11 +169,13 @@ void mount_all(const struct config *c)
 	CALL(SYS_mount, "devtmpfs", "/dev", "devtmpfs", 0, 0);
 	mount_root(c);
 	for (size_t i = 0; i < sizeof(standard) / sizeof(standard[0]); i++) {
-		long err;
+		long err, made = CALL(SYS_mkdir, standard[i].path, 0755);
 
-		CALL(SYS_mkdir, standard[i].path, 0755);
 		err = CALL(SYS_mount, standard[i].type, standard[i].path, standard[i].type, standard[i].flags,
 			   standard[i].options);
+		/* Why there is no directory says more than that there is none. */
+		if (err == -ENOENT && made < 0)
+			err = made;
 		if (err < 0)
 			say("lkl: cannot mount ", standard[i].path + strlen(ROOT), ": ", reason(err), NULL);
 	}

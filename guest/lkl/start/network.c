@@ -81,8 +81,10 @@ static void set_mac(const char *name, const char *text)
 	for (const char *p = text; *p; p++) {
 		int d = digit(*p);
 
-		if (d < 0)
+		if (d < 0 && strchr(":-.", *p))
 			continue;
+		if (d < 0)
+			malformed("not a MAC address", text);
 		if (digits < 12)
 			mac[digits / 2] = mac[digits / 2] << 4 | d;
 		digits++;
@@ -121,10 +123,8 @@ static void up(const char *name)
 static void add_ip4(const struct interface *i)
 {
 	struct ifreq r = request(i->name);
-	long length = number(i->masklen, 32), err;
+	long length = setting("masklen", i->masklen, 32, 32), err;
 
-	if (length < 0 || length > 32)
-		malformed("not a masklen", i->masklen);
 	put4(&r.ifr_addr, address4(i->ip));
 	err = CALL(SYS_ioctl, socket4, SIOCSIFADDR, &r);
 	put4(&r.ifr_netmask, (struct in_addr){ mask4(length) });
@@ -145,7 +145,7 @@ static void add_ip6(const struct interface *i)
 {
 	struct in6_ifreq r = {
 		.address = address6(i->ip6),
-		.prefixlen = number(i->masklen6, 128),
+		.prefixlen = setting("masklen6", i->masklen6, 128, 128),
 		.index = index_of(i->name),
 	};
 	long err = socket6 < 0 ? socket6 : CALL(SYS_ioctl, socket6, SIOCSIFADDR, &r);
@@ -228,6 +228,16 @@ static void route6(const char *name, struct network to, const char *gateway)
 		r.rtmsg_gateway = address6(gateway);
 	}
 	err = CALL(SYS_ioctl, socket6, SIOCADDRT, &r);
+	if (err == -EHOSTUNREACH && gateway) {
+		struct in6_rtmsg host = r;
+
+		host.rtmsg_flags = RTF_UP | RTF_HOST;
+		host.rtmsg_dst = r.rtmsg_gateway;
+		host.rtmsg_dst_len = 128;
+		memset(&host.rtmsg_gateway, 0, sizeof(host.rtmsg_gateway));
+		if (CALL(SYS_ioctl, socket6, SIOCADDRT, &host) == 0)
+			err = CALL(SYS_ioctl, socket6, SIOCADDRT, &r);
+	}
 	if (err < 0 && err != -EEXIST)
 		fail(name, "route by ", gateway ? gateway : "the link", err);
 }
@@ -257,7 +267,7 @@ static void configure(const struct interface *i)
 		struct ifreq r = request(i->name);
 		long err;
 
-		r.ifr_mtu = number(i->mtu, 0);
+		r.ifr_mtu = setting("mtu", i->mtu, 0, 65535);
 		err = CALL(SYS_ioctl, socket4, SIOCSIFMTU, &r);
 		if (err < 0)
 			fail(i->name, "MTU ", i->mtu, err);
@@ -272,6 +282,8 @@ static void configure(const struct interface *i)
 /* The interface that default routes go through: the one whose own gateway it is, else the first. */
 static const char *by(const struct config *c, const char *gateway, bool six)
 {
+	if (!c->n_interfaces)
+		malformed("no interface for the gateway", gateway);
 	for (int i = 0; i < c->n_interfaces; i++) {
 		const char *own = six ? c->interfaces[i].gateway6 : c->interfaces[i].gateway;
 
@@ -307,9 +319,9 @@ void network_up(const struct config *c)
 		configure(&c->interfaces[i]);
 	for (int i = 0; i < c->n_routes; i++)
 		add_route(c, &c->routes[i]);
-	if (c->gateway && c->n_interfaces)
+	if (c->gateway)
 		route4(by(c, c->gateway, false), everything, c->gateway);
-	if (c->gateway6 && c->n_interfaces)
+	if (c->gateway6)
 		route6(by(c, c->gateway6, true), everything, c->gateway6);
 	CALL(SYS_close, socket4);
 	CALL(SYS_close, socket6);

@@ -22,6 +22,7 @@ extern const char lkl_image_start[], _end[], __eh_frame_hdr_start[], __eh_frame_
 
 static Elf64_Phdr headers[3];
 static const struct config *config;
+static long uid, gid;
 
 /* Program headers are not loaded: these say where thread-local storage and unwind tables are. */
 static void make_headers(void)
@@ -70,8 +71,6 @@ static long *put_strings(long *p, char *const *list, char **to)
 
 static long *put_auxv(long *p, char *random)
 {
-	long uid = number(config->uid, 0), gid = number(config->gid, 0);
-
 	p = put(p, AT_PHDR, (long)headers);
 	p = put(p, AT_PHENT, sizeof(headers[0]));
 	p = put(p, AT_PHNUM, sizeof(headers) / sizeof(headers[0]));
@@ -122,18 +121,20 @@ static _Noreturn void end(const char *what, const char *value, long err)
 /* In the new process, on its stack: everything that is its own. */
 static void become_program(long *stack)
 {
-	long gid = number(config->gid, 0), uid = number(config->uid, 0), err;
 	uint64_t no_signals = 0;
+	long err;
 
 	CALL(SYS_rt_sigprocmask, SIG_SETMASK, &no_signals, 0, 8);
 	CALL(SYS_setsid);
 	CALL(SYS_prctl, PR_SET_NAME, "program");
+	/* No input. The root may be one that has no /dev. */
+	CALL(SYS_close, 0);
+	CALL(SYS_open, "/dev/null", O_RDONLY);
 	CALL(SYS_chroot, "/root");
+	CALL(SYS_chdir, "/");
 	err = CALL(SYS_chdir, config->workdir ? config->workdir : "/");
 	if (err < 0)
 		end("working directory ", config->workdir, err);
-	CALL(SYS_close, 0);
-	CALL(SYS_open, "/dev/null", O_RDONLY);
 	if (gid) {
 		CALL(SYS_setgroups, 1, &(unsigned int){ gid });
 		err = CALL(SYS_setgid, gid);
@@ -177,11 +178,14 @@ __asm__(".text\n"
 
 long program_start(const struct config *c, struct words *w)
 {
-	long size = number(c->stack, 0), pid, *first;
+	long size = setting("stack", c->stack, 0, 1L << 50), pid, *first;
 	char *stack;
 	unsigned long info[16] = { 0 };
 
 	config = c;
+	/* The last number stands for "unchanged" in the kernel's calls. */
+	uid = setting("uid", c->uid, 0, (1L << 32) - 2);
+	gid = setting("gid", c->gid, 0, (1L << 32) - 2);
 	CALL(SYS_sysinfo, info);
 	if (size <= 0)
 		size = (long)info[4] / 16 < STACK_MAX ? (long)info[4] / 16 : STACK_MAX;

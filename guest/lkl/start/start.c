@@ -125,8 +125,8 @@ static void set_hostname(const char *name)
 		text[strcspn(text, "\n")] = 0;
 		name = text;
 	}
-	if (name && *name)
-		CALL(SYS_sethostname, name, strlen(name));
+	if (name && *name && CALL(SYS_sethostname, name, strlen(name)) < 0)
+		say("lkl: not a host name: ", name, NULL);
 }
 
 static void prepare(void)
@@ -152,7 +152,7 @@ static void prepare(void)
 
 static void delay_main(void)
 {
-	long us = number(config.delay, 0);
+	long us = setting("delay_main", config.delay, 0, 1L << 50);
 	struct timespec delay = { us / 1000000, us % 1000000 * 1000 };
 
 	if (us)

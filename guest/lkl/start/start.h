@@ -97,8 +97,10 @@ _Noreturn void finish(int status);
 const char *signal_name(int signal);
 /* The value of a hexadecimal digit, or -1. */
 int digit(char c);
-/* The number in a decimal text, or fallback if there is none. */
+/* The number in a decimal text, or fallback if that is no number. */
 long number(const char *text, long fallback);
+/* The configuration's number under a key, or fallback if there is none; ends the guest if it is not one from 0 to most. */
+long setting(const char *key, const char *text, long fallback, long most);
 /* Writes a whole file; its path need not have been checked. Returns 0 or a negative error number. */
 long write_file(const char *path, const char *text);
 

@@ -283,6 +283,13 @@ static void reach(const char *word, const char *address, int type)
 	freeaddrinfo(to);
 }
 
+static void say_input(void)
+{
+	char c;
+
+	result("input", read(STDIN_FILENO, &c, 1));
+}
+
 static void say_kernel(void)
 {
 	struct utsname u;
@@ -332,7 +339,7 @@ static void alone(const char *word)
 	} acts[] = {
 		{ "identity", say_identity }, { "environment", say_environment }, { "eat", eat }, { "fork", fork_all },
 		{ "random", random_bytes }, { "busy", busy }, { "spin", spin }, { "wild", wild }, { "sync", sync },
-		{ "abort", abort },
+		{ "abort", abort }, { "input", say_input },
 		{ "uname", say_kernel }, { "time", say_time },
 	};
 
