@@ -97,6 +97,21 @@ static void eat(void)
 	printf("ate %zu MiB\n", total >> 20);
 }
 
+/* Takes all memory in pieces of a size for which there is no block, and gives it back in an order that turns the blocks. */
+static void again(void)
+{
+	static void *pieces[512];
+	int n;
+
+	for (int i = 0; i < 3; i++) {
+		for (n = 0; n < 512 && (pieces[n] = malloc(2 << 20)); n++)
+			;
+		printf("pieces %d\n", n);
+		for (int j = 0; j < n; j++)
+			free(pieces[i % 2 ? n - 1 - j : j]);
+	}
+}
+
 static void fork_all(void)
 {
 	char *const args[] = { "/bin/true", NULL };
@@ -338,6 +353,7 @@ static void alone(const char *word)
 		void (*act)(void);
 	} acts[] = {
 		{ "identity", say_identity }, { "environment", say_environment }, { "eat", eat }, { "fork", fork_all },
+		{ "again", again },
 		{ "random", random_bytes }, { "busy", busy }, { "spin", spin }, { "wild", wild }, { "sync", sync },
 		{ "abort", abort }, { "input", say_input },
 		{ "uname", say_kernel }, { "time", say_time },

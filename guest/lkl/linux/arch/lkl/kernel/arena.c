@@ -113,32 +113,41 @@ static unsigned long trim(unsigned long first, unsigned long n, unsigned long ke
 	return freed;
 }
 
+/*
+ * Unused pages for n: the lowest, but at their end if the program's memory is there and not before them. So what is left
+ * over joins the next block of the kernel's, which come from below as often as from above, instead of being lost.
+ */
 static unsigned long find(unsigned long n)
 {
-	unsigned long first;
+	unsigned long first, end;
 
 	if (available < n)
 		return 0;
 	first = bitmap_find_next_zero_area(busy, pages, lowest, n, 0);
-	return first < pages ? first : 0;
+	if (first >= pages)
+		return 0;
+	if (test_bit(first - 1, mapped))
+		return first;
+	end = find_next_bit(busy, pages, first);
+	return end < pages && test_bit(end, mapped) ? end - n : first;
 }
 
 /* Takes pages from the kernel until there are n in a row. */
 static unsigned long grow(unsigned long n)
 {
 	unsigned int least = min_t(unsigned int, get_order(n << PAGE_SHIFT), MAX_ORDER - 1);
-	unsigned int order = max(least, chunk_order);
+	/* Of a block that is hardly larger than what is wanted half may be left over. */
+	unsigned int order = max(min_t(unsigned int, least + 1, MAX_ORDER - 1), chunk_order);
 	unsigned long first, taken = 0;
 
 	least = least > 3 ? least - 3 : 0;
 	for (;;) {
 		gfp_t how = order > least ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
-		struct page *page;
+		struct page *page = NULL;
 
 		/* What is still to be taken, and the kernel's own; where pages lie scattered, as much as it takes. */
-		if (si_mem_available() < (long)(reserve() + max(n, taken + (1UL << order)) - taken))
-			return 0;
-		page = alloc_pages(GFP_KERNEL | __GFP_NOWARN | how, order);
+		if (si_mem_available() >= (long)(reserve() + max(n, taken + (1UL << order)) - taken))
+			page = alloc_pages(GFP_KERNEL | __GFP_NOWARN | how, order);
 		if (!page) {
 			if (order == least)
 				return 0;
