@@ -33,7 +33,7 @@ func BenchmarkStartTask(b *testing.B) {
 	}{
 		{"no disk", TaskConfig{Kernel: testenv.Guest(b, "hello.spt")}},
 		{"ext4 image", TaskConfig{
-			Kernel: testenv.Guest(b, "disk.spt"), Rootfs: image, Flavor: "lkl", Args: []string{"mode=check", "bytes=512"},
+			Kernel: testenv.Guest(b, "disk-lkl.spt"), Rootfs: image, Flavor: "lkl", Args: []string{"mode=check", "bytes=512"},
 		}},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -23,7 +23,7 @@ func TestLinux_SegmentsPassWhole(t *testing.T) {
 		t.Run(fmt.Sprint(mtu), func(t *testing.T) { segmentsPassWhole(t, mtu) })
 	}
 	t.Run("without a control device", func(t *testing.T) {
-		t.Setenv("LKL_MANIFEST", "testdata/no-control.json")
+		t.Setenv("LKL_MANIFEST", "testdata/other-devices.json")
 		segmentsPassWhole(t, 1500)
 	})
 }

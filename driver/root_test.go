@@ -17,11 +17,19 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
+// diskGuest is the guest with a disk of the flavour's name.
+func diskGuest(flavor string) string {
+	if flavor == "lkl" {
+		return "disk-lkl.spt"
+	}
+	return "disk.spt"
+}
+
 // readDisk starts a guest that only reads its disk, and returns the image that
 // it was given.
 func readDisk(t *testing.T, b *bed, job TaskConfig, prepare func(local string)) (image string, task *drivers.TaskConfig) {
 	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
-	job.Kernel, job.Args = "disk.spt", []string{"mode=check", "bytes=512"}
+	job.Kernel, job.Args = diskGuest(job.Flavor), []string{"mode=check", "bytes=512"}
 	task = b.task(t, job, false)
 	prepare(task.TaskDir().LocalDir)
 	handle, _, err := b.StartTask(task)
@@ -106,7 +114,7 @@ func TestRoot_WhatDoesNotFitIsAnError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
 			b := newBed(t)
-			c.job.Kernel = "disk.spt"
+			c.job.Kernel = diskGuest(c.job.Flavor)
 			task := b.task(t, c.job, false)
 			local := task.TaskDir().LocalDir
 			must.NoError(t, os.Mkdir(filepath.Join(local, "root"), 0o755))

@@ -104,9 +104,10 @@ static bool check_edges(const struct disk *d)
 static bool prepare(struct disk *d, const struct words *words,
 		    const struct solo5_start_info *info)
 {
-	if (solo5_block_acquire("disk", &d->handle, &d->info) != SOLO5_R_OK ||
+	if ((solo5_block_acquire("disk", &d->handle, &d->info) != SOLO5_R_OK &&
+	     solo5_block_acquire("rootfs", &d->handle, &d->info) != SOLO5_R_OK) ||
 	    d->info.block_size > info->heap_size) {
-		printf("disk: no usable block device \"disk\"\n");
+		printf("disk: no usable block device \"disk\" or \"rootfs\"\n");
 		return false;
 	}
 	printf("disk: %lu bytes in blocks of %lu\n", d->info.capacity,
