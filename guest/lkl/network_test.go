@@ -3,9 +3,13 @@
 package lkl
 
 import (
+	"net"
+	"os"
 	"os/exec"
 	"testing"
+	"time"
 
+	"github.com/shoenig/test"
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
@@ -25,6 +29,59 @@ func namespaced(t *testing.T) bool {
 	testenv.Guest(t, "lkl-cc")
 	testenv.Plugin(t)
 	return testenv.OwnNetwork(t, 5*patience)
+}
+
+// asked are the addresses whose hardware addresses the guest has asked for on a
+// cable: the routers that it sends to.
+func asked(t *testing.T, cable *os.File) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	frame := make([]byte, 2048)
+	for {
+		must.NoError(t, cable.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+		n, err := cable.Read(frame)
+		if err != nil {
+			must.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			return all
+		}
+		switch f := frame[:n]; {
+		case n >= 42 && f[12] == 0x08 && f[13] == 0x06: // ARP
+			all[net.IP(f[38:42]).String()] = true
+		case n >= 78 && f[12] == 0x86 && f[13] == 0xdd && f[20] == 58 && f[54] == 135: // ICMPv6, neighbour solicitation
+			all[net.IP(f[62:78]).String()] = true
+		}
+	}
+}
+
+// What an interface's own address sends goes by the interface's own gateway,
+// though the default route leads elsewhere, and by the routes to what is nearer.
+func TestConfig_GatewaysOfInterfaces(t *testing.T) {
+	ours, cable := pair(t)
+	defer cable.Close()
+	lines, status := run(t, setup{
+		kernel:  compiled(t, "probe.c", "-manifest", "testdata/devices.json"),
+		extra:   cable,
+		options: []string{"--block:data=" + image(t, 16, nil), "--net:second=@5"},
+		config: map[string]any{
+			"interfaces": []map[string]string{
+				{"name": "tap", "ip": "10.0.0.2", "masklen": "24", "ipv6": "fd00::2", "masklen6": "64", "ifgateway": "10.0.0.1"},
+				{
+					"name": "second", "ip": "10.1.0.2", "masklen": "24", "ifgateway": "10.1.0.1",
+					"ipv6": "fd01::2", "masklen6": "64", "ifgateway6": "fd01::1",
+				},
+			},
+			"gateway": "10.0.0.1", "gateway6": "fd00::1",
+			"routes": []map[string]string{{"to": "10.9.0.0/16", "via": "10.1.0.9", "interface": "second"}},
+		},
+		args: words("route 1.1.1.1 route 2001:db8::1 send 10.1.0.2,1.1.1.1 send 10.1.0.2,10.9.0.1 " +
+			"send 10.1.0.2,10.1.0.7 send fd01::2,2001:db8::1 send fd01::2,fd01::7"),
+	})
+	test.Eq(t, []string{"route 1.1.1.1: from 10.0.0.2", "route 2001:db8::1: from fd00::2"}, lines)
+	test.Eq(t, 0, status)
+	got := asked(t, ours)
+	for _, router := range []string{"10.1.0.1", "10.1.0.9", "10.1.0.7", "fd01::1", "fd01::7"} {
+		test.True(t, got[router], test.Sprintf("%s in %v", router, got))
+	}
 }
 
 func ip(t *testing.T, args string) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Interfaces, addresses and routes, by ioctl. */
+/* Interfaces, addresses and routes, by ioctl; the rules of an interface's own gateway are in rules.c. */
 #include "start.h"
 
 #include <arpa/inet.h>
@@ -293,6 +293,35 @@ static const char *by(const struct config *c, const char *gateway, bool six)
 	return c->interfaces[0].name;
 }
 
+static bool same(const char *a, const char *b)
+{
+	return a && b && !strcmp(a, b);
+}
+
+/* An interface's own gateways are for what its addresses send, unless everything goes that way. */
+static void own_gateways(const struct config *c, const struct interface *i)
+{
+	struct source s = { .interface = index_of(i->name), .table = 1 + (i - c->interfaces) };
+	long err;
+
+	if (i->ip && i->gateway && !(same(c->gateway, i->gateway) && same(by(c, c->gateway, false), i->name))) {
+		struct in_addr address = address4(i->ip), gateway = address4(i->gateway);
+
+		s.family = AF_INET, s.address = &address, s.gateway = &gateway, s.size = sizeof(address);
+		err = source_route(&s);
+		if (err < 0)
+			fail(i->name, "ifgateway ", i->gateway, err);
+	}
+	if (i->ip6 && i->gateway6 && !(same(c->gateway6, i->gateway6) && same(by(c, c->gateway6, true), i->name))) {
+		struct in6_addr address = address6(i->ip6), gateway = address6(i->gateway6);
+
+		s.family = AF_INET6, s.address = &address, s.gateway = &gateway, s.size = sizeof(address);
+		err = source_route(&s);
+		if (err < 0)
+			fail(i->name, "ifgateway6 ", i->gateway6, err);
+	}
+}
+
 static void add_route(const struct config *c, const struct route *r)
 {
 	bool six = r->to && strchr(r->to, ':');
@@ -323,6 +352,8 @@ void network_up(const struct config *c)
 		route4(by(c, c->gateway, false), everything, c->gateway);
 	if (c->gateway6)
 		route6(by(c, c->gateway6, true), everything, c->gateway6);
+	for (int i = 0; i < c->n_interfaces; i++)
+		own_gateways(c, &c->interfaces[i]);
 	CALL(SYS_close, socket4);
 	CALL(SYS_close, socket6);
 }

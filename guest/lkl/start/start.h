@@ -83,6 +83,18 @@ void unmount_all(void);
 void network_up(const struct config *c);
 void sysctl_set(const struct config *c);
 
+/* An interface's own address, and the gateway for what it sends. */
+struct source {
+	int family;
+	const void *address, *gateway;
+	int size;		/* of an address, in bytes */
+	int interface;		/* its index */
+	int table;		/* of its own, 1 to 252 */
+};
+
+/* Adds that gateway as the default route of that address alone. Returns 0 or a negative error number. */
+long source_route(const struct source *s);
+
 /* Starts the program; the result is its process id. */
 long program_start(const struct config *c, struct words *w);
 

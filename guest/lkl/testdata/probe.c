@@ -274,6 +274,24 @@ static int list(const char *path)
 	return 0;
 }
 
+/* Sends a datagram: "FROM,TO". */
+static void send_from(char *addresses)
+{
+	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_DGRAM }, *from, *to;
+	char *comma = strchr(addresses, ',');
+	int fd;
+
+	*comma = 0;
+	if (getaddrinfo(addresses, "7", &hints, &from) || getaddrinfo(comma + 1, "7", &hints, &to))
+		return;
+	fd = socket(to->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (bind(fd, from->ai_addr, from->ai_addrlen) < 0 || sendto(fd, "", 1, 0, to->ai_addr, to->ai_addrlen) < 0)
+		result("send", -1);
+	close(fd);
+	freeaddrinfo(from);
+	freeaddrinfo(to);
+}
+
 /* What a connection to there ends with, or the address that it would come from. */
 static void reach(const char *word, const char *address, int type)
 {
@@ -339,6 +357,8 @@ static int with_value(const char *word, char *value)
 		reach(word, value, SOCK_STREAM);
 	else if (!strcmp(word, "route"))
 		reach(word, value, SOCK_DGRAM);
+	else if (!strcmp(word, "send"))
+		send_from(value);
 	else if (!strcmp(word, "say"))
 		printf("%s\n", value);
 	else
