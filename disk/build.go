@@ -4,6 +4,7 @@ package disk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"os"
@@ -11,6 +12,13 @@ import (
 	"strconv"
 	"strings"
 )
+
+// lostFoundName is in the root of every ext4. What a source has there is put into
+// it; another kind of file would become a second entry of that name, which damages
+// the image.
+const lostFoundName = "lost+found"
+
+var errLostFound = errors.New("lost+found at the root must be a directory")
 
 // BuildOptions say how large an image becomes.
 type BuildOptions struct {

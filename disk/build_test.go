@@ -239,6 +239,8 @@ func TestBuild_RefusesHostileArchives(t *testing.T) {
 		"device minor":         {device(1, 1<<20)},
 		"xattr space":          {xattr("evil.name", "x")},
 		"xattr size":           {xattr("user.name", strings.Repeat("x", 4000))},
+		"lost+found is a FIFO": {{tar.Header{Name: "lost+found", Typeflag: tar.TypeFifo}, ""}},
+		"lost+found is a file": {regular("lost+found", "x")},
 		"owner":                {{tar.Header{Name: "a", Typeflag: tar.TypeReg, Uid: 1<<32 - 1}, ""}},
 	} {
 		dir := t.TempDir()
@@ -251,6 +253,23 @@ func TestBuild_RefusesHostileArchives(t *testing.T) {
 	body, err := os.ReadFile(outside)
 	must.NoError(t, err)
 	must.Eq(t, "mine", string(body))
+}
+
+func TestBuild_TakesLostFoundAsADirectoryAlone(t *testing.T) {
+	t.Parallel()
+	ctx := begin(t)
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "lost+found/kept"), "x")
+	must.Eq(t, "x", content(t, build(t, dir, BuildOptions{}), "/lost+found/kept"))
+	for name, put := range map[string]func(path string) error{
+		"FIFO": func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"file": func(path string) error { return os.WriteFile(path, nil, 0o600) },
+	} {
+		dir := t.TempDir()
+		must.NoError(t, put(filepath.Join(dir, "lost+found")))
+		err := Build(ctx, dir, filepath.Join(t.TempDir(), "image"), BuildOptions{})
+		must.ErrorIs(t, err, errLostFound, must.Sprint(name))
+	}
 }
 
 func TestBuild_RefusesABombEarly(t *testing.T) {

@@ -72,6 +72,9 @@ func (u *unpacker) stage(s *source, dir *node, at string, seen map[*entry]bool) 
 			return err
 		}
 	}
+	if n := dir.children[lostFoundName]; at == "." && n != nil && !n.is(typeDir) {
+		return fmt.Errorf("%w: %w", ErrArchive, errLostFound)
+	}
 	if subdirectories > mostLinks-2 {
 		return fmt.Errorf("%w: %d subdirectories in %q, at most %d", ErrArchive, subdirectories, at, mostLinks-2)
 	}

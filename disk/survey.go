@@ -96,6 +96,8 @@ func (s *surveyor) directory(dir string) error {
 		bytes += dirent(entry.Name())
 		if entry.IsDir() {
 			subdirectories++
+		} else if dir == "." && entry.Name() == lostFoundName {
+			return errLostFound
 		}
 	}
 	s.contents.directory(bytes)
