@@ -5,6 +5,7 @@ package executor
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,21 +46,39 @@ type console struct {
 }
 
 // openOutput opens where console output goes: a FIFO for reading too, so that
-// it has a reader at any time and outlives Nomad's; a file at its end.
+// it has a reader at any time and outlives Nomad's; a file at its end. The other
+// tasks of a group may write where Nomad's FIFOs are, and this process may be root:
+// so no symlink is followed and nothing is made.
 func openOutput(path string) (int, error) {
 	if path == "" {
 		path = "/dev/null"
 	}
-	flags := unix.O_WRONLY | unix.O_CREAT | unix.O_APPEND
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
-		flags = unix.O_RDWR
-	}
-	fd, err := unix.Open(path, flags|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0o600)
+	fd, err := openFound(path)
 	if err != nil {
 		return -1, fmt.Errorf("open %s for the guest's output: %w", path, err)
 	}
 	return fd, nil
+}
+
+func openFound(path string) (int, error) {
+	found, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer func() { _ = unix.Close(found) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(found, &st); err != nil {
+		return -1, err
+	}
+	flags := unix.O_WRONLY | unix.O_APPEND
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFLNK:
+		return -1, unix.ELOOP
+	case unix.S_IFIFO:
+		flags = unix.O_RDWR
+	}
+	// Anew and by descriptor, so that it is what was looked at.
+	return unix.Open("/proc/self/fd/"+strconv.Itoa(found), flags|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 }
 
 // wants returns the descriptors to poll now, for reading and for writing, or

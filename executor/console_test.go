@@ -3,6 +3,7 @@
 package executor
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -38,6 +39,25 @@ func newBench(t *testing.T) *bench {
 		}
 	})
 	return b
+}
+
+// Another task of the group may put something else where Nomad's FIFO was.
+func TestOutput_LeadsNowhereElse(t *testing.T) {
+	dir := t.TempDir()
+	victim, link, missing := filepath.Join(dir, "victim"), filepath.Join(dir, "link"), filepath.Join(dir, "missing")
+	must.NoError(t, os.WriteFile(victim, nil, 0o600))
+	must.NoError(t, os.Symlink(victim, link))
+	_, err := openOutput(link)
+	must.ErrorIs(t, err, unix.ELOOP)
+	must.ErrorContains(t, err, link)
+	must.NoError(t, os.Remove(link))
+	must.NoError(t, os.Symlink(missing, link))
+	_, err = openOutput(link)
+	must.ErrorIs(t, err, unix.ELOOP)
+	_, err = openOutput(missing)
+	must.ErrorIs(t, err, os.ErrNotExist)
+	_, err = os.Lstat(missing)
+	must.ErrorIs(t, err, os.ErrNotExist)
 }
 
 // say writes as the guest would: as much as there is room for now.

@@ -49,7 +49,7 @@ type Plan struct {
 	Devices     []Device
 	KernelFD    int // index into the passed files
 
-	Stdout, Stderr string // FIFOs of Nomad or files; "" is nowhere
+	Stdout, Stderr string // FIFOs of Nomad, or files that exist; "" is nowhere
 
 	UIDBase int    // the guest's uid and gid are UIDBase + the executor's pid; 0 keeps the executor's
 	Root    string // an empty directory that the guest's process is chrooted to; "" for none

@@ -95,6 +95,7 @@ func kernel(t testing.TB, path, commandLine string) *job {
 	})
 	must.NoError(t, os.Mkdir(j.plan.Dir, 0o700))
 	must.NoError(t, unix.Mkfifo(j.plan.Stdout, 0o600))
+	must.NoError(t, os.WriteFile(j.plan.Stderr, nil, 0o600))
 	j.out, err = os.OpenFile(j.plan.Stdout, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	must.NoError(t, err)
 	t.Cleanup(func() { _ = j.out.Close() })
