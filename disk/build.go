@@ -18,6 +18,11 @@ import (
 // the image.
 const lostFoundName = "lost+found"
 
+// longestBuilt is the longest path below a source, in bytes. mke2fs 1.47 writes one
+// byte behind its buffer for a path, with the slash before it, of 255 times a power
+// of two; at 2040 that is no longer slack, and it is aborted, or worse.
+const longestBuilt = 2000
+
 var errLostFound = errors.New("lost+found at the root must be a directory")
 
 // BuildOptions say how large an image becomes.

@@ -232,6 +232,7 @@ func TestBuild_RefusesHostileArchives(t *testing.T) {
 		"line break":           {regular("a\nb", "x")},
 		"long name":            {regular(strings.Repeat("n", 256), "x")},
 		"long path":            {regular(strings.Repeat(strings.Repeat("n", 200)+"/", 30)+"n", "x")},
+		"long path by symlink": {symlink("s", strings.Repeat("n/", 1000)), regular("s/x", "x")},
 		"root is a file":       {regular(".", "x")},
 		"empty target":         {symlink("a", "")},
 		"long target":          {symlink("a", strings.Repeat("t", 4096))},
@@ -269,6 +270,27 @@ func TestBuild_TakesLostFoundAsADirectoryAlone(t *testing.T) {
 		must.NoError(t, put(filepath.Join(dir, "lost+found")))
 		err := Build(ctx, dir, filepath.Join(t.TempDir(), "image"), BuildOptions{})
 		must.ErrorIs(t, err, errLostFound, must.Sprint(name))
+	}
+}
+
+// A path of 2040 bytes, which mke2fs counts with a slash before it, makes it write
+// behind its buffer.
+func TestBuild_PathsAreShortEnoughForMke2fs(t *testing.T) {
+	t.Parallel()
+	ctx := begin(t)
+	deep := strings.Repeat(strings.Repeat("d", 100)+"/", 20)[:longestBuilt-1]
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, deep+"f"), "x")
+	for _, src := range []string{dir, tarFile(t, regular(deep+"f", "x"))} {
+		must.Eq(t, "x", content(t, build(t, src, BuildOptions{}), "/"+deep+"f"))
+	}
+	for more := range 60 {
+		name := deep + strings.Repeat("f", 2+more)
+		dst := filepath.Join(t.TempDir(), "image")
+		must.ErrorIs(t, Build(ctx, tarFile(t, regular(name, "x")), dst, BuildOptions{}), ErrArchive)
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, name), "x")
+		must.ErrorContains(t, Build(ctx, dir, dst, BuildOptions{}), "path of over 2000 bytes")
 	}
 }
 

@@ -35,6 +35,7 @@ type File struct {
 const (
 	longestName = 255
 	longestLink = BlockSize - 1
+	longestPath = 4095 // for debugfs
 )
 
 // Put puts files into an image, in their order, in one run of debugfs. What is at

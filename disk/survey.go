@@ -113,6 +113,9 @@ func (s *surveyor) directory(dir string) error {
 }
 
 func (s *surveyor) entry(name string) error {
+	if len(name) > longestBuilt {
+		return fmt.Errorf("%.40q…: path of over %d bytes", name, longestBuilt)
+	}
 	info, err := s.root.Lstat(name)
 	if err != nil {
 		return err

@@ -19,7 +19,6 @@ import (
 const (
 	mostContent  = 64 << 30 // bytes of all files together
 	mostText     = 64 << 20 // bytes of all names, targets and attributes together
-	longestPath  = 4095     // bytes
 	mostSymlinks = 40       // that one path leads through, as in the kernel
 	mostXattrs   = 3500     // bytes of a file's attributes: one block has to hold them
 )
@@ -179,8 +178,8 @@ func (u *unpacker) place(name string) (*node, string, error) {
 		return nil, "", err
 	}
 	at = path.Join(at, base)
-	if len(at) > longestPath {
-		return nil, "", fmt.Errorf("%w: path of over %d bytes", ErrArchive, longestPath)
+	if len(at) > longestBuilt {
+		return nil, "", fmt.Errorf("%w: path of over %d bytes", ErrArchive, longestBuilt)
 	}
 	return dir, at, nil
 }
@@ -226,7 +225,7 @@ func (u *unpacker) walk(parts []string) (*node, string, error) {
 
 // implied makes a directory that the archive uses before, or without, listing it.
 func (u *unpacker) implied(parent *node, name string) error {
-	if len(path.Base(name)) > longestName || len(name) > longestPath {
+	if len(path.Base(name)) > longestName || len(name) > longestBuilt {
 		return fmt.Errorf("%w: path too long", ErrArchive)
 	}
 	if err := u.countNode(); err != nil {
