@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -254,6 +255,20 @@ func TestBuild_RefusesHostileArchives(t *testing.T) {
 	body, err := os.ReadFile(outside)
 	must.NoError(t, err)
 	must.Eq(t, "mine", string(body))
+}
+
+// A few bytes of an archive may stand for a long way, each step of which the host
+// takes again for every file.
+func TestBuild_RefusesPathsWithoutEnd(t *testing.T) {
+	t.Parallel()
+	ctx := begin(t)
+	entries := []tarEntry{symlink("s", strings.Repeat("./", 1500))}
+	for i := range 1000 {
+		entries = append(entries, symlink(strings.Repeat("s/", 40)+strconv.Itoa(i), "x"))
+	}
+	err := Build(ctx, tarFile(t, entries...), filepath.Join(t.TempDir(), "image"), BuildOptions{})
+	must.ErrorIs(t, err, ErrArchive)
+	must.ErrorContains(t, err, "steps along its paths")
 }
 
 func TestBuild_TakesLostFoundAsADirectoryAlone(t *testing.T) {

@@ -20,6 +20,7 @@ const (
 	mostContent  = 64 << 30 // bytes of all files together
 	mostText     = 64 << 20 // bytes of all names, targets and attributes together
 	mostSymlinks = 40       // that one path leads through, as in the kernel
+	mostSteps    = 32 << 20 // from one directory to the next, for all names together
 	mostXattrs   = 3500     // bytes of a file's attributes: one block has to hold them
 )
 
@@ -35,6 +36,7 @@ type unpacker struct {
 	top    *node
 	limit  int64 // bytes of data that fit at all
 	nodes  int64
+	steps  int64
 	text   int64
 	bytes  int64 // apparent
 	blocks int64 // not zero
@@ -188,6 +190,9 @@ func (u *unpacker) place(name string) (*node, string, error) {
 func (u *unpacker) walk(parts []string) (*node, string, error) {
 	trail, names := []*node{u.top}, []string{}
 	for symlinks := 0; len(parts) > 0; {
+		if u.steps++; u.steps > mostSteps {
+			return nil, "", fmt.Errorf("%w: over %d steps along its paths", ErrArchive, mostSteps)
+		}
 		part := parts[0]
 		parts = parts[1:]
 		at := trail[len(trail)-1]
