@@ -44,6 +44,36 @@ func TestImages_CutShortOrAbsurdAreRefused(t *testing.T) {
 	}
 }
 
+// e2fsck opens the device that an image names for its journal.
+func TestImages_NameNoDeviceOfTheHost(t *testing.T) {
+	t.Parallel()
+	ctx := begin(t)
+	sound, err := os.ReadFile(base(t))
+	must.NoError(t, err)
+	for name, words := range map[string]map[int]uint32{
+		"journal":  {0x5c: 0x4},
+		"recovery": {0x60: incompatRecover},
+		"number":   {0xe4: 0x701},
+		"uuid":     {0xd0: 1},
+		"uuid end": {0xdc: 1},
+	} {
+		image := append([]byte(nil), sound...)
+		words[0xe0] = 0 // the journal's inode
+		for at, word := range words {
+			binary.LittleEndian.PutUint32(image[superblockOffset+at:], word)
+		}
+		path := filepath.Join(t.TempDir(), "image")
+		must.NoError(t, os.WriteFile(path, image, 0o600))
+		_, get := Get(ctx, path, "/etc/hosts")
+		for _, err := range []error{
+			get, Check(ctx, path), Grow(ctx, path, 64<<20), Put(ctx, path, []File{file("/x", "x")}),
+		} {
+			must.ErrorIs(t, err, ErrDamaged, must.Sprint(name))
+			must.ErrorContains(t, err, "journal is on another device", must.Sprint(name))
+		}
+	}
+}
+
 // Whatever is in an image, each call ends, and does so with an answer or an error.
 func TestImages_DamagedInAnyWayDoNoHarm(t *testing.T) {
 	t.Parallel()

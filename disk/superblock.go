@@ -16,6 +16,7 @@ const (
 	magicOffset      = 0x38
 	extMagic         = 0xEF53
 
+	compatJournal   = 0x4
 	incompatRecover = 0x4  // the journal holds changes not yet made
 	incompat64Bit   = 0x80 // the high halves of the counts are valid
 	stateClean      = 0x1
@@ -84,6 +85,10 @@ func readSuperblock(f *os.File) (superblock, error) {
 	}
 	state := binary.LittleEndian.Uint16(raw[0x3a:])
 	s.clean = state&stateClean != 0 && state&stateErrors == 0 && !s.recover
+	if u32(0xe0) == 0 && (u32(0x5c)&compatJournal != 0 || s.recover || !isZero(raw[0xd0:0xe8])) {
+		// e2fsck would open that device, whatever it is on this host, to write to it.
+		return s, fmt.Errorf("%s: its journal is on another device: %w", f.Name(), ErrDamaged)
+	}
 	if most := uint64(info.Size() / s.blockSize); s.blocks > most {
 		return s, fmt.Errorf("%s: file system of %d blocks in a file of %d, cut short: %w",
 			f.Name(), s.blocks, most, ErrDamaged)
