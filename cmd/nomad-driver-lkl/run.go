@@ -165,7 +165,8 @@ func consoleFor(stdout io.Writer) (*os.File, func() error, error) {
 
 // guest opens the kernel and attaches its devices.
 func (o *runOptions) guest() (_ *tender.Guest, err error) {
-	kernel, err := os.Open(o.kernel)
+	// Not to wait for the other end, should it be a FIFO.
+	kernel, err := os.OpenFile(o.kernel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%s: Could not open: %w", o.kernel, err)
 	}

@@ -133,8 +133,11 @@ func TestRun_ErrorsAreStockSolo5s(t *testing.T) {
 	must.NoError(t, os.WriteFile(odd, make([]byte, 6144), 0o600))
 	empty := filepath.Join(t.TempDir(), "empty")
 	must.NoError(t, os.WriteFile(empty, nil, 0o600))
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	must.NoError(t, unix.Mkfifo(fifo, 0o600))
 	for says, args := range map[string][]string{
 		"Could not open": {"/nonexistent"},
+		"too short":      {fifo},
 		"Solo5":          {"/bin/sh"},
 		"device 'disk' of type block declared but not attached":      {disk},
 		"resource not declared in manifest: 'disk'":                  {"--block:disk=" + odd, hello},
