@@ -37,6 +37,11 @@ type taskState struct {
 	StartedAt int64 // nanoseconds since 1970
 }
 
+// known is what the handle tells of a task whose state directory is lost.
+func (s taskState) known() client.Known {
+	return client.Known{Executor: s.Executor, Guest: s.Guest, Cgroup: s.Cgroup}
+}
+
 // attributes are what InspectTask shows of it.
 func (s taskState) attributes() map[string]string {
 	all := map[string]string{
@@ -161,7 +166,7 @@ func (d *Driver) ended(h *handle, exit executor.Exit) {
 // lost takes note that nobody knows how the guest ended: its executor was
 // killed. That is never a success.
 func (d *Driver) lost(h *handle, err error) {
-	err = errors.Join(err, client.Destroy(h.state.Dir))
+	err = errors.Join(err, client.Destroy(h.state.Dir, h.state.known()))
 	if !h.isStopping() {
 		h.log.Error("lost the task's executor", "error", err)
 		d.events.tell(h.task, "The task's executor is gone, and the unikernel with it", nil)

@@ -16,7 +16,6 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"golang.org/x/sys/unix"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
 	"github.com/lkl-nomad/nomad-driver-lkl/network"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
@@ -143,7 +142,7 @@ func (d *Driver) DestroyTask(id string, force bool) error {
 			return err
 		}
 	}
-	if err := clearAway(h.state.Dir, h.record()); err != nil {
+	if err := clearAway(h.state.Dir, h.record(), h.state.known()); err != nil {
 		return fmt.Errorf("destroy the task: %w", err)
 	}
 	d.tasks.drop(id)
@@ -169,13 +168,11 @@ func (h *handle) record() record {
 
 // clearAway removes everything that a task owned: its processes and control
 // groups, the traffic that was led to its tap, and its directory, last, so
-// that it can be tried again.
-func clearAway(dir string, r record) error {
-	var groups []cgroup.Spec
-	if r.Cgroup.Version != cgroup.None {
-		groups = append(groups, r.Cgroup)
-	}
-	if err := client.Destroy(dir, groups...); err != nil {
+// that it can be tried again. What is known of its processes counts besides what
+// the directory tells.
+func clearAway(dir string, r record, known client.Known) error {
+	known.Cgroup = r.Cgroup
+	if err := client.Destroy(dir, known); err != nil {
 		return fmt.Errorf("end what is left of it: %w", err)
 	}
 	if r.Tap != "" {

@@ -108,7 +108,7 @@ func (d *Driver) clearUnknown(task *drivers.TaskConfig, state taskState) error {
 	if err != nil {
 		r = record{Netns: state.Netns, Tap: state.Tap, Cgroup: state.Cgroup}
 	}
-	if err := clearAway(dir, r); err != nil {
+	if err := clearAway(dir, r, state.known()); err != nil {
 		return fmt.Errorf("clear it away: %w", err)
 	}
 	return nil

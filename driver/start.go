@@ -190,7 +190,7 @@ func (s *start) launch() error {
 	if err != nil {
 		return retryable(err)
 	}
-	s.onUndo(func() error { return client.Destroy(s.dir, s.record.Cgroup) })
+	s.onUndo(func() error { return client.Destroy(s.dir, client.Known{Cgroup: s.record.Cgroup}) })
 	return nil
 }
 

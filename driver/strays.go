@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
 )
 
 const (
@@ -55,7 +57,7 @@ func (s *strays) clear(task record) error {
 		if _, ok := s.claim(dir); !ok {
 			continue
 		}
-		if err := clearAway(dir, r); err != nil {
+		if err := clearAway(dir, r, client.Known{}); err != nil {
 			return err
 		}
 	}
@@ -94,7 +96,7 @@ func (d *Driver) sweepStrays() {
 		if _, ok := d.strays.claim(dir); !ok {
 			continue
 		}
-		if err := clearAway(dir, r); err != nil {
+		if err := clearAway(dir, r, client.Known{}); err != nil {
 			d.log.Error("cannot clear away a task whose alloc is gone", "task_id", r.Task, "dir", dir, "error", err)
 			continue
 		}

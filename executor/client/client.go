@@ -34,9 +34,10 @@ const (
 // A Client talks to the executor of one task. It holds nothing open; its
 // methods may be called at the same time.
 type Client struct {
-	dir   string
-	id    executor.Identity
-	group cgroup.Group
+	dir    string
+	id     executor.Identity
+	cgroup cgroup.Spec
+	group  cgroup.Group
 }
 
 // Dial finds the running executor of a state directory: the very process that
@@ -51,7 +52,7 @@ func Dial(dir string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{dir: dir, id: id, group: group}
+	c := &Client{dir: dir, id: id, cgroup: plan.Cgroup, group: group}
 	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 	defer cancel()
 	if _, err := c.State(ctx); err != nil {
@@ -169,8 +170,8 @@ func (c *Client) Stop(ctx context.Context, sig syscall.Signal, timeout time.Dura
 	case errors.Is(err, ErrLost):
 		return nil
 	case err != nil && ctx.Err() == nil && bounded.Err() != nil:
-		// The executor does not do it: it hangs, or is frozen.
-		return Destroy(c.dir)
+		// The executor does not do it: it hangs, is frozen, or has lost its socket.
+		return Destroy(c.dir, Known{Executor: c.id.Executor, Guest: c.id.Guest, Cgroup: c.cgroup})
 	default:
 		return err
 	}

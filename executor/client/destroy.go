@@ -5,7 +5,7 @@ package client
 import (
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"syscall"
 	"time"
 
@@ -15,37 +15,46 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
 )
 
-// Destroy kills what is left of a task, its executor and its guest, and
-// removes its cgroups: those given, or else those of the plan. The files in
-// the state directory stay; they are the caller's to remove. It may be called
-// again, and for a directory that is gone.
+// Known is what a caller knows of a task by itself: its state directory may be
+// lost, while its processes run on. Any of it may be zero.
+type Known struct {
+	Executor, Guest executor.Process
+	Cgroup          cgroup.Spec // none: that of the plan
+}
+
+// Destroy kills what is left of a task, its executor and its guest, and removes
+// its cgroups. The files in the state directory stay; they are the caller's to
+// remove. It may be called again, and for a directory that is gone.
 //
-// Only processes that wrote themselves down in the directory are killed, never
-// another that has one's pid today.
-func Destroy(dir string, groups ...cgroup.Spec) error {
-	if len(groups) == 0 {
-		plan, err := executor.ReadPlan(dir)
-		if err == nil {
-			groups = append(groups, plan.Cgroup)
+// Only processes that are known, or wrote themselves down in the directory, are
+// killed, never another that has one's pid today.
+func Destroy(dir string, known Known) error {
+	spec := known.Cgroup
+	if spec.Version == cgroup.None {
+		if plan, err := executor.ReadPlan(dir); err == nil {
+			spec = plan.Cgroup
 		}
 	}
-	id, err := executor.ReadIdentity(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	written, err := executor.ReadIdentity(dir)
+	if unreadable := (*fs.PathError)(nil); errors.As(err, &unreadable) && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	// Executors write whole files. What a loss of power has made of one tells
+	// nothing, and nobody that it could tell of has outlived that.
+	who := []executor.Identity{written, {Executor: known.Executor, Guest: known.Guest}}
 	// A frozen guest dies as soon as it is thawed, and a frozen executor writes
 	// that down then.
-	errs := []error{signalIfThere(id.Guest, syscall.SIGKILL)}
-	for _, spec := range groups {
-		errs = append(errs, thaw(spec))
+	var errs []error
+	for _, id := range who {
+		errs = append(errs, signalIfThere(id.Guest, syscall.SIGKILL))
 	}
-	errs = append(errs,
-		end(id.Executor, syscall.SIGTERM, syscall.SIGKILL),
-		end(id.Guest, syscall.SIGKILL))
-	for _, spec := range groups {
-		errs = append(errs, removeGroup(spec))
+	errs = append(errs, thaw(spec))
+	for _, id := range who {
+		errs = append(errs,
+			end(id.Executor, syscall.SIGTERM, syscall.SIGKILL),
+			end(id.Guest, syscall.SIGKILL))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, removeGroup(spec))...)
 }
 
 func thaw(spec cgroup.Spec) error {

@@ -42,7 +42,7 @@ func TestCycles_LeaveNothing(t *testing.T) {
 			must.NoError(t, c.Identity().Guest.Signal(unix.SIGKILL))
 			wait(t, c)
 		}
-		must.NoError(t, client.Destroy(j.plan.Dir))
+		must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
 		until(t, "the executor is reaped", childless)
 		if i == 0 { // what the test process itself opens once is open
 			before, goroutines = len(descriptors(t, os.Getpid())), runtime.NumGoroutine()
@@ -61,7 +61,7 @@ func TestCycles_LeaveNothing(t *testing.T) {
 // Whenever the executor is killed, Start or Wait tells, and nothing is left.
 func TestKilledAtAnyMoment_LeavesNothing(t *testing.T) {
 	j := guest(t, "idle", "")
-	t.Cleanup(func() { must.NoError(t, client.Destroy(j.plan.Dir)) })
+	t.Cleanup(func() { must.NoError(t, client.Destroy(j.plan.Dir, client.Known{})) })
 	failed := 0
 	for moment := time.Duration(0); moment < 12*time.Millisecond; moment += 150 * time.Microsecond {
 		killed := make(chan struct{})
@@ -85,7 +85,7 @@ func TestKilledAtAnyMoment_LeavesNothing(t *testing.T) {
 		} else {
 			_, err = c.Wait(deadline(t))
 			must.ErrorIs(t, err, client.ErrLost)
-			must.NoError(t, client.Destroy(j.plan.Dir))
+			must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
 		}
 		// Guests without parents come to this process.
 		until(t, "all are gone", func() bool {
@@ -141,7 +141,7 @@ func BenchmarkStart(b *testing.B) {
 		c, _, err := client.Start(deadline(b), program, j.plan, j.files)
 		must.NoError(b, err)
 		b.StopTimer()
-		must.NoError(b, client.Destroy(j.plan.Dir))
+		must.NoError(b, client.Destroy(j.plan.Dir, client.Known{}))
 		must.NoError(b, os.RemoveAll(filepath.Join(j.plan.Dir, executor.ExitFile)))
 		_ = c
 		b.StartTimer()

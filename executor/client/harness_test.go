@@ -118,7 +118,7 @@ func (j *job) start(t testing.TB) *client.Client {
 	t.Helper()
 	c, _, err := client.Start(deadline(t), program, j.plan, j.files)
 	must.NoError(t, err)
-	t.Cleanup(func() { must.NoError(t, client.Destroy(j.plan.Dir)) })
+	t.Cleanup(func() { must.NoError(t, client.Destroy(j.plan.Dir, client.Known{})) })
 	return c
 }
 

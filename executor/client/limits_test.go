@@ -117,7 +117,7 @@ func TestV1_LimitsTheTask(t *testing.T) {
 	must.Positive(t, stats.Memory.Peak)
 	must.Positive(t, stats.Memory.RSS)
 
-	must.NoError(t, client.Destroy(j.plan.Dir))
+	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
 	for _, dir := range []string{spec.Memory, spec.CPU, spec.CPUSet, spec.Freezer} {
 		must.DirNotExists(t, dir)
 	}
@@ -134,7 +134,7 @@ func TestV1_LimitsMayChangeBetweenRuns(t *testing.T) {
 		must.Eq(t, fmt.Sprint(limit), text(t, j.plan.Cgroup.Memory, "memory.limit_in_bytes"))
 		must.Eq(t, fmt.Sprint(limit), text(t, j.plan.Cgroup.Memory, "memory.memsw.limit_in_bytes"))
 	}
-	must.NoError(t, client.Destroy(j.plan.Dir))
+	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
 }
 
 func TestV1_JoinsTheSharedCPUSet(t *testing.T) {
@@ -143,7 +143,7 @@ func TestV1_JoinsTheSharedCPUSet(t *testing.T) {
 	j.plan.Cgroup.CPUSet = filepath.Dir(j.plan.Cgroup.CPUSet) // stands for Nomad's "share"
 	c := j.start(t)
 	must.SliceContains(t, strings.Fields(text(t, j.plan.Cgroup.CPUSet, "tasks")), fmt.Sprint(c.Identity().Guest.Pid))
-	must.NoError(t, client.Destroy(j.plan.Dir))
+	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
 	must.DirExists(t, j.plan.Cgroup.CPUSet)
 }
 
@@ -200,7 +200,7 @@ func TestV2_TheTaskIsBornInItsGroup(t *testing.T) {
 	must.SliceContainsAll(t, procs, []string{
 		fmt.Sprint(c.Identity().Executor.Pid), fmt.Sprint(c.Identity().Guest.Pid),
 	})
-	must.NoError(t, client.Destroy(j.plan.Dir))
+	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
 	must.DirNotExists(t, j.plan.Cgroup.Unified)
 }
 
@@ -213,5 +213,5 @@ func TestStart_FailsWithoutItsLimits(t *testing.T) {
 	_, _, err := client.Start(deadline(t), program, j.plan, j.files)
 	must.ErrorContains(t, err, "limit the task")
 	must.ErrorContains(t, err, "memory.max")
-	must.NoError(t, client.Destroy(j.plan.Dir, j.plan.Cgroup))
+	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{Cgroup: j.plan.Cgroup}))
 }

@@ -218,7 +218,7 @@ func TestDestroy_KillsNoStranger(t *testing.T) {
 		{Pid: p.Pid, StartTime: p.StartTime, BootID: "b"},
 	} {
 		rewrite(t, dir, executor.Identity{Executor: other, Guest: other})
-		must.NoError(t, client.Destroy(dir))
+		must.NoError(t, client.Destroy(dir, client.Known{}))
 		must.True(t, p.Alive())
 	}
 }
@@ -226,18 +226,18 @@ func TestDestroy_KillsNoStranger(t *testing.T) {
 func TestDestroy_AnyNumberOfTimes(t *testing.T) {
 	j := guest(t, "idle", "")
 	c := j.start(t)
-	must.NoError(t, client.Destroy(j.plan.Dir))
+	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
 	gone(t, c.Identity().Executor, c.Identity().Guest)
-	must.NoError(t, client.Destroy(j.plan.Dir))
+	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
 	must.NoError(t, os.RemoveAll(j.plan.Dir))
-	must.NoError(t, client.Destroy(j.plan.Dir))
+	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
 }
 
 func TestDestroy_KillsAnExecutorThatHangs(t *testing.T) {
 	j := guest(t, "idle", "")
 	c := j.start(t)
 	must.NoError(t, c.Identity().Executor.Signal(unix.SIGSTOP))
-	must.NoError(t, client.Destroy(j.plan.Dir))
+	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
 	gone(t, c.Identity().Executor, c.Identity().Guest)
 	adopt(t, c.Identity().Guest)
 }

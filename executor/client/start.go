@@ -72,7 +72,7 @@ func Start(ctx context.Context, binary string, plan executor.Plan, files []*os.F
 		Version: state.Version, Task: state.Task,
 		Executor: state.Executor, Guest: state.Guest, UID: state.UID,
 	}
-	return &Client{dir: plan.Dir, id: id, group: group}, state, nil
+	return &Client{dir: plan.Dir, id: id, cgroup: plan.Cgroup, group: group}, state, nil
 }
 
 // prepare makes the state directory ready for a new executor. The plan is
