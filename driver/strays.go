@@ -90,6 +90,11 @@ func (d *Driver) findStrays() error {
 // sweepStrays clears away the strays whose alloc is gone.
 func (d *Driver) sweepStrays() {
 	for dir, r := range d.strays.list() {
+		// Another plugin, which shares the directory, may have been in the middle
+		// of the task's start when its record was read.
+		if now, err := readRecord(dir); err == nil {
+			r = now
+		}
 		if !allocGone(r) {
 			continue
 		}

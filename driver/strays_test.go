@@ -52,6 +52,18 @@ func TestSweep_RemovesOnlyWhatHasNoAllocAnyMore(t *testing.T) {
 	must.MapLen(t, 2, d.strays.list())
 }
 
+func TestSweep_SparesATaskThatAnotherPluginWasStarting(t *testing.T) {
+	d := testDriver(t)
+	d.config.StateDir = t.TempDir()
+	task := record{Task: "a/web/1", AllocDir: t.TempDir()}
+	dir := taskDir(d.config.StateDir, task.Task)
+	must.NoError(t, os.MkdirAll(dir, 0o700))
+	must.NoError(t, d.findStrays()) // before its record is written
+	must.NoError(t, task.write(dir))
+	d.sweepStrays()
+	must.DirExists(t, dir)
+}
+
 func TestStart_ClearsAwayAnEarlierTryOfTheSameTask(t *testing.T) {
 	d := testDriver(t)
 	d.config.StateDir = t.TempDir()
