@@ -44,8 +44,8 @@ func (d *Driver) WaitTask(ctx context.Context, id string) (<-chan *drivers.ExitR
 	return out, nil
 }
 
-// StopTask sends the guest the job's kill_signal, SIGTERM without one, and
-// kills it if it has not ended by the timeout. It returns when it has ended.
+// StopTask sends the guest the job's kill_signal, SIGTERM without one or with
+// one that is no signal, and kills it if it has not ended by the timeout. It returns when it has ended.
 func (d *Driver) StopTask(id string, timeout time.Duration, name string) error {
 	h, err := d.tasks.get(id)
 	if err != nil {
@@ -54,7 +54,9 @@ func (d *Driver) StopTask(id string, timeout time.Duration, name string) error {
 	sig := syscall.SIGTERM
 	if name != "" {
 		if sig, err = parseSignal(name); err != nil {
-			return fmt.Errorf("kill_signal: %w", err)
+			// An error would leave the job with a task that nobody can stop.
+			h.log.Warn("kill_signal is none, stopping by SIGTERM", "error", err)
+			sig = syscall.SIGTERM
 		}
 	}
 	if !h.running() {
@@ -110,11 +112,19 @@ var ending = []syscall.Signal{
 	syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGKILL,
 }
 
+// otherNames are the second names that some signals have (signal(7)).
+var otherNames = map[string]syscall.Signal{
+	"SIGIOT": syscall.SIGABRT, "SIGCLD": syscall.SIGCHLD, "SIGPOLL": syscall.SIGIO,
+}
+
 // parseSignal reads a signal's name, with or without SIG, or its number.
 func parseSignal(name string) (syscall.Signal, error) {
 	upper := strings.ToUpper(name)
 	for _, try := range []string{upper, "SIG" + upper} {
 		if sig := unix.SignalNum(try); sig != 0 {
+			return sig, nil
+		}
+		if sig, ok := otherNames[try]; ok {
 			return sig, nil
 		}
 	}

@@ -111,7 +111,8 @@ func TestWait_EndsWithItsContext(t *testing.T) {
 }
 
 func TestStop_ReturnsWhenTheGuestHasEnded(t *testing.T) {
-	for signal, number := range map[string]int{"": 15, "SIGINT": 2, "quit": 3} {
+	// Nomad takes SIGNULL from a job, and SIGIOT, which is SIGABRT.
+	for signal, number := range map[string]int{"": 15, "SIGINT": 2, "quit": 3, "SIGIOT": 6, "SIGNULL": 15} {
 		t.Run("signal "+signal, func(t *testing.T) {
 			b := newBed(t)
 			task, handle := b.run(t, TaskConfig{Kernel: "idle.spt"})
