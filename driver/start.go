@@ -204,7 +204,7 @@ func (s *start) plan() (executor.Plan, []*os.File) {
 	plan := executor.Plan{
 		Task: s.task.ID, Dir: s.dir,
 		Tender: s.kernel.tender, Memory: s.memory, CommandLine: s.line, ExecHeap: s.job.ExecHeap, HugePages: s.job.HugePages,
-		Stdout: s.task.StdoutPath, Stderr: s.task.StderrPath,
+		Stdout: s.task.StdoutPath, Stderr: s.task.StderrPath, OutputRoot: s.task.AllocDir,
 		UIDBase: uidBase, Root: emptyDir(s.d.config.StateDir),
 		Cgroup: s.record.Cgroup,
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -48,20 +49,20 @@ type console struct {
 // openOutput opens where console output goes: a FIFO for reading too, so that
 // it has a reader at any time and outlives Nomad's; a file at its end. The other
 // tasks of a group may write where Nomad's FIFOs are, and this process may be root:
-// so no symlink is followed and nothing is made.
-func openOutput(path string) (int, error) {
+// so no symlink is followed and nothing is made. See Plan.OutputRoot for root.
+func openOutput(root, path string) (int, error) {
 	if path == "" {
 		path = "/dev/null"
 	}
-	fd, err := openFound(path)
+	fd, err := openFound(root, path)
 	if err != nil {
 		return -1, fmt.Errorf("open %s for the guest's output: %w", path, err)
 	}
 	return fd, nil
 }
 
-func openFound(path string) (int, error) {
-	found, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+func openFound(root, path string) (int, error) {
+	found, err := findBelow(root, path)
 	if err != nil {
 		return -1, err
 	}
@@ -79,6 +80,22 @@ func openFound(path string) (int, error) {
 	}
 	// Anew and by descriptor, so that it is what was looked at.
 	return unix.Open("/proc/self/fd/"+strconv.Itoa(found), flags|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+}
+
+// findBelow follows no symbolic link on the way from root to what is below it, and
+// none at the end of any other path.
+func findBelow(root, path string) (int, error) {
+	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	rel, below := strings.CutPrefix(path, strings.TrimSuffix(root, "/")+"/")
+	if root == "" || !below {
+		return unix.Open(path, flags, 0)
+	}
+	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer func() { _ = unix.Close(dir) }()
+	return unix.Openat2(dir, rel, &unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS})
 }
 
 // wants returns the descriptors to poll now, for reading and for writing, or

@@ -50,6 +50,9 @@ type Plan struct {
 	KernelFD    int // index into the passed files
 
 	Stdout, Stderr string // FIFOs of Nomad, or files that exist; "" is nowhere
+	// OutputRoot is a directory in which others may write: no symbolic link below
+	// it leads to an output. "" is none.
+	OutputRoot string
 
 	UIDBase int    // the guest's uid and gid are UIDBase + the executor's pid; 0 keeps the executor's
 	Root    string // an empty directory that the guest's process is chrooted to; "" for none

@@ -81,7 +81,7 @@ func (t *task) identify() error {
 
 // openOutputs makes the task's stderr this process's, and the console.
 func (t *task) openOutputs() error {
-	fd, err := openOutput(t.plan.Stderr)
+	fd, err := openOutput(t.plan.OutputRoot, t.plan.Stderr)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (t *task) openOutputs() error {
 	if err != nil {
 		return fmt.Errorf("use %s as stderr: %w", t.plan.Stderr, err)
 	}
-	t.console.out, err = openOutput(t.plan.Stdout)
+	t.console.out, err = openOutput(t.plan.OutputRoot, t.plan.Stdout)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"testing"
@@ -116,6 +117,34 @@ func TestConsole_ToAFile(t *testing.T) {
 	must.NoError(t, err)
 	must.Eq(t, 7+1_000_000, len(got))
 	must.True(t, bytes.HasPrefix(got, []byte("before\nspew 0000000001")))
+}
+
+// Other tasks of an alloc may write to the directory of Nomad's FIFOs.
+func TestConsole_NoLinkLeadsToAnOutput(t *testing.T) {
+	for _, where := range []string{"fifo", "directory"} {
+		t.Run(where, func(t *testing.T) {
+			outside, root := t.TempDir(), t.TempDir()
+			victim, logs := filepath.Join(outside, "out.fifo"), filepath.Join(root, "logs")
+			must.NoError(t, os.WriteFile(victim, []byte("as it was"), 0o600))
+			if where == "fifo" {
+				must.NoError(t, os.Mkdir(logs, 0o777))
+				must.NoError(t, os.Symlink(victim, filepath.Join(logs, "out.fifo")))
+			} else {
+				must.NoError(t, os.Symlink(outside, logs))
+			}
+			j := guest(t, "hello", "")
+			j.plan.OutputRoot, j.plan.Stdout = root, filepath.Join(logs, "out.fifo")
+			c, _, err := client.Start(deadline(t), program, j.plan, j.files)
+			if err == nil {
+				t.Cleanup(func() { must.NoError(t, client.Destroy(j.plan.Dir, client.Known{})) })
+				wait(t, c)
+			}
+			must.Error(t, err)
+			got, err := os.ReadFile(victim)
+			must.NoError(t, err)
+			must.Eq(t, "as it was", string(got))
+		})
+	}
 }
 
 func TestConsole_AFullDiskIsNoReasonToStop(t *testing.T) {
