@@ -17,19 +17,20 @@ const mostEntries = 1 << 20
 // tree is where files of Tree come from.
 type tree struct{ dir string }
 
-// Tree lists a directory of the host as files for Put, with its own modes and
-// owners, below guestDir; the first is guestDir itself. Sockets, FIFOs and devices
-// are left out, and so is what skip says yes to, by its path below hostDir, with
-// all that is in it; skip may be nil. Put reads the contents, and never from
-// outside hostDir, whatever the tree has become by then.
-func Tree(hostDir, guestDir string, skip func(string) bool) ([]File, error) {
+// Tree lists what is at a name of a directory of the host, "." for all of it, as
+// files for Put, with its own modes and owners. It will be at the same name of
+// guestDir; the first file is that. Sockets, FIFOs and devices are left out, and so
+// is what skip says yes to, by its path below hostDir, with all that is in it; skip
+// may be nil. Put reads the contents, and never from outside hostDir, whatever the
+// tree has become by then. Where hostDir itself leads to is the caller's to know.
+func Tree(hostDir, name, guestDir string, skip func(string) bool) ([]File, error) {
 	root, err := os.OpenRoot(hostDir)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
 	l := lister{tree: &tree{dir: hostDir}, root: root, guest: guestDir, skip: skip}
-	if err := l.add("."); err != nil {
+	if err := l.add(name); err != nil {
 		return nil, fmt.Errorf("list %s: %w", hostDir, err)
 	}
 	return l.files, nil

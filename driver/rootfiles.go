@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -49,24 +50,27 @@ func rootFiles(task *drivers.TaskConfig, a addresses, skip []*source) ([]disk.Fi
 func taskFiles(task *drivers.TaskConfig, skip []*source) ([]disk.File, error) {
 	dir := task.TaskDir()
 	var files []disk.File
-	for _, tree := range []struct{ host, guest string }{
-		{dir.LocalDir, "/local"},
-		{dir.SecretsDir, "/secrets"},
-		{filepath.Join(dir.SharedAllocDir, "data"), "/alloc/data"},
-		{filepath.Join(dir.SharedAllocDir, "tmp"), "/alloc/tmp"},
+	for _, tree := range []struct{ host, name, guest string }{
+		{dir.LocalDir, ".", "/local"},
+		{dir.SecretsDir, ".", "/secrets"},
+		// By their names in it, since a task that is root in its container may have
+		// made a symbolic link of them.
+		{dir.SharedAllocDir, "data", "/alloc"},
+		{dir.SharedAllocDir, "tmp", "/alloc"},
 	} {
-		if _, err := os.Stat(tree.host); err != nil {
+		host := filepath.Join(tree.host, tree.name)
+		if _, err := os.Lstat(host); err != nil {
 			continue // Nomad makes all of them; a bare task directory lacks some
 		}
-		if isOne(tree.host, skip) {
-			files = append(files, disk.File{Path: tree.guest, Mode: fs.ModeDir | 0o755})
+		if isOne(host, skip) {
+			files = append(files, disk.File{Path: path.Join(tree.guest, tree.name), Mode: fs.ModeDir | 0o755})
 			continue
 		}
-		found, err := disk.Tree(tree.host, tree.guest, func(name string) bool {
+		found, err := disk.Tree(tree.host, tree.name, tree.guest, func(name string) bool {
 			return isOne(filepath.Join(tree.host, name), skip)
 		})
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", tree.host, err)
+			return nil, fmt.Errorf("read %s: %w", host, err)
 		}
 		files = append(files, found...)
 	}

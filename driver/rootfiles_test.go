@@ -60,6 +60,28 @@ func TestRootFiles_AreWhatATaskExpects(t *testing.T) {
 	must.MapNotContainsKey(t, found, "/local/k") // the kernel itself
 }
 
+func TestRootFiles_NothingFromOutsideTheAlloc(t *testing.T) {
+	host, task := taskTree(t)
+	secret := filepath.Join(t.TempDir(), "secret")
+	must.NoError(t, os.WriteFile(secret, []byte("the host's"), 0o600))
+	shared := filepath.Join(host, "alloc", "alloc")
+	// As another task of the alloc can leave it.
+	must.NoError(t, os.RemoveAll(filepath.Join(shared, "data")))
+	must.NoError(t, os.Symlink(filepath.Dir(secret), filepath.Join(shared, "data")))
+	must.NoError(t, os.MkdirAll(filepath.Join(shared, "tmp"), 0o777))
+	must.NoError(t, os.Symlink(secret, filepath.Join(shared, "tmp", "link")))
+	files, err := rootFiles(task, addresses{}, nil)
+	must.NoError(t, err)
+	links := 0
+	for _, f := range files {
+		must.NotEq(t, "/alloc/data/secret", f.Path)
+		if strings.HasPrefix(f.Path, "/alloc/") && f.Mode.Type() == fs.ModeSymlink {
+			links++
+		}
+	}
+	must.Eq(t, 2, links) // the guest's own matter
+}
+
 func TestRootFiles_SeedIsNeverTheSame(t *testing.T) {
 	_, task := taskTree(t)
 	seed := func() string {
