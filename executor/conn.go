@@ -15,8 +15,12 @@ import (
 )
 
 const (
-	// maxConns is how many clients are served at a time; more have to wait.
+	// maxConns is how many clients are served at a time, besides those that
+	// were and wait for the guest's end: signal and stop get through whatever
+	// waits. More have to queue.
 	maxConns = 64
+	// maxWaiting is how many may wait for the guest's end.
+	maxWaiting = 512
 	// requestTimeout is how long a client may take to write its request.
 	requestTimeout = 5 * time.Second
 )
@@ -41,6 +45,16 @@ func (t *task) accept(now time.Time) {
 		return
 	}
 	t.conns = append(t.conns, &conn{fd: fd, deadline: now.Add(requestTimeout)})
+}
+
+// waiting is how many clients wait for the guest's end.
+func (t *task) waiting() (n int) {
+	for _, c := range t.conns {
+		if c.waiting {
+			n++
+		}
+	}
+	return n
 }
 
 // attendConns reads what clients say and forgets those that are gone. The
@@ -108,6 +122,10 @@ func (t *task) dispatch(now time.Time, c *conn, req Request) {
 		t.kill("the plugin wanted it gone")
 		c.waiting = true
 	case OpWait:
+		if t.waiting() >= maxWaiting {
+			c.finish(Response{Error: fmt.Sprintf("%d clients wait for the task already", maxWaiting)})
+			return
+		}
 		c.waiting = true
 	default:
 		c.finish(Response{Error: fmt.Sprintf("unknown operation %q", req.Op)})

@@ -57,7 +57,7 @@ func (t *task) serve() int {
 func (t *task) prepare() (until time.Time) {
 	in, out, until := t.console.wants()
 	listener := t.listener
-	if len(t.conns) >= maxConns {
+	if len(t.conns)-t.waiting() >= maxConns {
 		listener = -1
 	}
 	t.fds = t.fds[:0]

@@ -53,7 +53,7 @@ func TestWait_TellsHowTheGuestEnded(t *testing.T) {
 
 func TestWait_AnswersEverybody(t *testing.T) {
 	c := guest(t, "idle", "").start(t)
-	const clients = 100 // more than are served at a time
+	const clients = 100 // more than are served at a time, and still the signal gets through
 	reasons := make(chan string, clients)
 	for range clients {
 		go func() {
@@ -61,6 +61,7 @@ func TestWait_AnswersEverybody(t *testing.T) {
 			reasons <- fmt.Sprint(exit.Reason, err)
 		}()
 	}
+	until(t, "all of them wait", func() bool { return len(descriptors(t, c.Identity().Executor.Pid)) > clients })
 	must.NoError(t, c.Signal(deadline(t), unix.SIGKILL))
 	for range clients {
 		must.Eq(t, "killed by SIGKILL<nil>", <-reasons)
