@@ -63,7 +63,7 @@ func TestHTTPD_AnswersThroughTheMappedPort(t *testing.T) {
 	needs(t)
 	t.Parallel()
 	a := run(t, nomad, httpd(t, "answers"))
-	must.NotEq(t, "", a.awaitAnswer(t))
+	must.StrContains(t, a.awaitAnswer(t), "httpd on Solo5") // nobody else on that port
 }
 
 func TestHTTPD_ServesSeveralConnectionsAtOnce(t *testing.T) {
