@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -11,7 +12,10 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/nomad/client/lib/cgroupslib"
+	"github.com/hashicorp/nomad/client/lib/idset"
 	"github.com/hashicorp/nomad/client/lib/numalib"
+	"github.com/hashicorp/nomad/client/lib/numalib/hw"
 	"github.com/hashicorp/nomad/drivers/rawexec"
 	"github.com/hashicorp/nomad/plugins/base"
 	"github.com/hashicorp/nomad/plugins/drivers"
@@ -36,8 +40,12 @@ func newBench(tree string) (_ *bench, err error) {
 			b.close()
 		}
 	}()
+	topology := numalib.Scan(numalib.PlatformScanners(false))
+	if err := prepareGroups(topology); err != nil {
+		return nil, fmt.Errorf("prepare the control groups: %w", err)
+	}
 	agent := &base.AgentConfig{Driver: &base.ClientDriverConfig{
-		Topology: numalib.Scan(numalib.PlatformScanners(false)),
+		Topology: topology,
 		// The ports that raw_exec's executors listen on.
 		ClientMinPort: 14000, ClientMaxPort: 14512,
 	}}
@@ -48,6 +56,25 @@ func newBench(tree string) (_ *bench, err error) {
 		return nil, fmt.Errorf("start raw_exec: %w", err)
 	}
 	return b, nil
+}
+
+// prepareGroups does what an agent does with its control groups when it starts and
+// runs its first task: without it nothing can enter them. Where one has, they stay
+// as they are.
+func prepareGroups(topology *numalib.Topology) error {
+	share := cgroupslib.LinuxResourcesPath("alloc", "task", false)
+	if cgroupslib.GetMode() == cgroupslib.CG2 {
+		share = filepath.Dir(share) // it is the task's own
+	}
+	cpus, err := os.ReadFile(filepath.Join(share, "cpuset.cpus"))
+	if err == nil && len(bytes.TrimSpace(cpus)) > 0 {
+		return nil
+	}
+	cores := topology.UsableCores()
+	if err := cgroupslib.Init(hclog.NewNullLogger(), cores.String()); err != nil {
+		return err
+	}
+	return cgroupslib.GetPartition(hclog.NewNullLogger(), cores).Release(idset.Empty[hw.CoreID]())
 }
 
 func (b *bench) close() {

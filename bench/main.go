@@ -40,13 +40,14 @@ func main() {
 	starts := flag.Int("starts", 100, "tasks to start one after the other, for each figure of time")
 	tasks := flag.Int("tasks", 20, "tasks to keep at the same time, for the figures of memory")
 	flag.Parse()
-	if err := run(*starts, *tasks); err != nil {
+	if err := run(*starts, *tasks, ""); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(starts, tasks int) error {
+// run measures and writes the results to a file, "" for that in the tree.
+func run(starts, tasks int, results string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("tasks need control groups: run it as root")
 	}
@@ -64,7 +65,10 @@ func run(starts, tasks int) error {
 		return err
 	}
 	show(rows)
-	return write(filepath.Join(tree, "bench", "results.json"), rows)
+	if results == "" {
+		results = filepath.Join(tree, "bench", "results.json")
+	}
+	return write(results, rows)
 }
 
 // findTree is the root of the source tree, from wherever in it.

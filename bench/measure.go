@@ -30,13 +30,13 @@ func (b *bench) measure(starts, tasks int) ([]row, error) {
 	}
 	hello := map[string]any{"kernel": b.guest("hello.spt")}
 	disk := map[string]any{
-		"kernel": b.guest("disk.spt"), "rootfs": image, "flavor": "lkl", "args": []string{"mode=check", "bytes=512"},
+		"kernel": b.guest("disk-lkl.spt"), "rootfs": image, "flavor": "lkl", "args": []string{"mode=check", "bytes=512"},
 	}
 	idle := map[string]any{"kernel": b.guest("idle.spt")}
 
 	guest := &contestant{name: "hello", driver: b.lkl, config: hello}
 	rooted := &contestant{name: "disk", driver: b.lkl, config: disk}
-	quiet := &contestant{name: trueName, driver: b.raw, config: map[string]any{"command": "/bin/true"}}
+	quiet := &contestant{name: trueName, silent: true, driver: b.raw, config: map[string]any{"command": "/bin/true"}}
 	loud := &contestant{name: echoName, driver: b.raw, config: map[string]any{"command": "/bin/echo", "args": []string{"hello"}}}
 	if err := b.race(starts, guest, quiet, rooted, loud); err != nil {
 		return nil, err
@@ -65,6 +65,7 @@ type contestant struct {
 	name           string
 	driver         drivers.DriverPlugin
 	config         map[string]any
+	silent         bool // it says nothing
 	started, spoke []float64
 }
 
@@ -93,31 +94,31 @@ func (b *bench) once(c *contestant) (started, spoke time.Duration, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	started, spoke, err = t.once()
+	started, spoke, err = t.once(c.silent)
 	return started, spoke, errors.Join(err, t.destroy())
 }
 
-// once is one task from its start to its end. A task that says nothing spoke
-// at no time.
-func (t *task) once() (started, spoke time.Duration, err error) {
-	said := make(chan struct{})
-	go func() {
-		defer close(said)
-		spoke, _ = t.firstByte()
-	}()
+// once is one task from its start to its end. A silent one spoke at no time.
+func (t *task) once(silent bool) (started, spoke time.Duration, err error) {
+	said := make(chan error, 1)
+	t.begun = time.Now()
+	if silent {
+		said <- nil
+	} else {
+		go func() {
+			var err error
+			spoke, err = t.firstByte()
+			said <- err
+		}()
+	}
 	if err := t.start(); err != nil {
 		return 0, 0, errors.Join(err, t.stdout.SetReadDeadline(time.Unix(1, 0)))
 	}
 	if err := t.wait(); err != nil {
 		return 0, 0, err
 	}
-	// What it said before its end is in the FIFO by now, or never.
-	select {
-	case <-said:
-	case <-time.After(100 * time.Millisecond):
-		_ = t.stdout.SetReadDeadline(time.Unix(1, 0))
-		<-said
-		spoke = 0
+	if err := <-said; err != nil {
+		return 0, 0, fmt.Errorf("wait for its first word: %w", err)
 	}
 	return t.started, spoke, nil
 }

@@ -29,7 +29,7 @@ type task struct {
 
 	stdout, stderr *os.File
 
-	begun   time.Time
+	begun   time.Time     // just before StartTask, where that is measured
 	started time.Duration // how long StartTask took
 }
 
@@ -70,7 +70,6 @@ func (b *bench) newTask(d drivers.DriverPlugin, config map[string]any) (*task, e
 }
 
 func (t *task) start() error {
-	t.begun = time.Now()
 	_, _, err := t.driver.StartTask(t.TaskConfig)
 	t.started = time.Since(t.begun)
 	return err
