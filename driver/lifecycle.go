@@ -141,10 +141,14 @@ func (d *Driver) DestroyTask(id string, force bool) error {
 	if err != nil {
 		return err
 	}
+	if h.running() && !force {
+		return errors.New("cannot destroy a running task without force")
+	}
+	return d.destroy(h)
+}
+
+func (d *Driver) destroy(h *handle) error {
 	if h.running() {
-		if !force {
-			return errors.New("cannot destroy a running task without force")
-		}
 		h.stop()
 		if err := h.client.Stop(d.ctx, syscall.SIGKILL, 0); err != nil {
 			h.log.Warn("cannot stop the unikernel in order to destroy it", "error", err)
@@ -155,7 +159,7 @@ func (d *Driver) DestroyTask(id string, force bool) error {
 	if err := clearAway(h.state.Dir, h.record(), h.state.known()); err != nil {
 		return fmt.Errorf("destroy the task: %w", err)
 	}
-	d.tasks.drop(id)
+	d.tasks.drop(h.task.ID)
 	return nil
 }
 

@@ -23,9 +23,12 @@ func (d *Driver) RecoverTask(h *drivers.TaskHandle) error {
 	if h == nil || h.Config == nil {
 		return errors.New("cannot recover a task without a handle")
 	}
-	release, err := d.tasks.reserve(h.Config.ID)
+	release, err := d.tasks.reserve(h.Config)
+	if errors.Is(err, errStarted) {
+		return nil
+	}
 	if err != nil {
-		return nil // it is known
+		return err
 	}
 	defer release()
 	d.strays.claim(taskDir(d.config.StateDir, h.Config.ID))

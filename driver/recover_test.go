@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/nomad/nomad/structs"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
 
@@ -118,14 +119,41 @@ func TestSweep_EndsAGuestWhoseAllocIsGone(t *testing.T) {
 }
 
 func TestStart_ReplacesAGuestThatNomadNeverKnew(t *testing.T) {
-	first := newBed(t)
-	task, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
-	second := first.again(t) // and Nomad has no handle
-	again := task.Copy()
-	again.ID += "x"
-	t.Cleanup(func() { _ = second.Impl().DestroyTask(again.ID, true) })
-	_, _, err := second.StartTask(again)
+	for name, next := range map[string]func(*bed, *testing.T) *bed{
+		"plugin killed": (*bed).again,
+		// The plugin serves the next agent.
+		"agent killed": func(b *bed, _ *testing.T) *bed { return b },
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := newBed(t)
+			task, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
+			second := next(first, t) // and Nomad has no handle
+			again := task.Copy()
+			again.ID += "x"
+			t.Cleanup(func() { _ = second.Impl().DestroyTask(again.ID, true) })
+			_, _, err := second.StartTask(again)
+			must.NoError(t, err)
+			must.False(t, stateOf(t, handle).Guest.Alive())
+			must.DirNotExists(t, stateOf(t, handle).Dir)
+		})
+	}
+}
+
+func TestReserve_OneStartOfATaskAtATime(t *testing.T) {
+	var known tasks
+	task := &drivers.TaskConfig{ID: "a/web/1", AllocID: "a", Name: "web"}
+	again := &drivers.TaskConfig{ID: "a/web/2", AllocID: "a", Name: "web"}
+	other := &drivers.TaskConfig{ID: "a/db/1", AllocID: "a", Name: "db"}
+	release, err := known.reserve(task)
 	must.NoError(t, err)
-	must.False(t, stateOf(t, handle).Guest.Alive())
-	must.DirNotExists(t, stateOf(t, handle).Dir)
+	_, err = known.reserve(task)
+	must.ErrorIs(t, err, errStarted)
+	_, err = known.reserve(again)
+	must.ErrorContains(t, err, "a/web/1")
+	must.True(t, structs.IsRecoverable(err))
+	_, err = known.reserve(other)
+	must.NoError(t, err)
+	release()
+	_, err = known.reserve(again)
+	must.NoError(t, err)
 }

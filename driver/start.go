@@ -47,7 +47,7 @@ type start struct {
 // StartTask starts a guest, in the steps below. When one fails, what the
 // others did is undone in reverse.
 func (d *Driver) StartTask(task *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *drivers.DriverNetwork, err error) {
-	release, err := d.tasks.reserve(task.ID)
+	release, err := d.tasks.reserve(task)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -124,7 +124,7 @@ func (s *start) makeDir() error {
 		Task: s.task.ID, AllocID: s.task.AllocID, Name: s.task.Name, AllocDir: s.task.AllocDir,
 		Netns: netnsOf(s.task), Cgroup: spec, Created: time.Now(),
 	}
-	if err := s.d.strays.clear(s.record); err != nil {
+	if err := s.d.clearEarlier(s.record); err != nil {
 		return retryable(fmt.Errorf("clear away an earlier start of this task: %w", err))
 	}
 	s.dir = taskDir(s.d.config.StateDir, s.task.ID)
@@ -136,6 +136,18 @@ func (s *start) makeDir() error {
 	}
 	s.onUndo(func() error { return os.RemoveAll(s.dir) })
 	return retryable(s.record.write(s.dir))
+}
+
+// clearEarlier removes earlier starts of a task: what a plugin left that was killed
+// meanwhile, and what this one started for an agent that was killed before it had
+// the handle.
+func (d *Driver) clearEarlier(task record) error {
+	for _, h := range d.tasks.earlier(task) {
+		if err := d.destroy(h); err != nil {
+			return err
+		}
+	}
+	return d.strays.clear(task)
 }
 
 // openKernel reads the unikernel and holds the job against it.

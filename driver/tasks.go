@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -13,21 +14,31 @@ import (
 type tasks struct {
 	mu       sync.Mutex
 	handles  map[string]*handle
-	starting map[string]bool
+	starting map[string]record
 }
 
-// reserve makes sure that a task is started once. The returned function ends
-// the reservation.
-func (t *tasks) reserve(id string) (func(), error) {
+// errStarted says that a task is started or recovered already.
+var errStarted = errors.New("is started already")
+
+// reserve makes sure that a task is started once, and one start of it at a time:
+// Nomad gives each another id. The returned function ends the reservation. Errors:
+// errStarted, or one that is worth another try.
+func (t *tasks) reserve(task *drivers.TaskConfig) (func(), error) {
+	id, r := task.ID, record{AllocID: task.AllocID, Name: task.Name}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.handles[id] != nil || t.starting[id] {
-		return nil, fmt.Errorf("task %s is started already", id)
+	if _, starting := t.starting[id]; starting || t.handles[id] != nil {
+		return nil, fmt.Errorf("task %s %w", id, errStarted)
+	}
+	for other, o := range t.starting {
+		if o.sameTask(r) {
+			return nil, retryable(fmt.Errorf("an earlier start of this task, %s, is still under way", other))
+		}
 	}
 	if t.starting == nil {
-		t.starting = map[string]bool{}
+		t.starting = map[string]record{}
 	}
-	t.starting[id] = true
+	t.starting[id] = r
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
@@ -52,6 +63,19 @@ func (t *tasks) get(id string) (*handle, error) {
 		return h, nil
 	}
 	return nil, drivers.ErrTaskNotFound
+}
+
+// earlier are the starts of the same task that the plugin knows.
+func (t *tasks) earlier(task record) []*handle {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var found []*handle
+	for _, h := range t.handles {
+		if h.record().sameTask(task) {
+			found = append(found, h)
+		}
+	}
+	return found
 }
 
 func (t *tasks) drop(id string) {
