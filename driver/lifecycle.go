@@ -45,7 +45,8 @@ func (d *Driver) WaitTask(ctx context.Context, id string) (<-chan *drivers.ExitR
 }
 
 // StopTask sends the guest the job's kill_signal, SIGTERM without one or with
-// one that is no signal, and kills it if it has not ended by the timeout. It returns when it has ended.
+// one that is no signal, and kills it if it has not ended by the timeout. It
+// returns when it has ended.
 func (d *Driver) StopTask(id string, timeout time.Duration, name string) error {
 	h, err := d.tasks.get(id)
 	if err != nil {
