@@ -19,7 +19,7 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/cluster"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
 )
 
 // An alloc is the one alloc of a test's job.

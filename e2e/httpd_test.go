@@ -15,8 +15,8 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/cluster"
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/leftover"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/leftover"
 )
 
 // httpd is the main example, with the unikernels of this tree.

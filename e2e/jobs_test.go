@@ -16,8 +16,8 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/cluster"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
 )
 
 // needs is what every end-to-end test needs.

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/cluster"
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/leftover"
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/sandbox"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/leftover"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
 
 // What every test may use: agents that run throughout. A test that kills or

@@ -16,8 +16,8 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/cluster"
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/sandbox"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
 
 // client starts a client agent for a test that ends it in its own ways.

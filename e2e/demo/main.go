@@ -14,8 +14,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/cluster"
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/sandbox"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
 
 func main() { os.Exit(sandbox.Run(run)) }

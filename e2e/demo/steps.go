@@ -14,9 +14,9 @@ import (
 
 	"github.com/hashicorp/nomad/api"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/cluster"
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/leftover"
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/sandbox"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/leftover"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
 
 const (

@@ -20,7 +20,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/sandbox"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
 
 // A Snapshot is everything found at one time, each thing as one line for

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/e2e/sandbox"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
 
 // config is the agent's configuration: what an operator would write, and ports,
