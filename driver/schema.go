@@ -59,9 +59,9 @@ var taskOptions = []option{
 		name: "rootfs_sync", kind: "string", value: `"none"`,
 		doc: "When what the guest writes is on the host's disk, so that a crash of the host does not lose it: `none` " +
 			"(when the host gets to it, the fastest), `flush` (when the guest flushes: what its program's fsync has returned " +
-			"for; for guests that [understand](guests.md#what-a-guest-understands) `flush`), or `write-through` " +
+			"for; for guests that [understand](guest-reference.md#features) `flush`), or `write-through` " +
 			"(before each write returns, whatever the guest). All else survives with each of them alike: see " +
-			"[What survives what](guests.md#what-a-flush-guarantees).",
+			"[What survives what](guest-reference.md#durability).",
 	},
 	{
 		name: "args", kind: "list(string)",
@@ -74,7 +74,7 @@ var taskOptions = []option{
 		name: "flavor", kind: "string", value: `"auto"`,
 		doc: "What is in the unikernel, which decides how it is told its arguments, environment and network: " +
 			"`lkl` (Linux as a library), `solo5` (anything else: it gets the arguments alone), or `auto`: `lkl` if " +
-			"its file [says so](guests.md#what-a-guest-understands), or if it declares a block device `rootfs` and a net " +
+			"its file [says so](guest-reference.md#features), or if it declares a block device `rootfs` and a net " +
 			"device `tap`, as those of 2020 do.",
 	},
 	{
@@ -101,7 +101,7 @@ var taskOptions = []option{
 	{
 		name: "work_dir", kind: "string",
 		doc: "The directory that the program starts in, an absolute path in the guest. For guests that " +
-			"[understand](guests.md#what-a-guest-understands) `program`.",
+			"[understand](guest-reference.md#features) `program`.",
 	},
 }
 

@@ -119,9 +119,9 @@ func TestFeatures_AreNamed(t *testing.T) {
 	must.False(t, FeatureConfig.Has(FeatureConfig|FeatureFlush))
 }
 
-// docs/guests.md has a row for each bit, in order.
+// docs/guest-reference.md has a row for each bit, in order.
 func TestFeatures_AreDocumented(t *testing.T) {
-	page, err := os.ReadFile("../docs/guests.md")
+	page, err := os.ReadFile("../docs/guest-reference.md")
 	must.NoError(t, err)
 	_, table, found := strings.Cut(string(page), "| bit | name | the guest understands |\n| --- | --- | --- |\n")
 	must.True(t, found)
