@@ -4,12 +4,14 @@ package executor
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 )
 
 // Identity is what IdentityFile holds: who works for a state directory.
@@ -79,7 +81,7 @@ func WritePlan(p Plan) error {
 	}
 	defer dir.close()
 	p.CommandLine = ""
-	return dir.write(PlanFile, p, false)
+	return dir.write(PlanFile, p)
 }
 
 // A stateDir is an open state directory. Its files are reached through it, so
@@ -99,12 +101,21 @@ func openDir(path string) (stateDir, error) {
 
 func (d stateDir) close() { _ = unix.Close(d.fd) }
 
-// write puts a file into the directory, whole or not at all. With durable it
-// is on the disk when write returns.
-func (d stateDir) write(name string, v any, durable bool) error {
+// write replaces a file of the directory as a whole. It does not wait for the
+// disk: the readers of the file need it only as long as the machine is up.
+func (d stateDir) write(name string, v any) error {
+	return d.encode(name, v, atomicfile.WriteAtNoSync)
+}
+
+// writeDurable is write, and returns when the file is on the disk.
+func (d stateDir) writeDurable(name string, v any) error {
+	return d.encode(name, v, atomicfile.WriteAt)
+}
+
+func (d stateDir) encode(name string, v any, write func(int, string, []byte, fs.FileMode) error) error {
 	b, err := json.Marshal(v)
 	if err == nil {
-		err = d.replace(name, append(b, '\n'), durable)
+		err = write(d.fd, name, append(b, '\n'), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Join(d.path, name), err)
@@ -117,53 +128,4 @@ func (d stateDir) create(name string) (int, error) {
 	return unix.Openat(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 }
 
-func (d stateDir) replace(name string, content []byte, durable bool) error {
-	temporary := name + ".new"
-	fd, err := d.create(temporary)
-	if err != nil {
-		return fmt.Errorf("create %s: %w", temporary, err)
-	}
-	err = writeAll(fd, content)
-	if err == nil {
-		err = unix.Ftruncate(fd, int64(len(content)))
-	}
-	if err == nil && durable {
-		err = unix.Fsync(fd)
-	}
-	err = errors.Join(err, unix.Close(fd))
-	if err == nil {
-		err = unix.Renameat(d.fd, temporary, d.fd, name)
-	}
-	if err == nil && durable {
-		err = unix.Fsync(d.fd)
-	}
-	return err
-}
-
-// reserve takes the space that a later write of the file needs, so that a
-// disk that has filled up meanwhile does not lose it. File systems that cannot
-// do so are left alone.
-func (d stateDir) reserve(name string, size int64) {
-	fd, err := d.create(name + ".new")
-	if err != nil {
-		return
-	}
-	_ = unix.Fallocate(fd, 0, 0, size)
-	_ = unix.Close(fd)
-}
-
 func (d stateDir) remove(name string) { _ = unix.Unlinkat(d.fd, name, 0) }
-
-func writeAll(fd int, b []byte) error {
-	for len(b) > 0 {
-		n, err := unix.Write(fd, b)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		b = b[n:]
-	}
-	return nil
-}

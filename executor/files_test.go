@@ -13,6 +13,7 @@ import (
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -63,14 +64,14 @@ func TestExit_IsWrittenToAFullDisk(t *testing.T) {
 			return err
 		}
 		defer dir.close()
-		dir.reserve(ExitFile, exitReserve)
-		if err := errors.Join(dir.write(IdentityFile, identity, false), fill(path)); err != nil {
+		reserved := atomicfile.ReserveAt(dir.fd, ExitFile, exitReserve)
+		if err := errors.Join(reserved, dir.write(IdentityFile, identity), fill(path)); err != nil {
 			return err
 		}
-		if err := dir.write("other.json", identity, true); !errors.Is(err, unix.ENOSPC) {
+		if err := dir.writeDurable("other.json", identity); !errors.Is(err, unix.ENOSPC) {
 			return errors.Join(errors.New("the disk is not full"), err)
 		}
-		if err := dir.write(ExitFile, record, true); err != nil {
+		if err := dir.writeDurable(ExitFile, record); err != nil {
 			return err
 		}
 		exit, err := ReadExit(path)
@@ -79,36 +80,6 @@ func TestExit_IsWrittenToAFullDisk(t *testing.T) {
 		}
 		return err
 	}))
-}
-
-func TestWrite_ReplacesWholeFiles(t *testing.T) {
-	path := t.TempDir()
-	dir, err := openDir(path)
-	must.NoError(t, err)
-	defer dir.close()
-	dir.reserve("a", 4096)
-	must.NoError(t, dir.write("a", strings.Repeat("x", 5000), true))
-	must.NoError(t, dir.write("a", "y", false))
-	content, err := os.ReadFile(filepath.Join(path, "a"))
-	must.NoError(t, err)
-	must.Eq(t, "\"y\"\n", string(content))
-	entries, err := os.ReadDir(path)
-	must.NoError(t, err)
-	must.Len(t, 1, entries)
-}
-
-func TestWrite_FollowsNoLink(t *testing.T) {
-	path := t.TempDir()
-	target := filepath.Join(path, "target")
-	must.NoError(t, os.WriteFile(target, []byte("precious"), 0o600))
-	must.NoError(t, os.Symlink(target, filepath.Join(path, "a.new")))
-	dir, err := openDir(path)
-	must.NoError(t, err)
-	defer dir.close()
-	must.ErrorIs(t, dir.write("a", 1, false), unix.ELOOP)
-	content, err := os.ReadFile(target)
-	must.NoError(t, err)
-	must.Eq(t, "precious", string(content))
 }
 
 func TestReadExit_Garbage(t *testing.T) {

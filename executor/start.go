@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
@@ -69,14 +70,16 @@ func (t *task) register() error {
 	if t.dir, err = openDir(t.plan.Dir); err != nil {
 		return err
 	}
-	t.dir.reserve(ExitFile, exitReserve)
+	// Not every file system can reserve space. Without it the exit status is
+	// lost only if the disk fills up.
+	_ = atomicfile.ReserveAt(t.dir.fd, ExitFile, exitReserve)
 	return t.identify()
 }
 
 func (t *task) identify() error {
 	return t.dir.write(IdentityFile, Identity{
 		Version: Version, Task: t.plan.Task, Executor: t.self, Guest: t.who, UID: t.uid,
-	}, false)
+	})
 }
 
 // openOutputs makes the task's stderr this process's, and the console.

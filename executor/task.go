@@ -115,7 +115,7 @@ func (t *task) end(now time.Time) {
 	_ = unix.Close(t.pidfd)
 	t.pidfd = -1
 	record := ExitRecord{Version: Version, Executor: t.self, Guest: t.who, Exit: exit}
-	if err := t.dir.write(ExitFile, record, true); err != nil {
+	if err := t.dir.writeDurable(ExitFile, record); err != nil {
 		t.say("the exit status is lost if the plugin is: %v", err)
 	}
 	t.console.finish(now)

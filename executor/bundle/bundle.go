@@ -15,6 +15,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 )
 
 // Name is the executor's file name, here and where it is installed.
@@ -50,7 +52,7 @@ func install(stateDir string, program []byte) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("install the executor: %w", err)
 	}
-	if err := replace(path, program); err != nil {
+	if err := atomicfile.Write(path, program, 0o755); err != nil {
 		return "", fmt.Errorf("install the executor as %s: %w", path, err)
 	}
 	return path, nil
@@ -72,24 +74,4 @@ func same(path string, sum [sha256.Size]byte) bool {
 		return false
 	}
 	return bytes.Equal(h.Sum(nil), sum[:])
-}
-
-// replace writes a program under a name of its own and then renames it, so
-// that there is a whole one at any time, and one that runs is not written to.
-func replace(path string, program []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), Name+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(program)
-	err = errors.Join(err, f.Chmod(0o755), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

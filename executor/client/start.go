@@ -18,6 +18,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 )
 
 // ErrRunning says that a state directory is in use by a live executor.
@@ -97,7 +98,7 @@ func clean(dir string) {
 		executor.PlanFile, executor.IdentityFile, executor.SocketFile, executor.ExitFile, executor.DroppedFile,
 	} {
 		_ = os.Remove(filepath.Join(dir, name))
-		_ = os.Remove(filepath.Join(dir, name+".new"))
+		_ = os.Remove(filepath.Join(dir, name+atomicfile.TemporarySuffix))
 	}
 }
 

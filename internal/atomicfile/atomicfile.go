@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Package atomicfile replaces files as a whole: a reader sees the old content
+// or the new one, never a part of either.
+//
+// The content is first written to NAME.new in the same directory. A NAME.new
+// that a killed writer left behind is overwritten. Unlike package os, this
+// package registers no descriptor with the runtime's poller, which saves memory
+// in the executor.
+package atomicfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/eintr"
+)
+
+// TemporarySuffix is appended to a file's name while its content is incomplete.
+const TemporarySuffix = ".new"
+
+// Write replaces the file at path. When it returns nil, the file has exactly
+// the permissions perm, whatever the umask, and survives a power loss. Writers
+// of the same directory wait for each other, in other processes too.
+func Write(path string, data []byte, perm fs.FileMode) error {
+	dir := filepath.Dir(path)
+	dirFD, err := eintr.Retry(func() (int, error) {
+		return unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer func() { _ = unix.Close(dirFD) }()
+	_, err = eintr.Retry(func() (int, error) { return 0, unix.Flock(dirFD, unix.LOCK_EX) })
+	if err != nil {
+		return &fs.PathError{Op: "lock", Path: dir, Err: err}
+	}
+	if err := WriteAt(dirFD, filepath.Base(path), data, perm); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+// WriteAt is Write for a file in an open directory. The caller makes sure that
+// nothing else writes the file at the same time.
+func WriteAt(dirFD int, name string, data []byte, perm fs.FileMode) error {
+	return replace(dirFD, name, data, perm, true)
+}
+
+// WriteAtNoSync is WriteAt without waiting for the disk. The file survives the
+// end of the process; after a power loss it may be missing or empty.
+func WriteAtNoSync(dirFD int, name string, data []byte, perm fs.FileMode) error {
+	return replace(dirFD, name, data, perm, false)
+}
+
+// ReserveAt allocates disk space for the next write of a file, which then
+// succeeds even if the disk has filled up. File systems without fallocate(2)
+// return errors.ErrUnsupported.
+func ReserveAt(dirFD int, name string, size int64) error {
+	fd, err := create(dirFD, name+TemporarySuffix, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	_, err = eintr.Retry(func() (int, error) { return 0, unix.Fallocate(fd, 0, 0, size) })
+	if err != nil {
+		return fmt.Errorf("allocate %d bytes for %s: %w", size, name, err)
+	}
+	return nil
+}
+
+func replace(dirFD int, name string, data []byte, perm fs.FileMode, durable bool) (err error) {
+	temporary := name + TemporarySuffix
+	fd, err := create(dirFD, temporary, perm)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = unix.Unlinkat(dirFD, temporary, 0)
+		}
+	}()
+	// The descriptor is closed before the rename, so that a program under its
+	// final name is never open for writing, which would make execve fail.
+	if err := errors.Join(fill(fd, data, perm, durable), unix.Close(fd)); err != nil {
+		return fmt.Errorf("write %s: %w", temporary, err)
+	}
+	if err := unix.Renameat(dirFD, temporary, dirFD, name); err != nil {
+		return fmt.Errorf("rename %s to %s: %w", temporary, name, err)
+	}
+	if durable {
+		if err := fsync(dirFD); err != nil {
+			return fmt.Errorf("sync the directory of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// create opens a temporary file, which may exist. It follows no symbolic link.
+func create(dirFD int, name string, perm fs.FileMode) (int, error) {
+	fd, err := eintr.Retry(func() (int, error) {
+		return unix.Openat(dirFD, name, unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, uint32(perm.Perm()))
+	})
+	if err != nil {
+		return -1, fmt.Errorf("create %s: %w", name, err)
+	}
+	return fd, nil
+}
+
+// fill gives the file its content. It writes before it truncates: blocks that
+// ReserveAt allocated are used, not released.
+func fill(fd int, data []byte, perm fs.FileMode, durable bool) error {
+	size := int64(len(data))
+	for len(data) > 0 {
+		n, err := eintr.Retry(func() (int, error) { return unix.Write(fd, data) })
+		if err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	if err := unix.Ftruncate(fd, size); err != nil {
+		return err
+	}
+	if err := unix.Fchmod(fd, uint32(perm.Perm())); err != nil {
+		return err
+	}
+	if durable {
+		return fsync(fd)
+	}
+	return nil
+}
+
+func fsync(fd int) error {
+	_, err := eintr.Retry(func() (int, error) { return 0, unix.Fsync(fd) })
+	return err
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package atomicfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+func TestWrite_ReplacesTheWholeFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	for _, content := range []string{strings.Repeat("x", 5000), "y", ""} {
+		must.NoError(t, Write(path, []byte(content), 0o640))
+		got, err := os.ReadFile(path)
+		must.NoError(t, err)
+		must.Eq(t, content, string(got))
+		must.Eq(t, []string{"file"}, names(t, filepath.Dir(path)))
+	}
+}
+
+func TestWrite_SetsThePermissionsWhateverTheUmask(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	must.NoError(t, os.WriteFile(path+TemporarySuffix, []byte("left by a killed writer"), 0o600))
+	must.NoError(t, Write(path, []byte("a"), 0o777))
+	info, err := os.Stat(path)
+	must.NoError(t, err)
+	must.Eq(t, fs.FileMode(0o777), info.Mode())
+}
+
+func TestWrite_FollowsNoSymbolicLink(t *testing.T) {
+	dir := t.TempDir()
+	target := filepath.Join(dir, "target")
+	must.NoError(t, os.WriteFile(target, []byte("precious"), 0o600))
+	must.NoError(t, os.Symlink(target, filepath.Join(dir, "file.new")))
+	must.ErrorIs(t, Write(filepath.Join(dir, "file"), []byte("a"), 0o600), unix.ELOOP)
+	content, err := os.ReadFile(target)
+	must.NoError(t, err)
+	must.Eq(t, "precious", string(content))
+}
+
+func TestWrite_ReplacesASymbolicLinkItself(t *testing.T) {
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+	must.NoError(t, os.WriteFile(target, []byte("precious"), 0o600))
+	must.NoError(t, os.Symlink(target, link))
+	must.NoError(t, Write(link, []byte("a"), 0o600))
+	info, err := os.Lstat(link)
+	must.NoError(t, err)
+	must.True(t, info.Mode().IsRegular())
+	content, err := os.ReadFile(target)
+	must.NoError(t, err)
+	must.Eq(t, "precious", string(content))
+}
+
+func TestWrite_ConcurrentWritersAllSucceed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	var writers sync.WaitGroup
+	errs := make([]error, 20)
+	for i := range errs {
+		writers.Go(func() { errs[i] = Write(path, make([]byte, 1000*i), 0o600) })
+	}
+	writers.Wait()
+	must.NoError(t, errors.Join(errs...))
+	must.Eq(t, []string{"file"}, names(t, filepath.Dir(path)))
+}
+
+func TestWrite_NamesTheMissingDirectory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "missing", "file")
+	err := Write(path, nil, 0o600)
+	must.ErrorIs(t, err, fs.ErrNotExist)
+	must.ErrorContains(t, err, filepath.Dir(path))
+}
+
+func TestWriteAt_KeepsTheOldContentWhenTheDiskIsFull(t *testing.T) {
+	must.NoError(t, onSmallDisk(t, func(dir string, dirFD int) error {
+		err := errors.Join(WriteAt(dirFD, "file", []byte("old"), 0o600), fillDisk(dir))
+		if err != nil {
+			return err
+		}
+		if err := WriteAt(dirFD, "file", make([]byte, 8192), 0o600); !errors.Is(err, unix.ENOSPC) {
+			return errors.Join(errors.New("the disk is not full"), err)
+		}
+		content, err := os.ReadFile(filepath.Join(dir, "file"))
+		if string(content) != "old" {
+			return errors.Join(errors.New("the old content is lost"), err)
+		}
+		if _, err := os.Lstat(filepath.Join(dir, "file.new")); !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(errors.New("the temporary file was left behind"), err)
+		}
+		return nil
+	}))
+}
+
+func TestReserveAt_LetsAWriteSucceedOnAFullDisk(t *testing.T) {
+	must.NoError(t, onSmallDisk(t, func(dir string, dirFD int) error {
+		return errors.Join(
+			ReserveAt(dirFD, "file", 4096),
+			fillDisk(dir),
+			WriteAt(dirFD, "file", make([]byte, 3000), 0o600),
+		)
+	}))
+}
+
+// onSmallDisk calls f with an empty file system of 64 KiB, which only the
+// calling thread sees.
+func onSmallDisk(t *testing.T, f func(dir string, dirFD int) error) error {
+	t.Helper()
+	testenv.Need(t, testenv.Root)
+	dir := t.TempDir()
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread and its mounts end with the goroutine
+		result <- func() error {
+			err := errors.Join(
+				unix.Unshare(unix.CLONE_NEWNS|unix.CLONE_FS),
+				unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+				unix.Mount("none", dir, "tmpfs", 0, "size=64k"),
+			)
+			if err != nil {
+				return err
+			}
+			dirFD, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = unix.Close(dirFD) }()
+			return f(dir, dirFD)
+		}()
+	}()
+	return <-result
+}
+
+// fillDisk writes until the disk is full.
+func fillDisk(dir string) error {
+	f, err := os.Create(filepath.Join(dir, "full"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	if errors.Is(err, unix.ENOSPC) {
+		return nil
+	}
+	return err
+}
+
+func names(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	must.NoError(t, err)
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return all
+}
