@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package osthread
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+	"github.com/shoenig/test/wait"
+	"golang.org/x/sys/unix"
+)
+
+func TestRun_ReturnsTheErrorAndEndsTheThread(t *testing.T) {
+	failure := errors.New("failure")
+	var thread int
+	must.ErrorIs(t, Run(func() error {
+		thread = unix.Gettid()
+		return failure
+	}), failure)
+	must.Wait(t, wait.InitialSuccess(
+		wait.BoolFunc(func() bool {
+			_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", thread))
+			return errors.Is(err, os.ErrNotExist)
+		}),
+		wait.Timeout(20*time.Second), wait.Gap(time.Millisecond),
+	))
+}
+
+func TestRun_NeverUsesTheMainThread(t *testing.T) {
+	results := make(chan int, 100)
+	for range cap(results) {
+		go func() {
+			_ = Run(func() error {
+				results <- unix.Gettid()
+				return nil
+			})
+		}()
+	}
+	for range cap(results) {
+		must.NotEq(t, os.Getpid(), <-results)
+	}
+}
