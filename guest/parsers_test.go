@@ -58,7 +58,7 @@ func compileParsers(t *testing.T) string {
 	testenv.Need(t, testenv.Tool("gcc"))
 	parsers.once.Do(func() {
 		parsers.err = compile(parsers.program, "-idirafter", "lib/include", "-Ihttpd",
-			"testdata/parsers.c", "httpd/http.c", "httpd/json.c", "lib/words.c")
+			"testdata/parsers.c", "httpd/http.c", "lib/json.c", "lib/words.c")
 	})
 	must.NoError(t, parsers.err)
 	return parsers.program
@@ -188,7 +188,7 @@ func TestJSON_AgreesWithGo(t *testing.T) {
 		`"masklen":"24","x":[1,-2.5e3,0.1,true,false,null,{},[]]}],"t":"a\n\"\\\/"}`
 	r := rand.New(rand.NewSource(1))
 	inputs := []string{
-		document, ` [ ] `, `"a"`, `01`, `1.`, `-`, `[1,]`, `{"a" 1}`, `{"a":1,}`, `nul`, `""x`, ``,
+		document, ` [ ] `, `["a"]`, `[01]`, `[1.]`, `[-]`, `[1,]`, `{"a" 1}`, `{"a":1,}`, `[nul]`, `[""x]`, `[]x`, ``,
 		`{"é\u00e9\ud83d\ude00":"\u4e2d\u007f"}`,
 	}
 	for range 5000 {
@@ -216,7 +216,9 @@ func TestJSON_AgreesWithGo(t *testing.T) {
 // Halves of a pair, and NUL, which would cut a string short.
 func TestJSON_RefusesWhatIsNoText(t *testing.T) {
 	program := compileParsers(t)
-	inputs := []string{`"\ud800"`, `"\udc00"`, `"\ud800\ud800"`, `"\u0000"`, `"\u12"`, strings.Repeat("[", 100000)}
+	inputs := []string{
+		`["\ud800"]`, `["\udc00"]`, `["\ud800\ud800"]`, `["\u0000"]`, `["\u12"]`, strings.Repeat("[", 100000), `"text"`, `1`,
+	}
 	for i, line := range parse(t, program, "json", inputs) {
 		test.Eq(t, "bad", line, test.Sprintf("%.20q", inputs[i]))
 	}

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
+#include <json.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "config.h"
-#include "json.h"
 
 #define MTU_MIN 576
 
@@ -170,14 +170,18 @@ static const struct key word_keys[] = {
 	{ "port", set_port }, { "log", set_log },    { NULL, NULL },
 };
 
-static void set_json(void *to, const char *name, const char *value)
+static bool set_json(void *to, enum json_type type, const char *path,
+		     const char *value)
 {
+	if (type == JSON_OBJECT || type == JSON_ARRAY)
+		return true;
 	for (const struct key *k = json_keys; k->name; k++)
-		if (strcmp(k->name, name) == 0 && *value)
-			k->set(to, name, value);
+		if (strcmp(k->name, path) == 0 && *value)
+			k->set(to, path, value);
+	return true;
 }
 
-static void read_json(struct reading *r, const char *text)
+static void read_json(struct reading *r, char *text)
 {
 	const char *at = json_read(text, set_json, r);
 

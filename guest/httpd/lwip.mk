@@ -17,7 +17,7 @@ LWIP_SOURCES := $(addprefix core/, def.c inet_chksum.c init.c ip.c mem.c memp.c 
 	netif/ethernet.c
 LWIP_CFLAGS := -I$(HERE)httpd/port -I$(LWIP)/src/include
 
-httpd_SOURCES := $(addprefix httpd/, httpd.c answer.c config.c http.c json.c net.c server.c)
+httpd_SOURCES := $(addprefix httpd/, httpd.c answer.c config.c http.c net.c server.c)
 httpd_OBJECTS := $(LWIP_SOURCES:%.c=$(OBJ)/lwip/%.o)
 
 $(OBJ)/httpd/%.o: override CFLAGS += $(LWIP_CFLAGS)

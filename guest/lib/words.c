@@ -2,7 +2,7 @@
 #include <string.h>
 #include <words.h>
 
-/* The longest command line that a tender passes, and its end. */
+/* The size of a command line that a tender passes, with its NUL. */
 #define LINE_MAX 8192
 
 static bool is_space(char c)
@@ -10,46 +10,43 @@ static bool is_space(char c)
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* Copies one word to *to, which it moves on, and gives what follows in line. */
-static const char *one_word(const char *line, char **to, const char *end)
+char *words_next(char **line)
 {
-	char quote = 0;
+	char *from = *line, *to, *word, quote = 0;
 
-	for (; *line && (quote || !is_space(*line)); line++) {
-		if (*line == '\\' && line[1])
-			line++;
-		else if (quote && *line == quote) {
-			quote = 0;
-			continue;
-		} else if (!quote && (*line == '\'' || *line == '"')) {
-			quote = *line;
-			continue;
-		}
-		if (*to < end)
-			*(*to)++ = *line;
+	while (is_space(*from))
+		from++;
+	if (!*from)
+		return NULL;
+	word = to = from;
+	for (; *from && (quote || !is_space(*from)); from++) {
+		if (*from == '\\' && from[1])
+			*to++ = *++from;
+		else if (quote ? *from == quote : *from == '"' || *from == '\'')
+			quote = quote ? 0 : *from;
+		else
+			*to++ = *from;
 	}
-	return line;
+	*line = *from ? from + 1 : from;
+	*to = 0;
+	return word;
 }
 
 const struct words *words_split(const char *line)
 {
 	static struct words words;
 	static char text[LINE_MAX];
-	char *to = text;
-	const char *end = text + sizeof(text) - 1;
+	size_t length = strlen(line);
+	char *rest = text, *word;
 
+	if (length >= sizeof(text))
+		length = sizeof(text) - 1;
+	memcpy(text, line, length);
+	text[length] = 0;
 	words.count = 0;
-	for (;;) {
-		while (is_space(*line))
-			line++;
-		if (*line == 0 || words.count == WORDS_MAX)
-			return &words;
-		words.word[words.count++] = to;
-		line = one_word(line, &to, end);
-		*to = 0;
-		if (to < end)
-			to++;
-	}
+	while (words.count < WORDS_MAX && (word = words_next(&rest)))
+		words.word[words.count++] = word;
+	return &words;
 }
 
 const char *words_option(const struct words *words, const char *name)

@@ -34,19 +34,23 @@ static void words(char *text, size_t length)
 	}
 }
 
-static void tell(void *to, const char *name, const char *value)
+static bool print_value(void *to, enum json_type type, const char *path,
+			const char *value)
 {
 	(void)to;
-	put_hex(name, strlen(name));
+	if (type == JSON_OBJECT || type == JSON_ARRAY)
+		return true;
+	put_hex(path, strlen(path));
 	printf("=");
 	put_hex(value, strlen(value));
 	printf(" ");
+	return true;
 }
 
 static void json(char *text, size_t length)
 {
 	(void)length;
-	printf("%s", json_read(text, tell, NULL) ? "bad" : "good");
+	printf("%s", json_read(text, print_value, NULL) ? "bad" : "good");
 }
 
 static void http(char *text, size_t length)

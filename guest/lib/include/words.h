@@ -14,9 +14,15 @@ struct words {
 };
 
 /*
- * Splits a command line as guests of the lkl flavour do: white space separates,
- * ' and " quote, a backslash takes the next byte as it is, everywhere; '' and
- * "" are empty words. The words live in static memory: one line a run.
+ * Removes the next word from *line and decodes it in place. White space
+ * separates words, ' and " quote, and a backslash takes the next byte as it is,
+ * also inside quotes; '' and "" are empty words. Returns NULL at the end.
+ */
+char *words_next(char **line);
+
+/*
+ * Splits a command line into at most WORDS_MAX words. The words are stored in
+ * static memory: a second call overwrites them.
  */
 const struct words *words_split(const char *line);
 
