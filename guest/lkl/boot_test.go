@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,22 +24,26 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// tended is a guest for the tender itself, its console a pipe.
-func tended(tb testing.TB, kernel, image string, memory uint64, s setup) (g *tender.Guest, console *os.File) {
+// newTenderGuest describes a guest for the tender, without the command line
+// program in between. It uses the kernel, memory, root, configuration and
+// arguments of the spec. It also returns the read end of the guest's console.
+func newTenderGuest(tb testing.TB, s guestSpec) (g *tender.Guest, console *os.File) {
 	tb.Helper()
-	file, err := os.Open(kernel)
+	memory, err := strconv.ParseUint(s.memory, 10, 32)
+	must.NoError(tb, err)
+	file, err := os.Open(s.kernel)
 	must.NoError(tb, err)
 	info, err := file.Stat()
 	must.NoError(tb, err)
-	g = &tender.Guest{Kernel: file, Memory: memory, CommandLine: strings.Join(s.commandLine(tb), " ")}
+	g = &tender.Guest{Kernel: file, Memory: memory << 20, CommandLine: strings.Join(s.commandLine(tb), " ")}
 	g.Image, err = unikernel.Read(file, info.Size())
 	must.NoError(tb, err)
-	root, err := os.OpenFile(image, os.O_RDWR, 0)
+	root, err := os.OpenFile(s.root, os.O_RDWR, 0)
 	must.NoError(tb, err)
 	info, err = root.Stat()
 	must.NoError(tb, err)
-	_, cable := pair(tb)
-	_, control := pair(tb)
+	_, cable := socketPair(tb)
+	_, control := socketPair(tb)
 	g.Devices = []tender.Device{
 		{Name: "rootfs", Type: unikernel.Block, File: root, Capacity: uint64(info.Size()), BlockSize: 512},
 		{Name: "tap", Type: unikernel.Net, File: cable, MTU: 1500, MAC: [6]byte{2, 0, 0, 0, 0, 1}},
@@ -55,61 +60,66 @@ func tended(tb testing.TB, kernel, image string, memory uint64, s setup) (g *ten
 	return g, console
 }
 
-// BenchmarkBoot is the time from the tender's start, before it forks, to the
-// first line of main: the root is mounted and the network configured by then.
-// "native" is the same program as a process of this machine. It tells the
-// median and the 99th percentile; ns/op holds the end too.
+// BenchmarkBoot measures the time from spt.Start to the first line that the
+// program prints; by then the kernel has mounted the root and configured the
+// network. "native" runs the same program as a host process. The benchmark
+// reports median and 99th percentile; ns/op also includes the shutdown.
 func BenchmarkBoot(b *testing.B) {
-	kernel, image := testenv.Guest(b, "lkl-hello.spt"), image(b, 64, nil)
-	for _, memory := range []uint64{12, 64, 512} {
-		for _, huge := range []bool{false, true} {
-			b.Run(fmt.Sprintf("%dMB/huge-pages=%t", memory, huge), func(b *testing.B) {
-				percentiles(b, func() time.Duration { return boot(b, kernel, image, memory<<20, huge, "Hello from Linux 6.1") })
+	s := guestSpec{kernel: testenv.Guest(b, "lkl-hello.spt"), root: buildImage(b, 64, nil)}
+	for _, s.memory = range []string{"12", "64", "512"} {
+		for _, hugePages := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%sMB/huge-pages=%t", s.memory, hugePages), func(b *testing.B) {
+				reportPercentiles(b, func() time.Duration { return measureBoot(b, s, hugePages, "Hello from Linux 6.1") })
 			})
 		}
 	}
-	program := compiled(b, "../apps/hello/hello.c", "-target", "native")
+	program := compileGuest(b, "../apps/hello/hello.c", "-target", "native")
 	b.Run("native", func(b *testing.B) {
-		percentiles(b, func() time.Duration { return native(b, program) })
+		reportPercentiles(b, func() time.Duration { return measureNative(b, program) })
 	})
 }
 
-// BenchmarkPython is the time from the tender's start to the first line that
-// Python prints; "native" is Debian's python3.11 on this machine.
+// BenchmarkPython measures the time from spt.Start to the first line that
+// Python prints; "native" is Debian's python3.11 as a host process.
 func BenchmarkPython(b *testing.B) {
-	kernel, image := testenv.Guest(b, "lkl-python3.spt"), filepath.Join(b.TempDir(), "root.ext4")
-	must.NoError(b, disk.Build(b.Context(), strings.TrimSuffix(kernel, ".spt")+".root", image, disk.BuildOptions{Size: 64 << 20}))
+	s := guestSpec{kernel: testenv.Guest(b, "lkl-python3.spt"), root: filepath.Join(b.TempDir(), "root.ext4"), memory: "128"}
+	files := strings.TrimSuffix(s.kernel, ".spt") + ".root"
+	must.NoError(b, disk.Build(b.Context(), files, s.root, disk.BuildOptions{Size: 64 << 20}))
 	for name, program := range map[string]string{
 		"print":       "print(1)",
 		"http.server": "import http.server; print(1)",
 	} {
 		b.Run(name, func(b *testing.B) {
-			percentiles(b, func() time.Duration { return boot(b, kernel, image, 128<<20, false, "1\n", "-c", program) })
+			s.args = []string{"-c", program}
+			reportPercentiles(b, func() time.Duration { return measureBoot(b, s, false, "1\n") })
 		})
 		b.Run(name+"/native", func(b *testing.B) {
 			testenv.Need(b, testenv.Tool("/usr/bin/python3.11"))
-			percentiles(b, func() time.Duration { return native(b, "/usr/bin/python3.11", "-c", program) })
+			reportPercentiles(b, func() time.Duration { return measureNative(b, "/usr/bin/python3.11", "-c", program) })
 		})
 	}
 }
 
-// percentiles runs what gives a duration again and again.
-func percentiles(b *testing.B, once func() time.Duration) {
+// reportPercentiles calls measure for each iteration and reports the median and
+// the 99th percentile of the durations that it returns.
+func reportPercentiles(b *testing.B, measure func() time.Duration) {
 	b.Helper()
-	var took []time.Duration
+	var durations []time.Duration
 	for b.Loop() {
-		took = append(took, once())
+		durations = append(durations, measure())
 	}
-	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-median")
-	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "ms-p99")
+	slices.Sort(durations)
+	b.ReportMetric(float64(durations[len(durations)/2].Microseconds())/1000, "ms-median")
+	b.ReportMetric(float64(durations[len(durations)*99/100].Microseconds())/1000, "ms-p99")
 }
 
-// boot starts a guest, and gives the time to its first line.
-func boot(b *testing.B, kernel, image string, memory uint64, huge bool, want string, args ...string) time.Duration {
+// measureBoot runs a guest to its end and returns the time to its first line,
+// which must begin with want.
+func measureBoot(b *testing.B, s guestSpec, hugePages bool, want string) time.Duration {
 	b.Helper()
-	g, console := tended(b, kernel, image, memory, setup{config: online(map[string]string{"offload": "1"}), args: args})
-	g.HugePages = huge
+	s.config = networkWith(map[string]string{"offload": "1"})
+	g, console := newTenderGuest(b, s)
+	g.HugePages = hugePages
 	began := time.Now()
 	p, err := spt.Start(g, tender.Jail{})
 	must.NoError(b, err)
@@ -124,7 +134,9 @@ func boot(b *testing.B, kernel, image string, memory uint64, huge bool, want str
 	return took
 }
 
-func native(b *testing.B, program string, args ...string) time.Duration {
+// measureNative runs a host process to its end and returns the time to its
+// first output.
+func measureNative(b *testing.B, program string, args ...string) time.Duration {
 	b.Helper()
 	cmd := exec.Command(program, args...)
 	out, err := cmd.StdoutPipe()

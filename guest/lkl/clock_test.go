@@ -14,35 +14,39 @@ import (
 	"time"
 
 	"github.com/shoenig/test/must"
+	"github.com/shoenig/test/wait"
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 )
 
-// The host holds the guest up while its kernel starts, by not reading what it
-// writes: the time of day has to go on meanwhile, and be the host's afterwards,
-// with the guest busy or idle.
-func TestClock_TellsTheHostsTime(t *testing.T) {
-	const heldUp, near = 500 * time.Millisecond, 50 * time.Millisecond
+// A full console pipe blocks the guest while its kernel boots. Afterwards the
+// guest's time of day must match the host's, whether the guest is busy or idle.
+func TestClock_MatchesHostAfterDelayedBoot(t *testing.T) {
+	const blockedFor, tolerance = 500 * time.Millisecond, 50 * time.Millisecond
 	const samples = 5
-	// Apart, so that not all are late when this machine has no processor for who reads them.
-	times := words("time sleep 20 time sleep 20 time sleep 20 time sleep 20 time")
-	args := slices.Concat(times, words("busy busy busy"), times, words("sleep 3000"), times)
-	g, console := tended(t, compiled(t, "probe.c"), image(t, 16, nil), 32<<20, setup{
+	// The pauses keep one busy moment of the host from delaying all samples of a group.
+	times := strings.Fields("time sleep 20 time sleep 20 time sleep 20 time sleep 20 time")
+	args := slices.Concat(times, strings.Fields("busy busy busy"), times, strings.Fields("sleep 3000"), times)
+	g, console := newTenderGuest(t, guestSpec{
+		kernel: compileGuest(t, "probe.c"), root: buildImage(t, 16, nil), memory: "32",
 		config: map[string]any{"debug": "1"}, args: args,
 	})
 	size, err := unix.FcntlInt(g.Console.Fd(), unix.F_SETPIPE_SZ, 4096)
 	must.NoError(t, err)
-	_, err = g.Console.WriteString(strings.Repeat("x", size-1) + "\n") // it is full: the kernel's first line has to wait
+	_, err = g.Console.WriteString(strings.Repeat("x", size-1) + "\n") // fills the pipe: the kernel's first line blocks
 	must.NoError(t, err)
 	p, err := spt.Start(g, tender.Jail{})
 	must.NoError(t, err)
-	t.Cleanup(func() { _ = p.Signal(syscall.SIGKILL) }) // if it has not ended
-	must.NoError(t, g.Console.Close())                  // the guest has its own, whose end is then seen
-	// Not a wait for something: this is the time that is taken from it.
-	<-time.After(heldUp)
-	var behind []time.Duration // what the guest told as the time, when it got here
+	t.Cleanup(func() { _ = p.Signal(syscall.SIGKILL) }) // in case the test fails before Wait
+	pipeIsFull := func() bool {
+		pending, err := unix.IoctlGetInt(int(g.Console.Fd()), unix.TIOCINQ)
+		return err == nil && pending == size
+	}
+	must.Wait(t, wait.ContinualSuccess(wait.BoolFunc(pipeIsFull), wait.Timeout(blockedFor), wait.Gap(blockedFor/10)))
+	must.NoError(t, g.Console.Close()) // so that the scanner sees the end of the guest's copy
+	var behind []time.Duration         // host time on arrival minus the time that the guest printed
 	lines := bufio.NewScanner(console)
 	for lines.Scan() {
 		if at, found := strings.CutPrefix(lines.Text(), "time "); found {
@@ -56,17 +60,17 @@ func TestClock_TellsTheHostsTime(t *testing.T) {
 	must.Eq(t, tender.Exit{}, exit)
 	must.Len(t, 3*samples, behind)
 	for ; len(behind) > 0; behind = behind[samples:] {
-		// Of several the least says how late the clock is: the rest is the way to here.
-		least := slices.Min(behind[:samples])
-		t.Logf("behind the host by at most %s", least)
-		must.Between(t, -near/10, least, near)
+		// Each sample also contains the delay of the console, so only the smallest is close to the clock's error.
+		smallest := slices.Min(behind[:samples])
+		t.Logf("behind the host by at most %s", smallest)
+		must.Between(t, -tolerance/10, smallest, tolerance)
 	}
 }
 
-// The host's wall clock cannot be set here: the program stands between the
-// guest's kernel and Solo5's clock, and moves what that tells.
-func TestClock_FollowsStepsOfTheHosts(t *testing.T) {
-	lines, status := run(t, setup{kernel: compiled(t, "walls.c", "-Wl,--wrap=solo5_clock_wall")})
+// A test cannot set the host's clock. The program wraps solo5_clock_wall
+// instead, and adds an offset to the time that the guest's kernel reads.
+func TestClock_FollowsHostClockSteps(t *testing.T) {
+	lines, status := runGuest(t, guestSpec{kernel: compileGuest(t, "walls.c", "-Wl,--wrap=solo5_clock_wall")})
 	must.Eq(t, []string{
 		"at first: followed",
 		"without a step: followed",

@@ -15,41 +15,42 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// compiler keeps what tests have compiled: a link takes a second.
-var compiler struct {
+// compiled caches the kernels that the tests compile, since a link takes a
+// second. The key consists of the source and the compiler's options.
+var compiled struct {
 	sync.Mutex
-	dir   string
-	built map[string]string
+	dir     string
+	kernels map[string]string
 }
 
 func TestMain(m *testing.M) {
 	status := m.Run()
-	if compiler.dir != "" {
-		_ = os.RemoveAll(compiler.dir)
+	if compiled.dir != "" {
+		_ = os.RemoveAll(compiled.dir)
 	}
 	os.Exit(status)
 }
 
-// compiled compiles a program of testdata with lkl-cc, one of C++ with lkl-c++,
-// and gives its path.
-func compiled(t testing.TB, source string, options ...string) string {
+// compileGuest compiles a program of testdata, with lkl-cc for C and lkl-c++
+// for C++, and returns the path of the kernel.
+func compileGuest(t testing.TB, source string, options ...string) string {
 	t.Helper()
 	cc := testenv.Guest(t, map[string]string{".c": "lkl-cc", ".cc": "lkl-c++"}[filepath.Ext(source)])
-	compiler.Lock()
-	defer compiler.Unlock()
+	compiled.Lock()
+	defer compiled.Unlock()
 	key := fmt.Sprint(source, options)
-	if path, ok := compiler.built[key]; ok {
+	if path, ok := compiled.kernels[key]; ok {
 		return path
 	}
-	if compiler.dir == "" {
+	if compiled.dir == "" {
 		dir, err := os.MkdirTemp("", "lkl-test-")
 		must.NoError(t, err)
-		compiler.dir, compiler.built = dir, map[string]string{}
+		compiled.dir, compiled.kernels = dir, map[string]string{}
 	}
-	path := filepath.Join(compiler.dir, fmt.Sprint(len(compiler.built)))
+	path := filepath.Join(compiled.dir, fmt.Sprint(len(compiled.kernels)))
 	args := append(options, "-O2", "-Wall", "-Wextra", "-Werror", filepath.Join("testdata", source), "-o", path)
 	out, err := exec.Command(cc, args...).CombinedOutput()
 	must.NoError(t, err, must.Sprintf("%s %v: %s", cc, args, out))
-	compiler.built[key] = path
+	compiled.kernels[key] = path
 	return path
 }

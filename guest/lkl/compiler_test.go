@@ -15,9 +15,9 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// cc runs lkl-cc in a directory, with a program of C as its input, and gives
-// what it wrote.
-func cc(t *testing.T, dir string, args ...string) (string, error) {
+// runCompiler runs lkl-cc in a directory, with a C program on its standard
+// input, and returns the first bytes of its output.
+func runCompiler(t *testing.T, dir string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), testenv.Guest(t, "lkl-cc"), args...)
 	cmd.Dir = dir
@@ -26,17 +26,17 @@ func cc(t *testing.T, dir string, args ...string) (string, error) {
 	return string(out[:min(len(out), 1000)]), err
 }
 
-// What configure scripts and makefiles do beside "cc -c" and "cc -o".
-func TestCompiler_LinksAsOthersDo(t *testing.T) {
+// Configure scripts and makefiles also use other options than -c and -o.
+func TestCompiler_AcceptsCommonLinkOptions(t *testing.T) {
 	for _, args := range []string{
-		"-x c - -o program",                                        // no object is C
-		"-static-pie -x c - -o program",                            // one static file it is
-		"-pie -rdynamic -x c - -o program -lm -lpthread -lrt -ldl", // libraries that are libc here
+		"-x c - -o program",                                        // compiles and links in one step
+		"-static-pie -x c - -o program",                            // asks for another kind of static file
+		"-pie -rdynamic -x c - -o program -lm -lpthread -lrt -ldl", // names libraries that musl has merged into libc
 		"-target native -x c - -o program",
 	} {
 		t.Run(args, func(t *testing.T) {
 			dir := t.TempDir()
-			out, err := cc(t, dir, words(args)...)
+			out, err := runCompiler(t, dir, strings.Fields(args)...)
 			must.NoError(t, err, must.Sprint(out))
 			if strings.Contains(args, "native") {
 				ran, err := exec.Command(filepath.Join(dir, "program")).Output()
@@ -44,35 +44,35 @@ func TestCompiler_LinksAsOthersDo(t *testing.T) {
 				must.Eq(t, "x\n", string(ran))
 				return
 			}
-			lines, status := run(t, setup{kernel: filepath.Join(dir, "program")})
+			lines, status := runGuest(t, guestSpec{kernel: filepath.Join(dir, "program")})
 			test.Eq(t, []string{"x"}, lines)
 			test.Eq(t, 0, status)
 		})
 	}
 }
 
-func TestCompiler_ObjectsAreLinkedInParts(t *testing.T) {
+func TestCompiler_LinksPartially(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range []string{"-x c -c - -o a.o", "-r a.o -o part.o", "part.o -o program"} {
-		out, err := cc(t, dir, words(args)...)
+		out, err := runCompiler(t, dir, strings.Fields(args)...)
 		must.NoError(t, err, must.Sprint(out))
 	}
 	part, err := os.Stat(filepath.Join(dir, "part.o"))
 	must.NoError(t, err)
-	must.Less(t, 64<<10, part.Size()) // without the kernel
-	lines, _ := run(t, setup{kernel: filepath.Join(dir, "program")})
+	must.Less(t, 64<<10, part.Size()) // a partial link leaves out Linux
+	lines, _ := runGuest(t, guestSpec{kernel: filepath.Join(dir, "program")})
 	must.Eq(t, []string{"x"}, lines)
 }
 
-func TestCompiler_TellsWhatItIs(t *testing.T) {
+func TestCompiler_ReportsMuslTarget(t *testing.T) {
 	for _, arg := range []string{"-dumpmachine", "-print-multiarch"} {
-		out, err := cc(t, "", arg)
+		out, err := runCompiler(t, "", arg)
 		must.NoError(t, err)
 		test.Eq(t, "x86_64-linux-musl\n", out)
 	}
 }
 
-func TestCompiler_RefusesWhatCannotBe(t *testing.T) {
+func TestCompiler_RejectsUnsupportedOptions(t *testing.T) {
 	for args, line := range map[string]string{
 		"-shared -x c - -o lib.so":            "lkl-cc: a unikernel has no shared libraries\n",
 		"-target xen -x c - -o program":       "lkl-cc: unknown target xen: spt, hvt or native\n",
@@ -80,7 +80,7 @@ func TestCompiler_RefusesWhatCannotBe(t *testing.T) {
 		"-manifest /none -x c - -o program":   "manifest: open /none: no such file or directory\n",
 		"-target=native -shared -x c - -o so": "lkl-cc: a unikernel has no shared libraries\n",
 	} {
-		out, err := cc(t, t.TempDir(), words(args)...)
+		out, err := runCompiler(t, t.TempDir(), strings.Fields(args)...)
 		test.Error(t, err)
 		test.Eq(t, line, out)
 	}

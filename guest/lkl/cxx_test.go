@@ -17,9 +17,9 @@ import (
 
 const cxxStandard = "-std=c++20"
 
-// nativeCXX is what the C++ program prints as a process of this machine, built
-// by its compiler for its libstdc++, and its exit status.
-func nativeCXX(t *testing.T) ([]string, int) {
+// runNativeCXX builds the C++ program with the host's g++ and libstdc++, runs it
+// as a host process, and returns its output and exit status.
+func runNativeCXX(t *testing.T) ([]string, int) {
 	t.Helper()
 	testenv.Need(t, testenv.Tool("g++"))
 	dir := t.TempDir()
@@ -36,18 +36,18 @@ func nativeCXX(t *testing.T) ([]string, int) {
 	return strings.Split(strings.TrimSuffix(string(out), "\n"), "\n"), cmd.ProcessState.ExitCode()
 }
 
-func TestCXX_SaysWhatItSaysNatively(t *testing.T) {
-	kernel := compiled(t, "cxx.cc", cxxStandard)
-	want, wantStatus := nativeCXX(t)
+func TestCXX_PrintsSameAsNative(t *testing.T) {
+	kernel := compileGuest(t, "cxx.cc", cxxStandard)
+	want, wantStatus := runNativeCXX(t)
 	must.Eq(t, 3, wantStatus, must.Sprintf("natively: %q", want))
-	root := image(t, 16, nil)
-	lines, status := run(t, setup{kernel: kernel, root: root, memory: "64"})
+	root := buildImage(t, 16, nil)
+	lines, status := runGuest(t, guestSpec{kernel: kernel, root: root, memory: "64"})
 	must.Eq(t, want, lines)
 	must.Eq(t, wantStatus, status)
-	clean(t, root)
+	requireCleanDisk(t, root)
 }
 
 func TestCXX_UncaughtExceptionAborts(t *testing.T) {
-	_, status := run(t, setup{kernel: compiled(t, "cxx.cc", cxxStandard), memory: "64", args: []string{"uncaught"}})
+	_, status := runGuest(t, guestSpec{kernel: compileGuest(t, "cxx.cc", cxxStandard), memory: "64", args: []string{"uncaught"}})
 	must.Eq(t, 134, status)
 }

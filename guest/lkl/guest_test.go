@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package lkl holds the tests of Linux as a unikernel: its programs are run as
-// "nomad-driver-lkl run" runs them.
+// Package lkl tests Linux as a unikernel. Most tests run a guest with
+// "nomad-driver-lkl run".
 package lkl
 
 import (
@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,67 +24,63 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// patience is how long anything in these tests may take.
+// patience limits the run of one guest.
 const patience = time.Minute
 
-// A setup is what a guest is given. The zero value of a field leaves it out.
-type setup struct {
-	kernel  string // path; "": testdata/probe.c
-	memory  string // MB; "": 32
-	root    string // image; "": a new one with the usual directories
-	env     []string
-	config  map[string]any
-	args    []string
-	options []string // of "nomad-driver-lkl run"
-	tap     string   // name of a tap; "": a cable that nobody has the other end of
-	extra   *os.File // one more descriptor, number 5
+// A guestSpec describes a guest to run.
+type guestSpec struct {
+	kernel  string         // path; by default testdata/probe.c compiled
+	memory  string         // MB; by default 32
+	root    string         // path of an image; by default a new, empty one
+	env     []string       // NAME=VALUE
+	config  map[string]any // nil leaves out --config
+	args    []string       // arguments of the program in the guest
+	options []string       // options of "nomad-driver-lkl run"
+	tap     string         // name of a tap; by default a socket whose peer is closed
+	extra   *os.File       // optional; "nomad-driver-lkl run" gets it as descriptor 5
 }
 
-// A guest is one that runs.
+// A guest is a running guest.
 type guest struct {
 	*exec.Cmd
-	root    string
-	control *os.File
-	lines   *bufio.Scanner
+	root    string         // path of its image
+	control *os.File       // the host's end of the control device
+	lines   *bufio.Scanner // console lines not yet read
+	seen    []string       // console lines already read
 	errs    bytes.Buffer
 	cancel  context.CancelFunc
-	seen    []string
 }
 
-// words splits arguments at blanks.
-func words(s string) []string { return strings.Fields(s) }
-
-func decimal(n int) string { return strconv.Itoa(n) }
-
-// escape writes a word as the guest takes it apart; see start/words.c.
-func escape(word string) string {
+// escapeWord quotes a word for the guest's command line parser.
+func escapeWord(word string) string {
 	if word == "" {
 		return `""`
 	}
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, `'`, `\'`, " ", `\ `, "\n", "\\\n", "\t", "\\\t").Replace(word)
 }
 
-// commandLine is the guest's words.
-func (s *setup) commandLine(t testing.TB) []string {
+// commandLine returns the words of the guest's command line.
+func (s *guestSpec) commandLine(t testing.TB) []string {
 	t.Helper()
 	var words []string
 	for _, e := range s.env {
-		words = append(words, escape(e))
+		words = append(words, escapeWord(e))
 	}
-	if s.config != nil { // its keys in the order of their names
+	if s.config != nil {
 		text, err := json.Marshal(s.config)
 		must.NoError(t, err)
-		words = append(words, "--config", escape(string(text)))
+		words = append(words, "--config", escapeWord(string(text)))
 	}
 	words = append(words, "--")
 	for _, a := range s.args {
-		words = append(words, escape(a))
+		words = append(words, escapeWord(a))
 	}
 	return words
 }
 
-// image makes a root file system of so many MiB with files, by path.
-func image(t testing.TB, size int64, files map[string]string) string {
+// buildImage makes an ext4 image of the given size with files, which maps paths
+// to contents.
+func buildImage(t testing.TB, sizeMiB int64, files map[string]string) string {
 	t.Helper()
 	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
 	dir := t.TempDir()
@@ -96,12 +91,13 @@ func image(t testing.TB, size int64, files map[string]string) string {
 		must.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		must.NoError(t, os.WriteFile(path, []byte(content), 0o644))
 	}
-	must.NoError(t, disk.Build(t.Context(), from, to, disk.BuildOptions{Size: size << 20}))
+	must.NoError(t, disk.Build(t.Context(), from, to, disk.BuildOptions{Size: sizeMiB << 20}))
 	return to
 }
 
-// pair makes two ends of a cable for frames.
-func pair(t testing.TB) (ours, theirs *os.File) {
+// socketPair makes a pair of datagram sockets, which serves as a network cable
+// or as a control device. The test closes ours; theirs belongs to the caller.
+func socketPair(t testing.TB) (ours, theirs *os.File) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	must.NoError(t, err)
@@ -110,23 +106,23 @@ func pair(t testing.TB) (ours, theirs *os.File) {
 	return ours, theirs
 }
 
-// start runs a guest, until the test ends at the latest.
-func start(t testing.TB, s setup) *guest {
+// startGuest starts a guest. It is killed if it still runs when the test ends.
+func startGuest(t testing.TB, s guestSpec) *guest {
 	t.Helper()
 	if s.kernel == "" {
-		s.kernel = compiled(t, "probe.c")
+		s.kernel = compileGuest(t, "probe.c")
 	}
 	if s.memory == "" {
 		s.memory = "32"
 	}
 	if s.root == "" {
-		s.root = image(t, 16, nil)
+		s.root = buildImage(t, 16, nil)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	g := &guest{root: s.root, cancel: cancel}
-	ours, theirs := pair(t)
+	ours, theirs := socketPair(t)
 	g.control = ours
-	_, cable := pair(t)
+	_, cable := socketPair(t)
 	files := []*os.File{theirs, cable}
 	if s.tap == "" {
 		s.tap = "@4"
@@ -153,8 +149,8 @@ func start(t testing.TB, s setup) *guest {
 	return g
 }
 
-// expect reads the console up to a line that begins so, and gives it.
-func (g *guest) expect(t testing.TB, prefix string) string {
+// expectLine reads the console up to a line with this prefix, and returns it.
+func (g *guest) expectLine(t testing.TB, prefix string) string {
 	t.Helper()
 	for g.lines.Scan() {
 		g.seen = append(g.seen, g.lines.Text())
@@ -166,16 +162,16 @@ func (g *guest) expect(t testing.TB, prefix string) string {
 	return ""
 }
 
-// send sends a frame to the control device.
-func (g *guest) send(t testing.TB, frame string) {
+// sendControl sends a frame to the guest's control device.
+func (g *guest) sendControl(t testing.TB, frame string) {
 	t.Helper()
 	_, err := g.control.WriteString(frame)
 	must.NoError(t, err)
 }
 
-// end waits for the guest's end and gives all lines of its console and its
-// exit status.
-func (g *guest) end(t testing.TB) ([]string, int) {
+// waitExit waits until the guest ends, and returns all lines of its console and
+// its exit status.
+func (g *guest) waitExit(t testing.TB) ([]string, int) {
 	t.Helper()
 	for g.lines.Scan() {
 		g.seen = append(g.seen, g.lines.Text())
@@ -188,14 +184,14 @@ func (g *guest) end(t testing.TB) ([]string, int) {
 	return g.seen, g.ProcessState.ExitCode()
 }
 
-// run runs a guest to its end.
-func run(t testing.TB, s setup) ([]string, int) {
+// runGuest runs a guest to its end and returns the same as waitExit.
+func runGuest(t testing.TB, s guestSpec) ([]string, int) {
 	t.Helper()
-	return start(t, s).end(t)
+	return startGuest(t, s).waitExit(t)
 }
 
-// last is the last line that is not empty.
-func last(lines []string) string {
+// lastLine returns the last line that is not blank.
+func lastLine(lines []string) string {
 	for i := len(lines) - 1; i >= 0; i-- {
 		if strings.TrimSpace(lines[i]) != "" {
 			return lines[i]
@@ -204,8 +200,9 @@ func last(lines []string) string {
 	return ""
 }
 
-// clean fails the test unless the file system needs neither repair nor replay.
-func clean(t testing.TB, image string) {
+// requireCleanDisk fails the test if the file system needs a repair or a replay
+// of its journal.
+func requireCleanDisk(t testing.TB, image string) {
 	t.Helper()
 	testenv.Need(t, testenv.Tool("e2fsck"))
 	out, err := exec.Command("e2fsck", "-fn", image).CombinedOutput()

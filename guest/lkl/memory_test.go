@@ -4,16 +4,18 @@ package lkl
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/shoenig/test/must"
 )
 
-// Memory comes from the kernel in blocks, in any order: what is left over of
-// one must not be lost.
-func TestMemory_CanBeHadAgain(t *testing.T) {
+// The kernel hands out memory in blocks of any order. Parts of a block that one
+// allocation leaves over must be available to the next.
+func TestMemory_FreedMemoryIsReusable(t *testing.T) {
 	for _, memory := range []int{128, 256} {
-		lines, status := run(t, setup{memory: decimal(memory), args: words("again")})
+		lines, status := runGuest(t, guestSpec{memory: strconv.Itoa(memory), args: strings.Fields("again")})
 		must.Eq(t, 0, status)
 		var first, second, third int
 		_, err := fmt.Sscanf(fmt.Sprint(lines), "[pieces %d pieces %d pieces %d]", &first, &second, &third)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,53 +16,56 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// network is a guest's side of the tests' network.
-var network = map[string]any{
+// defaultNetwork configures the guest for the network of testenv.OwnNetwork.
+var defaultNetwork = map[string]any{
 	"interfaces": []map[string]string{{
 		"type": "rumpfd", "name": "tap", "ip": "10.0.0.2", "masklen": "24", "ipv6": "fd00::2", "masklen6": "64",
 	}},
 	"gateway": "10.0.0.1",
 }
 
-// namespaced has the test run in a network of its own: see testenv.OwnNetwork.
-func namespaced(t *testing.T) bool {
+// enterOwnNetwork runs the test again in a private network namespace. It returns
+// true there, and false in the original process: see testenv.OwnNetwork.
+func enterOwnNetwork(t *testing.T) bool {
 	t.Helper()
 	testenv.Guest(t, "lkl-cc")
 	testenv.Plugin(t)
 	return testenv.OwnNetwork(t, 5*patience)
 }
 
-// asked are the addresses whose hardware addresses the guest has asked for on a
-// cable: the routers that it sends to.
-func asked(t *testing.T, cable *os.File) map[string]bool {
+// resolvedNeighbors reads the frames that the guest has sent and returns the
+// targets of its ARP requests and neighbor solicitations. They are the next hops
+// that the guest's routes select.
+func resolvedNeighbors(t *testing.T, cable *os.File) map[string]bool {
 	t.Helper()
-	all := map[string]bool{}
+	targets := map[string]bool{}
 	frame := make([]byte, 2048)
 	for {
 		must.NoError(t, cable.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
 		n, err := cable.Read(frame)
 		if err != nil {
 			must.ErrorIs(t, err, os.ErrDeadlineExceeded)
-			return all
+			return targets
 		}
 		switch f := frame[:n]; {
 		case n >= 42 && f[12] == 0x08 && f[13] == 0x06: // ARP
-			all[net.IP(f[38:42]).String()] = true
-		case n >= 78 && f[12] == 0x86 && f[13] == 0xdd && f[20] == 58 && f[54] == 135: // ICMPv6, neighbour solicitation
-			all[net.IP(f[62:78]).String()] = true
+			targets[net.IP(f[38:42]).String()] = true
+		case n >= 78 && f[12] == 0x86 && f[13] == 0xdd && f[20] == 58 && f[54] == 135: // ICMPv6 neighbor solicitation
+			targets[net.IP(f[62:78]).String()] = true
 		}
 	}
 }
 
-// What an interface's own address sends goes by the interface's own gateway,
-// though the default route leads elsewhere, and by the routes to what is nearer.
-func TestConfig_GatewaysOfInterfaces(t *testing.T) {
-	ours, cable := pair(t)
+// Packets from an interface's own address go through the gateway of that
+// interface, even if the default route uses another one. More specific routes
+// still take precedence.
+func TestConfig_UsesGatewayOfSourceInterface(t *testing.T) {
+	ours, cable := socketPair(t)
 	defer cable.Close()
-	lines, status := run(t, setup{
-		kernel:  compiled(t, "probe.c", "-manifest", "testdata/devices.json"),
+	lines, status := runGuest(t, guestSpec{
+		kernel:  compileGuest(t, "probe.c", "-manifest", "testdata/devices.json"),
 		extra:   cable,
-		options: []string{"--block:data=" + image(t, 16, nil), "--net:second=@5"},
+		options: []string{"--block:data=" + buildImage(t, 16, nil), "--net:second=@5"},
 		config: map[string]any{
 			"interfaces": []map[string]string{
 				{"name": "tap", "ip": "10.0.0.2", "masklen": "24", "ipv6": "fd00::2", "masklen6": "64", "ifgateway": "10.0.0.1"},
@@ -73,19 +77,19 @@ func TestConfig_GatewaysOfInterfaces(t *testing.T) {
 			"gateway": "10.0.0.1", "gateway6": "fd00::1",
 			"routes": []map[string]string{{"to": "10.9.0.0/16", "via": "10.1.0.9", "interface": "second"}},
 		},
-		args: words("route 1.1.1.1 route 2001:db8::1 send 10.1.0.2,1.1.1.1 send 10.1.0.2,10.9.0.1 " +
+		args: strings.Fields("route 1.1.1.1 route 2001:db8::1 send 10.1.0.2,1.1.1.1 send 10.1.0.2,10.9.0.1 " +
 			"send 10.1.0.2,10.1.0.7 send fd01::2,2001:db8::1 send fd01::2,fd01::7"),
 	})
 	test.Eq(t, []string{"route 1.1.1.1: from 10.0.0.2", "route 2001:db8::1: from fd00::2"}, lines)
 	test.Eq(t, 0, status)
-	got := asked(t, ours)
+	got := resolvedNeighbors(t, ours)
 	for _, router := range []string{"10.1.0.1", "10.1.0.9", "10.1.0.7", "fd01::1", "fd01::7"} {
 		test.True(t, got[router], test.Sprintf("%s in %v", router, got))
 	}
 }
 
-func ip(t *testing.T, args string) {
+func runIP(t *testing.T, args string) {
 	t.Helper()
-	out, err := exec.Command("ip", words(args)...).CombinedOutput()
+	out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput()
 	must.NoError(t, err, must.Sprintf("ip %s: %s", args, out))
 }

@@ -12,18 +12,18 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// Every unikernel says what it understands, however it is linked, in a program
-// header of its own: Solo5's tenders look at the first note of each.
-func TestNote_IsInEveryUnikernel(t *testing.T) {
+// Each kernel has a note with its features, however it is linked. Solo5's tenders
+// read only the first note of a segment, so each note needs its own PT_NOTE.
+func TestNote_IsInEveryKernel(t *testing.T) {
 	for name, options := range map[string][]string{
-		"as it is":              nil,
-		"with other devices":    {"-manifest", "testdata/devices.json"},
-		"for hvt":               {"-target", "hvt"},
-		"without unused parts":  {"-Wl,--gc-sections", "-ffunction-sections", "-fdata-sections"},
-		"stripped of its names": {"-s"},
+		"default":     nil,
+		"manifest":    {"-manifest", "testdata/devices.json"},
+		"hvt":         {"-target", "hvt"},
+		"gc-sections": {"-Wl,--gc-sections", "-ffunction-sections", "-fdata-sections"},
+		"stripped":    {"-s"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, err := os.Open(compiled(t, "echo.c", options...))
+			f, err := os.Open(compileGuest(t, "echo.c", options...))
 			must.NoError(t, err)
 			defer f.Close()
 			info, err := f.Stat()
@@ -31,7 +31,7 @@ func TestNote_IsInEveryUnikernel(t *testing.T) {
 			m, err := unikernel.Read(f, info.Size())
 			must.NoError(t, err)
 			must.Eq(t, unikernel.FlavorLKL, m.Flavor())
-			must.Eq(t, unikernel.FeatureFSGSBase<<1-1, m.Features, must.Sprint("all that there are"))
+			must.Eq(t, unikernel.FeatureFSGSBase<<1-1, m.Features, must.Sprint("every feature that the driver knows"))
 
 			e, err := elf.NewFile(f)
 			must.NoError(t, err)

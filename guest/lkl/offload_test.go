@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,8 +20,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// online is the tests' network with more keys of the interface.
-func online(keys map[string]string) map[string]any {
+// networkWith returns the default network with additional keys of its interface.
+func networkWith(keys map[string]string) map[string]any {
 	tap := map[string]string{"name": "tap", "ip": "10.0.0.2", "masklen": "24", "ipv6": "fd00::2", "masklen6": "64"}
 	for key, value := range keys {
 		tap[key] = value
@@ -28,11 +29,10 @@ func online(keys map[string]string) map[string]any {
 	return map[string]any{"interfaces": []map[string]string{tap}, "gateway": "10.0.0.1"}
 }
 
-// frames counts what the tap has given to the guest and taken from it: frames
-// and bytes.
-type frames struct{ toGuest, toGuestBytes, fromGuest, fromGuestBytes float64 }
+// frameCounts are the counters of the tap, from the guest's point of view.
+type frameCounts struct{ toGuest, toGuestBytes, fromGuest, fromGuestBytes float64 }
 
-func countFrames(t *testing.T) (f frames) {
+func countFrames(t *testing.T) (f frameCounts) {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/net/dev")
 	must.NoError(t, err)
@@ -47,8 +47,9 @@ func countFrames(t *testing.T) (f frames) {
 	return f
 }
 
-// echo sends random bytes to the guest by TCP and compares what comes back.
-func echo(t *testing.T, address string, size int64, seed byte) {
+// echoTCP sends random bytes to the guest's echo server over TCP and requires
+// the same bytes back.
+func echoTCP(t *testing.T, address string, size int64, seed byte) {
 	t.Helper()
 	c, err := net.DialTimeout("tcp", address, patience)
 	must.NoError(t, err)
@@ -66,9 +67,9 @@ func echo(t *testing.T, address string, size int64, seed byte) {
 	must.Eq(t, sent.Sum(nil), back.Sum(nil))
 }
 
-// echoDatagrams does so by UDP: of every length, up to the largest, which comes
-// in fragments.
-func echoDatagrams(t *testing.T, address string) {
+// echoUDP does the same over UDP, with datagrams of many lengths up to the
+// largest, which arrives in fragments.
+func echoUDP(t *testing.T, address string) {
 	t.Helper()
 	c, err := net.Dial("udp", address)
 	must.NoError(t, err)
@@ -86,68 +87,69 @@ func echoDatagrams(t *testing.T, address string) {
 	}
 }
 
-func TestOffload_DataArrivesAsItWasSent(t *testing.T) {
-	if !namespaced(t) {
+func TestOffload_TransfersDataUnchanged(t *testing.T) {
+	if !enterOwnNetwork(t) {
 		return
 	}
 	for _, c := range []struct {
 		mtu, memory, connections int
 		offload                  bool
 	}{{1500, 32, 8, true}, {1500, 32, 8, false}, {1280, 32, 8, true}, {1280, 32, 8, false}, {1500, 12, 2, true}} {
-		ip(t, fmt.Sprintf("link set tap0 mtu %d", c.mtu))
-		s := setup{kernel: compiled(t, "echo.c"), tap: "tap0", memory: decimal(c.memory)}
-		keys := map[string]string{"mtu": decimal(c.mtu)}
+		runIP(t, fmt.Sprintf("link set tap0 mtu %d", c.mtu))
+		s := guestSpec{kernel: compileGuest(t, "echo.c"), tap: "tap0", memory: strconv.Itoa(c.memory)}
+		keys := map[string]string{"mtu": strconv.Itoa(c.mtu)}
 		if c.offload {
 			s.options = []string{"--net-offload:tap"}
 			keys["offload"] = "1"
 		}
-		s.config = online(keys)
-		g := start(t, s)
-		g.expect(t, "listening")
+		s.config = networkWith(keys)
+		g := startGuest(t, s)
+		g.expectLine(t, "listening")
 		before := countFrames(t)
 		for _, address := range []string{"10.0.0.2:7", "[fd00::2]:7"} {
 			const size = 16 << 20
-			echo(t, address, size, 0)
-			echo(t, address, 1, 1)
+			echoTCP(t, address, size, 0)
+			echoTCP(t, address, 1, 1)
 			var group sync.WaitGroup
 			for i := range c.connections {
-				group.Go(func() { echo(t, address, size/8+int64(i), byte(i)) })
+				group.Go(func() { echoTCP(t, address, size/8+int64(i), byte(i)) })
 			}
 			group.Wait()
-			echoDatagrams(t, address)
+			echoUDP(t, address)
 		}
 		f := countFrames(t)
 		to := (f.toGuestBytes - before.toGuestBytes) / (f.toGuest - before.toGuest)
 		from := (f.fromGuestBytes - before.fromGuestBytes) / (f.fromGuest - before.fromGuest)
 		t.Logf("%+v: %.0f bytes a frame to the guest, %.0f from it", c, to, from)
-		must.Eq(t, c.offload, to > float64(c.mtu+14), must.Sprint("segments go to the guest whole"))
-		must.Eq(t, c.offload, from > float64(c.mtu+14), must.Sprint("segments come from the guest whole"))
-		g.send(t, "stop 9")
-		g.end(t)
+		must.Eq(t, c.offload, to > float64(c.mtu+14), must.Sprint("frames to the guest exceed the MTU only with offload"))
+		must.Eq(t, c.offload, from > float64(c.mtu+14), must.Sprint("frames from the guest exceed the MTU only with offload"))
+		g.sendControl(t, "stop 9")
+		g.waitExit(t)
 	}
 }
 
-// Only the one that says so gets headers before its frames.
-func TestOffload_IsForWhomTheConfigurationTellsOfIt(t *testing.T) {
-	if !namespaced(t) {
+// A guest whose configuration does not enable offload must not expect virtio
+// headers. The values other than "1" include those of legacy configurations.
+func TestOffload_IsOffUnlessConfigured(t *testing.T) {
+	if !enterOwnNetwork(t) {
 		return
 	}
 	for _, value := range []string{"", "0", "0xc803"} {
-		g := start(t, setup{kernel: compiled(t, "echo.c"), tap: "tap0", config: online(map[string]string{"offload": value})})
-		g.expect(t, "listening")
-		echo(t, "10.0.0.2:7", 1<<20, 0)
-		g.send(t, "stop 9")
-		g.end(t)
+		g := startGuest(t, guestSpec{kernel: compileGuest(t, "echo.c"), tap: "tap0", config: networkWith(map[string]string{"offload": value})})
+		g.expectLine(t, "listening")
+		echoTCP(t, "10.0.0.2:7", 1<<20, 0)
+		g.sendControl(t, "stop 9")
+		g.waitExit(t)
 	}
 }
 
-// A header of struct virtio_net_hdr.
-type header struct {
+// A virtioHeader is a struct virtio_net_hdr.
+type virtioHeader struct {
 	flags, kind                   byte
 	length, size, start, checksum uint16
 }
 
-func (h header) before(frame []byte) []byte {
+func (h virtioHeader) prependTo(frame []byte) []byte {
 	b := []byte{h.flags, h.kind}
 	for _, field := range []uint16{h.length, h.size, h.start, h.checksum} {
 		b = binary.LittleEndian.AppendUint16(b, field)
@@ -155,16 +157,17 @@ func (h header) before(frame []byte) []byte {
 	return append(b, frame...)
 }
 
-// arp asks who has the guest's address, as 10.0.0.1.
-func arp() []byte {
+// arpRequest returns an ARP request from 10.0.0.1 for the guest's address.
+func arpRequest() []byte {
 	return []byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x08\x06" +
 		"\x00\x01\x08\x00\x06\x04\x00\x01\x02\x00\x00\x00\x00\x01\x0a\x00\x00\x01\x00\x00\x00\x00\x00\x00\x0a\x00\x00\x02")
 }
 
-// lives sends a question that the guest has to answer, and reads to the answer.
-func lives(t *testing.T, wire *os.File) {
+// requireAnswersARP sends an ARP request and skips frames up to the guest's
+// reply.
+func requireAnswersARP(t *testing.T, wire *os.File) {
 	t.Helper()
-	_, err := wire.Write(header{}.before(arp()))
+	_, err := wire.Write(virtioHeader{}.prependTo(arpRequest()))
 	must.NoError(t, err)
 	must.NoError(t, wire.SetReadDeadline(time.Now().Add(patience)))
 	frame := make([]byte, 1<<17)
@@ -172,33 +175,32 @@ func lives(t *testing.T, wire *os.File) {
 		n, err := wire.Read(frame)
 		must.NoError(t, err)
 		if n >= 10+42 && string(frame[10+12:10+14]) == "\x08\x06" && frame[10+21] == 2 {
-			must.Eq(t, make([]byte, 10), frame[:10], must.Sprint("nothing is left to do to an answer of ARP"))
+			must.Eq(t, make([]byte, 10), frame[:10], must.Sprint("the header of an ARP reply is zero"))
 			must.Eq(t, []byte{10, 0, 0, 2}, frame[10+28:10+32])
 			return
 		}
 	}
 }
 
-// hostile sends a header that is not true of its frame, and waits while the
-// guest has no room for it.
-func hostile(t *testing.T, wire *os.File, frame []byte) {
+// sendFrame sends a frame with its header. It blocks while the socket is full.
+func sendFrame(t *testing.T, wire *os.File, frame []byte) {
 	t.Helper()
 	must.NoError(t, wire.SetWriteDeadline(time.Now().Add(patience)))
 	_, err := wire.Write(frame)
 	must.NoError(t, err)
 }
 
-// segment is a frame of TCP to the guest: IPv4, or IPv6.
-func segment(six bool, payload int) []byte {
+// tcpFrame returns an Ethernet frame with a TCP segment for the guest.
+func tcpFrame(ipv6 bool, payload int) []byte {
 	frame := []byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x08\x00" +
 		"\x45\x00\x00\x00\x00\x01\x40\x00\x40\x06\x00\x00\x0a\x00\x00\x01\x0a\x00\x00\x02")
-	if six {
+	if ipv6 {
 		frame = append([]byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x86\xdd"+
 			"\x60\x00\x00\x00\x00\x00\x06\x40"), append(net.ParseIP("fd00::1"), net.ParseIP("fd00::2")...)...)
 	}
 	tcp := append([]byte("\x12\x34\x00\x07\x00\x00\x00\x01\x00\x00\x00\x00\x50\x02\xff\xff\x00\x00\x00\x00"), make([]byte, payload)...)
 	frame = append(frame, tcp...)
-	if six {
+	if ipv6 {
 		binary.BigEndian.PutUint16(frame[18:], uint16(len(tcp)))
 		return frame
 	}
@@ -212,21 +214,21 @@ func segment(six bool, payload int) []byte {
 	return frame
 }
 
-func TestOffload_HeadersThatLieAreDropped(t *testing.T) {
-	ours, theirs := pair(t)
+func TestOffload_DropsInvalidHeaders(t *testing.T) {
+	ours, theirs := socketPair(t)
 	defer theirs.Close()
-	g := start(t, setup{
-		kernel: compiled(t, "echo.c"), tap: "@5", extra: theirs, memory: "16",
-		config: online(map[string]string{"offload": "1"}),
+	g := startGuest(t, guestSpec{
+		kernel: compileGuest(t, "echo.c"), tap: "@5", extra: theirs, memory: "16",
+		config: networkWith(map[string]string{"offload": "1"}),
 	})
-	g.expect(t, "listening")
-	lives(t, ours)
+	g.expectLine(t, "listening")
+	requireAnswersARP(t, ours)
 	const needsChecksum, tcp4, udp, tcp6, udpSegments = 1, 1, 3, 4, 5
 	random := rand.New(rand.NewPCG(1, 2))
-	any16 := func() uint16 { return uint16(random.Uint32N(1 << random.UintN(17))) } // of any magnitude
-	bodies := [][]byte{arp(), segment(false, 0), segment(false, 5000), segment(true, 1400), segment(true, 60000), make([]byte, 65549)}
+	any16 := func() uint16 { return uint16(random.Uint32N(1 << random.UintN(17))) } // all magnitudes are equally likely
+	bodies := [][]byte{arpRequest(), tcpFrame(false, 0), tcpFrame(false, 5000), tcpFrame(true, 1400), tcpFrame(true, 60000), make([]byte, 65549)}
 	for _, body := range bodies {
-		for _, h := range []header{
+		for _, h := range []virtioHeader{
 			{flags: 0xff, kind: 0xff, length: 0xffff, size: 0xffff, start: 0xffff, checksum: 0xffff},
 			{flags: needsChecksum, start: 0xffff},
 			{flags: needsChecksum, start: 34, checksum: 0xffff},
@@ -241,22 +243,22 @@ func TestOffload_HeadersThatLieAreDropped(t *testing.T) {
 			{flags: needsChecksum, kind: udp, size: 8, start: 34, checksum: 6},
 			{flags: needsChecksum, kind: udpSegments, size: 8, start: 34, checksum: 6},
 		} {
-			hostile(t, ours, h.before(body))
+			sendFrame(t, ours, h.prependTo(body))
 		}
 		for range 200 {
-			h := header{
+			h := virtioHeader{
 				flags: byte(random.UintN(4)), kind: byte(random.UintN(6)) | byte(random.UintN(2)<<7),
 				length: any16(), size: any16(), start: any16(), checksum: any16(),
 			}
-			hostile(t, ours, h.before(body))
+			sendFrame(t, ours, h.prependTo(body))
 		}
-		lives(t, ours)
+		requireAnswersARP(t, ours)
 	}
-	for size := range 24 { // not even a header and Ethernet's
-		hostile(t, ours, make([]byte, size+1))
+	for size := range 24 { // shorter than the virtio and Ethernet headers
+		sendFrame(t, ours, make([]byte, size+1))
 	}
-	lives(t, ours)
-	g.send(t, "stop 9")
-	_, status := g.end(t)
+	requireAnswersARP(t, ours)
+	g.sendControl(t, "stop 9")
+	_, status := g.waitExit(t)
 	must.Eq(t, 137, status)
 }
