@@ -261,7 +261,7 @@ func TestBridge_ASecondGuestOfTheGroupIsRefused(t *testing.T) {
 	must.NoError(t, err)
 	other := second.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: args})
 	_, _, err = second.StartTask(other)
-	must.ErrorContains(t, err, "group of its own")
+	must.ErrorContains(t, err, "into its own group")
 	eventually(t, "an answer of the first", func() bool { _, err := n.get(t, "/"); return err == nil })
 }
 

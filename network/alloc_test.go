@@ -15,15 +15,16 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/osthread"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// alloc is an allocation's namespace as CNI makes it, and one for its peers: the
-// two ends of a veth pair.
+// alloc is an allocation's namespace as CNI makes it, and a second one for its peer. A
+// veth pair connects them.
 type alloc struct {
 	t          testing.TB
 	path, peer string // of the namespaces
-	name       string // of the interface
+	name       string // of the allocation's interface
 	mac        net.HardwareAddr
 }
 
@@ -34,8 +35,8 @@ const (
 	guest6 = "fd77::2"
 )
 
-// newAlloc makes both namespaces, with an IPv4 and an IPv6 address at each end and
-// the peer as the gateway.
+// newAlloc creates both namespaces. Each end has an IPv4 and an IPv6 address, and the
+// peer is the gateway.
 func newAlloc(t testing.TB, mtu int) *alloc {
 	t.Helper()
 	testenv.Need(t, testenv.Root, testenv.Tun)
@@ -59,11 +60,11 @@ func newAlloc(t testing.TB, mtu int) *alloc {
 	return a
 }
 
-// newNamespace is one that goes with the test.
+// newNamespace creates a network namespace that exists until the test ends.
 func newNamespace(t testing.TB) string {
 	t.Helper()
 	var f *os.File
-	must.NoError(t, apart(func() (err error) { // the thread ends with this
+	must.NoError(t, osthread.Run(func() (err error) {
 		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
 			f, err = os.Open("/proc/thread-self/ns/net")
 		}
@@ -71,7 +72,7 @@ func newNamespace(t testing.TB) string {
 	}))
 	t.Cleanup(func() { f.Close() })
 	path := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
-	must.NoError(t, inside(path, func(n *namespace) error {
+	must.NoError(t, inNamespace(path, func(n *namespace) error {
 		lo, err := n.LinkByName("lo")
 		return errors.Join(err, n.LinkSetUp(lo))
 	}))
@@ -80,10 +81,11 @@ func newNamespace(t testing.TB) string {
 
 func (a *alloc) in(path string, do func(*namespace) error) {
 	a.t.Helper()
-	must.NoError(a.t, inside(path, do))
+	must.NoError(a.t, inNamespace(path, do))
 }
 
-// address gives an interface addresses, ready at once, and brings it up.
+// address adds addresses to an interface and brings it up. IPv6 addresses skip duplicate
+// address detection, so that they can be used at once.
 func (a *alloc) address(path, name string, addresses ...string) {
 	a.t.Helper()
 	a.in(path, func(n *namespace) error {
@@ -107,7 +109,7 @@ func (a *alloc) address(path, name string, addresses ...string) {
 	})
 }
 
-// route adds a route in the alloc; to "" is the default.
+// route adds a route in the alloc. An empty destination is the default route.
 func (a *alloc) route(to, gateway string, metric int) {
 	a.t.Helper()
 	a.in(a.path, func(n *namespace) error {
@@ -133,7 +135,7 @@ func (a *alloc) attach() *Tap {
 	return tap
 }
 
-// links are the names of the interfaces in the alloc's namespace.
+// links returns the names of the interfaces in the alloc's namespace.
 func (a *alloc) links() (names []string) {
 	a.t.Helper()
 	a.in(a.path, func(n *namespace) error {
@@ -146,63 +148,55 @@ func (a *alloc) links() (names []string) {
 	return names
 }
 
-func (a *alloc) joint() (j joint) {
+func (a *alloc) ingressState() (state ingressState) {
 	a.t.Helper()
 	a.in(a.path, func(n *namespace) error {
 		link, err := n.LinkByName(a.name)
 		if err != nil {
 			return err
 		}
-		j, err = n.joint(link)
+		state, err = n.ingressState(link)
 		return err
 	})
-	return j
+	return state
 }
 
-// guest is a real network stack behind the tap: a namespace of its own, with a tap
-// of its own, and what carries the frames between the two.
+// guest is a real network stack behind the tap: a third namespace with a tap in it.
+// Two goroutines copy the frames between both taps.
 type guest struct {
-	path        string
-	longest     atomic.Int64 // frame that came for it, in bytes
-	longestSent atomic.Int64
-	strays      atomic.Int64 // frames for it before it sent any
-	sent        atomic.Int64
+	path            string
+	longestReceived atomic.Int64 // in bytes
+	longestSent     atomic.Int64
 }
 
-func newGuest(t testing.TB, tap *Tap) *guest {
+func newGuest(t testing.TB, a *alloc, tap *Tap) *guest {
 	t.Helper()
+	found, err := Inspect(a.path)
+	must.NoError(t, err)
 	g := &guest{path: newNamespace(t)}
 	var own *os.File
-	must.NoError(t, inside(g.path, func(n *namespace) error {
+	must.NoError(t, inNamespace(g.path, func(n *namespace) error {
 		f, name, err := openTun("g%d", unix.IFF_TUN_EXCL, tap.Offload)
 		if err != nil {
 			return err
 		}
 		own = f
-		return g.configure(n, name, tap)
+		return configureGuest(n, name, tap, found)
 	}))
 	t.Cleanup(func() { own.Close() })
-	go carry(own, tap.File, func(n int) {
-		g.longestSent.Store(max(g.longestSent.Load(), int64(n)))
-		g.sent.Add(1)
-	})
-	go carry(tap.File, own, func(n int) {
-		g.longest.Store(max(g.longest.Load(), int64(n)))
-		if g.sent.Load() == 0 {
-			g.strays.Add(1)
-		}
-	})
+	go copyFrames(own, tap.File, &g.longestSent)
+	go copyFrames(tap.File, own, &g.longestReceived)
 	return g
 }
 
-// configure gives the guest what the tap says, as its command line would.
-func (g *guest) configure(n *namespace, name string, tap *Tap) error {
+// configureGuest sets the addresses and routes that a guest gets in its command line.
+func configureGuest(n *namespace, name string, tap *Tap, iface *Interface) error {
 	link, err := n.LinkByName(name)
 	if err != nil {
 		return err
 	}
 	err = errors.Join(n.LinkSetHardwareAddr(link, tap.MAC), n.LinkSetMTU(link, tap.MTU))
-	for _, p := range tap.Interface.Addresses {
+	for _, p := range iface.Addresses {
 		addr, parseErr := netlink.ParseAddr(p.String())
 		if parseErr == nil && p.Addr().Is6() {
 			addr.Flags = unix.IFA_F_NODAD
@@ -210,7 +204,7 @@ func (g *guest) configure(n *namespace, name string, tap *Tap) error {
 		err = errors.Join(err, parseErr, n.AddrAdd(link, addr))
 	}
 	err = errors.Join(err, n.LinkSetUp(link))
-	for _, gateway := range []netip.Addr{tap.Interface.Gateway4, tap.Interface.Gateway6} {
+	for _, gateway := range []netip.Addr{iface.Gateway4, iface.Gateway6} {
 		if gateway.IsValid() {
 			err = errors.Join(err, n.RouteAdd(&netlink.Route{
 				LinkIndex: link.Attrs().Index, Gw: gateway.AsSlice(),
@@ -220,17 +214,17 @@ func (g *guest) configure(n *namespace, name string, tap *Tap) error {
 	return err
 }
 
-// carry moves frames until a tap is closed.
-func carry(from, to *os.File, seen func(int)) {
+// copyFrames copies frames until a tap is closed, and records the longest.
+func copyFrames(from, to *os.File, longest *atomic.Int64) {
 	frame := make([]byte, 1<<17)
 	for {
 		n, err := from.Read(frame)
 		if err != nil {
 			return
 		}
-		seen(n)
+		longest.Store(max(longest.Load(), int64(n)))
 		if _, err := to.Write(frame[:n]); err != nil && !errors.Is(err, unix.EIO) {
-			return // EIO: an interface that is down
+			return // EIO means that the interface is down
 		}
 	}
 }

@@ -19,7 +19,7 @@ func (n *namespace) inspect() (*Interface, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
-	link, err := n.find(routes)
+	link, err := n.findInterface(routes)
 	if err != nil {
 		return nil, err
 	}
@@ -29,22 +29,22 @@ func (n *namespace) inspect() (*Interface, error) {
 		return nil, err
 	}
 	for _, r := range routes {
-		for _, gateway := range hops(&r, attrs.Index) {
-			found.route(&r, gateway)
+		for _, gateway := range nextHops(&r, attrs.Index) {
+			found.addRoute(&r, gateway)
 		}
 	}
 	return found, nil
 }
 
-// find chooses the allocation's interface.
-func (n *namespace) find(routes []netlink.Route) (netlink.Link, error) {
+// findInterface chooses the allocation's interface.
+func (n *namespace) findInterface(routes []netlink.Route) (netlink.Link, error) {
 	links, err := n.LinkList()
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
 	if link := byDefaultRoute(links, routes); link != nil {
-		if !takeable(link) {
-			return nil, fmt.Errorf("%w: the default route is through %s, which is no Ethernet interface that is up",
+		if !isUsable(link) {
+			return nil, fmt.Errorf("%w: the default route is through %s, which is down or not an Ethernet interface",
 				ErrNoInterface, link.Attrs().Name)
 		}
 		return link, nil
@@ -56,7 +56,7 @@ func (n *namespace) find(routes []netlink.Route) (netlink.Link, error) {
 		if err != nil {
 			return nil, err
 		}
-		if takeable(link) && len(addresses) > 0 {
+		if isUsable(link) && len(addresses) > 0 {
 			candidates = append(candidates, link)
 			names = append(names, link.Attrs().Name)
 		}
@@ -65,14 +65,14 @@ func (n *namespace) find(routes []netlink.Route) (netlink.Link, error) {
 	case 1:
 		return candidates[0], nil
 	case 0:
-		return nil, fmt.Errorf("%w: there is none with an address", ErrNoInterface)
+		return nil, fmt.Errorf("%w: no interface has an address", ErrNoInterface)
 	}
-	return nil, fmt.Errorf("%w: %s all have addresses and none the default route",
+	return nil, fmt.Errorf("%w: %s have addresses, and there is no default route to choose one of them",
 		ErrNoInterface, strings.Join(names, ", "))
 }
 
-// byDefaultRoute is the interface of the best default route: IPv4 before IPv6, then
-// the lowest metric.
+// byDefaultRoute returns the interface of the best default route, or nil. IPv4 is
+// preferred to IPv6, then the lowest metric.
 func byDefaultRoute(links []netlink.Link, routes []netlink.Route) netlink.Link {
 	var defaults []netlink.Route
 	for _, r := range routes {
@@ -85,7 +85,7 @@ func byDefaultRoute(links []netlink.Link, routes []netlink.Route) netlink.Link {
 	})
 	for _, r := range defaults {
 		for _, link := range links {
-			if link.Attrs().Flags&net.FlagLoopback == 0 && len(hops(&r, link.Attrs().Index)) > 0 {
+			if link.Attrs().Flags&net.FlagLoopback == 0 && len(nextHops(&r, link.Attrs().Index)) > 0 {
 				return link
 			}
 		}
@@ -93,13 +93,14 @@ func byDefaultRoute(links []netlink.Link, routes []netlink.Route) netlink.Link {
 	return nil
 }
 
-// takeable: a guest can send Ethernet frames over it.
-func takeable(link netlink.Link) bool {
+// isUsable reports whether a guest can send Ethernet frames over an interface.
+func isUsable(link netlink.Link) bool {
 	a := link.Attrs()
 	return a.Flags&net.FlagLoopback == 0 && a.Flags&net.FlagUp != 0 && len(a.HardwareAddr) == 6
 }
 
-// addresses are those of an interface that others than its link can reach.
+// addresses returns an interface's addresses without those of link or host scope, and
+// without temporary IPv6 addresses.
 func (n *namespace) addresses(link netlink.Link) ([]netip.Prefix, error) {
 	list, err := n.AddrList(link, netlink.FAMILY_ALL)
 	if err != nil {
@@ -107,23 +108,23 @@ func (n *namespace) addresses(link netlink.Link) ([]netip.Prefix, error) {
 	}
 	var addresses []netip.Prefix
 	for _, a := range list {
-		p := prefix(a.IPNet)
-		// The same bit is IFA_F_SECONDARY of an IPv4 address, which is as good.
-		passing := p.Addr().Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0
-		if p.IsValid() && a.Scope < unix.RT_SCOPE_LINK && !passing {
+		p := toPrefix(a.IPNet)
+		// For IPv4, the same bit is IFA_F_SECONDARY; secondary addresses are kept.
+		temporary := p.Addr().Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0
+		if p.IsValid() && a.Scope < unix.RT_SCOPE_LINK && !temporary {
 			addresses = append(addresses, p)
 		}
 	}
 	return addresses, nil
 }
 
-// route takes over a route of the main table through the interface.
-func (i *Interface) route(r *netlink.Route, gateway netip.Addr) {
+// addRoute records a route of the main table through the interface.
+func (i *Interface) addRoute(r *netlink.Route, gateway netip.Addr) {
 	switch {
 	case r.Type != unix.RTN_UNICAST || r.Protocol == unix.RTPROT_KERNEL:
-		return // the interface's own subnets, which its addresses tell
+		return // to the interface's own subnets, which follow from its addresses
 	case !isDefault(r):
-		if to := prefix(r.Dst); to.IsValid() && !to.Addr().IsMulticast() {
+		if to := toPrefix(r.Dst); to.IsValid() && !to.Addr().IsMulticast() {
 			i.Routes = append(i.Routes, Route{Destination: to.Masked(), Gateway: gateway})
 		}
 	case gateway.Is4() && !i.Gateway4.IsValid():
@@ -133,25 +134,26 @@ func (i *Interface) route(r *netlink.Route, gateway netip.Addr) {
 	}
 }
 
-// hops are the next hops of a route through an interface; the zero Addr is one on
-// the link.
-func hops(r *netlink.Route, index int) []netip.Addr {
+// nextHops returns the next hops of a route through an interface. The zero Addr stands
+// for an on-link route.
+func nextHops(r *netlink.Route, index int) []netip.Addr {
 	var found []netip.Addr
 	if r.LinkIndex == index && len(r.MultiPath) == 0 {
-		found = append(found, gatewayOf(r.Gw, r.Via))
+		found = append(found, gatewayAddr(r.Gw, r.Via))
 	}
 	for _, hop := range r.MultiPath {
 		if hop.LinkIndex == index {
-			found = append(found, gatewayOf(hop.Gw, hop.Via))
+			found = append(found, gatewayAddr(hop.Gw, hop.Via))
 		}
 	}
 	return found
 }
 
-// gatewayOf is the address of a next hop, of either family.
-func gatewayOf(ip net.IP, other netlink.Destination) netip.Addr {
-	if via, ok := other.(*netlink.Via); ok && ip == nil {
-		ip = via.Addr
+// gatewayAddr returns the address of a next hop. The kernel reports a gateway of another
+// family than the route's in via.
+func gatewayAddr(ip net.IP, via netlink.Destination) netip.Addr {
+	if v, ok := via.(*netlink.Via); ok && ip == nil {
+		ip = v.Addr
 	}
 	gateway, _ := netip.AddrFromSlice(ip)
 	return gateway.Unmap()
@@ -168,8 +170,9 @@ func isDefault(r *netlink.Route) bool {
 	return ones == 0 && r.Dst.IP.IsUnspecified()
 }
 
-// prefix keeps the address of a, which net.IPNet may hold in either length.
-func prefix(a *net.IPNet) netip.Prefix {
+// toPrefix converts an address with its mask. net.IPNet may hold an IPv4 address in 4 or
+// in 16 bytes.
+func toPrefix(a *net.IPNet) netip.Prefix {
 	if a == nil {
 		return netip.Prefix{}
 	}

@@ -12,48 +12,36 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/osthread"
 )
 
-// How long the kernel may take to answer, which it does at once.
-const answerTime = 10 * time.Second
+// netlinkTimeout bounds the wait for an answer of the kernel, which is immediate.
+const netlinkTimeout = 10 * time.Second
 
-// namespace is a network namespace that this thread is in.
+// namespace is a netlink socket in the network namespace that the calling thread is in.
 type namespace struct {
 	*netlink.Handle
 }
 
-// inside runs do on a thread inside the network namespace at a path.
-func inside(path string, do func(*namespace) error) error {
+// inNamespace calls do on a thread that is in the network namespace at path.
+//
+// netlink.NewHandleAt would not do: it switches whichever thread it is called on,
+// and returns that thread to the scheduler even if it cannot be switched back.
+func inNamespace(path string, do func(*namespace) error) error {
 	ns, err := openNamespace(path)
 	if err != nil {
 		return err
 	}
 	defer ns.Close()
-	if err := apart(func() error { return enter(ns, do) }); err != nil {
+	if err := osthread.Run(func() error { return enter(ns, do) }); err != nil {
 		return fmt.Errorf("network namespace %s: %w", path, err)
 	}
 	return nil
 }
 
-// apart runs do in a goroutine that has a thread to itself.
-func apart(do func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		// The first thread's namespace is the whole process's to whoever looks into
-		// /proc/self/net: keep that one busy meanwhile and take another.
-		if unix.Gettid() == unix.Getpid() {
-			defer runtime.UnlockOSThread()
-			done <- apart(do)
-			return
-		}
-		done <- do()
-	}()
-	return <-done
-}
-
-// openNamespace refuses what is no network namespace, such as the empty file that
-// is left of one.
+// openNamespace opens a network namespace. ErrNoNamespace: the path is missing or is
+// another kind of file, such as the empty mount point of a removed namespace.
 func openNamespace(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -70,21 +58,22 @@ func openNamespace(path string) (*os.File, error) {
 	return f, nil
 }
 
-// enter runs do inside of ns, on a thread that the goroutine has locked. A thread
-// that cannot go back stays so and ends with the goroutine.
+// enter moves the calling thread, which the goroutine has locked, into ns, calls do,
+// and moves it back. If it cannot move back, the thread stays locked and exits with
+// the goroutine.
 func enter(ns *os.File, do func(*namespace) error) error {
-	own, err := os.Open("/proc/thread-self/ns/net")
+	original, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		runtime.UnlockOSThread()
 		return err
 	}
-	defer own.Close()
+	defer original.Close()
 	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("setns: %w", err)
 	}
 	defer func() {
-		if unix.Setns(int(own.Fd()), unix.CLONE_NEWNET) == nil {
+		if unix.Setns(int(original.Fd()), unix.CLONE_NEWNET) == nil {
 			runtime.UnlockOSThread()
 		}
 	}()
@@ -93,7 +82,7 @@ func enter(ns *os.File, do func(*namespace) error) error {
 		return fmt.Errorf("netlink: %w", err)
 	}
 	defer h.Close()
-	if err := h.SetSocketTimeout(answerTime); err != nil {
+	if err := h.SetSocketTimeout(netlinkTimeout); err != nil {
 		return fmt.Errorf("netlink: %w", err)
 	}
 	return do(&namespace{h})

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package network turns the network of an allocation, a namespace that Nomad and
-// CNI have made, into a tap for the guest.
+// Package network connects a guest to the network of its allocation. Nomad and CNI
+// create the network namespace; this package creates a tap in it and redirects the
+// frames of the allocation's interface to that tap.
 package network
 
 import (
@@ -13,96 +14,96 @@ import (
 )
 
 var (
-	// ErrNoNamespace: there is no network namespace at the path.
+	// ErrNoNamespace means that the path is not a network namespace.
 	ErrNoNamespace = errors.New("no network namespace")
-	// ErrNoInterface: none of the namespace's interfaces can be the allocation's.
+	// ErrNoInterface means that no interface of the namespace can be the allocation's.
 	ErrNoInterface = errors.New("no interface that a guest can take over")
-	// ErrTaken: a guest that runs has the allocation's network already.
-	ErrTaken = errors.New("another unikernel of this group already has the allocation's network: " +
-		"give each lkl task with a network a group of its own")
-	// ErrForeign: somebody else controls what the interface receives.
-	ErrForeign = errors.New("the interface has a traffic control of its own for what it receives: " +
-		"remove the CNI plugin that sets it from the network's configuration")
-	// ErrNoRedirect: the kernel cannot join two interfaces.
+	// ErrTaken means that a running guest already uses the allocation's network.
+	ErrTaken = errors.New("another unikernel of this group already uses the allocation's network: " +
+		"put each lkl task that has a network into its own group")
+	// ErrForeign means that another program filters the interface's ingress traffic.
+	ErrForeign = errors.New("another program has set up ingress traffic control on the interface: " +
+		"remove the CNI plugin that does so from the network's configuration")
+	// ErrNoRedirect means that the kernel lacks a traffic control module.
 	ErrNoRedirect = errors.New("the kernel cannot redirect frames: " +
 		"load the modules sch_ingress, cls_u32 and act_mirred")
 )
 
-// MaxMTU is the most that a guest's tap gets, in bytes: LKL guests of 2020 break
-// on more.
+// MaxMTU is the largest MTU of a guest's tap, in bytes. Legacy LKL guests fail with
+// larger ones.
 const MaxMTU = 1500
 
-// Interface is the allocation's interface as it is in its namespace.
+// Interface describes the allocation's interface in its namespace.
 type Interface struct {
 	Name      string
 	MAC       net.HardwareAddr
 	MTU       int            // bytes
-	Addresses []netip.Prefix // with the interface's own address, not that of the subnet; none of the link alone
-	Gateway4  netip.Addr     // of the default route; the zero Addr: none
+	Addresses []netip.Prefix // host address with prefix length; link-local addresses are left out
+	Gateway4  netip.Addr     // of the default route; the zero Addr if there is no such route
 	Gateway6  netip.Addr
-	Routes    []Route // all but the default ones and those to the interface's own subnets
+	Routes    []Route // without default routes and routes to the interface's own subnets
 }
 
 // Route is a route through the interface.
 type Route struct {
 	Destination netip.Prefix
-	Gateway     netip.Addr // the zero Addr: on the link
+	Gateway     netip.Addr // the zero Addr for an on-link route
 }
 
-// Tap is the guest's end of the allocation's network. It is there as long as
-// somebody has the file open.
+// Tap is the guest's end of the allocation's network. The kernel removes the tap when
+// the last descriptor of File is closed.
 type Tap struct {
-	File      *os.File         // O_NONBLOCK
-	Name      string           // in the allocation's namespace
-	MAC       net.HardwareAddr // the guest's: that of the interface
-	MTU       int              // the guest's, bytes: the interface's, at most MaxMTU
-	Offload   bool             // frames have a virtio header and may be segments not yet cut: see SetOffload
-	Interface *Interface
+	File    *os.File         // O_NONBLOCK
+	Name    string           // in the allocation's namespace
+	MAC     net.HardwareAddr // of the interface; the guest uses it
+	MTU     int              // for the guest, in bytes: the interface's, at most MaxMTU
+	Offload bool             // frames have a virtio header and may be unsegmented; see SetOffload
 }
 
-// Close closes our descriptor of the tap; the tap goes with the last one.
+// Close closes this process's descriptor of the tap.
 func (t *Tap) Close() error { return t.File.Close() }
 
-// Inspect finds the interface of an allocation in the namespace at a path such as
-// /var/run/netns/ID: the one with the default route, else the only one with an
-// address that is not of the link alone. Errors: ErrNoNamespace, ErrNoInterface.
+// Inspect finds the allocation's interface in the namespace at a path such as
+// /var/run/netns/ID. It chooses the interface of the default route, or else the only
+// one that has an address beyond link-local. Errors: ErrNoNamespace, ErrNoInterface.
 func Inspect(netns string) (*Interface, error) {
 	var found *Interface
-	err := inside(netns, func(n *namespace) (err error) {
+	err := inNamespace(netns, func(n *namespace) (err error) {
 		found, err = n.inspect()
 		return err
 	})
 	return found, err
 }
 
-// Attaching looks before it takes, so that only one may do it at a time.
-var attaching sync.Mutex
+// attachMutex makes checking for another guest and attaching one step.
+var attachMutex sync.Mutex
 
-// AttachL2 makes a tap in an allocation's namespace and joins it to the
-// interface: each gets every frame that the other receives, so that the guest has
-// the interface's addresses on the link and the namespace's own stack is no longer
-// heard from there. Offload is for guests that know it: see SetOffload. What a guest
-// that is gone left behind is replaced. The caller closes the tap and, when the guest
-// is gone, calls Detach. ErrTaken: a guest is running; ErrForeign, ErrNoRedirect, and
-// those of Inspect.
+// AttachL2 creates a tap in an allocation's namespace and redirects all frames
+// between it and the allocation's interface. The guest then owns the interface's
+// addresses on the link, and the namespace's own stack receives nothing from it.
+// Set offload only for guests that support it; see SetOffload.
+//
+// AttachL2 replaces the redirection of a guest that has ended. The caller closes the
+// tap and calls Detach when the guest has ended. Errors: ErrTaken if another guest is
+// running, ErrForeign, ErrNoRedirect, and those of Inspect.
 func AttachL2(netns string, offload bool) (*Tap, error) {
-	attaching.Lock()
-	defer attaching.Unlock()
+	attachMutex.Lock()
+	defer attachMutex.Unlock()
 	var tap *Tap
-	err := inside(netns, func(n *namespace) (err error) {
+	err := inNamespace(netns, func(n *namespace) (err error) {
 		tap, err = n.attach(offload)
 		return err
 	})
 	return tap, err
 }
 
-// Detach gives the interface back to the namespace's own stack, if it is joined
-// to the tap of that name or to one that is gone. A namespace that is gone needs
-// nothing.
+// Detach returns the interface to the namespace's own stack if its frames are
+// redirected to the named tap, or to a tap that no longer exists. It does nothing
+// if the namespace does not exist.
 func Detach(netns, tap string) error {
-	attaching.Lock()
-	defer attaching.Unlock()
-	err := inside(netns, func(n *namespace) error { return n.detach(tap) })
+	attachMutex.Lock()
+	defer attachMutex.Unlock()
+	err := inNamespace(netns, func(n *namespace) error { return n.detach(tap) })
 	if errors.Is(err, ErrNoNamespace) {
 		return nil
 	}

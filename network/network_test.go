@@ -18,7 +18,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-func TestInspect_ReadsTheAllocsNetwork(t *testing.T) {
+func TestInspect_ReadsAddressesAndRoutes(t *testing.T) {
 	a := newAlloc(t, 1450)
 	a.address(a.path, a.name, "10.77.0.3/24", "192.0.2.9/32", "fd77::3/64")
 	a.route("198.51.100.0/24", "10.77.0.254", 0)
@@ -41,7 +41,7 @@ func TestInspect_ReadsTheAllocsNetwork(t *testing.T) {
 	must.Eq(t, 6, len(found.MAC))
 }
 
-func TestInspect_TakesTheInterfaceOfTheDefaultRoute(t *testing.T) {
+func TestInspect_ChoosesInterfaceOfDefaultRoute(t *testing.T) {
 	a := newAlloc(t, 1500)
 	a.in(a.path, func(n *namespace) error {
 		return n.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "other"})
@@ -52,7 +52,7 @@ func TestInspect_TakesTheInterfaceOfTheDefaultRoute(t *testing.T) {
 	must.NoError(t, err)
 	must.Eq(t, "alloc7", found.Name)
 
-	// A better metric there changes that.
+	// The other interface gets a default route with a better metric.
 	a.in(a.path, func(n *namespace) error {
 		return n.RouteDel(&netlink.Route{Gw: net.ParseIP(peer4)})
 	})
@@ -70,7 +70,7 @@ func TestInspect_TakesTheInterfaceOfTheDefaultRoute(t *testing.T) {
 	must.False(t, found.Gateway6.IsValid())
 }
 
-func TestInspect_WithoutADefaultRouteTakesTheOnlyOneWithAnAddress(t *testing.T) {
+func TestInspect_WithoutDefaultRouteChoosesOnlyInterfaceWithAddress(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tun)
 	a := &alloc{t: t, path: newNamespace(t)}
 	_, err := Inspect(a.path)
@@ -84,7 +84,7 @@ func TestInspect_WithoutADefaultRouteTakesTheOnlyOneWithAnAddress(t *testing.T) 
 		found, err := Inspect(a.path)
 		if i > 0 {
 			must.ErrorIs(t, err, ErrNoInterface)
-			must.ErrorContains(t, err, "one, two")
+			must.ErrorContains(t, err, "one, two have addresses")
 			continue
 		}
 		must.NoError(t, err)
@@ -93,7 +93,7 @@ func TestInspect_WithoutADefaultRouteTakesTheOnlyOneWithAnAddress(t *testing.T) 
 	}
 }
 
-func TestInspect_WithoutANamespaceSaysSo(t *testing.T) {
+func TestNetwork_ReportsMissingNamespace(t *testing.T) {
 	file, err := os.CreateTemp(t.TempDir(), "left")
 	must.NoError(t, err)
 	defer file.Close()
@@ -106,16 +106,15 @@ func TestInspect_WithoutANamespaceSaysSo(t *testing.T) {
 	}
 }
 
-func TestAttachL2_GivesTheGuestTheInterface(t *testing.T) {
+func TestAttachL2_CreatesTap(t *testing.T) {
 	a := newAlloc(t, 1500)
 	tap := a.attach()
 	must.Eq(t, "lkl0", tap.Name)
 	must.Eq(t, a.mac.String(), tap.MAC.String())
 	must.Eq(t, 1500, tap.MTU)
-	must.Eq(t, "alloc7", tap.Interface.Name)
 	flags, err := unix.FcntlInt(tap.File.Fd(), unix.F_GETFL, 0)
 	must.NoError(t, err)
-	must.True(t, flags&unix.O_NONBLOCK != 0, must.Sprint("it has to stay so when it is handed on"))
+	must.True(t, flags&unix.O_NONBLOCK != 0, must.Sprint("the executor needs it non-blocking"))
 	a.in(a.path, func(n *namespace) error {
 		link, err := n.LinkByName(tap.Name)
 		must.NoError(t, err)
@@ -129,47 +128,46 @@ func TestAttachL2_GivesTheGuestTheInterface(t *testing.T) {
 	})
 }
 
-func TestAttachL2_SmallAndLargeMTUs(t *testing.T) {
+func TestAttachL2_LimitsMTU(t *testing.T) {
 	for _, c := range []struct{ iface, tap int }{{1280, 1280}, {1500, 1500}, {9000, 1500}} {
 		a := newAlloc(t, c.iface)
 		tap := a.attach()
 		must.Eq(t, c.tap, tap.MTU)
-		must.Eq(t, c.iface, tap.Interface.MTU)
 	}
 }
 
-func TestAttachL2_ASecondGuestIsToldWhatToDo(t *testing.T) {
+func TestAttachL2_RefusesSecondGuestWithAdvice(t *testing.T) {
 	a := newAlloc(t, 1500)
 	first := a.attach()
 	_, err := AttachL2(a.path, false)
 	must.ErrorIs(t, err, ErrTaken)
-	must.ErrorContains(t, err, "group of its own")
+	must.ErrorContains(t, err, "into its own group")
 	must.Eq(t, []string{"lo", "alloc7", "lkl0"}, a.links())
-	must.Eq(t, joint{there: true, tap: first.Name}, a.joint())
+	must.Eq(t, ingressState{exists: true, tapName: first.Name}, a.ingressState())
 }
 
-func TestAttachL2_ReplacesWhatADeadGuestLeft(t *testing.T) {
+func TestAttachL2_ReplacesRedirectionOfEndedGuest(t *testing.T) {
 	a := newAlloc(t, 1500)
 	first := a.attach()
 	must.NoError(t, first.Close())
 	must.Eq(t, []string{"lo", "alloc7"}, a.links())
-	must.Eq(t, joint{there: true}, a.joint())
+	must.Eq(t, ingressState{exists: true}, a.ingressState())
 	second := a.attach()
-	must.Eq(t, joint{there: true, tap: second.Name}, a.joint())
-	g := newGuest(t, second)
-	go echoes(listen(t, g.path, "tcp4", guest4+":7"))
+	must.Eq(t, ingressState{exists: true, tapName: second.Name}, a.ingressState())
+	g := newGuest(t, a, second)
+	go serveEcho(listen(t, g.path, "tcp4", guest4+":7"))
 	a.echo(t, "tcp4", guest4)
 }
 
-func TestAttachL2_LeavesForeignTrafficControlAlone(t *testing.T) {
+func TestAttachL2_RefusesForeignTrafficControl(t *testing.T) {
 	a := newAlloc(t, 1500)
-	foreign := func(filter bool, kind string) {
+	addQdisc := func(kind string, withFilter bool) {
 		a.in(a.path, func(n *namespace) error {
 			link, err := n.LinkByName(a.name)
 			must.NoError(t, err)
 			attrs := netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: ingressHandle, Parent: netlink.HANDLE_INGRESS}
 			must.NoError(t, n.QdiscAdd(&netlink.GenericQdisc{QdiscAttrs: attrs, QdiscType: kind}))
-			if !filter {
+			if !withFilter {
 				return nil
 			}
 			return n.FilterAdd(&netlink.U32{
@@ -180,28 +178,28 @@ func TestAttachL2_LeavesForeignTrafficControlAlone(t *testing.T) {
 			})
 		})
 	}
-	part := func() {
+	removeQdisc := func() {
 		a.in(a.path, func(n *namespace) error {
 			link, err := n.LinkByName(a.name)
-			return errors.Join(err, n.part(link))
+			return errors.Join(err, n.removeIngress(link))
 		})
 	}
-	foreign(true, "ingress")
+	addQdisc("ingress", true)
 	_, err := AttachL2(a.path, false)
 	must.ErrorIs(t, err, ErrForeign)
 	must.NoError(t, Detach(a.path, "lkl0"))
-	must.True(t, a.joint().foreign)
-	part()
-	foreign(false, "clsact")
+	must.True(t, a.ingressState().foreign)
+	removeQdisc()
+	addQdisc("clsact", false)
 	_, err = AttachL2(a.path, false)
 	must.ErrorIs(t, err, ErrForeign)
 	must.Eq(t, []string{"lo", "alloc7"}, a.links())
-	part()
-	foreign(false, "ingress") // an attach that did not come further
+	removeQdisc()
+	addQdisc("ingress", false) // as an interrupted attach leaves it
 	a.attach()
 }
 
-func TestAttachL2_NeedsAnEthernetInterface(t *testing.T) {
+func TestAttachL2_RefusesInterfaceThatIsDown(t *testing.T) {
 	a := newAlloc(t, 1500)
 	a.in(a.path, func(n *namespace) error {
 		link, err := n.LinkByName(a.name)
@@ -212,35 +210,35 @@ func TestAttachL2_NeedsAnEthernetInterface(t *testing.T) {
 	must.Eq(t, []string{"lo", "alloc7"}, a.links())
 }
 
-func TestDetach_LeavesNothing(t *testing.T) {
+func TestDetach_RemovesRedirectionOfNamedTap(t *testing.T) {
 	a := newAlloc(t, 1500)
 	tap := a.attach()
 	must.NoError(t, Detach(a.path, "lkl5"))
-	must.Eq(t, tap.Name, a.joint().tap, must.Sprint("that of another guest stays"))
+	must.Eq(t, tap.Name, a.ingressState().tapName, must.Sprint("the redirection of another guest must stay"))
 	must.NoError(t, Detach(a.path, tap.Name))
-	must.Eq(t, joint{}, a.joint())
+	must.Eq(t, ingressState{}, a.ingressState())
 	must.NoError(t, tap.Close())
 	must.NoError(t, Detach(a.path, tap.Name))
 	must.Eq(t, []string{"lo", "alloc7"}, a.links())
-	a.ownEcho(t)
+	a.echoFromNamespace(t)
 }
 
-func TestRedirectError_NamesWhatTheKernelLacks(t *testing.T) {
+func TestClassifyRedirectError_NamesMissingModules(t *testing.T) {
 	for err, want := range map[error]error{
 		unix.ENOENT: ErrNoRedirect, unix.EOPNOTSUPP: ErrNoRedirect, unix.EEXIST: ErrTaken, unix.EPERM: unix.EPERM,
 	} {
-		must.ErrorIs(t, redirectError(err), want)
+		must.ErrorIs(t, classifyRedirectError(err), want)
 	}
 }
 
-func TestOpenTap_AttachesToOneThatIsThere(t *testing.T) {
+func TestOpenTap_OpensExistingTap(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tun)
 	path := newNamespace(t)
-	must.NoError(t, inside(path, func(n *namespace) error {
+	must.NoError(t, inNamespace(path, func(n *namespace) error {
 		_, _, err := OpenTap("tap9", false)
 		must.Error(t, err)
 		_, err = n.LinkByName("tap9")
-		must.Error(t, err, must.Sprint("looking makes none"))
+		must.Error(t, err, must.Sprint("OpenTap must not create a tap"))
 		must.NoError(t, n.LinkAdd(&netlink.Tuntap{
 			LinkAttrs: netlink.LinkAttrs{Name: "tap9"}, Mode: netlink.TUNTAP_MODE_TAP, Flags: unix.IFF_NO_PI,
 		}))

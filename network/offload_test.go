@@ -23,7 +23,8 @@ func (a *alloc) attachOffload() *Tap {
 	return tap
 }
 
-// echoDigest compares what a guest sends back with what it was sent.
+// echoDigest sends 32 MiB to the guest's echo service and compares the digests of both
+// directions.
 func (a *alloc) echoDigest(t *testing.T, network, address string) {
 	t.Helper()
 	const size = 32 << 20
@@ -39,60 +40,60 @@ func (a *alloc) echoDigest(t *testing.T, network, address string) {
 	must.Eq(t, sent.Sum(nil), back.Sum(nil))
 }
 
-// A host sends up to 64 KiB in one piece, and so does a guest: neither is cut on
-// its way. Datagrams are, where Linux of the guest does not know such.
-func TestOffload_SegmentsPassWhole(t *testing.T) {
+// TCP segments of up to 64 KiB pass unsegmented in both directions. UDP datagrams that
+// the host sends with UDP_SEGMENT are segmented, because the guest's Linux does not
+// accept them.
+func TestOffload_PassesTCPUnsegmented(t *testing.T) {
 	for _, mtu := range []int{1280, 1500, 9000} {
 		t.Run(fmt.Sprint(mtu), func(t *testing.T) {
 			a := newAlloc(t, mtu)
 			tap := a.attachOffload()
 			must.Eq(t, min(mtu, MaxMTU), tap.MTU)
-			g := newGuest(t, tap)
+			g := newGuest(t, a, tap)
 			for network, address := range map[string]string{"tcp4": guest4 + ":7", "tcp6": "[" + guest6 + "]:7"} {
-				g.longest.Store(0)
+				g.longestReceived.Store(0)
 				g.longestSent.Store(0)
-				go echoes(listen(t, g.path, network, address))
+				go serveEcho(listen(t, g.path, network, address))
 				a.echoDigest(t, network, address)
-				must.Greater(t, 16<<10, g.longest.Load())
+				must.Greater(t, 16<<10, g.longestReceived.Load())
 				must.Greater(t, 16<<10, g.longestSent.Load())
 			}
-			g.longest.Store(0)
+			g.longestReceived.Store(0)
 			sendSegmented(t, a, g)
-			must.LessEq(t, int64(vnetHeader+14+20+8+1200), g.longest.Load())
+			must.LessEq(t, int64(vnetHeaderSize+14+20+8+1200), g.longestReceived.Load())
 		})
 	}
 }
 
-// What a guest says of its frames is checked by the kernel before anything is
-// done with them.
-func TestOffload_HeadersThatLieAreRefused(t *testing.T) {
+// The kernel validates the virtio headers that a guest writes.
+func TestOffload_KernelRefusesInvalidHeaders(t *testing.T) {
 	a := newAlloc(t, 1500)
 	tap := a.attachOffload()
 	frame := append([]byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x08\x00\x45"), make([]byte, 1000)...)
 	for header, want := range map[string]error{
-		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00": nil,         // nothing to do
-		"\x00\x00\xff\xff\x00\x00\x00\x00\x00\x00": unix.EINVAL, // more headers than there are bytes
-		"\x01\x00\x00\x00\x00\x00\xff\xff\x00\x00": unix.EINVAL, // a checksum beyond the end
+		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00": nil,         // no offload
+		"\x00\x00\xff\xff\x00\x00\x00\x00\x00\x00": unix.EINVAL, // header length beyond the frame
+		"\x01\x00\x00\x00\x00\x00\xff\xff\x00\x00": unix.EINVAL, // checksum offset beyond the frame
 		"\x01\x00\x00\x00\x00\x00\x22\x00\xff\xff": unix.EINVAL,
-		"\x01\x01\x36\x00\x00\x00\x22\x00\x10\x00": unix.EINVAL, // segments of no bytes
-		"\x00\x7f\x36\x00\x01\x00\x00\x00\x00\x00": unix.EINVAL, // of no kind
+		"\x01\x01\x36\x00\x00\x00\x22\x00\x10\x00": unix.EINVAL, // segment size 0
+		"\x00\x7f\x36\x00\x01\x00\x00\x00\x00\x00": unix.EINVAL, // unknown segmentation type
 	} {
 		_, err := tap.File.WriteString(header + string(frame))
 		must.ErrorIs(t, err, want, must.Sprintf("%x", header))
 	}
-	for size := range vnetHeader + 14 {
+	for size := range vnetHeaderSize + 14 {
 		_, err := tap.File.Write(make([]byte, size))
 		must.ErrorIs(t, err, unix.EINVAL, must.Sprint(size))
 	}
-	// Whatever it is that the kernel takes, the network goes on.
+	// Whichever random frames the kernel accepts, the network keeps working.
 	random := rand.NewChaCha8([32]byte{1})
-	data := make([]byte, vnetHeader+1500)
+	data := make([]byte, vnetHeaderSize+1500)
 	for range 10000 {
 		_, _ = random.Read(data)
-		copy(data[vnetHeader+12:], []byte{8, 0, 0x45})
+		copy(data[vnetHeaderSize+12:], []byte{8, 0, 0x45})
 		_, _ = tap.File.Write(data)
 	}
-	g := newGuest(t, tap)
-	go echoes(listen(t, g.path, "tcp4", guest4+":7"))
+	g := newGuest(t, a, tap)
+	go serveEcho(listen(t, g.path, "tcp4", guest4+":7"))
 	a.echo(t, "tcp4", guest4)
 }

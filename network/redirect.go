@@ -10,11 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The ingress qdisc, to which the filters of what an interface receives belong,
-// has this handle always (linux/pkt_sched.h).
+// ingressHandle is the fixed handle of every ingress qdisc (linux/pkt_sched.h). The
+// filters for received frames are attached to it.
 const ingressHandle = 0xffff0000
 
-// How our filters are told from others: u32 takes the lower 12 bits as given.
+// The handle and priority of the filters made here tell them from filters of other
+// programs. In u32 handles, the lower 12 bits are free to choose.
 const (
 	filterHandle   = 0x80000c1c
 	filterPriority = 0x6c6b // "lk"
@@ -29,61 +30,58 @@ func (n *namespace) attach(offload bool) (_ *Tap, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := n.claim(link); err != nil {
+	if err := n.removeStaleRedirect(link); err != nil {
 		return nil, err
 	}
 	mtu := min(found.MTU, MaxMTU)
-	f, tap, err := n.newTap(mtu, offload)
+	f, tap, err := n.createTap(mtu, offload)
 	if err != nil {
 		return nil, err
 	}
-	if err := n.join(link, tap); err != nil {
+	if err := n.redirectBothWays(link, tap); err != nil {
 		f.Close()
 		return nil, err
 	}
-	return &Tap{File: f, Name: tap.Attrs().Name, MAC: found.MAC, MTU: mtu, Offload: offload, Interface: found}, nil
+	return &Tap{File: f, Name: tap.Attrs().Name, MAC: found.MAC, MTU: mtu, Offload: offload}, nil
 }
 
-// claim makes sure that nothing redirects what the interface receives, removing
-// what a guest that is gone has left.
-func (n *namespace) claim(link netlink.Link) error {
-	j, err := n.joint(link)
+// removeStaleRedirect removes the redirection of a guest that has ended. ErrTaken: the
+// guest is running. ErrForeign: another program uses the interface's ingress.
+func (n *namespace) removeStaleRedirect(link netlink.Link) error {
+	state, err := n.ingressState(link)
 	if err != nil {
 		return err
 	}
 	name := link.Attrs().Name
 	switch {
-	case !j.there:
+	case !state.exists:
 		return nil
-	case j.foreign:
+	case state.foreign:
 		return fmt.Errorf("%s: %w", name, ErrForeign)
-	case j.tap != "":
-		return fmt.Errorf("%s is joined to %s: %w", name, j.tap, ErrTaken)
+	case state.tapName != "":
+		return fmt.Errorf("%s is redirected to %s: %w", name, state.tapName, ErrTaken)
 	}
-	return n.part(link)
+	return n.removeIngress(link)
 }
 
-// join redirects what either interface receives to the other one. The tap's own
-// part of it goes with the tap.
-func (n *namespace) join(link, tap netlink.Link) error {
+// redirectBothWays redirects what either interface receives to the other one. The
+// kernel removes the tap's redirection together with the tap.
+func (n *namespace) redirectBothWays(link, tap netlink.Link) error {
 	if err := n.redirect(tap, link); err != nil {
 		return err
 	}
 	err := n.redirect(link, tap)
 	if err != nil && !errors.Is(err, ErrTaken) {
-		err = errors.Join(err, n.part(link))
+		err = errors.Join(err, n.removeIngress(link))
 	}
 	return err
 }
 
-// redirect sends out on one interface all that another one receives.
+// redirect sends every frame that one interface receives out of another one.
 func (n *namespace) redirect(from, to netlink.Link) error {
 	index, name := from.Attrs().Index, from.Attrs().Name
-	qdisc := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
-		LinkIndex: index, Handle: ingressHandle, Parent: netlink.HANDLE_INGRESS,
-	}}
-	if err := n.QdiscAdd(qdisc); err != nil {
-		return fmt.Errorf("ingress qdisc of %s: %w", name, redirectError(err))
+	if err := n.QdiscAdd(ingressQdisc(index)); err != nil {
+		return fmt.Errorf("add the ingress qdisc of %s: %w", name, classifyRedirectError(err))
 	}
 	filter := &netlink.U32{
 		FilterAttrs: netlink.FilterAttrs{
@@ -93,14 +91,20 @@ func (n *namespace) redirect(from, to netlink.Link) error {
 		Actions: []netlink.Action{netlink.NewMirredAction(to.Attrs().Index)},
 	}
 	if err := n.FilterAdd(filter); err != nil {
-		return fmt.Errorf("redirect %s to %s: %w", name, to.Attrs().Name, redirectError(err))
+		return fmt.Errorf("redirect %s to %s: %w", name, to.Attrs().Name, classifyRedirectError(err))
 	}
 	return nil
 }
 
-// redirectError names what a kernel lacks that does not know a qdisc, filter or
-// action.
-func redirectError(err error) error {
+func ingressQdisc(linkIndex int) *netlink.Ingress {
+	return &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: linkIndex, Handle: ingressHandle, Parent: netlink.HANDLE_INGRESS,
+	}}
+}
+
+// classifyRedirectError adds the sentinel error that fits an errno of the kernel's
+// traffic control.
+func classifyRedirectError(err error) error {
 	switch {
 	case errors.Is(err, unix.EEXIST):
 		return fmt.Errorf("%w: %w", ErrTaken, err)
@@ -110,12 +114,10 @@ func redirectError(err error) error {
 	return err
 }
 
-// part undoes join on the allocation's interface.
-func (n *namespace) part(link netlink.Link) error {
-	err := n.QdiscDel(&netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
-		LinkIndex: link.Attrs().Index, Handle: ingressHandle, Parent: netlink.HANDLE_INGRESS,
-	}})
-	// Gone with the interface, or never made.
+// removeIngress removes an interface's ingress qdisc with its filters, if there is one.
+func (n *namespace) removeIngress(link netlink.Link) error {
+	err := n.QdiscDel(ingressQdisc(link.Attrs().Index))
+	// The interface or its qdisc is gone already.
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL) {
 		return nil
 	}
@@ -125,48 +127,49 @@ func (n *namespace) part(link netlink.Link) error {
 	return nil
 }
 
-// joint is what the traffic control of an interface does with what it receives.
-type joint struct {
-	there   bool   // there is any
-	foreign bool   // it is not ours
-	tap     string // that ours redirects to; "": one that is gone
+// ingressState describes the traffic control of the frames that an interface receives.
+type ingressState struct {
+	exists  bool
+	foreign bool   // another program made it
+	tapName string // the redirection's target; "" if that tap no longer exists
 }
 
-func (n *namespace) joint(link netlink.Link) (joint, error) {
+func (n *namespace) ingressState(link netlink.Link) (ingressState, error) {
 	qdiscs, err := n.QdiscList(link)
 	if err != nil {
-		return joint{}, fmt.Errorf("list the qdiscs of %s: %w", link.Attrs().Name, err)
+		return ingressState{}, fmt.Errorf("list the qdiscs of %s: %w", link.Attrs().Name, err)
 	}
-	var j joint
+	var state ingressState
 	for _, q := range qdiscs {
 		if q.Attrs().Parent == netlink.HANDLE_INGRESS {
-			j.there = true
-			j.foreign = q.Type() != "ingress"
+			state.exists = true
+			state.foreign = q.Type() != "ingress"
 		}
 	}
-	if !j.there || j.foreign {
-		return j, nil
+	if !state.exists || state.foreign {
+		return state, nil
 	}
 	filters, err := n.FilterList(link, ingressHandle)
 	if err != nil {
-		return joint{}, fmt.Errorf("list the filters of %s: %w", link.Attrs().Name, err)
+		return ingressState{}, fmt.Errorf("list the filters of %s: %w", link.Attrs().Name, err)
 	}
 	for _, f := range filters {
-		target, ours := redirectOf(f)
-		if !ours {
-			j.foreign = true
-			return j, nil
+		target, ok := redirectTarget(f)
+		if !ok {
+			state.foreign = true
+			return state, nil
 		}
 		if tap, err := n.LinkByIndex(target); err == nil && target != 0 {
-			j.tap = tap.Attrs().Name
+			state.tapName = tap.Attrs().Name
 		}
 	}
-	return j, nil
+	return state, nil
 }
 
-// redirectOf is the index of the interface that a filter of ours redirects to: 0
-// once that is gone.
-func redirectOf(f netlink.Filter) (int, bool) {
+// redirectTarget returns the index of the interface that a filter of this package
+// redirects to, or 0 if that interface no longer exists. The result is false for
+// filters of other programs.
+func redirectTarget(f netlink.Filter) (int, bool) {
 	u, ok := f.(*netlink.U32)
 	if !ok || u.Priority != filterPriority || len(u.Actions) != 1 {
 		return 0, false
@@ -178,21 +181,21 @@ func redirectOf(f netlink.Filter) (int, bool) {
 	return mirred.Ifindex, true
 }
 
-func (n *namespace) detach(tap string) error {
+func (n *namespace) detach(tapName string) error {
 	links, err := n.LinkList()
 	if err != nil {
 		return fmt.Errorf("list interfaces: %w", err)
 	}
 	for _, link := range links {
-		if link.Attrs().Name == tap {
-			continue // its own half goes with it
+		if link.Attrs().Name == tapName {
+			continue // the kernel removes the tap's own ingress with the tap
 		}
-		j, err := n.joint(link)
+		state, err := n.ingressState(link)
 		if err != nil {
 			return err
 		}
-		if j.there && !j.foreign && (j.tap == tap || j.tap == "") {
-			if err := n.part(link); err != nil {
+		if state.exists && !state.foreign && (state.tapName == tapName || state.tapName == "") {
+			if err := n.removeIngress(link); err != nil {
 				return err
 			}
 		}

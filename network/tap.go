@@ -13,14 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How a tap gets its name: the kernel puts in the first number that is free.
+// tapPattern is the name of a new tap. The kernel fills in the first free number.
 const tapPattern = "lkl%d"
 
-// OpenTap attaches to a tap of the current namespace that exists already and is
-// up (unix.ENETDOWN: it is not), and reads its MTU in bytes. The file is O_NONBLOCK;
-// with offload it has what SetOffload says, else frames without any header.
+// OpenTap opens an existing tap of the current namespace and returns its MTU in bytes.
+// The tap must be up, or else the error is unix.ENETDOWN. The file is O_NONBLOCK. With
+// offload, frames are as SetOffload describes; otherwise they have no header.
 func OpenTap(name string, offload bool) (tap *os.File, mtu int, err error) {
-	link, err := net.InterfaceByName(name) // opening would make it
+	link, err := net.InterfaceByName(name) // opening a missing tap would create it
 	if err != nil {
 		return nil, 0, fmt.Errorf("tap %s: %w", name, err)
 	}
@@ -31,20 +31,20 @@ func OpenTap(name string, offload bool) (tap *os.File, mtu int, err error) {
 	return tap, link.MTU, err
 }
 
-// vnetHeader is the size of the header before each frame, in bytes: that of
+// vnetHeaderSize is the size of the header before each frame, in bytes: that of
 // struct virtio_net_hdr in linux/virtio_net.h.
-const vnetHeader = 10
+const vnetHeaderSize = 10
 
-// SetOffload has the kernel give out what is sent on the host as it is: a virtio
-// header, which tells of checksums that are missing, and up to 64 KiB of TCP. The
-// tap has to be open with IFF_VNET_HDR. Without offload the kernel computes
-// checksums and cuts what is longer than the MTU into frames, whatever another
-// program asked of the tap before.
+// SetOffload enables or disables checksum and segmentation offload. With offload, the
+// kernel passes packets of the host on unchanged: up to 64 KiB of TCP, behind a virtio
+// header that describes missing checksums. The tap must be open with IFF_VNET_HDR.
+// Without offload, the kernel computes checksums and segments packets to the MTU; a
+// setting that an earlier user of the tap left is reset.
 func SetOffload(fd int, offload bool) error {
 	flags := 0
 	if offload {
 		flags = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
-		if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, vnetHeader); err != nil {
+		if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, vnetHeaderSize); err != nil {
 			return fmt.Errorf("TUNSETVNETHDRSZ: %w", err)
 		}
 	}
@@ -54,7 +54,8 @@ func SetOffload(fd int, offload bool) error {
 	return nil
 }
 
-// openTun attaches to the tap of a name, or makes one, and returns its true name.
+// openTun opens the tap of a name, creating it if it is missing. The name may be a
+// pattern such as "lkl%d"; the result holds the actual name.
 func openTun(name string, flags uint16, offload bool) (*os.File, string, error) {
 	if offload {
 		flags |= unix.IFF_VNET_HDR
@@ -77,13 +78,13 @@ func openTun(name string, flags uint16, offload bool) (*os.File, string, error) 
 		unix.Close(fd)
 		return nil, "", fmt.Errorf("tap %s: %w", name, err)
 	}
-	// As it is O_NONBLOCK already, os leaves that alone.
+	// The descriptor is O_NONBLOCK already, so package os does not change its flags.
 	return os.NewFile(uintptr(fd), request.Name()), request.Name(), nil
 }
 
-// newTap makes a tap that the namespace's own stack says nothing on, and brings it
-// up. Closing the file removes it.
-func (n *namespace) newTap(mtu int, offload bool) (_ *os.File, _ netlink.Link, err error) {
+// createTap creates a tap on which the namespace's own stack sends nothing, and brings
+// it up. Closing the file removes the tap.
+func (n *namespace) createTap(mtu int, offload bool) (_ *os.File, _ netlink.Link, err error) {
 	f, name, err := openTun(tapPattern, unix.IFF_TUN_EXCL, offload)
 	if err != nil {
 		return nil, nil, err
@@ -93,19 +94,19 @@ func (n *namespace) newTap(mtu int, offload bool) (_ *os.File, _ netlink.Link, e
 			f.Close()
 		}
 	}()
-	link, err := n.setUp(name, mtu, offload)
+	link, err := n.configureTap(name, mtu, offload)
 	if err != nil {
 		return nil, nil, fmt.Errorf("tap %s: %w", name, err)
 	}
 	return f, link, nil
 }
 
-// offloadQueue is how many frames wait for a guest with offloads, of up to 64 KiB
-// each: some 8 MiB. They are the host's memory, which no limit of a task counts.
-const offloadQueue = 128
+// offloadQueueLen limits the frames that wait for a guest with offload. Each may have
+// 64 KiB, 8 MiB in all, and this memory counts toward no cgroup limit of the task.
+const offloadQueueLen = 128
 
-func (n *namespace) setUp(name string, mtu int, offload bool) (netlink.Link, error) {
-	if err := withoutIPv6(name); err != nil {
+func (n *namespace) configureTap(name string, mtu int, offload bool) (netlink.Link, error) {
+	if err := disableIPv6(name); err != nil {
 		return nil, err
 	}
 	link, err := n.LinkByName(name)
@@ -116,8 +117,8 @@ func (n *namespace) setUp(name string, mtu int, offload bool) (netlink.Link, err
 		return nil, fmt.Errorf("set the MTU to %d: %w", mtu, err)
 	}
 	if offload {
-		if err := n.LinkSetTxQLen(link, offloadQueue); err != nil {
-			return nil, fmt.Errorf("set the length of its queue to %d: %w", offloadQueue, err)
+		if err := n.LinkSetTxQLen(link, offloadQueueLen); err != nil {
+			return nil, fmt.Errorf("set its queue length to %d: %w", offloadQueueLen, err)
 		}
 	}
 	if err := n.LinkSetUp(link); err != nil {
@@ -126,9 +127,9 @@ func (n *namespace) setUp(name string, mtu int, offload bool) (netlink.Link, err
 	return link, nil
 }
 
-// withoutIPv6 keeps the namespace from soliciting neighbours and routers on the
-// tap. It has to run inside of the namespace.
-func withoutIPv6(name string) error {
+// disableIPv6 prevents the namespace's stack from soliciting neighbors and routers on
+// the tap. The calling thread must be in the namespace.
+func disableIPv6(name string) error {
 	err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the kernel has no IPv6

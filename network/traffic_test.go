@@ -22,11 +22,11 @@ import (
 
 const patience = 20 * time.Second
 
-// listen opens a socket inside a namespace, where it stays.
+// listen opens a listening socket in a namespace.
 func listen(t testing.TB, path, network, address string) net.Listener {
 	t.Helper()
 	var l net.Listener
-	must.NoError(t, inside(path, func(*namespace) (err error) {
+	must.NoError(t, inNamespace(path, func(*namespace) (err error) {
 		l, err = net.Listen(network, address)
 		return err
 	}))
@@ -37,7 +37,7 @@ func listen(t testing.TB, path, network, address string) net.Listener {
 func dial(t testing.TB, path, network, address string) net.Conn {
 	t.Helper()
 	var c net.Conn
-	must.NoError(t, inside(path, func(*namespace) (err error) {
+	must.NoError(t, inNamespace(path, func(*namespace) (err error) {
 		c, err = net.DialTimeout(network, address, patience)
 		return err
 	}))
@@ -46,8 +46,8 @@ func dial(t testing.TB, path, network, address string) net.Conn {
 	return c
 }
 
-// echoes answers each connection with what comes.
-func echoes(l net.Listener) {
+// serveEcho sends back what each connection receives.
+func serveEcho(l net.Listener) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -55,19 +55,19 @@ func echoes(l net.Listener) {
 		}
 		go func() {
 			defer c.Close()
-			_, _ = io.Copy(c, c) // the test reads what comes back
+			_, _ = io.Copy(c, c) // the test compares the answer
 		}()
 	}
 }
 
-// echo has the peer talk to a guest at an address.
+// echo connects from the peer to the guest's echo service at an address.
 func (a *alloc) echo(t testing.TB, network, address string) {
 	t.Helper()
 	c := dial(t, a.peer, network, net.JoinHostPort(address, "7"))
-	talk(t, c)
+	checkEcho(t, c)
 }
 
-func talk(t testing.TB, c net.Conn) {
+func checkEcho(t testing.TB, c net.Conn) {
 	t.Helper()
 	_, err := c.Write([]byte("hello"))
 	must.NoError(t, err)
@@ -77,40 +77,40 @@ func talk(t testing.TB, c net.Conn) {
 	must.Eq(t, "hello", string(back))
 }
 
-// ownEcho has the peer talk to the namespace's own stack.
-func (a *alloc) ownEcho(t testing.TB) {
+// echoFromNamespace connects from the peer to the namespace's own stack.
+func (a *alloc) echoFromNamespace(t testing.TB) {
 	t.Helper()
-	go echoes(listen(t, a.path, "tcp4", guest4+":9"))
-	talk(t, dial(t, a.peer, "tcp4", guest4+":9"))
+	go serveEcho(listen(t, a.path, "tcp4", guest4+":9"))
+	checkEcho(t, dial(t, a.peer, "tcp4", guest4+":9"))
 }
 
-func TestTraffic_GuestIsReachedInTheAllocsPlace(t *testing.T) {
+func TestTraffic_GuestReplacesNamespaceStack(t *testing.T) {
 	a := newAlloc(t, 1500)
 	a.address(a.path, a.name, "10.77.0.3/24")
-	a.ownEcho(t) // the peer knows the address before: nothing changes for it
+	a.echoFromNamespace(t) // the peer has the address in its neighbor cache from here on
 	tap := a.attach()
-	g := newGuest(t, tap)
+	g := newGuest(t, a, tap)
 	for _, c := range []struct{ network, address string }{
 		{"tcp4", guest4}, {"tcp4", "10.77.0.3"}, {"tcp6", guest6},
 	} {
-		go echoes(listen(t, g.path, c.network, net.JoinHostPort(c.address, "7")))
+		go serveEcho(listen(t, g.path, c.network, net.JoinHostPort(c.address, "7")))
 		a.echo(t, c.network, c.address)
 	}
-	// And the guest reaches the peer.
-	go echoes(listen(t, a.peer, "tcp4", peer4+":8"))
-	talk(t, dial(t, g.path, "tcp4", peer4+":8"))
-	go echoes(listen(t, a.peer, "tcp6", "["+peer6+"]:8"))
-	talk(t, dial(t, g.path, "tcp6", "["+peer6+"]:8"))
+	// The guest reaches the peer.
+	go serveEcho(listen(t, a.peer, "tcp4", peer4+":8"))
+	checkEcho(t, dial(t, g.path, "tcp4", peer4+":8"))
+	go serveEcho(listen(t, a.peer, "tcp6", "["+peer6+"]:8"))
+	checkEcho(t, dial(t, g.path, "tcp6", "["+peer6+"]:8"))
 	a.ping(t, guest4)
 
-	// What the namespace's own stack listens to is not heard any more.
+	// A listening socket of the namespace's own stack is no longer reachable.
 	own := listen(t, a.path, "tcp4", guest4+":10")
 	var refused error
-	must.NoError(t, inside(a.peer, func(*namespace) error {
+	must.NoError(t, inNamespace(a.peer, func(*namespace) error {
 		_, refused = net.DialTimeout("tcp4", guest4+":10", patience)
 		return nil
 	}))
-	must.ErrorIs(t, refused, unix.ECONNREFUSED, must.Sprint("the guest's stack has to answer"))
+	must.ErrorIs(t, refused, unix.ECONNREFUSED, must.Sprint("the guest's stack must answer"))
 	must.NoError(t, own.Close())
 }
 
@@ -118,7 +118,7 @@ func TestTraffic_GuestIsReachedInTheAllocsPlace(t *testing.T) {
 func (a *alloc) ping(t testing.TB, address string) {
 	t.Helper()
 	var c net.Conn
-	must.NoError(t, inside(a.peer, func(*namespace) (err error) {
+	must.NoError(t, inNamespace(a.peer, func(*namespace) (err error) {
 		c, err = net.Dial("ip4:icmp", address)
 		return err
 	}))
@@ -138,14 +138,14 @@ func (a *alloc) ping(t testing.TB, address string) {
 	must.True(t, bytes.HasSuffix(answer[:n], []byte("\x12\x34\x00\x01ping")))
 }
 
-// A host sends up to 64 KiB in one piece (GSO): the guest gets it in frames.
-func TestTraffic_NoFrameIsLargerThanTheGuestsMTU(t *testing.T) {
+// The host sends up to 64 KiB at once (GSO). Without offload, the kernel segments it.
+func TestTraffic_FramesFitTheGuestsMTU(t *testing.T) {
 	for _, mtu := range []int{1280, 1500, 9000} {
 		t.Run(fmt.Sprint(mtu), func(t *testing.T) {
 			a := newAlloc(t, mtu)
-			g := newGuest(t, a.attach())
+			g := newGuest(t, a, a.attach())
 			for network, address := range map[string]string{"tcp4": guest4 + ":7", "tcp6": "[" + guest6 + "]:7"} {
-				go echoes(listen(t, g.path, network, address))
+				go serveEcho(listen(t, g.path, network, address))
 				c := dial(t, a.peer, network, address)
 				const size = 8 << 20
 				go func() { _, _ = io.CopyN(c, rand.Reader, size) }()
@@ -153,17 +153,17 @@ func TestTraffic_NoFrameIsLargerThanTheGuestsMTU(t *testing.T) {
 				must.NoError(t, err)
 			}
 			sendSegmented(t, a, g)
-			must.LessEq(t, int64(min(mtu, MaxMTU)+14), g.longest.Load())
-			must.Greater(t, int64(min(mtu, MaxMTU)-100), g.longest.Load(), must.Sprint("the frames are full"))
+			must.LessEq(t, int64(min(mtu, MaxMTU)+14), g.longestReceived.Load())
+			must.Greater(t, int64(min(mtu, MaxMTU)-100), g.longestReceived.Load(), must.Sprint("frames should be full"))
 		})
 	}
 }
 
-// sendSegmented sends datagrams that the kernel is to cut itself (UDP GSO).
+// sendSegmented sends datagrams with UDP_SEGMENT: the kernel has to segment them.
 func sendSegmented(t *testing.T, a *alloc, g *guest) {
 	t.Helper()
 	var receiver net.PacketConn
-	must.NoError(t, inside(g.path, func(*namespace) (err error) {
+	must.NoError(t, inNamespace(g.path, func(*namespace) (err error) {
 		receiver, err = net.ListenPacket("udp4", guest4+":7")
 		return err
 	}))
@@ -186,17 +186,17 @@ func sendSegmented(t *testing.T, a *alloc, g *guest) {
 	}
 }
 
-// A guest that has said nothing hears nothing of the namespace it is in.
-func TestTraffic_NoStrayFramesReachTheGuest(t *testing.T) {
+// The namespace's own stack sends nothing on the tap.
+func TestTraffic_NamespaceSendsNothingToGuest(t *testing.T) {
 	a := newAlloc(t, 1500)
 	tap := a.attach()
-	// Both would make a stack that took part in the link's affairs send.
+	// Adding addresses and bringing the link up make a stack announce itself.
 	a.address(a.path, a.name, "10.77.0.4/24", "fd77::4/64")
 	a.in(a.path, func(n *namespace) error {
 		link, err := n.LinkByName(tap.Name)
 		return errors.Join(err, n.LinkSetDown(link), n.LinkSetUp(link))
 	})
-	// A frame of ours marks the end of what was under way before it.
+	// This frame arrives after everything that was sent before it.
 	mark := []byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x88\xb5mark of the end of the test")
 	a.in(a.peer, func(n *namespace) error { return sendFrame(n, "peer7", mark) })
 	must.NoError(t, tap.File.SetReadDeadline(time.Now().Add(patience)))
@@ -207,7 +207,7 @@ func TestTraffic_NoStrayFramesReachTheGuest(t *testing.T) {
 		if bytes.Equal(frame[:n], mark) {
 			return
 		}
-		// The peer's own neighbour discovery is none of the namespace's.
+		// Frames of the peer's neighbor discovery are expected.
 		must.NotEq(t, a.mac.String(), net.HardwareAddr(frame[6:12]).String(), must.Sprintf("%x", frame[:n]))
 	}
 }
@@ -225,8 +225,8 @@ func sendFrame(n *namespace, name string, frame []byte) error {
 	return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: link.Attrs().Index})
 }
 
-// Any bytes pass: nothing but the guest judges a frame.
-func TestTraffic_FramesPassAsTheyAre(t *testing.T) {
+// Frames of an unknown protocol pass unchanged in every size.
+func TestTraffic_PassesFramesUnchanged(t *testing.T) {
 	a := newAlloc(t, 1500)
 	tap := a.attach()
 	must.NoError(t, tap.File.SetReadDeadline(time.Now().Add(patience)))
@@ -246,7 +246,7 @@ func TestTraffic_FramesPassAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestAttachL2_AHundredTimesLeavesNothing(t *testing.T) {
+func TestAttachL2_LeaksNothing(t *testing.T) {
 	a := newAlloc(t, 1500)
 	cycle := func() {
 		tap, err := AttachL2(a.path, false)
@@ -255,7 +255,7 @@ func TestAttachL2_AHundredTimesLeavesNothing(t *testing.T) {
 		must.NoError(t, Detach(a.path, tap.Name))
 	}
 	var group sync.WaitGroup
-	for range 4 { // the runtime's threads are made
+	for range 4 { // let the runtime create its threads
 		group.Go(func() { _, _ = Inspect(a.path) })
 	}
 	group.Wait()
@@ -267,8 +267,8 @@ func TestAttachL2_AHundredTimesLeavesNothing(t *testing.T) {
 	must.LessEq(t, files, count(t, "/proc/self/fd"))
 	must.LessEq(t, threads+4, count(t, "/proc/self/task"))
 	must.Eq(t, []string{"lo", "alloc7"}, a.links())
-	must.Eq(t, joint{}, a.joint())
-	// No thread stayed behind in a namespace.
+	must.Eq(t, ingressState{}, a.ingressState())
+	// No thread is left in another namespace.
 	own, err := os.Readlink("/proc/self/ns/net")
 	must.NoError(t, err)
 	tasks, err := os.ReadDir("/proc/self/task")
@@ -287,8 +287,8 @@ func count(t *testing.T, dir string) int {
 	return len(entries)
 }
 
-// Many tasks start at once, in groups of their own and in one.
-func TestAttachL2_OnlyOneOfManyGetsAnAlloc(t *testing.T) {
+// Several tasks of each of three allocs start at once.
+func TestAttachL2_OnlyOneGuestGetsAnAlloc(t *testing.T) {
 	allocs := []*alloc{newAlloc(t, 1500), newAlloc(t, 1500), newAlloc(t, 1500)}
 	var group sync.WaitGroup
 	results := make([][]error, len(allocs))
