@@ -4,7 +4,6 @@ package driver
 
 import (
 	"github.com/hashicorp/nomad/plugins/drivers"
-	"github.com/hashicorp/nomad/plugins/drivers/fsisolation"
 )
 
 // capabilities is what the driver can do; TestCapabilities holds each of them
@@ -18,7 +17,7 @@ var capabilities = &drivers.Capabilities{
 	// A unikernel is one program: there is nothing to run a command in.
 	Exec: false,
 	// Nomad shows a task its directories as /local, /alloc and /secrets.
-	FSIsolation: fsisolation.Image,
+	FSIsolation: drivers.FSIsolationImage,
 	NetIsolationModes: []drivers.NetIsolationMode{
 		drivers.NetIsolationModeHost,
 		drivers.NetIsolationModeGroup,

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
-	"github.com/hashicorp/nomad/plugins/drivers/fsisolation"
 	"github.com/shoenig/test/must"
 )
 
@@ -17,7 +16,7 @@ import (
 // what the driver refuses.
 func TestCapabilities_AreWhatTheDriverDoes(t *testing.T) {
 	b := newBed(t)
-	caps, err := b.Impl().Capabilities()
+	caps, err := b.impl.Capabilities()
 	must.NoError(t, err)
 	task, _ := b.run(t, TaskConfig{Kernel: "control.spt"})
 
@@ -37,7 +36,7 @@ func TestCapabilities_AreWhatTheDriverDoes(t *testing.T) {
 		must.Eq(t, cannotExecute, said.code)
 	})
 	t.Run("file system", func(t *testing.T) {
-		must.Eq(t, fsisolation.Image, caps.FSIsolation)
+		must.Eq(t, drivers.FSIsolationImage, caps.FSIsolation)
 		// What that stands for is where Nomad's variables lead.
 		must.Eq(t, "/local", task.Env["NOMAD_TASK_DIR"])
 		must.Eq(t, "/secrets", task.Env["NOMAD_SECRETS_DIR"])
@@ -49,7 +48,7 @@ func TestCapabilities_AreWhatTheDriverDoes(t *testing.T) {
 	t.Run("network", func(t *testing.T) {
 		must.Eq(t, []drivers.NetIsolationMode{drivers.NetIsolationModeHost, drivers.NetIsolationModeGroup}, caps.NetIsolationModes)
 		must.False(t, caps.MustInitiateNetwork)
-		_, manages := b.Impl().(drivers.DriverNetworkManager)
+		_, manages := any(b.impl).(drivers.DriverNetworkManager)
 		must.False(t, manages)
 	})
 	t.Run("mounts", func(t *testing.T) {
@@ -65,7 +64,6 @@ func TestCapabilities_AreWhatTheDriverDoes(t *testing.T) {
 		must.StrContains(t, console(task), "waiting")
 	})
 	t.Run("users", func(t *testing.T) {
-		must.False(t, caps.DynamicWorkloadUsers)
 		other := task.Copy()
 		other.ID += "x"
 		other.User = "nobody"

@@ -12,6 +12,7 @@ package driver
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -102,8 +103,10 @@ func (d *Driver) SetConfig(c *base.Config) error {
 	if c.AgentConfig == nil || c.AgentConfig.Driver == nil {
 		return nil
 	}
-	compute := c.AgentConfig.Compute()
-	d.cpus = cpus{total: float64(compute.TotalCompute), number: compute.NumCores}
+	var err error
+	if d.cpus, err = readCPUs(os.DirFS("/")); err != nil {
+		d.log.Warn("the CPU ticks of tasks will be reported as 0", "error", err)
+	}
 	d.sweep.Do(func() {
 		if err := d.findStrays(); err != nil {
 			d.log.Error("cannot look for tasks of an earlier plugin", "error", err)

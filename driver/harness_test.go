@@ -9,14 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/nomad/client/lib/cgroupslib"
-	"github.com/hashicorp/nomad/client/lib/numalib"
 	"github.com/hashicorp/nomad/helper/testlog"
 	"github.com/hashicorp/nomad/helper/uuid"
 	"github.com/hashicorp/nomad/nomad/structs"
 	"github.com/hashicorp/nomad/plugins/base"
 	"github.com/hashicorp/nomad/plugins/drivers"
-	"github.com/hashicorp/nomad/plugins/drivers/testutils"
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
@@ -28,7 +25,8 @@ const patience = 20 * time.Second
 // A bed is a plugin behind Nomad's gRPC, and the state directory of it and of
 // those that come after it.
 type bed struct {
-	*testutils.DriverHarness
+	drivers.DriverPlugin
+	impl   *Driver
 	config Config
 	kill   func() // ends the plugin as its process's end would
 }
@@ -47,11 +45,9 @@ func bedWith(t *testing.T, config Config) *bed {
 	must.NoError(t, base.MsgPackEncode(&data, &config))
 	must.NoError(t, d.SetConfig(&base.Config{
 		PluginConfig: data,
-		AgentConfig:  &base.AgentConfig{Driver: &base.ClientDriverConfig{Topology: numalib.Scan(numalib.PlatformScanners(false))}},
+		AgentConfig:  &base.AgentConfig{Driver: &base.ClientDriverConfig{}},
 	}))
-	// The harness's own Kill stops its server twice at the same time, which the
-	// race detector tells of; its goroutines may stay until the tests are over.
-	return &bed{DriverHarness: testutils.NewDriverHarness(t, d), config: config, kill: cancel}
+	return &bed{DriverPlugin: serve(t, d), impl: d, config: config, kill: cancel}
 }
 
 func guestDir(t testing.TB) string { return filepath.Dir(testenv.Guest(t, "hello.spt")) }
@@ -63,8 +59,7 @@ func (b *bed) again(t *testing.T) *bed {
 }
 
 // task makes a task of a guest, with an alloc directory and control groups.
-// With logs, a logmon collects its console. (A test has one bed for each task
-// that it makes in a subtest: the harness ends with its alloc directory.)
+// With logs, a logmon collects its console.
 func (b *bed) task(t *testing.T, job TaskConfig, logs bool) *drivers.TaskConfig {
 	allocID := uuid.Generate()
 	const name = "web"
@@ -74,16 +69,14 @@ func (b *bed) task(t *testing.T, job TaskConfig, logs bool) *drivers.TaskConfig 
 		Resources: &drivers.Resources{
 			LinuxResources: &drivers.LinuxResources{
 				MemoryLimitBytes: 64 << 20, CPUShares: 100,
-				CpusetCgroupPath: cgroupslib.LinuxResourcesPath(allocID, name, false),
+				CpusetCgroupPath: testenv.TaskCgroup(t, allocID, name),
 			},
 			NomadResources: &structs.AllocatedTaskResources{Memory: structs.AllocatedMemoryResources{MemoryMB: 64}},
 			Ports:          &structs.AllocatedPorts{},
 		},
 	}
-	testenv.SharedCPUSet(t, task.Resources.LinuxResources.CpusetCgroupPath)
-	b.MakeTaskCgroup(allocID, name)
-	t.Cleanup(b.MkAllocDir(task, logs))
-	t.Cleanup(func() { _ = b.Impl().DestroyTask(task.ID, true) })
+	makeAllocDir(t, task, logs)
+	t.Cleanup(func() { _ = b.impl.DestroyTask(task.ID, true) })
 	b.configure(t, task, job)
 	return task
 }

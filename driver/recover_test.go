@@ -107,14 +107,14 @@ func TestSweep_EndsAGuestWhoseAllocIsGone(t *testing.T) {
 	first := newBed(t)
 	_, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
 	second := first.again(t)
-	second.Impl().(*Driver).sweepStrays()
+	second.impl.sweepStrays()
 	must.True(t, stateOf(t, handle).Guest.Alive()) // its alloc is there
 
 	r, err := readRecord(stateOf(t, handle).Dir)
 	must.NoError(t, err)
 	r.AllocDir = filepath.Join(t.TempDir(), "gone")
 	must.NoError(t, r.write(stateOf(t, handle).Dir))
-	second.again(t).Impl().(*Driver).sweepStrays()
+	second.again(t).impl.sweepStrays()
 	nothingLeft(t, handle)
 }
 
@@ -130,7 +130,7 @@ func TestStart_ReplacesAGuestThatNomadNeverKnew(t *testing.T) {
 			second := next(first, t) // and Nomad has no handle
 			again := task.Copy()
 			again.ID += "x"
-			t.Cleanup(func() { _ = second.Impl().DestroyTask(again.ID, true) })
+			t.Cleanup(func() { _ = second.impl.DestroyTask(again.ID, true) })
 			_, _, err := second.StartTask(again)
 			must.NoError(t, err)
 			must.False(t, stateOf(t, handle).Guest.Alive())

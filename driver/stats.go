@@ -20,20 +20,6 @@ var (
 	measuredMemory = []string{"RSS", "Cache", "Swap", "Usage", "Max Usage"}
 )
 
-// cpus are the host's processors, in Nomad's measure.
-type cpus struct {
-	total  float64 // MHz of all
-	number int
-}
-
-// ticks is what a share of one processor comes to, in MHz.
-func (c cpus) ticks(percent float64) float64 {
-	if c.number == 0 {
-		return 0
-	}
-	return percent / 100 * c.total / float64(c.number)
-}
-
 // TaskStats sends what the task uses, at once and then every interval, until
 // the context, the task or the plugin ends.
 func (d *Driver) TaskStats(

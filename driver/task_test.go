@@ -99,7 +99,7 @@ func TestWait_EndsWithItsContext(t *testing.T) {
 	b := newBed(t)
 	task, _ := b.run(t, TaskConfig{Kernel: "idle.spt"})
 	ctx, cancel := context.WithCancel(t.Context())
-	ch, err := b.Impl().WaitTask(ctx, task.ID)
+	ch, err := b.impl.WaitTask(ctx, task.ID)
 	must.NoError(t, err)
 	cancel()
 	select {
@@ -182,7 +182,6 @@ func TestDestroy_NeedsForceWhileItRuns(t *testing.T) {
 func TestInspect_TellsWhereTheTaskIs(t *testing.T) {
 	b := newBed(t)
 	task, handle := b.run(t, TaskConfig{Kernel: "idle.spt"})
-	must.NoError(t, b.WaitUntilStarted(task.ID, patience))
 	status, err := b.InspectTask(task.ID)
 	must.NoError(t, err)
 	must.Eq(t, drivers.TaskStateRunning, status.State)

@@ -18,8 +18,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
-	"github.com/hashicorp/nomad/client/lib/cgroupslib"
-	"github.com/hashicorp/nomad/client/lib/numalib"
 	"github.com/hashicorp/nomad/helper/pluginutils/hclspecutils"
 	"github.com/hashicorp/nomad/helper/uuid"
 	"github.com/hashicorp/nomad/nomad/structs"
@@ -96,7 +94,7 @@ func (p *process) configure(t *testing.T, stateDir string) {
 	}))
 	must.NoError(t, p.driver.SetConfig(&base.Config{
 		ApiVersion: drivers.ApiVersion010, PluginConfig: data,
-		AgentConfig: &base.AgentConfig{Driver: &base.ClientDriverConfig{Topology: numalib.Scan(numalib.PlatformScanners(false))}},
+		AgentConfig: &base.AgentConfig{Driver: &base.ClientDriverConfig{}},
 	}))
 }
 
@@ -225,7 +223,7 @@ func newTask(t *testing.T, guest string, args ...string) (*drivers.TaskConfig, *
 		Resources: &drivers.Resources{
 			LinuxResources: &drivers.LinuxResources{
 				MemoryLimitBytes: 64 << 20, CPUShares: 100,
-				CpusetCgroupPath: cgroupslib.LinuxResourcesPath(allocID, name, false),
+				CpusetCgroupPath: testenv.TaskCgroup(t, allocID, name),
 			},
 			NomadResources: &structs.AllocatedTaskResources{Memory: structs.AllocatedMemoryResources{MemoryMB: 64}},
 			Ports:          &structs.AllocatedPorts{},
@@ -239,10 +237,6 @@ func newTask(t *testing.T, guest string, args ...string) (*drivers.TaskConfig, *
 	for _, path := range []string{task.StdoutPath, task.StderrPath} {
 		must.NoError(t, unix.Mkfifo(path, 0o600))
 	}
-	testenv.SharedCPUSet(t, task.Resources.LinuxResources.CpusetCgroupPath)
-	groups := cgroupslib.Factory(allocID, name, false)
-	must.NoError(t, groups.Setup())
-	t.Cleanup(func() { _, _ = groups.Kill(), groups.Teardown() })
 	must.NoError(t, task.EncodeConcreteDriverConfig(&driver.TaskConfig{Kernel: testenv.Guest(t, guest), Args: args}))
 	return task, readConsole(t, task.StdoutPath)
 }
