@@ -121,8 +121,8 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(d.ctx, cancel)
 	context.AfterFunc(ctx, func() { stop() })
-	host := fingerprint.This(d.executorInPlace, disk.Tools)
-	return fingerprint.Watch(ctx, d.log, fingerprintPeriod, fingerprint.Changes(ctx),
+	host := fingerprint.LocalHost(d.executorInPlace, disk.Tools)
+	return fingerprint.Watch(ctx, d.log, fingerprintPeriod, fingerprint.WatchDevices(ctx),
 		func(ctx context.Context) *drivers.Fingerprint {
 			return fingerprint.Read(ctx, Version, host)
 		}), nil

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package fingerprint finds out what this host can run, and tells Nomad when
-// it changes.
+// Package fingerprint reports to Nomad which guests this host can run, and when that
+// changes.
 //
-// What a probe touches is passed in (Host), so that every outcome is a plain
-// unit test; This returns the real ones.
+// The probes are functions in a Host, so that unit tests can replace each of them;
+// LocalHost returns the real ones.
 package fingerprint
 
 import (
@@ -16,32 +16,32 @@ import (
 	"github.com/hashicorp/nomad/plugins/shared/structs"
 )
 
-// ABIs are the versions of Solo5's binary interface that the driver runs.
+// ABIs lists the versions of Solo5's binary interface that the driver runs.
 const ABIs = "1,2"
 
-// A Host is the probes: each tries one thing for real and returns what is
-// wrong, in words that tell the operator what to do.
+// A Host holds the probes. Each exercises one facility of the host. Its error tells the
+// operator what is wrong and what to do.
 type Host struct {
-	// Supported is an error where no unikernel can ever run: another
-	// processor, no root.
+	// Supported fails where no guest can ever run: on another processor, or
+	// without root.
 	Supported func() error
-	// Executor is an error if the per-task program is not in place.
+	// Executor fails if the executor program is not installed.
 	Executor func() error
-	// SPT runs a guest of a few instructions under the spt tender.
+	// SPT runs a guest of a few instructions in the spt tender.
 	SPT func(context.Context) error
-	// VM creates a KVM machine.
-	VM func() error
+	// KVM creates a virtual machine.
+	KVM func() error
 	// Tap opens the tap device.
 	Tap func() error
-	// Ext4 looks for the tools that make root disks.
+	// Ext4 looks for the tools that build root disks.
 	Ext4 func() error
-	// Cgroup is the version of the host's control groups, "v1" or "v2".
+	// Cgroup returns the version of the host's control groups, "v1" or "v2".
 	Cgroup func() (string, error)
 }
 
-// Read makes every probe once. The driver is undetected where it can never
-// run, unhealthy while no guest can start, and healthy otherwise; what only
-// some jobs need is in the attributes and named in the description.
+// Read runs every probe once. The driver is undetected where it can never run, and
+// unhealthy while no guest can start. Facilities that only some jobs need do not affect
+// its health; attributes and the description report them.
 func Read(ctx context.Context, version string, host Host) *drivers.Fingerprint {
 	if err := host.Supported(); err != nil {
 		return &drivers.Fingerprint{
@@ -49,57 +49,54 @@ func Read(ctx context.Context, version string, host Host) *drivers.Fingerprint {
 			HealthDescription: err.Error(),
 		}
 	}
-	spt, vm, tap, ext4 := host.SPT(ctx), host.VM(), host.Tap(), host.Ext4()
-	cgroup, noCgroup := host.Cgroup()
+	sptErr, kvmErr, tapErr, ext4Err := host.SPT(ctx), host.KVM(), host.Tap(), host.Ext4()
+	cgroupVersion, cgroupErr := host.Cgroup()
 	f := &drivers.Fingerprint{
 		Attributes: map[string]*structs.Attribute{
 			"driver.lkl":         structs.NewBoolAttribute(true),
 			"driver.lkl.version": structs.NewStringAttribute(version),
 			"driver.lkl.abi":     structs.NewStringAttribute(ABIs),
-			"driver.lkl.spt":     structs.NewBoolAttribute(spt == nil),
-			// This build has no hvt tender; driver.lkl.kvm tells what the
-			// host could do with one.
-			"driver.lkl.hvt":  structs.NewBoolAttribute(false),
-			"driver.lkl.kvm":  structs.NewBoolAttribute(vm == nil),
-			"driver.lkl.tap":  structs.NewBoolAttribute(tap == nil),
-			"driver.lkl.ext4": structs.NewBoolAttribute(ext4 == nil),
+			"driver.lkl.spt":     structs.NewBoolAttribute(sptErr == nil),
+			"driver.lkl.kvm":     structs.NewBoolAttribute(kvmErr == nil),
+			"driver.lkl.tap":     structs.NewBoolAttribute(tapErr == nil),
+			"driver.lkl.ext4":    structs.NewBoolAttribute(ext4Err == nil),
 		},
 	}
-	if noCgroup == nil {
-		f.Attributes["driver.lkl.cgroup"] = structs.NewStringAttribute(cgroup)
+	if cgroupErr == nil {
+		f.Attributes["driver.lkl.cgroup"] = structs.NewStringAttribute(cgroupVersion)
 	}
 
-	var broken []string
-	for _, fault := range []struct {
-		what string
-		err  error
+	var faults []string
+	for _, check := range []struct {
+		fault string
+		err   error
 	}{
-		{"the executor is not in place", host.Executor()},
-		{"the spt tender cannot run a guest", spt},
-		{"tasks cannot be limited", noCgroup},
+		{"the executor is not installed", host.Executor()},
+		{"the spt tender cannot run a guest", sptErr},
+		{"tasks cannot be limited", cgroupErr},
 	} {
-		if fault.err != nil {
-			broken = append(broken, fmt.Sprintf("%s: %v", fault.what, fault.err))
+		if check.err != nil {
+			faults = append(faults, fmt.Sprintf("%s: %v", check.fault, check.err))
 		}
 	}
-	if len(broken) > 0 {
+	if len(faults) > 0 {
 		f.Health = drivers.HealthStateUnhealthy
-		f.HealthDescription = strings.Join(broken, "; ")
+		f.HealthDescription = strings.Join(faults, "; ")
 		return f
 	}
 	f.Health = drivers.HealthStateHealthy
-	f.HealthDescription = healthy(tap, ext4)
+	f.HealthDescription = describeHealthy(tapErr, ext4Err)
 	return f
 }
 
-// healthy names what only some jobs will miss.
-func healthy(tap, ext4 error) string {
-	lines := []string{drivers.DriverHealthy}
-	if tap != nil {
-		lines = append(lines, fmt.Sprintf("but no guest with a network can run: %v", tap))
+// describeHealthy adds the facilities that are missing for some jobs.
+func describeHealthy(tapErr, ext4Err error) string {
+	parts := []string{drivers.DriverHealthy}
+	if tapErr != nil {
+		parts = append(parts, fmt.Sprintf("guests with a network cannot run: %v", tapErr))
 	}
-	if ext4 != nil {
-		lines = append(lines, fmt.Sprintf("but no guest with a rootfs can run: %v", ext4))
+	if ext4Err != nil {
+		parts = append(parts, fmt.Sprintf("guests with a rootfs cannot run: %v", ext4Err))
 	}
-	return strings.Join(lines, "; ")
+	return strings.Join(parts, "; ")
 }

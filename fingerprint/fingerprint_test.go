@@ -13,11 +13,11 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// able is a host on which everything works.
-func able() Host {
-	fine := func() error { return nil }
+// workingHost is a host on which every probe succeeds.
+func workingHost() Host {
+	succeed := func() error { return nil }
 	return Host{
-		Supported: fine, Executor: fine, VM: fine, Tap: fine, Ext4: fine,
+		Supported: succeed, Executor: succeed, KVM: succeed, Tap: succeed, Ext4: succeed,
 		SPT:    func(context.Context) error { return nil },
 		Cgroup: func() (string, error) { return "v2", nil },
 	}
@@ -31,8 +31,8 @@ func attributes(f *drivers.Fingerprint) map[string]string {
 	return m
 }
 
-func TestRead_TellsWhatTheHostCanRun(t *testing.T) {
-	f := Read(context.Background(), "1.2.3", able())
+func TestRead_ReportsAttributes(t *testing.T) {
+	f := Read(context.Background(), "1.2.3", workingHost())
 	must.Eq(t, drivers.HealthStateHealthy, f.Health)
 	must.Eq(t, drivers.DriverHealthy, f.HealthDescription)
 	must.Eq(t, map[string]string{
@@ -40,7 +40,6 @@ func TestRead_TellsWhatTheHostCanRun(t *testing.T) {
 		"driver.lkl.version": "1.2.3",
 		"driver.lkl.abi":     "1,2",
 		"driver.lkl.spt":     "true",
-		"driver.lkl.hvt":     "false",
 		"driver.lkl.kvm":     "true",
 		"driver.lkl.tap":     "true",
 		"driver.lkl.ext4":    "true",
@@ -48,13 +47,13 @@ func TestRead_TellsWhatTheHostCanRun(t *testing.T) {
 	}, attributes(f))
 }
 
-func TestRead_FaultsDecideHealth(t *testing.T) {
+func TestRead_FaultsDetermineHealth(t *testing.T) {
 	fault := func() error { return errors.New("the fault") }
 	cases := []struct {
 		name      string
 		host      func(*Host)
 		health    drivers.HealthState
-		attribute string // that is false
+		attribute string // expected to be false
 	}{
 		{"another machine", func(h *Host) { h.Supported = fault }, drivers.HealthStateUndetected, ""},
 		{"no executor", func(h *Host) { h.Executor = fault }, drivers.HealthStateUnhealthy, ""},
@@ -71,7 +70,7 @@ func TestRead_FaultsDecideHealth(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			host := able()
+			host := workingHost()
 			c.host(&host)
 			f := Read(context.Background(), "1", host)
 			must.Eq(t, c.health, f.Health)
@@ -86,21 +85,21 @@ func TestRead_FaultsDecideHealth(t *testing.T) {
 	}
 }
 
-func TestRead_NoVMIsNoFault(t *testing.T) {
-	host := able()
-	host.VM = func() error { return errors.New("no KVM") }
+func TestRead_IsHealthyWithoutKVM(t *testing.T) {
+	host := workingHost()
+	host.KVM = func() error { return errors.New("no KVM") }
 	f := Read(context.Background(), "1", host)
 	must.Eq(t, drivers.HealthStateHealthy, f.Health)
 	must.Eq(t, "false", attributes(f)["driver.lkl.kvm"])
 }
 
-func TestWatch_SendsChangesOnly(t *testing.T) {
+func TestWatch_SendsOnlyChanges(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	states := make(chan error) // one for each look
-	hint := make(chan struct{})
+	states := make(chan error) // one for each read
+	wake := make(chan struct{})
 	read := func(ctx context.Context) *drivers.Fingerprint {
-		host := able()
+		host := workingHost()
 		select {
 		case err := <-states:
 			host.Tap = func() error { return err }
@@ -108,29 +107,29 @@ func TestWatch_SendsChangesOnly(t *testing.T) {
 		}
 		return Read(ctx, "1", host)
 	}
-	out := Watch(ctx, hclog.NewNullLogger(), time.Hour, hint, read)
+	out := Watch(ctx, hclog.NewNullLogger(), time.Hour, wake, read)
 
 	states <- nil
 	must.Eq(t, "true", attributes(receive(t, out))["driver.lkl.tap"])
-	hint <- struct{}{}
-	states <- nil // the same again: nothing is sent
-	hint <- struct{}{}
+	wake <- struct{}{}
+	states <- nil // unchanged: nothing is sent
+	wake <- struct{}{}
 	states <- errors.New("gone")
 	must.Eq(t, "false", attributes(receive(t, out))["driver.lkl.tap"])
 
 	cancel()
-	for f := range out { // closed, whatever it was about to send
+	for f := range out { // ends when Watch closes the channel
 		must.NotNil(t, f)
 	}
 }
 
-func TestWatch_LooksAgainEveryPeriod(t *testing.T) {
+func TestWatch_ReadsEveryPeriod(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	looks := 0
+	reads := 0
 	out := Watch(ctx, hclog.NewNullLogger(), time.Millisecond, nil, func(context.Context) *drivers.Fingerprint {
-		looks++
-		return &drivers.Fingerprint{Health: drivers.HealthStateHealthy, HealthDescription: string(rune('a' + looks%26))}
+		reads++
+		return &drivers.Fingerprint{Health: drivers.HealthStateHealthy, HealthDescription: string(rune('a' + reads%26))}
 	})
 	first := receive(t, out)
 	must.NotEq(t, first.HealthDescription, receive(t, out).HealthDescription)

@@ -17,12 +17,12 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// probeStatus is what the probe's guest exits with: a status that nothing else
-// on the way ends with.
+// probeStatus is the exit status of the probe's guest. No other part of a start exits
+// with it.
 const probeStatus = 42
 
-// probeCode is the whole guest: exit_group(probeStatus), one of the nine
-// system calls that the tender lets through.
+// probeCode is the whole guest: it calls exit_group(probeStatus), one of the nine system
+// calls that the tender allows.
 var probeCode = []byte{
 	0xb8, 231, 0, 0, 0, // mov eax, exit_group
 	0xbf, probeStatus, 0, 0, 0, // mov edi, probeStatus
@@ -30,12 +30,12 @@ var probeCode = []byte{
 	0x0f, 0x0b, // ud2
 }
 
-// probeMemory is the guest's memory: the 1 MiB below its load address and as
-// much again.
+// probeMemory is the guest's memory in bytes: 1 MiB below its load address and 1 MiB
+// above.
 const probeMemory = 2 << 20
 
-// runGuest runs a guest of a few instructions under the spt tender, which
-// takes the launcher, the memory map and the system call filter to work.
+// runGuest runs a guest of a few instructions in the spt tender. It succeeds only if the
+// launcher, the memory map and the seccomp filter work.
 func runGuest(ctx context.Context) error {
 	kernel, err := memoryFile("lkl-probe", probeELF())
 	if err != nil {
@@ -65,9 +65,9 @@ func runGuest(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("wait for the guest: %w", err)
 	case ctx.Err() != nil:
-		return fmt.Errorf("the guest did not end within %v", probeTimeout)
+		return fmt.Errorf("the guest did not exit within %v", probeTimeout)
 	case exit != tender.Exit{Code: probeStatus}:
-		return fmt.Errorf("the guest ended wrongly: %s", exit.Reason())
+		return fmt.Errorf("unexpected exit of the guest: %s", exit.Reason())
 	}
 	return nil
 }

@@ -11,15 +11,22 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
 )
 
-// probeTimeout bounds the run of a probe's guest, which takes about a
-// millisecond on an idle host.
+// probeTimeout bounds the run of the probe's guest, which takes about a millisecond on
+// an idle host.
 const probeTimeout = 10 * time.Second
 
-// This is the real machine. The two functions are the parts of the driver that
-// fingerprinting asks about.
-func This(executor, ext4 func() error) Host {
+// LocalHost returns the probes of this machine. The driver passes in the checks of its
+// executor and of the tools that build root disks.
+//
+// All of them are cheap enough to be repeated every period: the guest runs for about a
+// millisecond, and the others are a few system calls. The exception is KVM, which
+// creates a machine only when /dev/kvm has changed; see kvmProbe.
+func LocalHost(executor, ext4 func() error) Host {
+	kvm := kvmProbe{device: "/dev/kvm", create: createVM}
 	return Host{
 		Supported: supported,
 		Executor:  executor,
@@ -28,10 +35,10 @@ func This(executor, ext4 func() error) Host {
 			defer cancel()
 			return runGuest(ctx)
 		},
-		VM:     createVM,
+		KVM:    kvm.check,
 		Tap:    openTap,
 		Ext4:   ext4,
-		Cgroup: cgroup,
+		Cgroup: cgroupVersion,
 	}
 }
 
@@ -40,72 +47,40 @@ func supported() error {
 		return fmt.Errorf("unikernels run on linux/amd64 only, not on %s/%s", runtime.GOOS, runtime.GOARCH)
 	}
 	if os.Geteuid() != 0 {
-		return errors.New("the Nomad client does not run as root: the driver needs it for namespaces, taps and control groups")
+		return errors.New("the Nomad client does not run as root: the driver needs root for namespaces, taps and control groups")
 	}
 	return nil
 }
 
-// The requests of KVM that a probe needs, and the one version of its interface
-// that there has been since 2007 (linux/kvm.h).
-const (
-	kvmGetAPIVersion = 0xae00
-	kvmCreateVM      = 0xae01
-	kvmAPIVersion    = 12
-)
-
-// createVM makes a virtual machine: a /dev/kvm that opens may still refuse
-// one, for want of nested virtualisation or because of another hypervisor.
-func createVM() error {
-	fd, err := unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open /dev/kvm: %w", err)
-	}
-	defer unix.Close(fd)
-	version, err := unix.IoctlRetInt(fd, kvmGetAPIVersion)
-	if err != nil {
-		return fmt.Errorf("ask /dev/kvm for its version: %w", err)
-	}
-	if version != kvmAPIVersion {
-		return fmt.Errorf("/dev/kvm has version %d, not %d", version, kvmAPIVersion)
-	}
-	vm, err := unix.IoctlRetInt(fd, kvmCreateVM)
-	if err != nil {
-		return fmt.Errorf("create a virtual machine: %w", err)
-	}
-	return unix.Close(vm)
-}
-
-// openTap opens the tap device, which loads its module, and asks whether it
-// makes taps. It creates none: that would show up in the host's network.
+// openTap opens the tap device, which loads its module, and checks that it supports
+// taps. It creates no tap, because that would show in the host's network.
 func openTap() error {
 	const path = "/dev/net/tun"
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("open %s (is the tun module there? try modprobe tun): %w", path, err)
+		return fmt.Errorf("open %s: %w: load its module with modprobe tun", path, err)
 	}
 	defer unix.Close(fd)
 	features, err := unix.IoctlGetInt(fd, unix.TUNGETFEATURES)
 	if err != nil {
-		return fmt.Errorf("ask %s for its features: %w", path, err)
+		return fmt.Errorf("get the features of %s: %w", path, err)
 	}
 	if features&unix.IFF_TAP == 0 {
-		return fmt.Errorf("%s makes no taps", path)
+		return fmt.Errorf("%s does not support taps", path)
 	}
 	return nil
 }
 
-// cgroup tells the version from what is mounted, as Nomad's client does.
-func cgroup() (string, error) {
-	const path = "/sys/fs/cgroup"
-	var fs unix.Statfs_t
-	if err := unix.Statfs(path, &fs); err != nil {
-		return "", fmt.Errorf("look at %s: %w", path, err)
+func cgroupVersion() (string, error) {
+	version, err := cgroup.HostVersion()
+	if err != nil {
+		return "", err
 	}
-	switch fs.Type {
-	case unix.CGROUP2_SUPER_MAGIC:
-		return "v2", nil
-	case unix.TMPFS_MAGIC:
+	switch version {
+	case cgroup.V1:
 		return "v1", nil
+	case cgroup.V2:
+		return "v2", nil
 	}
-	return "", fmt.Errorf("no control groups are mounted on %s", path)
+	return "", errors.New("no cgroup file system is mounted on /sys/fs/cgroup")
 }

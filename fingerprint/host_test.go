@@ -18,38 +18,67 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-func TestThis_RunsAGuest(t *testing.T) {
+func TestLocalHost_RunsGuest(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("needs amd64")
 	}
-	fine := func() error { return nil }
-	must.NoError(t, This(fine, fine).SPT(context.Background()))
+	succeed := func() error { return nil }
+	must.NoError(t, LocalHost(succeed, succeed).SPT(context.Background()))
 }
 
-func TestThis_CreatesAVirtualMachine(t *testing.T) {
+func TestCreateVM_CreatesMachine(t *testing.T) {
 	testenv.Need(t, testenv.KVM)
 	must.NoError(t, createVM())
 }
 
-func TestThis_OpensTheTapDevice(t *testing.T) {
+func TestKVMProbe_CreatesMachineOnlyWhenDeviceChanges(t *testing.T) {
+	device := filepath.Join(t.TempDir(), "kvm")
+	created, failure := 0, error(nil)
+	probe := kvmProbe{device: device, create: func() error {
+		created++
+		return failure
+	}}
+	failure = unix.ENOENT
+	must.ErrorIs(t, probe.check(), unix.ENOENT)
+	must.ErrorIs(t, probe.check(), unix.ENOENT)
+	must.Eq(t, 1, created)
+
+	failure = nil
+	must.NoError(t, os.WriteFile(device, nil, 0o600))
+	must.NoError(t, probe.check())
+	must.NoError(t, probe.check())
+	must.Eq(t, 2, created)
+
+	must.NoError(t, os.Chown(device, os.Getuid(), os.Getgid())) // changes ctime alone
+	must.NoError(t, probe.check())
+	must.Eq(t, 3, created)
+
+	failure = unix.EBUSY
+	must.NoError(t, os.Remove(device))
+	must.ErrorIs(t, probe.check(), unix.EBUSY)
+	must.ErrorIs(t, probe.check(), unix.EBUSY)
+	must.Eq(t, 4, created)
+}
+
+func TestOpenTap_OpensDevice(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tun)
 	must.NoError(t, openTap())
 }
 
-func TestThis_FindsControlGroups(t *testing.T) {
+func TestCgroupVersion_FindsHostsVersion(t *testing.T) {
 	testenv.Need(t, testenv.Root)
-	version, err := cgroup()
+	version, err := cgroupVersion()
 	must.NoError(t, err)
 	must.SliceContains(t, []string{"v1", "v2"}, version)
 }
 
-func TestChanges_DeliversWhenADeviceComes(t *testing.T) {
+func TestWatchDevices_DeliversWhenDeviceAppears(t *testing.T) {
 	dir := t.TempDir()
-	defer func(old []string) { watched = old }(watched)
-	watched = []string{dir, filepath.Join(dir, "missing")}
+	defer func(original []string) { deviceDirs = original }(deviceDirs)
+	deviceDirs = []string{dir, filepath.Join(dir, "missing")}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	changes := Changes(ctx)
+	changes := WatchDevices(ctx)
 
 	must.NoError(t, os.WriteFile(filepath.Join(dir, "kvm"), nil, 0o600))
 	select {
@@ -59,7 +88,7 @@ func TestChanges_DeliversWhenADeviceComes(t *testing.T) {
 	}
 }
 
-func TestConcerns_OtherNamesAreIgnored(t *testing.T) {
+func TestContainsDevice_IgnoresOtherNames(t *testing.T) {
 	event := func(name string) []byte {
 		var b bytes.Buffer
 		padded := append([]byte(name), make([]byte, 16-len(name))...)
@@ -67,9 +96,9 @@ func TestConcerns_OtherNamesAreIgnored(t *testing.T) {
 		b.Write(padded)
 		return b.Bytes()
 	}
-	must.True(t, concerns(event("kvm")))
-	must.False(t, concerns(event("null")))
-	must.True(t, concerns(append(event("null"), event("tun")...)))
-	must.False(t, concerns(event("kvm")[:20])) // cut short
-	must.False(t, concerns(nil))
+	must.True(t, containsDevice(event("kvm")))
+	must.False(t, containsDevice(event("null")))
+	must.True(t, containsDevice(append(event("null"), event("tun")...)))
+	must.False(t, containsDevice(event("kvm")[:20])) // truncated
+	must.False(t, containsDevice(nil))
 }

@@ -12,11 +12,11 @@ import (
 	"github.com/hashicorp/nomad/plugins/shared/structs"
 )
 
-// Watch sends a fingerprint at once and then whenever it has changed, looking
-// again every period and whenever hint delivers. A change is logged, what stays
-// as it is is not. The channel is closed when the context ends.
+// Watch sends a fingerprint at once, and another one whenever it differs from the last.
+// It calls read every period and whenever wake delivers, and logs each change. It closes
+// the channel when the context ends.
 func Watch(
-	ctx context.Context, log hclog.Logger, period time.Duration, hint <-chan struct{},
+	ctx context.Context, log hclog.Logger, period time.Duration, wake <-chan struct{},
 	read func(context.Context) *drivers.Fingerprint,
 ) <-chan *drivers.Fingerprint {
 	out := make(chan *drivers.Fingerprint)
@@ -32,12 +32,12 @@ func Watch(
 				case <-ctx.Done():
 					return
 				}
-				report(log, last, next)
+				logChange(log, last, next)
 				last = next
 			}
 			select {
 			case <-ticker.C:
-			case <-hint:
+			case <-wake:
 			case <-ctx.Done():
 			}
 		}
@@ -55,8 +55,9 @@ func equal(a, b *drivers.Fingerprint) bool {
 		})
 }
 
-// report logs a change. The first fingerprint is one only if something is wrong.
-func report(log hclog.Logger, last, next *drivers.Fingerprint) {
+// logChange logs a changed fingerprint. A healthy first fingerprint is not worth more
+// than a debug message.
+func logChange(log hclog.Logger, last, next *drivers.Fingerprint) {
 	level := hclog.Info
 	switch {
 	case next.Health != drivers.HealthStateHealthy:

@@ -109,7 +109,7 @@ func needs(ctx context.Context, m *unikernel.Image, host fingerprint.Host) []nee
 		probed("spt tender", host.SPT(ctx), "built in")
 	case unikernel.TargetHVT:
 		probed("hvt tender", errors.New("this version has none; solo5-hvt runs it without Nomad"), "")
-		probed("KVM", host.VM(), "makes virtual machines")
+		probed("KVM", host.KVM(), "makes virtual machines")
 	default:
 		probed(m.Target.String()+" tender", errors.New("only spt unikernels run as Nomad tasks: link it for spt"), "")
 	}
@@ -148,7 +148,7 @@ func inspectCommand(args []string, stdout, stderr io.Writer) int {
 	case flags.NArg() != 1:
 		return complain(inspectUsageError, fmt.Errorf("one KERNEL is wanted, %d are given", flags.NArg()), inspectUsage)
 	}
-	report, err := inspect(context.Background(), flags.Arg(0), fingerprint.This(nil, nil))
+	report, err := inspect(context.Background(), flags.Arg(0), fingerprint.LocalHost(nil, nil))
 	if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
 		return complain(inspectUnreadable, err, "")
 	}

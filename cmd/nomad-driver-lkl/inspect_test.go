@@ -132,7 +132,7 @@ func TestNeeds_TellWhatIsMissingHere(t *testing.T) {
 	host := func(err error) fingerprint.Host {
 		return fingerprint.Host{
 			SPT: func(context.Context) error { return err },
-			VM:  func() error { return err },
+			KVM: func() error { return err },
 			Tap: func() error { return err },
 		}
 	}

@@ -108,25 +108,20 @@ func (s Spec) Open() (Group, error) {
 // LinuxResources.CpusetCgroupPath of the task's configuration; if it is empty,
 // or no cgroup file system is mounted, there are none.
 func Nomad(cpusetPath, allocID, task string) (Spec, error) {
-	const mount = "/sys/fs/cgroup"
-	var st unix.Statfs_t
 	if cpusetPath == "" {
 		return Spec{}, nil
 	}
-	switch err := unix.Statfs(mount, &st); {
-	case errors.Is(err, unix.ENOENT):
-		return Spec{}, nil
-	case err != nil:
-		return Spec{}, fmt.Errorf("kind of %s: %w", mount, err)
+	version, err := HostVersion()
+	if err != nil {
+		return Spec{}, err
 	}
-	switch st.Type {
-	case unix.CGROUP2_SUPER_MAGIC:
+	switch version {
+	case V2:
 		return Spec{Version: V2, Unified: cpusetPath}, nil
-	case unix.TMPFS_MAGIC:
-		return nomadV1(mount, cpusetPath, allocID+"."+task)
-	default:
-		return Spec{}, nil
+	case V1:
+		return nomadV1(hostMount, cpusetPath, allocID+"."+task)
 	}
+	return Spec{}, nil
 }
 
 // nomadV1 finds the other hierarchies' groups from that of the cpuset:
