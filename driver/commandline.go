@@ -8,28 +8,31 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/cmdline"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
 
 // writeCommandLine writes what the guest is told: its arguments, and for Linux
 // also Nomad's environment and its addresses.
 func (s *start) writeCommandLine() error {
-	in := unikernel.Invocation{Args: s.job.Args}
-	var err error
-	switch s.kernel.flavor {
-	case unikernel.FlavorLKL:
-		in.Env, err = s.environment()
-		in.Config = s.lklConfig()
-		in.Config.Program.Directory = s.job.WorkDir
-		in.Config.Disks = s.lklDisks()
-		in.Config.FSGSBase = s.kernel.knows(unikernel.FeatureFSGSBase) && tender.HostHasFSGSBase()
-		in.Config.Program.UID, in.Config.Program.GID, _ = parseUser(s.task.User) // validated
-	default:
-		in.Args, err = s.addresses.fill(s.job.Args)
+	if s.kernel.flavor != unikernel.FlavorLKL {
+		args, err := s.addresses.fill(s.job.Args)
+		if err != nil {
+			return err
+		}
+		s.line, err = cmdline.Solo5(args)
+		return err
 	}
+	env, err := s.environment()
 	if err != nil {
 		return err
 	}
-	s.line, err = unikernel.CommandLine(s.kernel.flavor, s.kernel.image, in)
+	config := s.lklConfig()
+	config.Program.Directory = s.job.WorkDir
+	config.Disks = s.lklDisks()
+	config.FSGSBase = s.kernel.knows(unikernel.FeatureFSGSBase) && tender.HostHasFSGSBase()
+	config.Program.UID, config.Program.GID, _ = parseUser(s.task.User) // validated
+	s.line, err = lkl.CommandLine(s.kernel.image, config, env, s.job.Args)
 	return err
 }
 
@@ -40,28 +43,28 @@ func (s *start) environment() (map[string]string, error) {
 	if env == nil {
 		env = map[string]string{}
 	}
-	if _, ok := env[unikernel.LKLBootVariable]; ok || s.kernel.knows(unikernel.FeatureMemory) {
+	if _, ok := env[lkl.BootVariable]; ok || s.kernel.knows(unikernel.FeatureMemory) {
 		return env, nil
 	}
-	argument, err := unikernel.LKLKernelMemory(s.memory)
+	argument, err := lkl.KernelMemory(s.memory)
 	if err != nil {
-		return nil, fmt.Errorf("size the kernel of the guest (or set %s in the job's env): %w", unikernel.LKLBootVariable, err)
+		return nil, fmt.Errorf("size the kernel of the guest (or set %s in the job's env): %w", lkl.BootVariable, err)
 	}
-	env[unikernel.LKLBootVariable] = argument
+	env[lkl.BootVariable] = argument
 	return env, nil
 }
 
 // lklConfig is the configuration of an LKL guest. It has to be there even
 // without a network: without it the guest adds no disk either.
-func (s *start) lklConfig() *unikernel.LKLConfig {
-	c := &unikernel.LKLConfig{Features: s.kernel.image.Features}
+func (s *start) lklConfig() *lkl.Config {
+	c := &lkl.Config{}
 	if s.kernel.knows(unikernel.FeatureConfig) && s.kernel.diskDevice() != unikernel.DeviceRootfs {
 		c.Root = s.kernel.diskDevice()
 	}
 	if s.tap == nil {
 		return c
 	}
-	c.Interfaces = []unikernel.LKLInterface{s.addresses.lklInterface(s.kernel.netDevice(), s.tap)}
+	c.Interfaces = []lkl.Interface{s.addresses.lklInterface(s.kernel.netDevice(), s.tap)}
 	c.Gateway, c.Gateway6 = s.addresses.gateway4, s.addresses.gateway6
 	if s.kernel.knows(unikernel.FeatureConfig) {
 		c.Routes = s.addresses.lklRoutes()
@@ -71,8 +74,8 @@ func (s *start) lklConfig() *unikernel.LKLConfig {
 
 // lklDisks tells the guest what its tender offers for its disk, as far as it
 // understands that.
-func (s *start) lklDisks() []unikernel.LKLDisk {
-	offer := unikernel.LKLDisk{Name: s.kernel.diskDevice()}
+func (s *start) lklDisks() []lkl.Disk {
+	offer := lkl.Disk{Name: s.kernel.diskDevice()}
 	if s.kernel.knows(unikernel.FeatureTransfer) {
 		offer.Transfer = tender.LargestTransfer
 	}
@@ -80,5 +83,5 @@ func (s *start) lklDisks() []unikernel.LKLDisk {
 	if s.disk == nil || offer.Transfer == 0 && !offer.Flush {
 		return nil
 	}
-	return []unikernel.LKLDisk{offer}
+	return []lkl.Disk{offer}
 }

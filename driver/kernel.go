@@ -21,7 +21,7 @@ type kernel struct {
 	*source
 	// private is the copy that the guest runs from; see kernels.
 	private *os.File
-	image   *unikernel.Image
+	image   *unikernel.Info
 	digest  string // sha256, in hexadecimal
 	flavor  unikernel.Flavor
 	tender  string

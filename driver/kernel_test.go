@@ -67,7 +67,7 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			task := plainTask()
 			task.NetworkIsolation = c.network
-			k := &kernel{image: &unikernel.Image{
+			k := &kernel{image: &unikernel.Info{
 				Manifest: c.manifest, Features: c.features, Entry: 0x100000, End: 0x101000,
 				Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 0x1000, End: 0x101000}},
 			}}
@@ -80,7 +80,7 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 }
 
 func TestKernel_FlushForADiskOfTheLongestName(t *testing.T) {
-	k := &kernel{flavor: unikernel.FlavorLKL, image: &unikernel.Image{
+	k := &kernel{flavor: unikernel.FlavorLKL, image: &unikernel.Info{
 		Manifest: []unikernel.Device{{Name: strings.Repeat("d", unikernel.MaxDeviceName), Type: unikernel.Block}},
 		Features: unikernel.FeatureConfig | unikernel.FeatureFlush, Entry: 0x100000, End: 0x101000,
 		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 0x1000, End: 0x101000}},

@@ -64,7 +64,7 @@ func TestMemory_MaxIsTheLimitAndMemoryIsReserved(t *testing.T) {
 }
 
 func TestCheckMemory_RefusesWithTheNumbers(t *testing.T) {
-	image := &unikernel.Image{
+	image := &unikernel.Info{
 		Entry: 0x100000, End: 20 << 20,
 		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 19 << 20, End: 20 << 20}},
 	}
@@ -75,7 +75,7 @@ func TestCheckMemory_RefusesWithTheNumbers(t *testing.T) {
 
 // The guests of 2020 overwrite their stack where the size has lower bits.
 func TestGuestMemory_OfLinuxOf2020IsInWholeGrains(t *testing.T) {
-	image := &unikernel.Image{
+	image := &unikernel.Info{
 		Entry: 0x100000, End: 8 << 20,
 		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 7 << 20, End: 8 << 20}},
 		Manifest: []unikernel.Device{{Name: "rootfs", Type: unikernel.Block}, {Name: "tap", Type: unikernel.Net}},

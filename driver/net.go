@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/network"
-	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
 
 // netnsOf is the path of the alloc's network namespace; "" where the group
@@ -58,8 +58,8 @@ func (a addresses) ip() string {
 }
 
 // lklInterface is how an LKL guest is told of it.
-func (a addresses) lklInterface(device string, tap *network.Tap) unikernel.LKLInterface {
-	return unikernel.LKLInterface{
+func (a addresses) lklInterface(device string, tap *network.Tap) lkl.Interface {
+	return lkl.Interface{
 		Name: device, Address: a.v4, Address6: a.v6,
 		Gateway: a.gateway4, Gateway6: a.gateway6,
 		MAC: tap.MAC, MTU: tap.MTU, Offload: tap.Offload,
@@ -69,15 +69,15 @@ func (a addresses) lklInterface(device string, tap *network.Tap) unikernel.LKLIn
 // lklRoutes are the routes besides the default ones that an LKL guest can have with
 // these addresses. (A router that no IPv4 address reaches the guest itself makes
 // reachable, as the namespace has it.)
-func (a addresses) lklRoutes() []unikernel.LKLRoute {
-	var routes []unikernel.LKLRoute
+func (a addresses) lklRoutes() []lkl.Route {
+	var routes []lkl.Route
 	for _, r := range a.routes {
 		known := a.v4.IsValid()
 		if r.Destination.Addr().Is6() {
 			known = a.v6.IsValid() && (!r.Gateway.IsValid() || r.Gateway.IsLinkLocalUnicast() || a.v6.Contains(r.Gateway))
 		}
 		if known {
-			routes = append(routes, unikernel.LKLRoute{To: r.Destination, Via: r.Gateway})
+			routes = append(routes, lkl.Route{To: r.Destination, Via: r.Gateway})
 		}
 	}
 	return routes

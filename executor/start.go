@@ -216,7 +216,7 @@ func (t *task) openConsole() (*os.File, error) {
 	return t.lend(pipe[1], "console"), nil
 }
 
-func readImage(kernel *os.File) (*unikernel.Image, error) {
+func readImage(kernel *os.File) (*unikernel.Info, error) {
 	info, err := kernel.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("size of the kernel: %w", err)
@@ -236,7 +236,7 @@ func attach(d Device, f *os.File) (tender.Device, error) {
 	}
 	if d.Control {
 		// No frame of Ethernet ever goes over it, but the ABI asks for these.
-		out.MAC, out.MTU = [6]byte{2, 0, 0, 0, 0, 1}, 1500
+		out.MAC, out.MTU = [6]byte{2, 0, 0, 0, 0, 1}, unikernel.MaxMTU
 	}
 	if d.Type != unikernel.Block {
 		return out, nil

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
 var (
@@ -31,7 +33,7 @@ var (
 
 // MaxMTU is the largest MTU of a guest's tap, in bytes. Legacy LKL guests fail with
 // larger ones.
-const MaxMTU = 1500
+const MaxMTU = unikernel.MaxMTU
 
 // Interface describes the allocation's interface in its namespace.
 type Interface struct {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/cmdline"
 )
 
 const (
@@ -75,8 +76,8 @@ func (g *Guest) checkMemory() error {
 }
 
 func (g *Guest) checkCommandLine() error {
-	if n := len(g.CommandLine); n > unikernel.MaxCommandLine {
-		return fmt.Errorf("command line of %d bytes: the guest takes at most %d", n, unikernel.MaxCommandLine)
+	if n := len(g.CommandLine); n > cmdline.MaxLength {
+		return fmt.Errorf("command line of %d bytes: the guest takes at most %d", n, cmdline.MaxLength)
 	}
 	if strings.IndexByte(g.CommandLine, 0) >= 0 {
 		return errors.New("command line contains a zero byte")
@@ -84,7 +85,7 @@ func (g *Guest) checkCommandLine() error {
 	return nil
 }
 
-func (d *Device) check(m *unikernel.Image) error {
+func (d *Device) check(m *unikernel.Info) error {
 	declared, ok := m.Device(d.Name)
 	if !ok {
 		return errors.New("not declared by the unikernel")

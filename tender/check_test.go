@@ -30,7 +30,7 @@ func aGuest(t *testing.T) *tender.Guest {
 	return &tender.Guest{
 		Kernel:  open("kernel", 0),
 		Console: open("console", os.O_APPEND),
-		Image: &unikernel.Image{
+		Image: &unikernel.Info{
 			Entry: mib, End: mib + 0x1000,
 			Segments: []unikernel.Segment{{
 				Addr: mib, FileSize: 16, MemSize: 16, Start: mib, End: mib + 0x1000, Read: true, Exec: true,

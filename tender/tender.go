@@ -43,7 +43,7 @@ type Guest struct {
 	// Kernel is the file that Image was read from. It must not change while
 	// the guest runs: its read-only parts are mapped, not copied.
 	Kernel *os.File
-	Image  *unikernel.Image
+	Image  *unikernel.Info
 
 	Memory      uint64 // in bytes, from address 0, whole pages
 	CommandLine string

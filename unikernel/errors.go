@@ -25,13 +25,4 @@ var (
 var (
 	// ErrMemory is a guest whose memory is too small.
 	ErrMemory = errors.New("not enough guest memory")
-	// ErrTooLong is a command line, or a part of it, that is longer than the
-	// guest takes.
-	ErrTooLong = errors.New("too long for the guest")
-	// ErrFlavor is a flavour that is not known.
-	ErrFlavor = errors.New("unknown flavour")
-	// ErrWord is a word or variable that a command line cannot carry.
-	ErrWord = errors.New("cannot be passed to the guest")
-	// ErrConfig is an LKL configuration that the guest would not take.
-	ErrConfig = errors.New("invalid LKL configuration")
 )

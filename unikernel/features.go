@@ -20,17 +20,17 @@ const (
 	// the configuration is no end of the guest.
 	FeatureConfig Features = 1 << iota
 	// FeatureMemory is memory of any size, in whole pages, that the guest
-	// divides by itself, without LKLKernelMemory.
+	// divides by itself, without lkl.KernelMemory.
 	FeatureMemory
-	// FeatureProgram is LKLConfig.Program.
+	// FeatureProgram is lkl.Config.Program.
 	FeatureProgram
-	// FeatureOffload is LKLInterface.Offload.
+	// FeatureOffload is lkl.Interface.Offload.
 	FeatureOffload
-	// FeatureTransfer is LKLDisk.Transfer, under spt.
+	// FeatureTransfer is lkl.Disk.Transfer, under spt.
 	FeatureTransfer
-	// FeatureFlush is LKLDisk.Flush, under spt.
+	// FeatureFlush is lkl.Disk.Flush, under spt.
 	FeatureFlush
-	// FeatureFSGSBase is LKLConfig.FSGSBase, under spt.
+	// FeatureFSGSBase is lkl.Config.FSGSBase, under spt.
 	FeatureFSGSBase
 )
 

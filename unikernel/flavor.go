@@ -28,7 +28,7 @@ const (
 // Flavor is FlavorLKL where the file says so (FeatureConfig), or where the
 // manifest lets it be guessed: it declares a block device "rootfs" and a net
 // device "tap", as every LKL unikernel of 2020 does.
-func (m *Image) Flavor() Flavor {
+func (m *Info) Flavor() Flavor {
 	if m.Features.Has(FeatureConfig) || m.has(DeviceRootfs, Block) && m.has(DeviceTap, Net) {
 		return FlavorLKL
 	}
@@ -36,9 +36,9 @@ func (m *Image) Flavor() Flavor {
 }
 
 // HasControl tells whether the guest takes signals through DeviceControl.
-func (m *Image) HasControl() bool { return m.has(DeviceControl, Net) }
+func (m *Info) HasControl() bool { return m.has(DeviceControl, Net) }
 
-func (m *Image) has(name string, t DeviceType) bool {
+func (m *Info) has(name string, t DeviceType) bool {
 	d, ok := m.Device(name)
 	return ok && d.Type == t
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func TestFits_NeedsTheWholeImage(t *testing.T) {
-	m := &Image{Entry: 0x100000, End: 0x300000}
+	m := &Info{Entry: 0x100000, End: 0x300000}
 	must.NoError(t, m.Fits(0x300000))
 	must.ErrorIs(t, m.Fits(0x2fffff), ErrMemory)
 	must.ErrorIs(t, m.Fits(0), ErrMemory)
@@ -25,35 +25,20 @@ func TestMinMemory_LeavesRoomForAHeap(t *testing.T) {
 	lkl := []Device{{"rootfs", Block}, {"tap", Net}}
 	cases := []struct {
 		name string
-		m    Image
+		m    Info
 		want uint64
 	}{
-		{"a small one", Image{Target: TargetSPT, End: 0x106000}, 2 << 20},
-		{"a heap into the next MiB", Image{Target: TargetSPT, End: 0x181000}, 3 << 20},
-		{"hvt's grain", Image{Target: TargetHVT, End: 0x181000}, 4 << 20},
-		{"a guest of 2020", Image{Target: TargetSPT, End: 0x900000, Manifest: lkl}, 32 << 20},
-		{"a guest of 2020 with a device called control", Image{Target: TargetSPT, End: 0x900000, Manifest: append(lkl, Device{"control", Net})}, 32 << 20},
-		{"a guest that sizes itself", Image{Target: TargetSPT, End: 0x900000, Manifest: lkl, Features: FeatureMemory}, 10 << 20},
-		{"one that does not, by its note", Image{Target: TargetSPT, End: 0x900000, Features: FeatureConfig}, 32 << 20},
-		{"a huge one", Image{Target: TargetSPT, End: math.MaxUint64 &^ 0xfff}, math.MaxUint64},
+		{"a small one", Info{Target: TargetSPT, End: 0x106000}, 2 << 20},
+		{"a heap into the next MiB", Info{Target: TargetSPT, End: 0x181000}, 3 << 20},
+		{"hvt's grain", Info{Target: TargetHVT, End: 0x181000}, 4 << 20},
+		{"a guest of 2020", Info{Target: TargetSPT, End: 0x900000, Manifest: lkl}, 32 << 20},
+		{"a guest of 2020 with a device called control", Info{Target: TargetSPT, End: 0x900000, Manifest: append(lkl, Device{"control", Net})}, 32 << 20},
+		{"a guest that sizes itself", Info{Target: TargetSPT, End: 0x900000, Manifest: lkl, Features: FeatureMemory}, 10 << 20},
+		{"one that does not, by its note", Info{Target: TargetSPT, End: 0x900000, Features: FeatureConfig}, 32 << 20},
+		{"a huge one", Info{Target: TargetSPT, End: math.MaxUint64 &^ 0xfff}, math.MaxUint64},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { must.Eq(t, c.want, c.m.MinMemory()) })
-	}
-}
-
-func TestLKLKernelMemory_FollowsTheMeasuredTable(t *testing.T) {
-	cases := map[uint64]string{
-		4096: "100M", 256: "100M", 255: "32M", 136: "32M", 135: "24M", 72: "24M", 71: "12M", 32: "12M",
-	}
-	for guest, kernel := range cases {
-		got, err := LKLKernelMemory(guest << 20)
-		must.NoError(t, err)
-		must.Eq(t, "mem="+kernel+" virtio-pci.force_legacy=1", got, must.Sprintf("%d MiB", guest))
-	}
-	for _, guest := range []uint64{0, 31 << 20, 32<<20 - 1} {
-		_, err := LKLKernelMemory(guest)
-		must.ErrorIs(t, err, ErrMemory)
 	}
 }
 

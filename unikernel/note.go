@@ -147,7 +147,7 @@ func devices(b []byte) ([]Device, error) {
 			continue
 		case b[entryType-1] != 0:
 			return wrong(fmt.Sprintf("a name longer than %d bytes", MaxDeviceName))
-		case !validDeviceName(string(name)):
+		case !ValidDeviceName(string(name)):
 			return wrong("a name that is not 1 to 67 letters and digits")
 		case kind != uint32(Block) && kind != uint32(Net):
 			return wrong(fmt.Sprintf("unknown device type %d", kind))
@@ -160,9 +160,9 @@ func devices(b []byte) ([]Device, error) {
 	return list, nil
 }
 
-// validDeviceName tells whether a name is one that Solo5's elftool lets
+// ValidDeviceName tells whether a name is one that Solo5's elftool lets
 // through: 1 to 67 letters and digits.
-func validDeviceName(name string) bool {
+func ValidDeviceName(name string) bool {
 	if name == "" || len(name) > MaxDeviceName {
 		return false
 	}

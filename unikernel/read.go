@@ -12,7 +12,7 @@ import (
 // that does not need the guest's memory size; Fits makes the rest. It reads
 // and allocates no more than the headers, at most 16 KiB, and never beyond
 // size. Its errors wrap the sentinels of this package, or the reader's error.
-func Read(r io.ReaderAt, size int64) (*Image, error) {
+func Read(r io.ReaderAt, size int64) (*Info, error) {
 	f := file{r: r, size: uint64(max(size, 0))}
 	h, err := f.header()
 	if err != nil {
@@ -22,7 +22,7 @@ func Read(r io.ReaderAt, size int64) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Image{Entry: h.entry}
+	m := &Info{Entry: h.entry}
 	if m.Target, m.ABI, err = f.abi(headers); err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func FuzzRead(f *testing.F) {
 }
 
 // checkImage checks what a tender relies on.
-func checkImage(t *testing.T, m *Image, size uint64) {
+func checkImage(t *testing.T, m *Info, size uint64) {
 	must.NotEq(t, "", m.Target.String())
 	must.Between(t, 1, m.ABI, 2)
 	must.SliceNotEmpty(t, m.Segments)
@@ -82,7 +82,7 @@ func checkImage(t *testing.T, m *Image, size uint64) {
 	must.LessEq(t, 32, len(m.Features.Names()))
 	must.LessEq(t, MaxDevices, len(m.Manifest))
 	for _, d := range m.Manifest {
-		must.True(t, validDeviceName(d.Name))
+		must.True(t, ValidDeviceName(d.Name))
 		found, ok := m.Device(d.Name)
 		must.True(t, ok)
 		must.Eq(t, d, found)

@@ -17,7 +17,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-func read(b []byte) (*Image, error) { return Read(bytes.NewReader(b), int64(len(b))) }
+func read(b []byte) (*Info, error) { return Read(bytes.NewReader(b), int64(len(b))) }
 
 func TestRead_TellsWhatAKernelIs(t *testing.T) {
 	s := helloSpec(Device{"storage", Block}, Device{"service0", Net})

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package unikernel tells what a guest is: the target, ABI, segments and
-// manifest of a Solo5 executable, the flavour of what runs in it, and the
-// command line that this flavour understands.
+// Package unikernel reads the headers of a kernel file: the target, ABI,
+// segments and manifest of a Solo5 executable, and the flavor of the software in
+// it.
 //
 // A kernel file is untrusted. Read refuses what Solo5's own tenders refuse,
 // with three differences, each for guests that exist: ABI versions 1 and 2 are
@@ -24,6 +24,9 @@ const (
 	// MaxDeviceName is the length of the longest device name, in bytes
 	// (Solo5: mft_abi.h).
 	MaxDeviceName = 67
+	// MaxMTU is the largest MTU of a net device, in bytes: the guests' buffers
+	// hold an Ethernet frame.
+	MaxMTU = 1500
 )
 
 // A Target is the kind of tender that a unikernel was linked for. The numbers
@@ -99,8 +102,8 @@ type Segment struct {
 	Read, Write, Exec bool
 }
 
-// An Image is what the headers of a kernel file tell about it.
-type Image struct {
+// Info is the content of a kernel file's headers.
+type Info struct {
 	Target Target
 	// ABI is the version of Solo5's binary interface: 1 (Solo5 0.6 and 0.7)
 	// or 2 (since 0.8).
@@ -120,7 +123,7 @@ type Image struct {
 }
 
 // Device finds a device of the manifest by its name.
-func (m *Image) Device(name string) (Device, bool) {
+func (m *Info) Device(name string) (Device, bool) {
 	for _, d := range m.Manifest {
 		if d.Name == name {
 			return d, true

@@ -93,7 +93,7 @@ func (n need) answer() string {
 }
 
 // needs tells what it takes to run the unikernel, and whether it is here.
-func needs(ctx context.Context, m *unikernel.Image, host fingerprint.Host) []need {
+func needs(ctx context.Context, m *unikernel.Info, host fingerprint.Host) []need {
 	var list []need
 	probed := func(what string, err error, hint string) {
 		ok := err == nil

@@ -152,7 +152,7 @@ func TestNeeds_TellWhatIsMissingHere(t *testing.T) {
 	}
 	for _, c := range cases {
 		var got []string
-		for _, n := range needs(t.Context(), &unikernel.Image{Target: c.target, Manifest: devices}, c.host) {
+		for _, n := range needs(t.Context(), &unikernel.Info{Target: c.target, Manifest: devices}, c.host) {
 			got = append(got, n.What+": "+n.answer())
 			if n.answer() != "-" && n.answer() != "yes" {
 				must.NotEq(t, "", n.Hint)

@@ -16,6 +16,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/cmdline"
 )
 
 const runUsage = `usage: nomad-driver-lkl run [OPTION ...] [--] KERNEL [ARG ...]
@@ -186,7 +187,7 @@ func (o *runOptions) guest() (_ *tender.Guest, err error) {
 	if g.Image.Target != unikernel.TargetSPT {
 		return nil, fmt.Errorf("%s: Executable is not for the solo5-spt target but for %s", o.kernel, g.Image.Target)
 	}
-	if g.CommandLine, err = unikernel.Join(o.args); err != nil {
+	if g.CommandLine, err = cmdline.Join(o.args); err != nil {
 		return nil, fmt.Errorf("guest command line: %w", err)
 	}
 	return g, o.attach(g)

@@ -39,7 +39,7 @@ func (o *runOptions) attach(g *tender.Guest) error {
 
 // checkNames finds every device that is missing and every option that is for
 // no device.
-func (o *runOptions) checkNames(m *unikernel.Image) error {
+func (o *runOptions) checkNames(m *unikernel.Info) error {
 	var mistakes []error
 	named := func(name string, t unikernel.DeviceType) {
 		if d, ok := m.Device(name); !ok || d.Type != t {
@@ -77,7 +77,7 @@ func (o *runOptions) checkNames(m *unikernel.Image) error {
 
 // checkFeatures finds the options that a guest which says what it understands
 // does not: it would take what it is given for something else, or not use it.
-func (o *runOptions) checkFeatures(m *unikernel.Image) []error {
+func (o *runOptions) checkFeatures(m *unikernel.Info) []error {
 	if m.Features == 0 { // it does not say
 		return nil
 	}

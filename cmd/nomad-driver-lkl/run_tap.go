@@ -14,11 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/network"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
-
-// defaultMTU is that of Ethernet, for descriptors that are no tap of this
-// network namespace.
-const defaultMTU = 1500
 
 // openInterface opens a tap by its name, or takes one that is open already: @
 // and the descriptor. The MTU is the interface's, in bytes.
@@ -49,7 +46,7 @@ func openDescriptor(number string, offload bool) (*os.File, uint16, error) {
 		err = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, request)
 	}
 	if err != nil && !offload { // a socket
-		return f, defaultMTU, nil
+		return f, unikernel.MaxMTU, nil
 	}
 	if err == nil && request.Uint16()&unix.IFF_TAP == 0 {
 		err = errNotEthernet
@@ -72,11 +69,11 @@ var errNotEthernet = errors.New("want a tap (IFF_TAP): a tun has no Ethernet fra
 // errHeaders: every frame would have to be changed on its way.
 var errHeaders = errors.New("a tap that is open with IFF_VNET_HDR needs --net-offload, and the other way round")
 
-// mtuOf is an interface's MTU, and the default for one that is in another
-// network namespace.
+// mtuOf returns the MTU of an interface, or the largest that a guest accepts if
+// the interface is in another network namespace.
 func mtuOf(name string) uint16 {
 	if tap, err := net.InterfaceByName(name); err == nil {
 		return uint16(min(tap.MTU, math.MaxUint16))
 	}
-	return defaultMTU
+	return unikernel.MaxMTU
 }

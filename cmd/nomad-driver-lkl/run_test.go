@@ -160,7 +160,7 @@ func TestRun_ErrorsAreStockSolo5s(t *testing.T) {
 // says nothing may have been told by its own words.
 func TestRun_RefusesWhatTheGuestSaysItDoesNotUnderstand(t *testing.T) {
 	const all = unikernel.FeatureConfig | unikernel.FeatureOffload | unikernel.FeatureTransfer | unikernel.FeatureFlush
-	m := &unikernel.Image{Manifest: []unikernel.Device{{Name: "disk", Type: unikernel.Block}, {Name: "tap", Type: unikernel.Net}}}
+	m := &unikernel.Info{Manifest: []unikernel.Device{{Name: "disk", Type: unikernel.Block}, {Name: "tap", Type: unikernel.Net}}}
 	for option, feature := range map[string]unikernel.Features{
 		"--net-offload:tap": unikernel.FeatureOffload, "--block-transfer:disk=65536": unikernel.FeatureTransfer,
 		"--block-flush:disk": unikernel.FeatureFlush,

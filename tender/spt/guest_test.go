@@ -77,9 +77,9 @@ func idle() asm {
 
 // kernelOf makes a guest of code, read-only data and data: each on its own
 // pages in the file as in memory.
-func kernelOf(t testing.TB, code asm, rodata, data []byte) (*os.File, *unikernel.Image) {
+func kernelOf(t testing.TB, code asm, rodata, data []byte) (*os.File, *unikernel.Info) {
 	t.Helper()
-	m := &unikernel.Image{Target: unikernel.TargetSPT, ABI: 2, Entry: textBase}
+	m := &unikernel.Info{Target: unikernel.TargetSPT, ABI: 2, Entry: textBase}
 	var file []byte
 	add := func(address uint64, content []byte, write, exec bool) {
 		if len(content) == 0 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package unikernel
+package lkl_test
 
 import (
 	"errors"
@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// What follows is the guest's side, written anew from what the guests of 2020
-// were seen to do: the oracle of the tests.
+// The guest's side of the command line, written from the observed behavior of
+// legacy guests. The tests compare with it.
 
-// splitWords splits a command line as gcc's buildargv does: white space
-// separates, quotes and backslashes keep it, and a backslash works everywhere.
+// splitWords splits a command line as buildargv of GNU libiberty does: at white
+// space outside quotes. A backslash keeps the next byte, inside quotes too.
 func splitWords(line string) []string {
 	var words []string
 	var word []byte
-	inside := false // a word has begun
+	inside := false // inside a word
 	quote := byte(0)
 	for i := 0; i < len(line); i++ {
 		c := line[i]
@@ -42,17 +42,17 @@ func splitWords(line string) []string {
 	return words
 }
 
-// A start is what an LKL guest makes of its command line.
-type start struct {
+// A parsedLine is a command line as an LKL guest reads it.
+type parsedLine struct {
 	env, args []string
 	config    string
 }
 
-// startLKL reads a command line as an LKL guest does, Solo5's bindings first.
-func startLKL(line string) (start, error) {
-	var s start
+// parseLine reads a command line as an LKL guest does, Solo5's bindings first.
+func parseLine(line string) (parsedLine, error) {
+	var s parsedLine
 	if strings.HasPrefix(strings.TrimLeft(line, " \t\n\v\f\r"), "--solo5:") {
-		return s, errors.New("the bindings take the first word")
+		return s, errors.New("the bindings consume the first word")
 	}
 	words := splitWords(line)
 	for len(words) > 0 {
@@ -71,16 +71,16 @@ func startLKL(line string) (start, error) {
 			s.env = append(s.env, w)
 		}
 	}
-	return s, errors.New("no end of the environment")
+	return s, errors.New("no separator")
 }
 
-// knownKeys are the keys that the guests of 2020 know, of which we write some.
+// knownKeys are the keys that legacy guests know, in an interface or outside.
 var knownKeys = map[bool]string{
 	true:  " type name param mtu ip ipv6 ifgateway ifgateway6 mac masklen masklen6 neigh qdisc offload ",
 	false: " interfaces gateway gateway6 debug mount singlecpu sysctl boot_cmdline dump delay_main ",
 }
 
-// A guestConfig is what the guest's parser makes of a configuration.
+// A guestConfig is a configuration as the guest's parser reads it.
 type guestConfig struct {
 	settings   map[string]string
 	interfaces []map[string]string
@@ -88,8 +88,8 @@ type guestConfig struct {
 	rest       string
 }
 
-// parseConfig reads a configuration as the guest does: strings alone, nothing
-// escaped, an unknown key or a 301st token is fatal.
+// parseConfig reads a configuration as a legacy guest does: strings only, no
+// escapes. An unknown key or a 301st token is fatal.
 func parseConfig(text string) (*guestConfig, error) {
 	c := &guestConfig{rest: text}
 	var err error
@@ -98,7 +98,7 @@ func parseConfig(text string) (*guestConfig, error) {
 	case err != nil:
 		return nil, err
 	case c.rest != "":
-		return nil, fmt.Errorf("rest %q", c.rest)
+		return nil, fmt.Errorf("trailing %q", c.rest)
 	case c.tokens > 300:
 		return nil, fmt.Errorf("%d tokens", c.tokens)
 	}
@@ -118,7 +118,7 @@ func (c *guestConfig) text() (string, error) {
 	}
 	text, rest, ok := strings.Cut(c.rest, `"`)
 	if !ok || strings.Contains(text, `\`) {
-		return "", fmt.Errorf("a string that is not closed or has an escape at %q", c.rest)
+		return "", fmt.Errorf("unterminated or escaped string at %q", c.rest)
 	}
 	c.rest = rest
 	return text, nil
@@ -159,8 +159,7 @@ func (c *guestConfig) list() error {
 	if !c.take("[") {
 		return fmt.Errorf("no list at %q", c.rest)
 	}
-	// The interfaces found so far stay out of object's sight, which would
-	// expect a comma otherwise.
+	// object must not see the interfaces found so far: it would expect a comma.
 	var found []map[string]string
 	for !c.take("]") {
 		if len(found) > 0 && !c.take(",") {

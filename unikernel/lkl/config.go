@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Package lkl writes the command line of a Linux Kernel Library guest, with the
+// configuration in it.
+//
+// Two kinds of guest read it: those that lkl-cc links, whose file lists their
+// features, and legacy LKL guests (see docs/guests-reference.md), which have
+// none. A legacy guest ends with a fault when it finds a key that it does not
+// know. It reads at most 300 tokens, and no escapes in a string.
+package lkl
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+)
+
+// ErrConfig means that a guest would not accept a configuration.
+var ErrConfig = errors.New("invalid LKL configuration")
+
+// A Config is the configuration of an LKL guest. Fields that name a feature
+// must be zero unless the guest has it.
+type Config struct {
+	// Interfaces are the net devices that the guest brings up.
+	Interfaces []Interface
+	// Gateway and Gateway6 are the default routes, or zero. With FeatureConfig
+	// the IPv4 gateway may be outside every interface's network, as in some
+	// CNI networks.
+	Gateway, Gateway6 netip.Addr
+	// Routes are further routes, at most 64 (FeatureConfig).
+	Routes []Route
+	// Sysctl maps names, such as "net.ipv4.tcp_rmem", to values. The guest sets
+	// them in the order of their names.
+	Sysctl map[string]string
+	// KernelLog prints the kernel's messages on the console. Without it, the
+	// guest prints only errors and worse.
+	KernelLog bool
+	// Root names the block device with the root file system, "rootfs" by
+	// default (FeatureConfig).
+	Root string
+	// Disks are the block devices for which the tender offers more than the
+	// Solo5 ABI (FeatureTransfer or FeatureFlush).
+	Disks []Disk
+	// Program sets how the guest starts its program (FeatureProgram).
+	Program Program
+	// FSGSBase reports that the host allows WRFSBASE and related instructions
+	// (FeatureFSGSBase).
+	FSGSBase bool
+}
+
+// An Interface is the guest's end of a net device.
+type Interface struct {
+	// Name is the device's name in the manifest.
+	Name string
+	// Address and Address6 are the IPv4 and IPv6 address with their prefix
+	// length, or zero. A prefix length of 32 for IPv4 needs FeatureConfig.
+	Address, Address6 netip.Prefix
+	// Gateway and Gateway6 are routes for packets from this interface's
+	// addresses (policy routing), not default routes; or zero.
+	Gateway, Gateway6 netip.Addr
+	// MAC is the Ethernet address; nil for the guest's choice.
+	MAC net.HardwareAddr
+	// MTU is in bytes, at most unikernel.MaxMTU; 0 for the guest's default.
+	MTU int
+	// Offload means that the tap carries virtio headers and offloads
+	// (FeatureOffload). Legacy guests use the key for another purpose.
+	Offload bool
+}
+
+// A Route is a route through the first interface.
+type Route struct {
+	To netip.Prefix
+	// Via is the router; zero for a destination on the link.
+	Via netip.Addr
+}
+
+// A Disk is a block device for which the tender offers more than the Solo5
+// ABI; see tender.Device.
+type Disk struct {
+	// Name is the device's name in the manifest.
+	Name string
+	// Transfer is the maximum number of bytes that one call moves; 0 for one
+	// block (FeatureTransfer).
+	Transfer uint32
+	// Flush allows the guest to flush the host's page cache (FeatureFlush).
+	Flush bool
+}
+
+// A Program sets how the guest starts its program. The zero value is root in
+// the root directory, as in legacy guests.
+type Program struct {
+	// Directory is the working directory, an absolute path; "" for the root.
+	Directory string
+	UID, GID  uint32
+}

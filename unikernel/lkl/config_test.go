@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package lkl_test
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
+)
+
+// fullConfig sets everything that can be set.
+func fullConfig() lkl.Config {
+	return lkl.Config{
+		Interfaces: []lkl.Interface{{
+			Name:     "tap",
+			Address:  netip.MustParsePrefix("10.0.0.2/24"),
+			Address6: netip.MustParsePrefix("2001:db8::2/64"),
+			Gateway:  netip.MustParseAddr("10.0.0.1"),
+			Gateway6: netip.MustParseAddr("fe80::1"),
+			MAC:      net.HardwareAddr{0x02, 0, 0x5e, 0xab, 0xcd, 0xef},
+			MTU:      1400,
+		}},
+		Gateway:   netip.MustParseAddr("10.0.0.254"),
+		Gateway6:  netip.MustParseAddr("2001:db8::1"),
+		Sysctl:    map[string]string{"net.ipv4.tcp_wmem": "4096 87380 2147483647", "kernel.panic": "1"},
+		KernelLog: true,
+	}
+}
+
+func TestConfig_IsByteExact(t *testing.T) {
+	got, err := fullConfig().Encode(0)
+	must.NoError(t, err)
+	must.Eq(t, `{"interfaces":[{"type":"rumpfd","name":"tap","ip":"10.0.0.2","masklen":"24",`+
+		`"ipv6":"2001:db8::2","masklen6":"64","mac":"02:00:5e:ab:cd:ef","mtu":"1400",`+
+		`"ifgateway":"10.0.0.1","ifgateway6":"fe80::1"}],`+
+		`"gateway":"10.0.0.254","gateway6":"2001:db8::1",`+
+		`"sysctl":"kernel.panic=1;net.ipv4.tcp_wmem=4096 87380 2147483647",`+
+		`"debug":"1"}`, got)
+
+	got, err = lkl.Config{}.Encode(0)
+	must.NoError(t, err)
+	must.Eq(t, "{}", got)
+}
+
+func TestConfig_Offload(t *testing.T) {
+	got, err := lkl.Config{Interfaces: []lkl.Interface{{Name: "tap", Offload: true}}}.Encode(0)
+	must.NoError(t, err)
+	must.Eq(t, `{"interfaces":[{"type":"rumpfd","name":"tap","offload":"1"}]}`, got)
+}
+
+func TestConfig_Root(t *testing.T) {
+	got, err := lkl.Config{Root: "storage"}.Encode(0)
+	must.NoError(t, err)
+	must.Eq(t, `{"root":"storage"}`, got)
+}
+
+func TestConfig_Program(t *testing.T) {
+	got, err := lkl.Config{Program: lkl.Program{Directory: "/srv/my data", UID: 1000, GID: 100}}.Encode(0)
+	must.NoError(t, err)
+	must.Eq(t, `{"workdir":"/srv/my data","uid":"1000","gid":"100"}`, got)
+	for _, directory := range []string{"srv", `/s"rv`, `/a\b`, "/ü", "/" + strings.Repeat("x", 4095)} {
+		_, err := lkl.Config{Program: lkl.Program{Directory: directory}}.Encode(0)
+		must.ErrorIs(t, err, lkl.ErrConfig, must.Sprint(directory))
+	}
+}
+
+func TestConfig_Disks(t *testing.T) {
+	got, err := lkl.Config{Disks: []lkl.Disk{{Name: "rootfs", Transfer: 1 << 20, Flush: true}, {Name: "data"}}}.Encode(0)
+	must.NoError(t, err)
+	must.Eq(t, `{"disks":[{"name":"rootfs","transfer":"1048576","flush":"1"},{"name":"data"}]}`, got)
+	for _, disks := range [][]lkl.Disk{{{}}, {{Name: `a"b`}}, {{Name: "data"}, {Name: "data"}}} {
+		_, err := lkl.Config{Disks: disks}.Encode(0)
+		must.ErrorIs(t, err, lkl.ErrConfig, must.Sprint(disks))
+	}
+}
+
+func TestConfig_Routes(t *testing.T) {
+	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+	tap := []lkl.Interface{{Name: "tap"}}
+	got, err := lkl.Config{Interfaces: tap, Routes: []lkl.Route{
+		{To: prefix("10.9.0.0/16"), Via: addr("10.0.0.7")}, {To: prefix("fd01::/64")},
+	}}.Encode(0)
+	must.NoError(t, err)
+	must.Eq(t, `{"interfaces":[{"type":"rumpfd","name":"tap"}],"routes":[{"to":"10.9.0.0/16","via":"10.0.0.7"},{"to":"fd01::/64"}]}`, got)
+	for name, routes := range map[string][]lkl.Route{
+		"to nothing":           {{}},
+		"to a station":         {{To: prefix("10.9.0.1/16")}},
+		"of the other family":  {{To: prefix("10.9.0.0/16"), Via: addr("fe80::1")}},
+		"through another zone": {{To: prefix("fd01::/64"), Via: addr("fe80::1%eth0")}},
+		"too many":             slices.Repeat([]lkl.Route{{To: prefix("10.9.0.0/16")}}, 65),
+	} {
+		_, err := lkl.Config{Interfaces: tap, Routes: routes}.Encode(0)
+		must.ErrorIs(t, err, lkl.ErrConfig, must.Sprint(name))
+	}
+	_, err = lkl.Config{Routes: []lkl.Route{{To: prefix("10.9.0.0/16")}}}.Encode(0)
+	must.ErrorIs(t, err, lkl.ErrConfig)
+}
+
+func TestConfig_FSGSBase(t *testing.T) {
+	got, err := lkl.Config{FSGSBase: true}.Encode(0)
+	must.NoError(t, err)
+	must.Eq(t, `{"fsgsbase":"1"}`, got)
+}
+
+func TestConfig_Refuses(t *testing.T) {
+	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+	first := func(c *lkl.Config) *lkl.Interface { return &c.Interfaces[0] }
+	cases := []struct {
+		name   string
+		change func(*lkl.Config)
+		says   string
+	}{
+		{"an interface without a name", func(c *lkl.Config) { first(c).Name = "" }, "letters and digits"},
+		{"a name that needs an escape", func(c *lkl.Config) { first(c).Name = `t"p` }, "letters and digits"},
+		{"a name twice", func(c *lkl.Config) { c.Interfaces = append(c.Interfaces, lkl.Interface{Name: "tap"}) }, `interface 2 ("tap"): duplicate device name`},
+		{"an IPv6 address for IPv4", func(c *lkl.Config) { first(c).Address = prefix("2001:db8::2/24") }, "unicast IPv4 address"},
+		{"an IPv4 address for IPv6", func(c *lkl.Config) { first(c).Address6 = prefix("10.0.0.2/24") }, "unicast IPv6 address"},
+		{"a mapped address for IPv6", func(c *lkl.Config) { first(c).Address6 = netip.PrefixFrom(addr("::ffff:10.0.0.2"), 100) }, "unicast IPv6 address"},
+		{"the unspecified address", func(c *lkl.Config) { first(c).Address = prefix("0.0.0.0/24") }, "unicast IPv4 address"},
+		{"the unspecified address 6", func(c *lkl.Config) { first(c).Address6 = prefix("::/64") }, "unicast IPv6 address"},
+		{"a multicast address", func(c *lkl.Config) { first(c).Address = prefix("224.0.0.1/24") }, "unicast IPv4 address"},
+		{"a multicast address 6", func(c *lkl.Config) { first(c).Address6 = prefix("ff02::1/64") }, "unicast IPv6 address"},
+		{"the broadcast address", func(c *lkl.Config) { first(c).Address = prefix("255.255.255.255/1") }, "unicast IPv4 address"},
+		{"an address without length", func(c *lkl.Config) { first(c).Address = netip.PrefixFrom(addr("10.0.0.2"), -1) }, "prefix length"},
+		{"an address 6 without length", func(c *lkl.Config) { first(c).Address6 = netip.PrefixFrom(addr("2001:db8::2"), 129) }, "prefix length"},
+		{"a length of 0", func(c *lkl.Config) { first(c).Address = prefix("10.0.0.2/0") }, "1 to 32"},
+		{"a length of 32", func(c *lkl.Config) { first(c).Address = prefix("10.0.0.2/32") }, "1 to 31"},
+		{"a length of 0 for IPv6", func(c *lkl.Config) { first(c).Address6 = prefix("2001:db8::2/0") }, "1 to 128"},
+		{"an interface's gateway elsewhere", func(c *lkl.Config) { first(c).Gateway = addr("10.0.1.1") }, "10.0.1.1"},
+		{"an interface's gateway of the other kind", func(c *lkl.Config) { first(c).Gateway = addr("fe80::1") }, "fe80::1"},
+		{"an interface as its own gateway", func(c *lkl.Config) { first(c).Gateway = addr("10.0.0.2") }, "10.0.0.2"},
+		{"an interface's gateway 6 elsewhere", func(c *lkl.Config) { first(c).Gateway6 = addr("2001:db9::1") }, "2001:db9::1"},
+		{"an interface's gateway 6 with a zone", func(c *lkl.Config) { first(c).Gateway6 = addr("fe80::1%eth0") }, "eth0"},
+		{"an interface's gateway without an address", func(c *lkl.Config) { first(c).Address = netip.Prefix{} }, "gateway 10.0.0.1"},
+		{"a MAC of 8 bytes", func(c *lkl.Config) { first(c).MAC = make(net.HardwareAddr, 8) }, "MAC"},
+		{"a MAC of none", func(c *lkl.Config) { first(c).MAC = net.HardwareAddr{} }, "MAC"},
+		{"a MAC of zeroes", func(c *lkl.Config) { first(c).MAC = make(net.HardwareAddr, 6) }, "MAC"},
+		{"a multicast MAC", func(c *lkl.Config) { first(c).MAC = net.HardwareAddr{1, 0, 0x5e, 0, 0, 1} }, "MAC"},
+		{"a negative MTU", func(c *lkl.Config) { first(c).MTU = -1 }, "-1"},
+		{"an MTU below IPv4's", func(c *lkl.Config) { first(c).MTU = 67 }, "67"},
+		{"an MTU below IPv6's", func(c *lkl.Config) { first(c).MTU = 1279 }, "minimum for IPv6"},
+		{"an MTU above Ethernet's", func(c *lkl.Config) { first(c).MTU = 1501 }, "1501"},
+		{"a gateway elsewhere", func(c *lkl.Config) { c.Gateway = addr("192.0.2.1") }, "192.0.2.1"},
+		{"a gateway 6 elsewhere", func(c *lkl.Config) { c.Gateway6 = addr("2001:db9::1") }, "2001:db9::1"},
+		{"a gateway 6 with a zone", func(c *lkl.Config) { c.Gateway6 = addr("fe80::1%eth0") }, "eth0"},
+		{"a root that is no device", func(c *lkl.Config) { c.Root = "/dev/rootfs" }, "/dev/rootfs"},
+		{"a gateway without an interface", func(c *lkl.Config) { c.Interfaces = nil }, "10.0.0.254"},
+		{"a sysctl without a name", func(c *lkl.Config) { c.Sysctl = map[string]string{"": "1"} }, "name"},
+		{"a sysctl name with a blank", func(c *lkl.Config) { c.Sysctl = map[string]string{"a b": "1"} }, "name"},
+		{"a sysctl name with an equals sign", func(c *lkl.Config) { c.Sysctl = map[string]string{"a=b": "1"} }, "name"},
+		{"a sysctl name that is too long", func(c *lkl.Config) { c.Sysctl = map[string]string{strings.Repeat("n", 246): "1"} }, "246 bytes, 1 more than 245"},
+		{"a sysctl without a value", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": ""} }, "value"},
+		{"a sysctl value with a quote", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": `"`} }, "value"},
+		{"a sysctl value with a backslash", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": `\`} }, "value"},
+		{"a sysctl value with a semicolon", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": "1;b=2"} }, "value"},
+		{"a sysctl value with a tab", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": "1\t2"} }, "value"},
+		{"a sysctl value that is not ASCII", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": "ä"} }, "value"},
+		{"sysctls that are too long", func(c *lkl.Config) {
+			c.Sysctl = map[string]string{"a": strings.Repeat("1", 126), "b": strings.Repeat("2", 126)}
+		}, "257 bytes, 2 more"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			config := fullConfig()
+			c.change(&config)
+			must.ErrorIs(t, config.Validate(0), lkl.ErrConfig)
+			must.ErrorContains(t, config.Validate(0), c.says)
+			_, err := config.Encode(0)
+			must.ErrorIs(t, err, lkl.ErrConfig)
+		})
+	}
+}
+
+func TestConfig_AcceptsTheEndsOfItsRanges(t *testing.T) {
+	cases := map[string]func(*lkl.Config){
+		"shortest lengths": func(c *lkl.Config) {
+			c.Interfaces[0].Address, c.Interfaces[0].Address6 = netip.MustParsePrefix("10.0.0.2/1"), netip.MustParsePrefix("2001:db8::2/1")
+		},
+		"longest lengths": func(c *lkl.Config) {
+			c.Interfaces[0].Address, c.Interfaces[0].Address6 = netip.MustParsePrefix("10.0.0.0/31"), netip.MustParsePrefix("2001:db8::2/128")
+			c.Gateway, c.Gateway6 = netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fe80::1")
+		},
+		"MTU 1500":         func(c *lkl.Config) { c.Interfaces[0].MTU = 1500 },
+		"MTU 1280":         func(c *lkl.Config) { c.Interfaces[0].MTU = 1280 },
+		"MTU 68, no IPv6":  func(c *lkl.Config) { *c = lkl.Config{Interfaces: []lkl.Interface{{Name: "tap", MTU: 68}}} },
+		"255 bytes sysctl": func(c *lkl.Config) { c.Sysctl = map[string]string{strings.Repeat("n", 245): strings.Repeat("1", 9)} },
+	}
+	for name, change := range cases {
+		t.Run(name, func(t *testing.T) {
+			config := fullConfig()
+			change(&config)
+			must.NoError(t, config.Validate(0))
+		})
+	}
+}
+
+func TestConfig_GatewayOutsideTheNetworkNeedsAFeature(t *testing.T) {
+	config := fullConfig()
+	config.Interfaces[0].Address = netip.MustParsePrefix("10.0.0.2/32")
+	config.Gateway, config.Interfaces[0].Gateway = netip.MustParseAddr("169.254.1.1"), netip.MustParseAddr("169.254.1.1")
+	must.NoError(t, config.Validate(unikernel.FeatureConfig))
+	must.ErrorContains(t, config.Validate(0), "169.254.1.1")
+}
+
+func TestConfig_CountsTokensLikeTheGuest(t *testing.T) {
+	config := fullConfig()
+	add := func() {
+		config.Interfaces = append(config.Interfaces, lkl.Interface{Name: fmt.Sprintf("tap%d", len(config.Interfaces))})
+	}
+	accepted := func() bool { return config.Validate(0) == nil }
+	for accepted() {
+		add()
+	}
+	must.ErrorContains(t, config.Validate(0), "tokens")
+	config.Interfaces = config.Interfaces[:len(config.Interfaces)-1]
+
+	tokens := 0
+	for i := 1; accepted(); i++ { // each MTU adds two tokens
+		text, err := config.Encode(0)
+		must.NoError(t, err)
+		parsed, err := parseConfig(text)
+		must.NoError(t, err)
+		tokens = parsed.tokens
+		config.Interfaces[i].MTU = 1400
+	}
+	must.Between(t, 299, tokens, 300)
+}
+
+// FuzzConfig checks that the guest's parser reads back what was set, or
+// that it was refused.
+func FuzzConfig(f *testing.F) {
+	f.Add("tap", "10.0.0.2/24", "2001:db8::2/64", "10.0.0.1", "2001:db8::1", "kernel.panic", "1", []byte{2, 0, 0, 0, 0, 1}, 1500)
+	f.Add("tap0", "10.0.0.2/31", "", "10.0.0.3", "", "net.ipv4.tcp_wmem", "4096 87380 4194304", []byte(nil), 0)
+	f.Add(`"`, "10.0.0.2/32", "::1%eth0/64", "::ffff:1.2.3.4", "fe80::1%a\"b", "a=b", "c;d", []byte{1}, 9000)
+	f.Fuzz(func(t *testing.T, name, address, address6, gateway, gateway6, sysctl, value string, mac []byte, mtu int) {
+		n := lkl.Interface{Name: name, MTU: mtu}
+		if len(mac) > 0 {
+			n.MAC = mac
+		}
+		n.Address, _ = netip.ParsePrefix(address)
+		n.Address6, _ = netip.ParsePrefix(address6)
+		n.Gateway, _ = netip.ParseAddr(gateway)
+		n.Gateway6, _ = netip.ParseAddr(gateway6)
+		config := lkl.Config{
+			Interfaces: []lkl.Interface{n},
+			Gateway:    n.Gateway, Gateway6: n.Gateway6,
+			Sysctl: map[string]string{sysctl: value},
+		}
+		text, err := config.Encode(0)
+		if err != nil {
+			must.ErrorIs(t, err, lkl.ErrConfig)
+			return
+		}
+		got, err := parseConfig(text)
+		must.NoError(t, err)
+
+		want := map[string]string{"sysctl": sysctl + "=" + value}
+		inner := map[string]string{"type": "rumpfd", "name": name}
+		set := func(m map[string]string, key string, there bool, value string) {
+			if there {
+				m[key] = value
+			}
+		}
+		set(want, "gateway", n.Gateway.IsValid(), n.Gateway.String())
+		set(want, "gateway6", n.Gateway6.IsValid(), n.Gateway6.String())
+		set(inner, "ip", n.Address.IsValid(), n.Address.Addr().String())
+		set(inner, "masklen", n.Address.IsValid(), strconv.Itoa(n.Address.Bits()))
+		set(inner, "ipv6", n.Address6.IsValid(), n.Address6.Addr().String())
+		set(inner, "masklen6", n.Address6.IsValid(), strconv.Itoa(n.Address6.Bits()))
+		set(inner, "ifgateway", n.Gateway.IsValid(), n.Gateway.String())
+		set(inner, "ifgateway6", n.Gateway6.IsValid(), n.Gateway6.String())
+		set(inner, "mac", len(mac) > 0, n.MAC.String())
+		set(inner, "mtu", mtu != 0, strconv.Itoa(mtu))
+		must.Eq(t, want, got.settings)
+		must.Eq(t, []map[string]string{inner}, got.interfaces)
+	})
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package lkl
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+)
+
+// Limits of legacy guests.
+const (
+	// maxTokens is the size of the parser's token table.
+	maxTokens = 300
+	// maxSysctl is the maximum length of all sysctl settings, in bytes. More
+	// overflow the guest's buffer.
+	maxSysctl = 255
+	// maxSysctlName is the maximum length of one name, in bytes: the path
+	// /proc/sys/NAME must fit into 255 bytes.
+	maxSysctlName = 245
+)
+
+const (
+	// minMTU is the minimum for IPv4 (RFC 791), minMTU6 for IPv6 (RFC 8200).
+	minMTU, minMTU6 = 68, 1280
+	// maxDirectory is the maximum length of a path, in bytes (PATH_MAX without
+	// the NUL).
+	maxDirectory = 4095
+	// maxRoutes is MAX_ROUTES of guest/lkl/start.
+	maxRoutes = 64
+)
+
+// Validate reports every mistake that a guest with these features would refuse
+// or silently ignore. Its error wraps ErrConfig.
+func (c Config) Validate(features unikernel.Features) error {
+	v := &validation{offLink: features.Has(unikernel.FeatureConfig)}
+	names := make(map[string]bool)
+	for i, n := range c.Interfaces {
+		v.field = fmt.Sprintf("interface %d (%q)", i+1, n.Name)
+		v.deviceName(n.Name, names)
+		v.iface(n)
+	}
+	names = make(map[string]bool)
+	for i, d := range c.Disks {
+		v.field = fmt.Sprintf("disk %d (%q)", i+1, d.Name)
+		v.deviceName(d.Name, names)
+	}
+	v.field = ""
+	v.gateways(c)
+	v.sysctl(c)
+	v.routes(c)
+	if c.Root != "" && !unikernel.ValidDeviceName(c.Root) {
+		v.addf("root %q must be a device name of 1 to %d letters and digits", c.Root, unikernel.MaxDeviceName)
+	}
+	if dir := c.Program.Directory; dir != "" && (!path.IsAbs(dir) || !plain(dir) || len(dir) > maxDirectory) {
+		v.addf("the working directory %q must be an absolute path of at most %d bytes of printable ASCII without any of %s",
+			dir, maxDirectory, special)
+	}
+	v.tokens(c)
+	if err := v.problems.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return nil
+}
+
+// A validation collects the mistakes in a configuration.
+type validation struct {
+	offLink  bool   // the guest accepts IPv4 gateways outside its networks
+	field    string // prefix of the messages
+	problems problems.List
+}
+
+func (v *validation) addf(format string, args ...any) { v.problems.Addf(v.field, format, args...) }
+
+// deviceName checks the name of a list's next device; seen holds those before it.
+func (v *validation) deviceName(name string, seen map[string]bool) {
+	if !unikernel.ValidDeviceName(name) {
+		v.addf("the name must be 1 to %d letters and digits", unikernel.MaxDeviceName)
+	}
+	if seen[name] {
+		v.addf("duplicate device name")
+	}
+	seen[name] = true
+}
+
+func (v *validation) iface(n Interface) {
+	v.addresses(n)
+	if n.Gateway.IsValid() && !n.reaches(n.Gateway, v.offLink) {
+		v.addf("gateway %s is not an IPv4 address in the interface's network", n.Gateway)
+	}
+	if n.Gateway6.IsValid() && !n.reaches6(n.Gateway6) {
+		v.addf("gateway %s is neither an IPv6 address in the interface's network nor a link-local address", n.Gateway6)
+	}
+	if n.MAC != nil && !validMAC(n.MAC) {
+		v.addf("MAC %q must be a unicast address of 6 bytes", n.MAC)
+	}
+	if n.MTU != 0 && (n.MTU < minMTU || n.MTU > unikernel.MaxMTU) {
+		v.addf("MTU %d is not between %d and %d", n.MTU, minMTU, unikernel.MaxMTU)
+	} else if n.MTU != 0 && n.MTU < minMTU6 && n.Address6.IsValid() {
+		v.addf("MTU %d is below %d, the minimum for IPv6", n.MTU, minMTU6)
+	}
+}
+
+func (v *validation) addresses(n Interface) {
+	if n.Address != (netip.Prefix{}) {
+		switch a := n.Address.Addr(); {
+		case !n.Address.IsValid() || !a.Is4() || !isUnicast(a) || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+			v.addf("%s is not a unicast IPv4 address with a prefix length", n.Address)
+		case n.Address.Bits() < 1:
+			v.addf("the prefix length of %s must be 1 to 32", n.Address)
+		case n.Address.Bits() == 32 && !v.offLink:
+			v.addf("the prefix length of %s must be 1 to 31: only guests that lkl-cc links accept 32", n.Address)
+		}
+	}
+	if n.Address6 != (netip.Prefix{}) {
+		switch a := n.Address6.Addr(); {
+		case !n.Address6.IsValid() || !a.Is6() || a.Is4In6() || !isUnicast(a):
+			v.addf("%s is not a unicast IPv6 address with a prefix length", n.Address6)
+		case n.Address6.Bits() < 1:
+			v.addf("the prefix length of %s must be 1 to 128", n.Address6)
+		}
+	}
+}
+
+func isUnicast(a netip.Addr) bool { return !a.IsUnspecified() && !a.IsMulticast() }
+
+// validMAC reports whether a MAC is the Ethernet address of one interface.
+func validMAC(mac net.HardwareAddr) bool {
+	const multicast = 1 // flag in the first byte (IEEE 802: I/G bit)
+	return len(mac) == 6 && mac[0]&multicast == 0 && slices.Max(mac) > 0
+}
+
+// reaches reports whether an IPv4 router is in the interface's network, or, with
+// offLink, whether the interface has any other IPv4 address.
+func (n Interface) reaches(router netip.Addr, offLink bool) bool {
+	return router.Is4() && n.Address.IsValid() && router != n.Address.Addr() &&
+		(offLink || n.Address.Contains(router))
+}
+
+// reaches6 reports whether an IPv6 router is in the interface's network or
+// link-local. The guest does not know zones.
+func (n Interface) reaches6(router netip.Addr) bool {
+	return router.Is6() && router.Zone() == "" && n.Address6.IsValid() && router != n.Address6.Addr() &&
+		(n.Address6.Contains(router) || router.IsLinkLocalUnicast())
+}
+
+func (v *validation) gateways(c Config) {
+	if c.Gateway.IsValid() && !slices.ContainsFunc(c.Interfaces, func(n Interface) bool { return n.reaches(c.Gateway, v.offLink) }) {
+		v.addf("gateway %s is in no interface's IPv4 network", c.Gateway)
+	}
+	if c.Gateway6.IsValid() && !slices.ContainsFunc(c.Interfaces, func(n Interface) bool { return n.reaches6(c.Gateway6) }) {
+		v.addf("gateway %s is in no interface's IPv6 network", c.Gateway6)
+	}
+}
+
+func (v *validation) sysctl(c Config) {
+	for _, name := range slices.Sorted(maps.Keys(c.Sysctl)) {
+		value := c.Sysctl[name]
+		switch {
+		case name == "" || !plain(name) || strings.Contains(name, " "):
+			v.addf("sysctl %q: the name must be printable ASCII without blanks or any of %s", name, special)
+		case len(name) > maxSysctlName:
+			v.addf("sysctl %q: the name has %d bytes, %d more than %d", name, len(name), len(name)-maxSysctlName, maxSysctlName)
+		case value == "" || !plain(value):
+			v.addf("sysctl %s: the value %q must be printable ASCII, not empty, without any of %s", name, value, special)
+		}
+	}
+	if text := c.sysctlText(); len(text) > maxSysctl {
+		v.addf("the sysctl settings have %d bytes, %d more than the %d that the guest reads", len(text), len(text)-maxSysctl, maxSysctl)
+	}
+}
+
+func (v *validation) routes(c Config) {
+	if len(c.Routes) > 0 && len(c.Interfaces) == 0 {
+		v.addf("routes need an interface")
+	}
+	if len(c.Routes) > maxRoutes {
+		v.addf("%d routes, %d more than %d", len(c.Routes), len(c.Routes)-maxRoutes, maxRoutes)
+	}
+	for _, r := range c.Routes {
+		switch {
+		case !r.To.IsValid() || r.To != r.To.Masked():
+			v.addf("route to %s: the destination is not a network", r.To)
+		case r.Via.IsValid() && (r.Via.Is4() != r.To.Addr().Is4() || r.Via.Zone() != ""):
+			v.addf("route to %s: the router %s must be of the same address family and without a zone", r.To, r.Via)
+		}
+	}
+}
+
+// tokens checks the limit of the legacy parser, which never gets routes.
+func (v *validation) tokens(c Config) {
+	c.Routes = nil
+	encoded, err := c.encode()
+	if err != nil {
+		v.addf("%w", err)
+		return
+	}
+	n, err := tokens(encoded)
+	if err != nil {
+		v.addf("%w", err)
+	} else if n > maxTokens {
+		v.addf("%d interfaces, %d disks and their settings make %d tokens, %d more than the %d that the guest reads",
+			len(c.Interfaces), len(c.Disks), n, n-maxTokens, maxTokens)
+	}
+}
+
+// special holds the characters that cannot be in a value. The guest's parsers
+// read no escapes and split sysctl settings at ";" and "=".
+const special = `" \ ; = < > &`
+
+// plain reports whether the guest reads a text back unchanged.
+func plain(text string) bool {
+	for _, c := range []byte(text) {
+		if c < ' ' || c > '~' || (c != ' ' && strings.IndexByte(special, c) >= 0) {
+			return false
+		}
+	}
+	return true
+}
