@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The device "control" is one end of a pair of datagram sockets, as the
-// executor makes it.
+// The executor connects the device "control" to a pair of datagram sockets, as
+// this test does.
 func TestControl_PrintsFramesAndStops(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	must.NoError(t, err)
@@ -23,7 +23,7 @@ func TestControl_PrintsFramesAndStops(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := command(ctx, t, []string{"--net:control=@3"}, "control.spt", "delay=10")
+	cmd := guestCommand(ctx, t, []string{"--net:control=@3"}, "control.spt", "delay=10")
 	cmd.ExtraFiles = []*os.File{theirs}
 	out, err := cmd.StdoutPipe()
 	must.NoError(t, err)

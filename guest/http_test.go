@@ -12,29 +12,29 @@ import (
 	"github.com/shoenig/test"
 )
 
-// request is what parsers.c prints of a request that it has understood.
-func request(length int, method, target string, keep, expects bool, body uint64) string {
+// parsedRequest formats a request as testdata/parsers.c prints it.
+func parsedRequest(length int, method, target string, keep, expects bool, body uint64) string {
 	path, query, _ := strings.Cut(target, "?")
-	digit := map[bool]int{true: 1}
-	return fmt.Sprintf("%d %x %x?%x %d %d %d", length, method, path, query, digit[keep], digit[expects], body)
+	asDigit := map[bool]int{true: 1}
+	return fmt.Sprintf("%d %x %x?%x %d %d %d", length, method, path, query, asDigit[keep], asDigit[expects], body)
 }
 
-func TestHTTP_ReadsRequests(t *testing.T) {
-	program := compileParsers(t)
+func TestHTTP_ParsesRequests(t *testing.T) {
+	program := compileParserProgram(t)
 	const host = "Host: x\r\n"
 	cases := []struct{ name, in, want string }{
-		{"plain", "GET / HTTP/1.1\r\n" + host + "\r\n", request(27, "GET", "/", true, false, 0)},
-		{"more follows", "GET / HTTP/1.1\r\n" + host + "\r\nGET", request(27, "GET", "/", true, false, 0)},
-		{"query", "GET /a?b=c?d HTTP/1.1\r\n" + host + "\r\n", request(34, "GET", "/a?b=c?d", true, false, 0)},
-		{"close", "GET / HTTP/1.1\r\n" + host + "connection: a, CLOSE\r\n\r\n", request(49, "GET", "/", false, false, 0)},
-		{"1.0", "GET / HTTP/1.0\r\n\r\n", request(18, "GET", "/", false, false, 0)},
-		{"1.0 kept", "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", request(42, "GET", "/", true, false, 0)},
-		{"body", "POST / HTTP/1.1\r\n" + host + "Content-Length: 12\r\n\r\n", request(48, "POST", "/", true, false, 12)},
-		{"same length twice", "POST / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 1\r\n\r\n", request(66, "POST", "/", true, false, 1)},
-		{"expect", "PUT / HTTP/1.1\r\n" + host + "Expect: 100-continue\r\n\r\n", request(49, "PUT", "/", true, true, 0)},
-		{"whole URL", "GET http://h:1/p HTTP/1.1\r\n" + host + "\r\n", request(38, "GET", "/p", true, false, 0)},
-		{"line feeds", "GET / HTTP/1.1\nHost: x\n\n", request(24, "GET", "/", true, false, 0)},
-		{"empty lines before", "\r\n\nGET / HTTP/1.0\n\n", request(19, "GET", "/", false, false, 0)},
+		{"plain", "GET / HTTP/1.1\r\n" + host + "\r\n", parsedRequest(27, "GET", "/", true, false, 0)},
+		{"more follows", "GET / HTTP/1.1\r\n" + host + "\r\nGET", parsedRequest(27, "GET", "/", true, false, 0)},
+		{"query", "GET /a?b=c?d HTTP/1.1\r\n" + host + "\r\n", parsedRequest(34, "GET", "/a?b=c?d", true, false, 0)},
+		{"close", "GET / HTTP/1.1\r\n" + host + "connection: a, CLOSE\r\n\r\n", parsedRequest(49, "GET", "/", false, false, 0)},
+		{"1.0", "GET / HTTP/1.0\r\n\r\n", parsedRequest(18, "GET", "/", false, false, 0)},
+		{"1.0 kept", "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", parsedRequest(42, "GET", "/", true, false, 0)},
+		{"body", "POST / HTTP/1.1\r\n" + host + "Content-Length: 12\r\n\r\n", parsedRequest(48, "POST", "/", true, false, 12)},
+		{"same length twice", "POST / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 1\r\n\r\n", parsedRequest(66, "POST", "/", true, false, 1)},
+		{"expect", "PUT / HTTP/1.1\r\n" + host + "Expect: 100-continue\r\n\r\n", parsedRequest(49, "PUT", "/", true, true, 0)},
+		{"whole URL", "GET http://h:1/p HTTP/1.1\r\n" + host + "\r\n", parsedRequest(38, "GET", "/p", true, false, 0)},
+		{"line feeds", "GET / HTTP/1.1\nHost: x\n\n", parsedRequest(24, "GET", "/", true, false, 0)},
+		{"empty lines before", "\r\n\nGET / HTTP/1.0\n\n", parsedRequest(19, "GET", "/", false, false, 0)},
 
 		{"nothing", "", "0"},
 		{"half a line", "GET / HT", "0"},
@@ -65,41 +65,40 @@ func TestHTTP_ReadsRequests(t *testing.T) {
 	for _, c := range cases {
 		inputs = append(inputs, c.in)
 	}
-	for i, line := range parse(t, program, "http", inputs) {
+	for i, line := range runParser(t, program, "http", inputs) {
 		test.Eq(t, cases[i].want, line, test.Sprint(cases[i].name))
 	}
 }
 
-// What arrives in pieces must be read as it is whole: never before, never
-// otherwise.
-func TestHTTP_WaitsForTheWholeHead(t *testing.T) {
-	program := compileParsers(t)
+// The parser must not accept or reject a request before its head is complete.
+func TestHTTP_WaitsForCompleteHead(t *testing.T) {
+	program := compileParserProgram(t)
 	const whole = "POST /x?y HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
 	var inputs []string
 	for n := range len(whole) {
 		inputs = append(inputs, whole[:n])
 	}
-	for i, line := range parse(t, program, "http", inputs) {
+	for i, line := range runParser(t, program, "http", inputs) {
 		test.Eq(t, "0", line, test.Sprintf("%q", inputs[i]))
 	}
 }
 
-func TestHTTP_TakesAnyBytes(t *testing.T) {
-	program := compileParsers(t)
+func TestHTTP_SurvivesMutatedRequests(t *testing.T) {
+	program := compileParserProgram(t)
 	const whole = "POST http://h/x?y=1&n=2 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: a, close\r\n\r\nabc"
 	r := rand.New(rand.NewSource(1))
 	var inputs []string
 	for range 5000 {
 		inputs = append(inputs, mutate(r, whole, "\r\n \t:/?*,.0129\x00\x7f\xffA"))
 	}
-	for i, line := range parse(t, program, "http", inputs) {
+	for i, line := range runParser(t, program, "http", inputs) {
 		var length int
 		var method string
 		n, _ := fmt.Sscanf(line, "%d %s", &length, &method)
 		if n < 2 {
 			continue
 		}
-		// Whatever was understood as a method stands at the front.
+		// The input must begin with the method that the parser found.
 		name, err := hex.DecodeString(method)
 		test.NoError(t, err)
 		test.StrHasPrefix(t, string(name), strings.TrimLeft(inputs[i], "\r\n"))

@@ -23,10 +23,11 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-const address = "10.0.0.2:80"
+const httpdAddress = "10.0.0.2:80"
 
-// namespaced has the test run in a network of its own: see testenv.OwnNetwork.
-func namespaced(t *testing.T) bool {
+// enterOwnNetwork runs the test again in a private network namespace. It returns
+// true there, and false in the original process: see testenv.OwnNetwork.
+func enterOwnNetwork(t *testing.T) bool {
 	t.Helper()
 	testenv.Guest(t, "httpd.spt")
 	testenv.Plugin(t)
@@ -37,7 +38,7 @@ func namespaced(t *testing.T) bool {
 func startHTTPD(t *testing.T, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := command(ctx, t, []string{"--net:tap=tap0"}, "httpd.spt", args...)
+	cmd := guestCommand(ctx, t, []string{"--net:tap=tap0"}, "httpd.spt", args...)
 	r, w, err := os.Pipe()
 	must.NoError(t, err)
 	cmd.Stdout, cmd.Stderr = w, w
@@ -61,7 +62,7 @@ func startHTTPD(t *testing.T, args ...string) {
 	must.StrHasPrefix(t, "httpd: listening on", <-ready)
 }
 
-func get(t *testing.T, url string) (int, string) {
+func getPage(t *testing.T, url string) (int, string) {
 	t.Helper()
 	client := http.Client{Timeout: patience}
 	defer client.CloseIdleConnections()
@@ -73,9 +74,10 @@ func get(t *testing.T, url string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// ask sends bytes and gives all that comes back until the guest closes. It reads
-// meanwhile: a guest that cannot send its answers takes no more requests.
-func ask(t *testing.T, request string) string {
+// exchange sends bytes and returns all that the guest answers until it closes
+// the connection. It sends and reads at the same time: a guest that cannot send
+// its answers accepts no more requests.
+func exchange(t *testing.T, request string) string {
 	t.Helper()
 	c := dial(t)
 	written := make(chan error, 1)
@@ -90,15 +92,15 @@ func ask(t *testing.T, request string) string {
 
 func dial(t *testing.T) *net.TCPConn {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", address, patience)
+	c, err := net.DialTimeout("tcp", httpdAddress, patience)
 	must.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	must.NoError(t, c.SetDeadline(time.Now().Add(patience)))
 	return c.(*net.TCPConn)
 }
 
-func TestHTTPD_ServesItsPages(t *testing.T) {
-	if !namespaced(t) {
+func TestHTTPD_ServesPages(t *testing.T) {
+	if !enterOwnNetwork(t) {
 		return
 	}
 	startHTTPD(t, "ip=10.0.0.2/24", "gw=10.0.0.1", "ip6=fd00::2/64")
@@ -113,36 +115,36 @@ func TestHTTPD_ServesItsPages(t *testing.T) {
 		{"http://10.0.0.2/big", "/big?n=BYTES\n", 400},
 		{"http://[fd00::2]/health", "ok\n", 200},
 	} {
-		status, body := get(t, c.url)
+		status, body := getPage(t, c.url)
 		test.Eq(t, c.status, status, test.Sprint(c.url))
 		test.StrHasPrefix(t, c.body, body)
 	}
 	const size = 3_000_000
-	_, body := get(t, fmt.Sprintf("http://10.0.0.2/big?n=%d", size))
+	_, body := getPage(t, fmt.Sprintf("http://10.0.0.2/big?n=%d", size))
 	line := body[:64]
 	test.Eq(t, strings.Repeat(line, size/64), body)
 }
 
-// The command line of the driver's lkl flavour, quoted as it quotes.
-func TestHTTPD_TakesTheLKLCommandLine(t *testing.T) {
-	if !namespaced(t) {
+// The driver quotes the command line of LKL guests in this way.
+func TestHTTPD_AcceptsLKLCommandLine(t *testing.T) {
+	if !enterOwnNetwork(t) {
 		return
 	}
 	config := `{\"gateway\":\"10.0.0.1\",\"interfaces\":[{\"type\":\"rumpfd\",\"name\":\"tap\",\"ip\":\"10.0.0.2\",` +
 		`\"masklen\":\"24\",\"mac\":\"02:00:00:00:00:09\",\"mtu\":\"1400\",\"ifgateway\":\"10.0.0.1\"}]}`
 	startHTTPD(t, "__RUMP_FDINFO_NET_tap=4", "A=b", `C=d\ e`, "--config", config, "--", "port=8080")
-	_, body := get(t, "http://10.0.0.2:8080/env")
+	_, body := getPage(t, "http://10.0.0.2:8080/env")
 	test.Eq(t, "A=b\nC=d e\n", body)
 	out, err := exec.Command("ip", "neigh", "show", "10.0.0.2").CombinedOutput()
 	must.NoError(t, err)
 	test.StrContains(t, string(out), "02:00:00:00:00:09")
 }
 
-func TestHTTPD_SaysWhatIsWrongWithItsCommandLine(t *testing.T) {
-	if !namespaced(t) {
+func TestHTTPD_ReportsCommandLineMistakes(t *testing.T) {
+	if !enterOwnNetwork(t) {
 		return
 	}
-	for _, c := range []struct{ args, says string }{
+	for _, c := range []struct{ args, message string }{
 		{"", "httpd: no address"},
 		{"ip=10.0.0.256/24", `httpd: bad ip "10.0.0.256"`},
 		{"ip=10.0.0.2/33", `httpd: bad ip "33"`},
@@ -150,14 +152,14 @@ func TestHTTPD_SaysWhatIsWrongWithItsCommandLine(t *testing.T) {
 		{"ip=10.0.0.2 mac=2", `httpd: bad mac "2"`},
 		{`--config {`, "httpd: --config: not JSON at byte 1"},
 	} {
-		out, status := run(t, []string{"--net:tap=tap0"}, "httpd.spt", strings.Fields(c.args)...)
+		out, status := runGuest(t, []string{"--net:tap=tap0"}, "httpd.spt", strings.Fields(c.args)...)
 		test.Eq(t, 1, status)
-		test.StrContains(t, out, c.says)
+		test.StrContains(t, out, c.message)
 	}
 }
 
-func TestHTTPD_RefusesAndGoesOn(t *testing.T) {
-	if !namespaced(t) {
+func TestHTTPD_RejectsBadRequestsAndKeepsServing(t *testing.T) {
+	if !enterOwnNetwork(t) {
 		return
 	}
 	startHTTPD(t, "ip=10.0.0.2/24")
@@ -169,33 +171,33 @@ func TestHTTPD_RefusesAndGoesOn(t *testing.T) {
 		{"body too large", "POST / HTTP/1.1\r\n" + host + "Content-Length: 99999999\r\n\r\nabc", "413"},
 		{"chunks", "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "501"},
 		{"version", "GET / HTTP/3.0\r\n\r\n", "505"},
-		{"waits for 100", "PUT / HTTP/1.1\r\n" + host + "Content-Length: 3\r\nExpect: 100-continue\r\n\r\n", "405"},
+		{"expects 100", "PUT / HTTP/1.1\r\n" + host + "Content-Length: 3\r\nExpect: 100-continue\r\n\r\n", "405"},
 	} {
-		answer := ask(t, c.request)
+		answer := exchange(t, c.request)
 		test.StrHasPrefix(t, "HTTP/1.1 "+c.status, answer, test.Sprint(c.name))
 		test.StrContains(t, answer, "Connection: close")
 	}
-	status, _ := get(t, "http://"+address+"/health")
+	status, _ := getPage(t, "http://"+httpdAddress+"/health")
 	test.Eq(t, 200, status)
 }
 
-func TestHTTPD_AnswersAllThatComesAtOnce(t *testing.T) {
-	if !namespaced(t) {
+func TestHTTPD_AnswersPipelinedRequests(t *testing.T) {
+	if !enterOwnNetwork(t) {
 		return
 	}
 	startHTTPD(t, "ip=10.0.0.2/24")
 	const count = 3000
 	post := "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12345"
 	last := "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-	answer := ask(t, strings.Repeat("HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n"+post, count)+last)
+	answer := exchange(t, strings.Repeat("HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n"+post, count)+last)
 	test.Eq(t, count+1, strings.Count(answer, "HTTP/1.1 200 OK\r\n"))
 	test.Eq(t, count, strings.Count(answer, "HTTP/1.1 405 "))
 	test.StrHasSuffix(t, "\r\n\r\nok\n", answer)
 }
 
-// A client may say all that it has to say and close its side.
-func TestHTTPD_AnswersAHalfClosedConnection(t *testing.T) {
-	if !namespaced(t) {
+// A client may close its side of the connection after its last request.
+func TestHTTPD_AnswersHalfClosedConnection(t *testing.T) {
+	if !enterOwnNetwork(t) {
 		return
 	}
 	startHTTPD(t, "ip=10.0.0.2/24")
@@ -208,21 +210,21 @@ func TestHTTPD_AnswersAHalfClosedConnection(t *testing.T) {
 	test.Greater(t, 1_000_000, len(answer))
 }
 
-func TestHTTPD_OutlivesRudeClients(t *testing.T) {
-	if !namespaced(t) {
+func TestHTTPD_SurvivesStalledAndAbortedClients(t *testing.T) {
+	if !enterOwnNetwork(t) {
 		return
 	}
 	startHTTPD(t, "ip=10.0.0.2/24", "log=0")
-	// Who begins a request and goes no further; who reads nothing.
+	// Clients that send half a request, and clients that read no answer.
 	for range 60 {
-		half, deaf := dial(t), dial(t)
-		must.NoError(t, deaf.SetReadBuffer(4096))
-		_, err := io.WriteString(half, "GET / HTT")
+		stalled, unread := dial(t), dial(t)
+		must.NoError(t, unread.SetReadBuffer(4096))
+		_, err := io.WriteString(stalled, "GET / HTT")
 		must.NoError(t, err)
-		_, err = io.WriteString(deaf, "GET /big?n=99999999 HTTP/1.1\r\nHost: x\r\n\r\n")
+		_, err = io.WriteString(unread, "GET /big?n=99999999 HTTP/1.1\r\nHost: x\r\n\r\n")
 		must.NoError(t, err)
 	}
-	// Who goes away in the middle, one way or the other.
+	// Clients that close during the answer, by FIN or by RST.
 	for i := range 1000 {
 		c := dial(t)
 		_, err := io.WriteString(c, "GET /big?n=99999999 HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -230,13 +232,13 @@ func TestHTTPD_OutlivesRudeClients(t *testing.T) {
 		must.NoError(t, c.SetLinger(i%2-1))
 		must.NoError(t, c.Close())
 	}
-	_, body := get(t, "http://"+address+"/big?n=1000000")
+	_, body := getPage(t, "http://"+httpdAddress+"/big?n=1000000")
 	test.Eq(t, 1_000_000, len(body))
 }
 
-// What a request took must be free again: all pools of the guest are fixed.
-func TestHTTPD_LosesNothingOverManyRequests(t *testing.T) {
-	if !namespaced(t) {
+// The guest's pools have a fixed size, so each request must free what it used.
+func TestHTTPD_FreesPoolsAfterEachRequest(t *testing.T) {
+	if !enterOwnNetwork(t) {
 		return
 	}
 	startHTTPD(t, "ip=10.0.0.2/24", "log=0")
@@ -251,7 +253,7 @@ func TestHTTPD_LosesNothingOverManyRequests(t *testing.T) {
 			}
 			defer client.CloseIdleConnections()
 			for range each {
-				resp, err := client.Get("http://" + address + "/big?n=5000")
+				resp, err := client.Get("http://" + httpdAddress + "/big?n=5000")
 				if err != nil {
 					errs <- err
 					return

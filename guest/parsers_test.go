@@ -21,11 +21,11 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// parsers is testdata/parsers.c as a program, made once for all the tests.
-var parsers struct {
-	once    sync.Once
-	program string
-	err     error
+// parserProgram is testdata/parsers.c compiled for the host, once for all tests.
+var parserProgram struct {
+	once sync.Once
+	path string
+	err  error
 }
 
 func TestMain(m *testing.M) {
@@ -34,15 +34,15 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	parsers.program = filepath.Join(dir, "parsers")
+	parserProgram.path = filepath.Join(dir, "parsers")
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
 
-// compile makes an ordinary program of some of the guests' sources, with every
-// check that the compiler has.
-func compile(program string, args ...string) error {
+// compileWithSanitizers compiles sources of the guests as a program for the
+// host, with the compiler's address and undefined behavior sanitizers.
+func compileWithSanitizers(program string, args ...string) error {
 	args = append([]string{
 		"-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror",
 		"-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-o", program,
@@ -53,19 +53,20 @@ func compile(program string, args ...string) error {
 	return nil
 }
 
-func compileParsers(t *testing.T) string {
+func compileParserProgram(t *testing.T) string {
 	t.Helper()
 	testenv.Need(t, testenv.Tool("gcc"))
-	parsers.once.Do(func() {
-		parsers.err = compile(parsers.program, "-idirafter", "lib/include", "-Ihttpd",
+	parserProgram.once.Do(func() {
+		parserProgram.err = compileWithSanitizers(parserProgram.path, "-idirafter", "lib/include", "-Ihttpd",
 			"testdata/parsers.c", "httpd/http.c", "lib/json.c", "lib/words.c")
 	})
-	must.NoError(t, parsers.err)
-	return parsers.program
+	must.NoError(t, parserProgram.err)
+	return parserProgram.path
 }
 
-// parse gives the parsers' line for each input.
-func parse(t *testing.T, program, kind string, inputs []string) []string {
+// runParser runs one of the parsers on the inputs, and returns the line that it
+// prints for each.
+func runParser(t *testing.T, program, kind string, inputs []string) []string {
 	t.Helper()
 	var in bytes.Buffer
 	for _, input := range inputs {
@@ -82,7 +83,7 @@ func parse(t *testing.T, program, kind string, inputs []string) []string {
 	return lines
 }
 
-// mutate changes a few bytes of a text, at random.
+// mutate inserts, removes or replaces a few random bytes of a text.
 func mutate(r *rand.Rand, text, alphabet string) string {
 	b := []byte(text)
 	for range 1 + r.Intn(4) {
@@ -100,8 +101,8 @@ func mutate(r *rand.Rand, text, alphabet string) string {
 	return string(b)
 }
 
-func TestWords_SplitAsTheLKLFlavourDoes(t *testing.T) {
-	program := compileParsers(t)
+func TestWords_SplitLikeLKLGuests(t *testing.T) {
+	program := compileParserProgram(t)
 	cases := []struct {
 		line  string
 		words []string
@@ -121,7 +122,7 @@ func TestWords_SplitAsTheLKLFlavourDoes(t *testing.T) {
 	for _, c := range cases {
 		inputs = append(inputs, c.line)
 	}
-	for i, line := range parse(t, program, "words", inputs) {
+	for i, line := range runParser(t, program, "words", inputs) {
 		var words []string
 		for _, field := range strings.Fields(line) {
 			word, err := hex.DecodeString(strings.TrimPrefix(field, `"`))
@@ -132,8 +133,8 @@ func TestWords_SplitAsTheLKLFlavourDoes(t *testing.T) {
 	}
 }
 
-func TestWords_TakeAnyLine(t *testing.T) {
-	program := compileParsers(t)
+func TestWords_SurviveMutatedLines(t *testing.T) {
+	program := compileParserProgram(t)
 	r := rand.New(rand.NewSource(1))
 	inputs := []string{
 		strings.Repeat("x", 20000), strings.Repeat("x ", 9000), strings.Repeat("'' ", 5000),
@@ -141,11 +142,12 @@ func TestWords_TakeAnyLine(t *testing.T) {
 	for range 2000 {
 		inputs = append(inputs, mutate(r, `A=b\ c --config '{"a":"b"}' -- "x y" z`, " '\"\\\t{}ab"))
 	}
-	parse(t, program, "words", inputs)
+	runParser(t, program, "words", inputs)
 }
 
-// flatten is json_read in Go: what it tells of a value.
-func flatten(name string, value any, told *[]string) {
+// flatten adds to pairs what json_read passes to its visitor for a value: the
+// path and the text of each string, number and literal.
+func flatten(name string, value any, pairs *[]string) {
 	under := func(key string) string {
 		if name == "" {
 			return key
@@ -155,23 +157,23 @@ func flatten(name string, value any, told *[]string) {
 	switch v := value.(type) {
 	case map[string]any:
 		for key, member := range v {
-			flatten(under(key), member, told)
+			flatten(under(key), member, pairs)
 		}
 	case []any:
 		for i, member := range v {
-			flatten(under(fmt.Sprint(i)), member, told)
+			flatten(under(fmt.Sprint(i)), member, pairs)
 		}
 	case string:
-		*told = append(*told, name+"="+v)
+		*pairs = append(*pairs, name+"="+v)
 	case nil:
-		*told = append(*told, name+"=null")
+		*pairs = append(*pairs, name+"=null")
 	default:
-		*told = append(*told, name+"="+fmt.Sprint(v))
+		*pairs = append(*pairs, name+"="+fmt.Sprint(v))
 	}
 }
 
-// told reads what parsers.c prints of a document.
-func told(line string) []string {
+// decodeNameValues decodes the pairs that parsers.c prints for a document.
+func decodeNameValues(line string) []string {
 	var all []string
 	for _, field := range strings.Fields(strings.TrimSuffix(line, "good")) {
 		name, text, _ := strings.Cut(field, "=")
@@ -183,7 +185,7 @@ func told(line string) []string {
 }
 
 func TestJSON_AgreesWithGo(t *testing.T) {
-	program := compileParsers(t)
+	program := compileParserProgram(t)
 	const document = `{"gateway":"10.0.0.1","interfaces":[{"type":"rumpfd","name":"tap","ip":"10.0.0.2",` +
 		`"masklen":"24","x":[1,-2.5e3,0.1,true,false,null,{},[]]}],"t":"a\n\"\\\/"}`
 	r := rand.New(rand.NewSource(1))
@@ -194,7 +196,7 @@ func TestJSON_AgreesWithGo(t *testing.T) {
 	for range 5000 {
 		inputs = append(inputs, mutate(r, document, "{}[]\",:\\e159.-+ abt\n\x01"))
 	}
-	for i, line := range parse(t, program, "json", inputs) {
+	for i, line := range runParser(t, program, "json", inputs) {
 		good := strings.HasSuffix(line, "good")
 		if valid := json.Valid([]byte(inputs[i])); good != valid {
 			t.Errorf("%q: got %s, valid: %t", inputs[i], line, valid)
@@ -208,23 +210,23 @@ func TestJSON_AgreesWithGo(t *testing.T) {
 		must.NoError(t, d.Decode(&value))
 		var want []string
 		flatten("", value, &want)
-		// Of names that are there twice Go gives only the last.
-		test.SliceContainsAll(t, told(line), want, test.Sprint(inputs[i]))
+		// Of a duplicate name encoding/json keeps only the last value.
+		test.SliceContainsAll(t, decodeNameValues(line), want, test.Sprint(inputs[i]))
 	}
 }
 
-// Halves of a pair, and NUL, which would cut a string short.
-func TestJSON_RefusesWhatIsNoText(t *testing.T) {
-	program := compileParsers(t)
+// Invalid escapes are unpaired surrogates, and NUL, which would end a C string.
+func TestJSON_RejectsInvalidEscapesAndDeepNesting(t *testing.T) {
+	program := compileParserProgram(t)
 	inputs := []string{
 		`["\ud800"]`, `["\udc00"]`, `["\ud800\ud800"]`, `["\u0000"]`, `["\u12"]`, strings.Repeat("[", 100000), `"text"`, `1`,
 	}
-	for i, line := range parse(t, program, "json", inputs) {
+	for i, line := range runParser(t, program, "json", inputs) {
 		test.Eq(t, "bad", line, test.Sprintf("%.20q", inputs[i]))
 	}
 }
 
-func TestPrint_AgreesWithTheHostsPrintf(t *testing.T) {
+func TestPrint_AgreesWithHostPrintf(t *testing.T) {
 	testenv.Need(t, testenv.Tool("gcc"))
 	dir := t.TempDir()
 	object, program := filepath.Join(dir, "print.o"), filepath.Join(dir, "formats")
@@ -232,7 +234,7 @@ func TestPrint_AgreesWithTheHostsPrintf(t *testing.T) {
 		"-Dprintf=lib_printf", "-Dsnprintf=lib_snprintf", "-Dvsnprintf=lib_vsnprintf",
 		"-fno-builtin", "lib/print.c").CombinedOutput()
 	must.NoError(t, err, must.Sprintf("%s", out))
-	must.NoError(t, compile(program, "-Wno-format-truncation", "testdata/formats.c", object))
+	must.NoError(t, compileWithSanitizers(program, "-Wno-format-truncation", "testdata/formats.c", object))
 	out, err = exec.Command(program).CombinedOutput()
 	must.NoError(t, err, must.Sprintf("%s", out))
 }

@@ -20,23 +20,23 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// patience is how long anything in these tests may take.
+// patience limits the run of one guest.
 const patience = time.Minute
 
-// command is "nomad-driver-lkl run" with a unikernel; options come before it.
-func command(ctx context.Context, t *testing.T, options []string, kernel string, args ...string) *exec.Cmd {
+// guestCommand runs a unikernel with "nomad-driver-lkl run" and its options.
+func guestCommand(ctx context.Context, t *testing.T, options []string, kernel string, args ...string) *exec.Cmd {
 	t.Helper()
 	all := append([]string{"run", "--mem=16"}, options...)
 	all = append(all, "--", testenv.Guest(t, kernel))
 	return exec.CommandContext(ctx, testenv.Plugin(t), append(all, args...)...)
 }
 
-// run gives what a unikernel printed and its exit status.
-func run(t *testing.T, options []string, kernel string, args ...string) (string, int) {
+// runGuest runs a unikernel to its end, and returns its output and exit status.
+func runGuest(t *testing.T, options []string, kernel string, args ...string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := command(ctx, t, options, kernel, args...)
+	cmd := guestCommand(ctx, t, options, kernel, args...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -48,7 +48,7 @@ func run(t *testing.T, options []string, kernel string, args ...string) (string,
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-func disk(t *testing.T, size int64) string {
+func makeDisk(t *testing.T, size int64) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "disk")
 	must.NoError(t, os.WriteFile(path, nil, 0o600))
@@ -56,36 +56,36 @@ func disk(t *testing.T, size int64) string {
 	return path
 }
 
-func TestHello_TellsItsCommandLine(t *testing.T) {
-	out, status := run(t, nil, "hello.spt", "a", "--b", `"c`)
+func TestHello_PrintsCommandLine(t *testing.T) {
+	out, status := runGuest(t, nil, "hello.spt", "a", "--b", `"c`)
 	test.Eq(t, 0, status)
 	test.StrContains(t, out, "hello from Solo5 spt")
 	test.StrContains(t, out, "\ncommand line: a --b \"c\n")
 }
 
-func TestHello_LeavesOutTheBindingsWords(t *testing.T) {
-	out, _ := run(t, nil, "hello.spt", "--solo5:quiet", "--solo5:debug", "x", "--solo5:warn")
+func TestHello_OmitsBindingsOptions(t *testing.T) {
+	out, _ := runGuest(t, nil, "hello.spt", "--solo5:quiet", "--solo5:debug", "x", "--solo5:warn")
 	test.StrContains(t, out, "\ncommand line: x --solo5:warn\n")
 }
 
-func TestDisk_FindsWhatItWrote(t *testing.T) {
+func TestDisk_ReadsBackItsPattern(t *testing.T) {
 	for _, block := range []int{512, 1024, 4096, 8192} {
-		path := disk(t, 256<<10)
+		path := makeDisk(t, 256<<10)
 		options := []string{"--block:disk=" + path, fmt.Sprintf("--block-sector-size:disk=%d", block)}
 
-		out, status := run(t, options, "disk.spt", "seed=7")
+		out, status := runGuest(t, options, "disk.spt", "seed=7")
 		test.Eq(t, 0, status, test.Sprint(out))
 		test.StrContains(t, out, fmt.Sprintf("disk: %d blocks, 0 wrong", (256<<10)/block))
 
-		_, status = run(t, options, "disk.spt", "seed=7", "mode=check")
+		_, status = runGuest(t, options, "disk.spt", "seed=7", "mode=check")
 		test.Eq(t, 0, status)
 	}
 }
 
-func TestDisk_SeesAnyDifference(t *testing.T) {
-	path := disk(t, 64<<10)
+func TestDisk_DetectsCorruption(t *testing.T) {
+	path := makeDisk(t, 64<<10)
 	options := []string{"--block:disk=" + path}
-	_, status := run(t, options, "disk.spt", "mode=write")
+	_, status := runGuest(t, options, "disk.spt", "mode=write")
 	must.Eq(t, 0, status)
 
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -93,15 +93,15 @@ func TestDisk_SeesAnyDifference(t *testing.T) {
 	_, err = f.WriteAt([]byte("x"), 33333)
 	must.NoError(t, errors.Join(err, f.Close()))
 
-	out, status := run(t, options, "disk.spt", "mode=check")
+	out, status := runGuest(t, options, "disk.spt", "mode=check")
 	test.Eq(t, 1, status)
 	test.StrContains(t, out, "disk: first wrong block at 33280")
 }
 
-func TestCrash_EndsAsItIsTold(t *testing.T) {
+func TestCrash_EndsWithExpectedStatus(t *testing.T) {
 	const segv, fpe, ill, sys = 128 + 11, 128 + 8, 128 + 4, 128 + 31
 	for _, c := range []struct {
-		how    string
+		args   string
 		status int
 	}{
 		{"exit", 0},
@@ -121,13 +121,13 @@ func TestCrash_EndsAsItIsTold(t *testing.T) {
 		{"pointer", 0},
 		{"", 2},
 	} {
-		out, status := run(t, nil, "crash.spt", strings.Fields(c.how)...)
-		test.Eq(t, c.status, status, test.Sprintf("%q: %s", c.how, out))
+		out, status := runGuest(t, nil, "crash.spt", strings.Fields(c.args)...)
+		test.Eq(t, c.status, status, test.Sprintf("%q: %s", c.args, out))
 	}
 }
 
-func TestSpew_NumbersItsLines(t *testing.T) {
-	out, status := run(t, nil, "spew.spt", "lines=5000", "width=40")
+func TestSpew_NumbersLines(t *testing.T) {
+	out, status := runGuest(t, nil, "spew.spt", "lines=5000", "width=40")
 	test.Eq(t, 0, status)
 	lines := strings.SplitAfter(out, "\n")
 	must.SliceLen(t, 5001, lines)
@@ -139,14 +139,14 @@ func TestSpew_NumbersItsLines(t *testing.T) {
 
 func TestSpew_WaitsBetweenLines(t *testing.T) {
 	start := time.Now()
-	_, status := run(t, nil, "spew.spt", "lines=5", fmt.Sprint("every=", 20*time.Millisecond.Nanoseconds()))
+	_, status := runGuest(t, nil, "spew.spt", "lines=5", fmt.Sprint("every=", 20*time.Millisecond.Nanoseconds()))
 	test.Eq(t, 0, status)
 	test.GreaterEq(t, 100*time.Millisecond, time.Since(start))
 }
 
 func TestSpin_EndsAfterItsTime(t *testing.T) {
 	start := time.Now()
-	_, status := run(t, nil, "spin.spt", "seconds=1")
+	_, status := runGuest(t, nil, "spin.spt", "seconds=1")
 	test.Eq(t, 0, status)
 	test.GreaterEq(t, time.Second, time.Since(start))
 }
