@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Waits for frames on its device "control", as a guest does that can be stopped
- * gracefully: prints each; "stop N" ends it with status 0, after the number of
- * milliseconds that the option delay=N gives, or never with ignore=1.
+ * Prints each frame that arrives on its device "control", and stops gracefully:
+ *
+ *	control [delay=N] [ignore=1]
+ *
+ * The frame "stop N" ends the guest with status 0. delay=N postpones the end by
+ * N milliseconds; with ignore=1 the guest ignores the frame.
  */
 #include <solo5.h>
 #include <stdio.h>

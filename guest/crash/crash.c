@@ -1,35 +1,35 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Ends in the way that it is told to:
+ * Ends in one of these ways:
  *
- *	crash exit [N]		with a status
- *	crash abort		by solo5_abort
- *	crash null		reading address 0
- *	crash fault		writing above the end of memory
- *	crash text		writing to its own code
- *	crash jump		running its data (hvt lets it: nothing is set up
- *				there that forbids it)
- *	crash stack		using more stack than there is
- *	crash divide		dividing by zero
- *	crash opcode		by an instruction that does not exist
- *	crash syscall [NR [A B C]]	spt: by a system call, getpid by default;
- *				hvt: by hypercall NR
- *	crash int80 [NR]	by a system call of 32 bits
- *	crash pointer		giving the host a buffer outside of memory
+ *	crash exit [N]		exits with status N
+ *	crash abort		calls solo5_abort
+ *	crash null		reads address 0
+ *	crash fault		writes beyond the end of memory
+ *	crash text		writes to its own code
+ *	crash jump		executes its data (hvt does not prevent this)
+ *	crash stack		overflows its stack
+ *	crash divide		divides by zero
+ *	crash opcode		executes an invalid instruction
+ *	crash syscall [NR [A B C]]	spt: makes a system call, by default
+ *				getpid; hvt: makes hypercall NR
+ *	crash int80 [NR]	makes a 32-bit system call
+ *	crash pointer		passes the host a buffer outside of memory
  *
- * What does not end it is said on the console, with exit status 0.
+ * If the guest survives, it prints a line and exits with status 0.
  */
 #include <solo5_devices.h>
 #include <stdio.h>
 #include <string.h>
 #include <words.h>
 
-static uint64_t argument(const struct words *words, int i, uint64_t otherwise)
+static uint64_t argument(const struct words *words, int i, uint64_t fallback)
 {
 	uint64_t value;
 
-	return i < words->count && number(words->word[i], &value) ? value :
-								    otherwise;
+	if (i < words->count && parse_uint64(words->word[i], &value))
+		return value;
+	return fallback;
 }
 
 static void do_exit(const struct words *words)
@@ -108,7 +108,7 @@ static void do_syscall(const struct words *words)
 			   "S"(argument(words, 3, 0)),
 			   "d"(argument(words, 4, 0))
 			 : "rcx", "r11", "memory");
-	printf("crash: system call %lu gave %ld\n", nr, ret);
+	printf("crash: system call %lu returned %ld\n", nr, ret);
 }
 
 static void do_int80(const struct words *words)
@@ -119,7 +119,7 @@ static void do_int80(const struct words *words)
 			 : "=a"(ret)
 			 : "a"((int)argument(words, 1, 20))
 			 : "memory");
-	printf("crash: 32-bit system call gave %d\n", ret);
+	printf("crash: 32-bit system call returned %d\n", ret);
 }
 
 static void do_pointer(const struct words *words)
@@ -152,7 +152,7 @@ int solo5_app_main(const struct solo5_start_info *info)
 		printf("crash: still here\n");
 		return SOLO5_EXIT_SUCCESS;
 	}
-	printf("crash: say how: exit, abort, null, fault, text, jump, stack, "
-	       "divide, opcode, syscall, int80 or pointer\n");
+	printf("usage: crash exit|abort|null|fault|text|jump|stack|divide|"
+	       "opcode|syscall|int80|pointer\n");
 	return 2;
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Writes a pattern over its block device, reads it back and compares:
+ * Writes a pattern to its block device, reads it back and compares:
  *
  *	disk [seed=N] [bytes=N] [mode=write|check]
  *
- * seed makes the pattern; bytes: from the start of the device, else all of it;
- * mode: only one half of the work, so that a second run can tell whether what
- * the first one wrote is still there. Any difference is exit status 1.
+ * seed selects the pattern. bytes limits the work to the start of the device.
+ * mode selects one half of the work, so that a second run can check the pattern
+ * of the first. The exit status is 1 if any block differs.
  */
 #include <solo5_devices.h>
 #include <stdbool.h>
@@ -22,7 +22,7 @@ struct disk {
 	uint64_t *block;	/* memory for one block */
 };
 
-/* A well mixed number for each word of the device (splitmix64). */
+/* The word at an offset of the device (splitmix64). */
 static uint64_t pattern(uint64_t seed, uint64_t offset)
 {
 	uint64_t z = seed + (offset + 1) * 0x9e3779b97f4a7c15;
@@ -32,11 +32,11 @@ static uint64_t pattern(uint64_t seed, uint64_t offset)
 	return z ^ z >> 31;
 }
 
-static void print_rate(const char *what, uint64_t bytes, solo5_time_t since)
+static void print_rate(const char *verb, uint64_t bytes, solo5_time_t since)
 {
 	uint64_t us = (solo5_clock_monotonic() - since) / 1000 + 1;
 
-	printf("disk: %s %lu bytes in %lu us, %lu MB/s\n", what, bytes, us,
+	printf("disk: %s %lu bytes in %lu us, %lu MB/s\n", verb, bytes, us,
 	       bytes / us);
 }
 
@@ -85,7 +85,7 @@ static bool check_all(const struct disk *d)
 	return wrong == 0;
 }
 
-/* What lies outside of the device or between blocks must be refused. */
+/* The bindings must reject transfers beyond the device or of partial blocks. */
 static bool check_edges(const struct disk *d)
 {
 	uint8_t *to = (uint8_t *)d->block;
@@ -97,7 +97,7 @@ static bool check_edges(const struct disk *d)
 	    solo5_block_read(d->handle, 1, to, unit) == SOLO5_R_EINVAL &&
 	    solo5_block_read(d->handle, 0, to, unit - 1) == SOLO5_R_EINVAL)
 		return true;
-	printf("disk: a transfer outside of the device was not refused\n");
+	printf("disk: a transfer outside of the device did not fail\n");
 	return false;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Says what it was started with: command line, memory, devices. */
+/* Prints its command line, its memory and its devices. */
 #include <solo5_devices.h>
 #include <stdio.h>
 #include <string.h>

@@ -6,8 +6,8 @@
 
 #include "http.h"
 
-/* The most that is handed to lwIP in one piece; its lengths have 16 bits. */
-#define PIECE 16384
+/* The maximum size of one tcp_write, whose length has 16 bits. */
+#define WRITE_MAX 16384
 
 void answer_status(struct answer *a, int status)
 {
@@ -17,7 +17,7 @@ void answer_status(struct answer *a, int status)
 				       status, http_reason(status));
 }
 
-void answer_begin(struct outgoing *o, bool bare, bool last)
+void answer_begin(struct outgoing *o, bool head_only, bool last)
 {
 	struct answer *a = &o->answer;
 
@@ -35,15 +35,16 @@ void answer_begin(struct outgoing *o, bool bare, bool last)
 		last ? "close" : "keep-alive");
 	o->head_sent = 0;
 	o->body_sent = 0;
-	if (bare)
+	if (head_only)
 		a->length = 0;
 }
 
-/* Gives lwIP as much of n bytes as it has room for, and tells how much. */
-static size_t give(struct tcp_pcb *pcb, const char *from, uint64_t n, u8_t flags)
+/* Queues as many of n bytes as lwIP has room for, and returns their number. */
+static size_t queue_bytes(struct tcp_pcb *pcb, const char *from, uint64_t n,
+			  u8_t flags)
 {
-	if (n > PIECE)
-		n = PIECE;
+	if (n > WRITE_MAX)
+		n = WRITE_MAX;
 	if (n > tcp_sndbuf(pcb))
 		n = tcp_sndbuf(pcb);
 	if (n == 0 || tcp_write(pcb, from, (u16_t)n, flags) != ERR_OK)
@@ -59,9 +60,9 @@ bool answer_send(struct outgoing *o, struct tcp_pcb *pcb)
 	size_t n;
 
 	while (o->head_sent < o->head_length) {
-		n = give(pcb, o->head + o->head_sent,
-			 o->head_length - o->head_sent,
-			 TCP_WRITE_FLAG_COPY | more);
+		n = queue_bytes(pcb, o->head + o->head_sent,
+				o->head_length - o->head_sent,
+				TCP_WRITE_FLAG_COPY | more);
 		if (n == 0)
 			return false;
 		o->head_sent += n;
@@ -72,7 +73,7 @@ bool answer_send(struct outgoing *o, struct tcp_pcb *pcb)
 
 		if (left > a->period - at)
 			left = a->period - at;
-		n = give(pcb, a->body + at, left, copy);
+		n = queue_bytes(pcb, a->body + at, left, copy);
 		if (n == 0)
 			return false;
 		o->body_sent += n;

@@ -6,24 +6,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Room in an answer for a text that is made for it. */
+/* The maximum size of a body that is stored in the answer itself. */
 #define ANSWER_TEXT 256
 
-/*
- * What is answered: the first bytes of an endless repetition of some static
- * memory, or of text.
- */
+/* The answer to a request. Its body may be longer than its source, body, which
+ * is then sent repeatedly. */
 struct answer {
 	int status;
-	const char *body;	/* null: text */
-	size_t period;		/* bytes after which body repeats */
+	const char *body;	/* static memory, or NULL for text */
+	size_t period;		/* size of body */
 	uint64_t length;
 	char text[ANSWER_TEXT];
 };
 
 #define ANSWER_HEAD 256
 
-/* An answer on its way. */
+/* An answer that is being sent. */
 struct outgoing {
 	struct answer answer;
 	char head[ANSWER_HEAD];
@@ -31,16 +29,16 @@ struct outgoing {
 	uint64_t body_sent;
 };
 
-/* Makes an answer that says no more than its status. */
+/* Makes an answer whose body is the status and its reason phrase. */
 void answer_status(struct answer *answer, int status);
 
 /*
- * Begins to send o->answer. bare: the head alone, as HEAD asks for; last: tell
- * the peer that the connection ends with it.
+ * Prepares o->answer for answer_send. head_only leaves out the body, as for a
+ * HEAD request; last announces that the connection closes after the answer.
  */
-void answer_begin(struct outgoing *o, bool bare, bool last);
+void answer_begin(struct outgoing *o, bool head_only, bool last);
 
-/* Hands lwIP what it has room for. True: all of the answer is with it. */
+/* Queues as much as lwIP has room for. Returns true if all of it is queued. */
 struct tcp_pcb;
 bool answer_send(struct outgoing *o, struct tcp_pcb *pcb);
 

@@ -7,71 +7,75 @@
 
 #define MTU_MIN 576
 
-/* What is known while the configuration is being read. */
-struct reading {
+/* The state of reading a configuration. */
+struct reader {
 	struct config *config;
 	int mistakes;
 };
 
-static void mistake(struct reading *r, const char *name, const char *value)
+/* Sets a part of the configuration, and reports an invalid value. */
+typedef void config_setter(struct reader *r, const char *name,
+			   const char *value);
+
+static void report_mistake(struct reader *r, const char *name, const char *value)
 {
 	printf("httpd: bad %s \"%s\"\n", name, value);
 	r->mistakes++;
 }
 
-static void set_ip(struct reading *r, const char *name, const char *value)
+static void set_ip(struct reader *r, const char *name, const char *value)
 {
 	if (!ip4addr_aton(value, &r->config->ip))
-		mistake(r, name, value);
+		report_mistake(r, name, value);
 }
 
-static void set_masklen(struct reading *r, const char *name, const char *value)
+static void set_masklen(struct reader *r, const char *name, const char *value)
 {
 	uint64_t length;
 
-	if (!number(value, &length) || length > 32) {
-		mistake(r, name, value);
+	if (!parse_uint64(value, &length) || length > 32) {
+		report_mistake(r, name, value);
 		return;
 	}
 	ip4_addr_set_u32(&r->config->mask,
 			 length ? lwip_htonl(~0U << (32 - length)) : 0);
 }
 
-static void set_gateway(struct reading *r, const char *name, const char *value)
+static void set_gateway(struct reader *r, const char *name, const char *value)
 {
 	if (!ip4addr_aton(value, &r->config->gateway))
-		mistake(r, name, value);
+		report_mistake(r, name, value);
 }
 
-static void set_ip6(struct reading *r, const char *name, const char *value)
+static void set_ip6(struct reader *r, const char *name, const char *value)
 {
 	if (!ip6addr_aton(value, &r->config->ip6))
-		mistake(r, name, value);
+		report_mistake(r, name, value);
 }
 
-static void set_gateway6(struct reading *r, const char *name, const char *value)
+static void set_gateway6(struct reader *r, const char *name, const char *value)
 {
 	if (!ip6addr_aton(value, &r->config->gateway6))
-		mistake(r, name, value);
+		report_mistake(r, name, value);
 }
 
-/* lwIP knows no prefix but /64. */
-static void set_masklen6(struct reading *r, const char *name, const char *value)
+/* lwIP supports only /64 prefixes. */
+static void set_masklen6(struct reader *r, const char *name, const char *value)
 {
 	uint64_t length;
 
-	if (!number(value, &length) || length > 128)
-		mistake(r, name, value);
+	if (!parse_uint64(value, &length) || length > 128)
+		report_mistake(r, name, value);
 	else if (length != 64)
-		printf("httpd: prefix /%lu is taken as /64\n", length);
+		printf("httpd: prefix /%lu is unsupported, using /64\n", length);
 }
 
-static void set_mac(struct reading *r, const char *name, const char *value)
+static void set_mac(struct reader *r, const char *name, const char *value)
 {
 	static const char digits[] = "0123456789abcdef";
 
 	if (strlen(value) != 17) {
-		mistake(r, name, value);
+		report_mistake(r, name, value);
 		return;
 	}
 	for (int i = 0; i < 17; i++) {
@@ -80,7 +84,7 @@ static void set_mac(struct reading *r, const char *name, const char *value)
 		const char *digit = strchr(digits, c);
 
 		if (i % 3 == 2 ? c != ':' : !digit) {
-			mistake(r, name, value);
+			report_mistake(r, name, value);
 			return;
 		}
 		if (i % 3 != 2)
@@ -91,47 +95,45 @@ static void set_mac(struct reading *r, const char *name, const char *value)
 	r->config->has_mac = true;
 }
 
-static void set_mtu(struct reading *r, const char *name, const char *value)
+static void set_mtu(struct reader *r, const char *name, const char *value)
 {
-	if (!number(value, &r->config->mtu) || r->config->mtu < MTU_MIN)
-		mistake(r, name, value);
+	if (!parse_uint64(value, &r->config->mtu) || r->config->mtu < MTU_MIN)
+		report_mistake(r, name, value);
 }
 
-static void set_port(struct reading *r, const char *name, const char *value)
+static void set_port(struct reader *r, const char *name, const char *value)
 {
 	uint64_t port;
 
-	if (!number(value, &port) || port == 0 || port > 65535)
-		mistake(r, name, value);
+	if (!parse_uint64(value, &port) || port == 0 || port > 65535)
+		report_mistake(r, name, value);
 	else
 		r->config->port = (uint16_t)port;
 }
 
-/* ADDRESS/LENGTH for the two functions given; without a length only the first. */
-static void set_prefix(struct reading *r, const char *name, const char *value,
-		       void (*address)(struct reading *, const char *,
-				       const char *),
-		       void (*length)(struct reading *, const char *,
-				      const char *))
+/* Splits ADDRESS[/LENGTH] and passes each part to its setter. */
+static void set_prefix(struct reader *r, const char *name,
+		       const char *value, config_setter *set_address,
+		       config_setter *set_length)
 {
 	char text[64];
 	const char *slash = strchr(value, '/');
 	size_t n = slash ? (size_t)(slash - value) : strlen(value);
 
 	if (n >= sizeof(text)) {
-		mistake(r, name, value);
+		report_mistake(r, name, value);
 		return;
 	}
 	memcpy(text, value, n);
 	text[n] = 0;
-	address(r, name, text);
+	set_address(r, name, text);
 	if (slash)
-		length(r, name, slash + 1);
+		set_length(r, name, slash + 1);
 }
 
 struct key {
 	const char *name;
-	void (*set)(struct reading *r, const char *name, const char *value);
+	config_setter *set;
 };
 
 static const struct key json_keys[] = {
@@ -148,17 +150,17 @@ static const struct key json_keys[] = {
 	{ NULL, NULL },
 };
 
-static void set_cidr(struct reading *r, const char *name, const char *value)
+static void set_cidr(struct reader *r, const char *name, const char *value)
 {
 	set_prefix(r, name, value, set_ip, set_masklen);
 }
 
-static void set_cidr6(struct reading *r, const char *name, const char *value)
+static void set_cidr6(struct reader *r, const char *name, const char *value)
 {
 	set_prefix(r, name, value, set_ip6, set_masklen6);
 }
 
-static void set_log(struct reading *r, const char *name, const char *value)
+static void set_log(struct reader *r, const char *name, const char *value)
 {
 	(void)name;
 	r->config->log = strcmp(value, "0") != 0;
@@ -181,7 +183,7 @@ static bool set_json(void *to, enum json_type type, const char *path,
 	return true;
 }
 
-static void read_json(struct reading *r, char *text)
+static void read_json(struct reader *r, char *text)
 {
 	const char *at = json_read(text, set_json, r);
 
@@ -192,7 +194,7 @@ static void read_json(struct reading *r, char *text)
 }
 
 /* The environment ends at the first word that begins with two dashes. */
-static void read_words(struct reading *r, const struct words *words)
+static void read_words(struct reader *r, const struct words *words)
 {
 	struct config *c = r->config;
 
@@ -214,7 +216,7 @@ static void read_words(struct reading *r, const struct words *words)
 bool config_read(struct config *config, const char *command_line)
 {
 	const struct words *words = words_split(command_line);
-	struct reading r = { .config = config };
+	struct reader r = { .config = config };
 
 	memset(config, 0, sizeof(*config));
 	config->port = 80;

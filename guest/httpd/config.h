@@ -7,13 +7,13 @@
 #include <stdbool.h>
 #include <words.h>
 
-/* What httpd is told on its command line. */
+/* The configuration of httpd. An address of zero is not set. */
 struct config {
-	const struct words *words;	/* all of them */
-	int environment;		/* how many of them are environment */
+	const struct words *words;	/* the whole command line */
+	int environment;		/* number of leading words NAME=VALUE */
 	ip4_addr_t ip, mask, gateway;
-	ip6_addr_t ip6, gateway6;	/* any: none */
-	uint64_t mtu;			/* 0: as the device has it */
+	ip6_addr_t ip6, gateway6;
+	uint64_t mtu;			/* 0 selects the device's MTU */
 	bool has_mac;
 	uint8_t mac[6];
 	uint16_t port;
@@ -26,8 +26,9 @@ struct config {
  *	ip=ADDRESS/LENGTH [gw=ADDRESS] [ip6=ADDRESS/LENGTH] [gw6=ADDRESS]
  *	[mac=MAC] [mtu=N] [port=N] [log=0]
  *
- * or that of the lkl flavour, NAME=VALUE… --config JSON -- WORDS…, in which the
- * words may say the same, and have the last word. Mistakes are printed.
+ * or the command line of an LKL guest, NAME=VALUE… --config JSON -- WORDS…. There
+ * plain words override the JSON document. Prints each mistake, and returns false
+ * after any.
  */
 bool config_read(struct config *config, const char *command_line);
 

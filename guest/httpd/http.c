@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* HTTP/1.1 requests: RFC 9112, strict where leniency lets two sides disagree. */
+/*
+ * Parser of HTTP/1.1 requests (RFC 9112). It rejects ambiguous requests, which
+ * two implementations may understand differently.
+ */
 #include "http.h"
 
 #include <string.h>
 
-/* What the header fields said. */
+/* A summary of the header fields. */
 struct fields {
 	bool has_length, has_coding, has_host;
-	bool close, keep;
+	bool close, keep_alive;
 };
 
-static char lower(char c)
+static char to_lower(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (char)(c | 32) : c;
 }
@@ -20,12 +23,12 @@ bool slice_is(struct slice s, const char *text)
 	return s.length == strlen(text) && memcmp(s.at, text, s.length) == 0;
 }
 
-static bool is_ignoring_case(struct slice s, const char *text)
+static bool equals_ignoring_case(struct slice s, const char *text)
 {
 	if (s.length != strlen(text))
 		return false;
 	for (size_t i = 0; i < s.length; i++)
-		if (lower(s.at[i]) != text[i])
+		if (to_lower(s.at[i]) != text[i])
 			return false;
 	return true;
 }
@@ -45,20 +48,20 @@ static bool slice_number(struct slice s, uint64_t *value)
 
 static bool is_token(struct slice s)
 {
-	static const char others[] = "!#$%&'*+-.^_`|~";
+	static const char punctuation[] = "!#$%&'*+-.^_`|~";
 
 	for (size_t i = 0; i < s.length; i++) {
-		char c = lower(s.at[i]);
+		char c = to_lower(s.at[i]);
 
 		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') &&
-		    (c == 0 || !strchr(others, c)))
+		    (c == 0 || !strchr(punctuation, c)))
 			return false;
 	}
 	return s.length > 0;
 }
 
-/* Takes what stands before c, and c, off the front of s. */
-static bool cut(struct slice *s, char c, struct slice *front)
+/* Removes the text before the first c, and c itself, from the front of s. */
+static bool cut_at(struct slice *s, char c, struct slice *front)
 {
 	const char *p = memchr(s->at, c, s->length);
 
@@ -80,18 +83,18 @@ static struct slice trim(struct slice s)
 	return s;
 }
 
-/* Takes one line off s; its end is CR LF or LF. */
-static bool line(struct slice *s, struct slice *l)
+/* Removes one line, which ends in CR LF or LF, from the front of s. */
+static bool cut_line(struct slice *s, struct slice *l)
 {
-	if (!cut(s, '\n', l))
+	if (!cut_at(s, '\n', l))
 		return false;
 	if (l->length > 0 && l->at[l->length - 1] == '\r')
 		l->length--;
 	return true;
 }
 
-/* Control characters have no place in a head, but for tabs in values. */
-static bool is_clean(struct slice s)
+/* Tabs are the only control characters that a head may contain. */
+static bool has_no_control_characters(struct slice s)
 {
 	for (size_t i = 0; i < s.length; i++)
 		if (((unsigned char)s.at[i] < ' ' && s.at[i] != '\t') ||
@@ -100,7 +103,7 @@ static bool is_clean(struct slice s)
 	return true;
 }
 
-/* The target in the form of a path, or of a whole URL of http. */
+/* Accepts a path or an absolute http URL. */
 static int read_target(struct slice target, struct request *r)
 {
 	struct slice host;
@@ -109,7 +112,7 @@ static int read_target(struct slice target, struct request *r)
 		target.at += 7;
 		target.length -= 7;
 		host = target;
-		if (!cut(&target, '/', &host))
+		if (!cut_at(&target, '/', &host))
 			return -400;
 		target.at--;
 		target.length++;
@@ -117,7 +120,7 @@ static int read_target(struct slice target, struct request *r)
 	if (target.length == 0 || *target.at != '/')
 		return slice_is(target, "*") ? -405 : -400;
 	r->query = target;
-	if (!cut(&r->query, '?', &r->path)) {
+	if (!cut_at(&r->query, '?', &r->path)) {
 		r->path = target;
 		r->query.length = 0;
 	}
@@ -128,8 +131,8 @@ static int read_request_line(struct slice l, struct request *r)
 {
 	struct slice target;
 
-	if (!is_clean(l) || !cut(&l, ' ', &r->method) ||
-	    !is_token(r->method) || !cut(&l, ' ', &target))
+	if (!has_no_control_characters(l) || !cut_at(&l, ' ', &r->method) ||
+	    !is_token(r->method) || !cut_at(&l, ' ', &target))
 		return -400;
 	if (l.length != 8 || memcmp(l.at, "HTTP/", 5) != 0 || l.at[6] != '.')
 		return -400;
@@ -141,13 +144,15 @@ static int read_request_line(struct slice l, struct request *r)
 
 static void read_connection(struct slice value, struct fields *f)
 {
-	struct slice one;
+	struct slice option;
 
 	for (bool more = true; more;) {
-		more = cut(&value, ',', &one);
-		one = trim(more ? one : value);
-		f->close = f->close || is_ignoring_case(one, "close");
-		f->keep = f->keep || is_ignoring_case(one, "keep-alive");
+		more = cut_at(&value, ',', &option);
+		option = trim(more ? option : value);
+		if (equals_ignoring_case(option, "close"))
+			f->close = true;
+		if (equals_ignoring_case(option, "keep-alive"))
+			f->keep_alive = true;
 	}
 }
 
@@ -156,37 +161,38 @@ static int read_field(struct slice l, struct request *r, struct fields *f)
 	struct slice name;
 	uint64_t length;
 
-	if (!is_clean(l) || !cut(&l, ':', &name) || !is_token(name))
+	if (!has_no_control_characters(l) || !cut_at(&l, ':', &name) ||
+	    !is_token(name))
 		return -400;
 	l = trim(l);
-	if (is_ignoring_case(name, "host")) {
+	if (equals_ignoring_case(name, "host")) {
 		if (f->has_host)
 			return -400;
 		f->has_host = true;
-	} else if (is_ignoring_case(name, "content-length")) {
+	} else if (equals_ignoring_case(name, "content-length")) {
 		if (!slice_number(l, &length) ||
 		    (f->has_length && length != r->body))
 			return -400;
 		f->has_length = true;
 		r->body = length;
-	} else if (is_ignoring_case(name, "transfer-encoding")) {
+	} else if (equals_ignoring_case(name, "transfer-encoding")) {
 		f->has_coding = true;
-	} else if (is_ignoring_case(name, "connection")) {
+	} else if (equals_ignoring_case(name, "connection")) {
 		read_connection(l, f);
-	} else if (is_ignoring_case(name, "expect")) {
-		r->expects_continue = is_ignoring_case(l, "100-continue");
+	} else if (equals_ignoring_case(name, "expect")) {
+		r->expects_continue = equals_ignoring_case(l, "100-continue");
 	}
 	return 0;
 }
 
-/* What the fields mean together. */
-static int settle(struct request *r, const struct fields *f)
+/* Checks the combination of all fields, which decides about keep-alive. */
+static int finish_head(struct request *r, const struct fields *f)
 {
 	if ((r->keep_alive && !f->has_host) || (f->has_length && f->has_coding))
 		return -400;
 	if (f->has_coding)
 		return -501;
-	r->keep_alive = (r->keep_alive || f->keep) && !f->close;
+	r->keep_alive = (r->keep_alive || f->keep_alive) && !f->close;
 	return 0;
 }
 
@@ -194,24 +200,24 @@ int http_read(const char *bytes, size_t length, struct request *r)
 {
 	struct slice rest = { bytes, length }, l;
 	struct fields f = { 0 };
-	int wrong;
+	int error;
 
 	memset(r, 0, sizeof(*r));
 	do {
-		if (!line(&rest, &l))
+		if (!cut_line(&rest, &l))
 			return 0;
 	} while (l.length == 0);
-	wrong = read_request_line(l, r);
-	while (wrong == 0) {
-		if (!line(&rest, &l))
+	error = read_request_line(l, r);
+	while (error == 0) {
+		if (!cut_line(&rest, &l))
 			return 0;
 		if (l.length == 0) {
-			wrong = settle(r, &f);
-			return wrong ? wrong : (int)(rest.at - bytes);
+			error = finish_head(r, &f);
+			return error ? error : (int)(rest.at - bytes);
 		}
-		wrong = read_field(l, r, &f);
+		error = read_field(l, r, &f);
 	}
-	return wrong;
+	return error;
 }
 
 const char *http_reason(int status)
@@ -243,14 +249,14 @@ const char *http_reason(int status)
 bool http_query_number(const struct request *request, const char *name,
 		       uint64_t *value)
 {
-	struct slice rest = request->query, one, key;
+	struct slice rest = request->query, pair, key;
 
 	for (bool more = true; more;) {
-		more = cut(&rest, '&', &one);
+		more = cut_at(&rest, '&', &pair);
 		if (!more)
-			one = rest;
-		if (cut(&one, '=', &key) && slice_is(key, name))
-			return slice_number(one, value);
+			pair = rest;
+		if (cut_at(&pair, '=', &key) && slice_is(key, name))
+			return slice_number(pair, value);
 	}
 	return false;
 }

@@ -6,35 +6,35 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A piece of the bytes that a request came in. */
+/* A part of the received bytes. */
 struct slice {
 	const char *at;
 	size_t length;
 };
 
-/* The head of a request, as far as it matters here. */
+/* The parts of a request's head that httpd uses. */
 struct request {
 	struct slice method;
 	struct slice path;	/* without the query */
 	struct slice query;	/* without the question mark */
 	bool keep_alive;
 	bool expects_continue;
-	uint64_t body;		/* bytes that follow the head */
+	uint64_t body;		/* size of the body */
 };
 
 /*
- * Reads the head of a request from what has come so far. Gives its length, 0
- * while it is not whole, or what is wrong as a negative HTTP status: after that
- * nothing more can be understood of the connection.
+ * Reads the head of a request from the bytes received so far. Returns the length
+ * of the head, or 0 while it is incomplete. A negative HTTP status reports a bad
+ * request; the rest of the connection is then unusable.
  */
 int http_read(const char *bytes, size_t length, struct request *request);
 
-/* The words that go with a status. */
+/* Returns the reason phrase of a status. */
 const char *http_reason(int status);
 
 bool slice_is(struct slice s, const char *text);
 
-/* The decimal number of the query's name=number, else the default. */
+/* Parses the number of name=number in the query. Returns false without one. */
 bool http_query_number(const struct request *request, const char *name,
 		       uint64_t *value);
 

@@ -2,12 +2,12 @@
 /*
  * A web server:
  *
- *	/		a line with its name and how long it has been up
- *	/env		its environment, a variable a line
+ *	/		its name, uptime and number of requests
+ *	/env		its environment, one variable a line
  *	/health		200
- *	/big?n=BYTES	that many bytes
+ *	/big?n=BYTES	a body of that size
  *
- * How it is told its address: config.h.
+ * config.h describes its command line.
  */
 #include <solo5_devices.h>
 #include <stdio.h>
@@ -99,7 +99,7 @@ static void fill_environment(const struct config *config)
 		const char *word = config->words->word[i];
 		size_t length = strlen(word);
 
-		/* For the guest's system, not for its program. */
+		/* Variables for the system below the program. */
 		if (strncmp(word, "__RUMP_", 7) == 0)
 			continue;
 		memcpy(to, word, length);

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MPL-2.0
 #
-# lwIP from Debian's source package, the parts that httpd needs.
+# The parts of lwIP, from Debian's source package, that httpd needs.
 
 ifneq ($(MAKECMDGOALS),clean)
 LWIP := $(shell $(HERE)source lwip)
 ifeq ($(LWIP),)
-$(error httpd needs the source of lwIP: see the message above)
+$(error cannot fetch the source of lwIP for httpd: see the message above)
 endif
 endif
 

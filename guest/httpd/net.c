@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* lwIP over Solo5: one interface, the clock, and the loop that drives both. */
+/* lwIP on Solo5: one interface, the clock, and the event loop. */
 #include <lwip/etharp.h>
 #include <lwip/ethip6.h>
 #include <lwip/init.h>
@@ -14,8 +14,8 @@
 
 #define FRAME_MAX 1514
 #define NSEC_PER_MSEC 1000000UL
-/* Frames taken in one go, before timers are looked at again. */
-#define BURST 64
+/* The maximum number of frames received between two checks of the timers. */
+#define BURST_MAX 64
 
 static struct netif netif;
 static ip6_addr_t gateway6;
@@ -27,7 +27,7 @@ u32_t sys_now(void)
 	return (u32_t)(solo5_clock_monotonic() / NSEC_PER_MSEC);
 }
 
-/* Not for secrets: initial sequence numbers, the order of tries. */
+/* Not cryptographically secure. lwIP uses it for initial sequence numbers. */
 uint32_t net_random(void)
 {
 	static uint64_t state;
@@ -48,8 +48,8 @@ const struct ip6_addr *net_gateway6(struct netif *on, const struct ip6_addr *to)
 	return ip6_addr_isany(&gateway6) ? NULL : &gateway6;
 }
 
-/* A frame that the host has no room for is lost, as on any wire. */
-static err_t transmit(struct netif *on, struct pbuf *p)
+/* Drops the frame if the host's queue is full, as any network may. */
+static err_t transmit_frame(struct netif *on, struct pbuf *p)
 {
 	static uint8_t frame[FRAME_MAX];
 	const uint8_t *data = p->payload;
@@ -65,14 +65,14 @@ static err_t transmit(struct netif *on, struct pbuf *p)
 								      ERR_IF;
 }
 
-/* Receives one frame; without memory for it, it is taken and dropped. */
-static bool receive(void)
+/* Receives one frame, and drops it if lwIP has no memory for it. */
+static bool receive_frame(void)
 {
-	static uint8_t nowhere[FRAME_MAX];
+	static uint8_t dropped[FRAME_MAX];
 	struct pbuf *p = pbuf_alloc(PBUF_RAW, FRAME_MAX, PBUF_POOL);
 	size_t size;
 
-	if (solo5_net_read(tap, p ? p->payload : nowhere, FRAME_MAX, &size) !=
+	if (solo5_net_read(tap, p ? p->payload : dropped, FRAME_MAX, &size) !=
 	    SOLO5_R_OK) {
 		if (p)
 			pbuf_free(p);
@@ -95,7 +95,7 @@ static err_t netif_set_up_device(struct netif *n)
 	n->mtu = (u16_t)tap_info.mtu;
 	n->output = etharp_output;
 	n->output_ip6 = ethip6_output;
-	n->linkoutput = transmit;
+	n->linkoutput = transmit_frame;
 	n->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP |
 		   NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP | NETIF_FLAG_MLD6;
 	return ERR_OK;
@@ -148,7 +148,7 @@ void net_run(void)
 			deadline = solo5_clock_monotonic() +
 				   sleep * NSEC_PER_MSEC;
 		solo5_yield(deadline, NULL);
-		for (int i = 0; i < BURST && receive(); i++)
+		for (int i = 0; i < BURST_MAX && receive_frame(); i++)
 			;
 	}
 }

@@ -6,10 +6,10 @@
 
 #include "config.h"
 
-/* Brings up the device "tap" as lwIP's interface. Mistakes are printed. */
+/* Brings up the device "tap" as lwIP's interface. Prints any error. */
 bool net_start(const struct config *config);
 
-/* Serves packets and timers for ever. */
+/* Handles packets and timers forever. */
 _Noreturn void net_run(void);
 
 #endif

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * The connections of a web server, over lwIP's raw TCP. A connection copies
- * what arrives into its own memory, which is as large as the window that the
- * peer is given: so none of lwIP's packets is ever held, and no peer can take
- * them from the others.
+ * The connections of a web server on lwIP's raw TCP interface. A connection
+ * copies received data to its own buffer at once. The buffer is as large as the
+ * receive window, so no connection ever holds packets of lwIP's shared pool.
  */
 #include "server.h"
 
@@ -14,31 +13,31 @@
 
 #define CONNECTIONS 256
 #define SERVER_INPUT TCP_WND
-/* The largest body that is read over; it is of no use to any page. */
+/* The largest body that is skipped. No page uses the body of a request. */
 #define BODY_MAX (1UL << 20)
 
-/* Polls of lwIP's slow timer, two a second, that each thing may take. */
-#define POLLS_IDLE 120		/* from one request to the next */
-#define POLLS_REQUEST 40	/* from a request's first byte to its last */
-#define POLLS_STUCK 120		/* without the peer taking a byte */
-#define POLLS_DRAIN 4		/* for a peer to see why we close */
-#define POLLS_EVICT 4		/* idle, before it may be ended for another */
+/* Time limits, in polls of lwIP's slow timer: two polls are a second. */
+#define POLLS_IDLE 120		/* between two requests */
+#define POLLS_REQUEST 40	/* from the first byte of a request to its last */
+#define POLLS_STUCK 120		/* while the peer acknowledges nothing */
+#define POLLS_DRAIN 4		/* after the last answer */
+#define POLLS_EVICT 4		/* idle before a new connection may replace it */
 
 enum state {
 	FREE,
-	READING,	/* waiting for a request's head */
-	SKIPPING,	/* reading over a request's body */
+	READING,	/* waiting for the head of a request */
+	SKIPPING,	/* discarding the body of a request */
 	ANSWERING,
-	DRAINING	/* answered and shut: only for the peer to notice */
+	DRAINING	/* sending side closed, waiting for the peer to close */
 };
 
 struct connection {
 	struct tcp_pcb *pcb;
 	enum state state;
-	bool peer_done;		/* the peer will send no more */
-	bool last;		/* close after the answer */
-	int polls;		/* since the state began or made progress */
-	uint64_t skip;		/* of the body, still to come */
+	bool peer_done;		/* the peer has closed its side */
+	bool last;		/* close after this answer */
+	int polls;		/* since the last progress */
+	uint64_t skip;		/* remaining bytes of the body */
 
 	struct outgoing out;
 	size_t in_length;
@@ -49,14 +48,14 @@ static struct connection connections[CONNECTIONS];
 static server_page *get_page;
 static bool log_requests;
 
-static void enter(struct connection *c, enum state state)
+static void enter_state(struct connection *c, enum state state)
 {
 	c->state = state;
 	c->polls = 0;
 }
 
-/* Forgets a connection whose pcb is lwIP's alone from now on. */
-static void forget(struct connection *c)
+/* Frees the connection and leaves its pcb, if any, to lwIP. */
+static void detach_pcb(struct connection *c)
 {
 	if (c->pcb) {
 		tcp_arg(c->pcb, NULL);
@@ -69,31 +68,31 @@ static void forget(struct connection *c)
 	c->state = FREE;
 }
 
-static err_t abandon(struct connection *c)
+static err_t abort_connection(struct connection *c)
 {
 	struct tcp_pcb *pcb = c->pcb;
 
-	forget(c);
+	detach_pcb(c);
 	tcp_abort(pcb);
 	return ERR_ABRT;
 }
 
-/* Ends a connection; what is queued still goes out. */
-static err_t end(struct connection *c)
+/* Closes a connection. lwIP still sends the queued data. */
+static err_t close_connection(struct connection *c)
 {
 	struct tcp_pcb *pcb = c->pcb;
 
-	/* Unread bytes would make lwIP reset instead of close. */
+	/* With unread bytes lwIP would send a reset. */
 	tcp_recved(pcb, (u16_t)c->in_length);
 	c->in_length = 0;
-	forget(c);
+	detach_pcb(c);
 	if (tcp_close(pcb) == ERR_OK)
 		return ERR_OK;
 	tcp_abort(pcb);
 	return ERR_ABRT;
 }
 
-/* Takes n bytes off the front of what has come in. */
+/* Removes n bytes from the front of the input. */
 static void consume(struct connection *c, size_t n)
 {
 	c->in_length -= n;
@@ -101,7 +100,7 @@ static void consume(struct connection *c, size_t n)
 	tcp_recved(c->pcb, (u16_t)n);
 }
 
-/* A name for the log, in which no peer can write what it likes. */
+/* Copies s for the log, without bytes that could forge or garble a line. */
 static const char *printable(struct slice s, char *to, size_t size)
 {
 	size_t n = s.length < size ? s.length : size - 1;
@@ -124,14 +123,14 @@ static void log_request(const struct connection *c, const struct request *r)
 	       c->out.answer.length);
 }
 
-static void answer(struct connection *c, const struct request *r)
+static void begin_answer(struct connection *c, const struct request *r)
 {
 	log_request(c, r);
 	answer_begin(&c->out, slice_is(r->method, "HEAD"), c->last);
-	enter(c, ANSWERING);
+	enter_state(c, ANSWERING);
 }
 
-/* Answers what cannot be understood or is too much, and then closes. */
+/* Rejects bytes that are not a valid request, and closes the connection. */
 static void refuse(struct connection *c, int status)
 {
 	static const struct request nothing = {
@@ -141,12 +140,12 @@ static void refuse(struct connection *c, int status)
 
 	c->last = true;
 	answer_status(&c->out.answer, status);
-	answer(c, &nothing);
+	begin_answer(c, &nothing);
 }
 
 static void answer_request(struct connection *c, const struct request *r)
 {
-	/* Who waits for a 100 is not told whether the body shall come. */
+	/* httpd sends no 100, so it cannot know whether the body will follow. */
 	c->last = !r->keep_alive || r->expects_continue || r->body > BODY_MAX;
 	c->skip = r->body;
 	if (r->body > BODY_MAX) {
@@ -157,23 +156,23 @@ static void answer_request(struct connection *c, const struct request *r)
 		c->out.answer.body = NULL;
 		get_page(r, &c->out.answer);
 	}
-	answer(c, r);
+	begin_answer(c, r);
 }
 
-/* One step of reading: true if there may be another at once. */
-static bool read_some(struct connection *c)
+/* Reads one request or a part of its body. Returns whether to try again. */
+static bool read_step(struct connection *c)
 {
 	struct request r;
 	int n;
 
 	if (c->state == SKIPPING) {
-		size_t over = c->in_length < c->skip ? c->in_length : c->skip;
+		size_t n = c->in_length < c->skip ? c->in_length : c->skip;
 
-		consume(c, over);
-		c->skip -= over;
+		consume(c, n);
+		c->skip -= n;
 		if (c->skip > 0)
 			return false;
-		enter(c, READING);
+		enter_state(c, READING);
 	}
 	n = http_read(c->in, c->in_length, &r);
 	if (n > 0) {
@@ -189,25 +188,27 @@ static bool read_some(struct connection *c)
 	return true;
 }
 
-/* After an answer: the next request, or the end. */
-static err_t answered(struct connection *c)
+/* Continues after a complete answer with the next request, or closes. */
+static err_t finish_answer(struct connection *c)
 {
 	if (!c->last) {
-		enter(c, SKIPPING);
+		enter_state(c, SKIPPING);
 		return ERR_OK;
 	}
 	if (c->peer_done)
-		return end(c);
-	/* The peer may be sending: a plain close would reset what it has yet
-	 * to read. */
+		return close_connection(c);
+	/*
+	 * The peer may still be sending. A close would answer its data with a
+	 * reset, which can discard the answer before the peer reads it.
+	 */
 	consume(c, c->in_length);
 	if (tcp_shutdown(c->pcb, 0, 1) != ERR_OK)
-		return ERR_OK;	/* lwIP is short of memory: at the next poll */
-	enter(c, DRAINING);
+		return ERR_OK;	/* lwIP lacks memory: retry at the next poll */
+	enter_state(c, DRAINING);
 	return ERR_OK;
 }
 
-/* Does all that can be done now. */
+/* Makes all progress that is possible without waiting. */
 static err_t advance(struct connection *c)
 {
 	for (;;) {
@@ -216,15 +217,15 @@ static err_t advance(struct connection *c)
 
 			if (!answer_send(&c->out, c->pcb))
 				break;
-			err = answered(c);
+			err = finish_answer(c);
 			if (err != ERR_OK || c->state == FREE)
 				return err;
 			if (c->state == ANSWERING)
 				break;
 		}
-		if (c->state == DRAINING || !read_some(c)) {
+		if (c->state == DRAINING || !read_step(c)) {
 			if (c->peer_done)
-				return end(c);
+				return close_connection(c);
 			break;
 		}
 	}
@@ -246,9 +247,9 @@ static err_t on_receive(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t er
 	} else {
 		if (p->tot_len > SERVER_INPUT - c->in_length) {
 			pbuf_free(p);
-			return abandon(c);
+			return abort_connection(c);
 		}
-		/* A request has its time from its first byte, not its last. */
+		/* The time limit of a request starts with its first byte. */
 		if (c->state == SKIPPING ||
 		    (c->state == READING && c->in_length == 0))
 			c->polls = 0;
@@ -279,21 +280,21 @@ static err_t on_poll(void *arg, struct tcp_pcb *pcb)
 	switch (c->state) {
 	case READING:
 		if (c->in_length == 0 && c->polls > POLLS_IDLE)
-			return end(c);
+			return close_connection(c);
 		if (c->in_length > 0 && c->polls > POLLS_REQUEST)
 			refuse(c, 408);
 		break;
 	case SKIPPING:
 		if (c->polls > POLLS_REQUEST)
-			return abandon(c);
+			return abort_connection(c);
 		break;
 	case ANSWERING:
 		if (c->polls > POLLS_STUCK)
-			return abandon(c);
+			return abort_connection(c);
 		break;
 	case DRAINING:
 		if (c->polls > POLLS_DRAIN)
-			return abandon(c);
+			return abort_connection(c);
 		return ERR_OK;
 	case FREE:
 		return ERR_OK;
@@ -301,18 +302,21 @@ static err_t on_poll(void *arg, struct tcp_pcb *pcb)
 	return advance(c);
 }
 
-/* lwIP has freed the pcb already. */
+/* lwIP has already freed the pcb. */
 static void on_error(void *arg, err_t err)
 {
 	struct connection *c = arg;
 
 	(void)err;
 	c->pcb = NULL;
-	forget(c);
+	detach_pcb(c);
 }
 
-/* A free connection, if need be by ending the one that is idle the longest. */
-static struct connection *make_room(void)
+/*
+ * Returns a free connection, or NULL. If all are in use, it aborts the one that
+ * has been idle longest.
+ */
+static struct connection *allocate_connection(void)
 {
 	struct connection *idle = NULL;
 
@@ -326,7 +330,7 @@ static struct connection *make_room(void)
 			idle = c;
 	}
 	if (idle)
-		abandon(idle);
+		abort_connection(idle);
 	return idle;
 }
 
@@ -337,13 +341,13 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 	(void)arg;
 	if (err != ERR_OK || !pcb)
 		return ERR_VAL;
-	c = make_room();
+	c = allocate_connection();
 	if (!c)
 		return ERR_MEM;	/* lwIP resets the connection */
 	c->pcb = pcb;
 	c->in_length = 0;
 	c->peer_done = false;
-	enter(c, READING);
+	enter_state(c, READING);
 	tcp_arg(pcb, c);
 	tcp_recv(pcb, on_receive);
 	tcp_sent(pcb, on_sent);

@@ -8,10 +8,10 @@
 #include "answer.h"
 #include "http.h"
 
-/* Fills in the answer to a request whose method is GET or HEAD. */
+/* Fills in the answer to a GET or HEAD request. */
 typedef void server_page(const struct request *request, struct answer *answer);
 
-/* Listens on a port and answers by page; log: a line for each request. */
+/* Listens on a port. page makes the answers; log prints a line a request. */
 bool server_start(uint16_t port, bool log, server_page *page);
 
 #endif

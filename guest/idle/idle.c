@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Says that it is there and then waits for nothing, for ever. */
+/* Prints a line and then sleeps forever. */
 #include <solo5.h>
 #include <stdio.h>
 

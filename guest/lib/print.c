@@ -7,56 +7,56 @@
 struct output {
 	char *to;
 	size_t size;
-	size_t length;		/* of the whole, also where it did not fit */
+	size_t length;		/* of the whole text, even if cut */
 	va_list args;
 };
 
-/* One conversion: what stands between % and its letter. */
+/* The part of a conversion between % and its letter. */
 struct conversion {
 	bool left, zero;
 	int width;
-	int precision;		/* -1: none */
-	int longs;
+	int precision;		/* -1 if absent */
+	int longs;		/* number of length modifiers */
 };
 
-static void put(struct output *o, char c)
+static void put_char(struct output *o, char c)
 {
 	if (o->length + 1 < o->size)
 		o->to[o->length] = c;
 	o->length++;
 }
 
-static void field(struct output *o, const struct conversion *c,
-		  const char *text, int length)
+static void put_padded(struct output *o, const struct conversion *c,
+		       const char *text, int length)
 {
-	int room = c->width - length;
+	int padding = c->width - length;
 
 	if (!c->left && c->zero && length > 0 && *text == '-')
-		put(o, *text++), length--;
-	for (; !c->left && room > 0; room--)
-		put(o, c->zero ? '0' : ' ');
+		put_char(o, *text++), length--;
+	for (; !c->left && padding > 0; padding--)
+		put_char(o, c->zero ? '0' : ' ');
 	for (int i = 0; i < length; i++)
-		put(o, text[i]);
-	for (; room > 0; room--)
-		put(o, ' ');
+		put_char(o, text[i]);
+	for (; padding > 0; padding--)
+		put_char(o, ' ');
 }
 
-static void integer(struct output *o, const struct conversion *c,
-		    uint64_t value, unsigned base, bool negative)
+static void put_integer(struct output *o, const struct conversion *c,
+			uint64_t value, unsigned base, bool negative)
 {
 	char text[24];
-	int at = sizeof(text);
+	int start = sizeof(text);
 
 	do {
-		text[--at] = "0123456789abcdef"[value % base];
+		text[--start] = "0123456789abcdef"[value % base];
 		value /= base;
 	} while (value);
 	if (negative)
-		text[--at] = '-';
-	field(o, c, text + at, (int)sizeof(text) - at);
+		text[--start] = '-';
+	put_padded(o, c, text + start, (int)sizeof(text) - start);
 }
 
-static const char *decimal(const char *p, int *value)
+static const char *read_decimal(const char *p, int *value)
 {
 	for (*value = 0; *p >= '0' && *p <= '9'; p++)
 		*value = *value * 10 + (*p - '0');
@@ -75,12 +75,12 @@ static const char *read_conversion(const char *p, struct conversion *c,
 		else
 			break;
 	}
-	p = decimal(p, &c->width);
+	p = read_decimal(p, &c->width);
 	if (*p == '.' && p[1] == '*') {
 		c->precision = va_arg(o->args, int);
 		p += 2;
 	} else if (*p == '.') {
-		p = decimal(p + 1, &c->precision);
+		p = read_decimal(p + 1, &c->precision);
 	}
 	for (; *p == 'l' || *p == 'z'; p++)
 		c->longs++;
@@ -116,27 +116,27 @@ static void convert(struct output *o, const struct conversion *c, char letter)
 	case 'd':
 	case 'i':
 		i = signed_argument(o, c->longs);
-		integer(o, c, i < 0 ? -(uint64_t)i : (uint64_t)i, 10, i < 0);
+		put_integer(o, c, i < 0 ? -(uint64_t)i : (uint64_t)i, 10, i < 0);
 		break;
 	case 'u':
-		integer(o, c, unsigned_argument(o, c->longs), 10, false);
+		put_integer(o, c, unsigned_argument(o, c->longs), 10, false);
 		break;
 	case 'x':
-		integer(o, c, unsigned_argument(o, c->longs), 16, false);
+		put_integer(o, c, unsigned_argument(o, c->longs), 16, false);
 		break;
 	case 'p':
-		integer(o, c, unsigned_argument(o, 1), 16, false);
+		put_integer(o, c, unsigned_argument(o, 1), 16, false);
 		break;
 	case 's':
 		s = va_arg(o->args, const char *);
-		field(o, c, s, bounded_length(s, c->precision));
+		put_padded(o, c, s, bounded_length(s, c->precision));
 		break;
 	case 'c':
 		one = (char)va_arg(o->args, int);
-		field(o, c, &one, 1);
+		put_padded(o, c, &one, 1);
 		break;
 	default:
-		put(o, letter);
+		put_char(o, letter);
 	}
 }
 
@@ -148,7 +148,7 @@ int vsnprintf(char *to, size_t size, const char *format, va_list args)
 	va_copy(o.args, args);
 	for (const char *p = format; *p; p++) {
 		if (*p != '%') {
-			put(&o, *p);
+			put_char(&o, *p);
 			continue;
 		}
 		p = read_conversion(p + 1, &c, &o);

@@ -62,7 +62,7 @@ const char *words_option(const struct words *words, const char *name)
 	return NULL;
 }
 
-bool number(const char *text, uint64_t *value)
+bool parse_uint64(const char *text, uint64_t *value)
 {
 	uint64_t v = 0;
 
@@ -80,10 +80,10 @@ bool number(const char *text, uint64_t *value)
 }
 
 uint64_t words_number(const struct words *words, const char *name,
-		      uint64_t otherwise)
+		      uint64_t fallback)
 {
 	const char *text = words_option(words, name);
 	uint64_t value;
 
-	return text && number(text, &value) ? value : otherwise;
+	return text && parse_uint64(text, &value) ? value : fallback;
 }

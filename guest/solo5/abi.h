@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * What tender and guest agree on in memory: Solo5's ABI version 2, x86-64.
+ * The binary interface between tender and guest: Solo5's ABI version 2, x86-64.
  */
 #ifndef SOLO5_ABI_H
 #define SOLO5_ABI_H
 
-/* Targets and version of the ABI note. */
+/* Contents of the ABI note. */
 #define ABI_TARGET_HVT 1
 #define ABI_TARGET_SPT 2
 #define ABI_VERSION 2
 
-/* hvt: hypercall n is an OUT of 32 bits to this port + n. */
+/* hvt: hypercall n is a 32-bit OUT to port HVT_PORT + n. */
 #define HVT_PORT 0x500
 
 #ifndef __ASSEMBLER__
@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The manifest as the tender hands it over; entry 0 is reserved. */
+/* The manifest, as the tender passes it to the guest. Entry 0 is reserved. */
 #define MFT_ENTRIES 64
 #define MFT_NAME_SIZE 68
 
@@ -37,7 +37,7 @@ struct mft_entry {
 	};
 	union {
 		int32_t hostfd;		/* spt */
-		uint64_t host;		/* of no meaning to the guest */
+		uint64_t host;		/* opaque to the guest */
 	};
 	bool attached;
 };
@@ -54,7 +54,7 @@ _Static_assert(__builtin_offsetof(struct mft_entry, hostfd) == 88, "hostfd");
 _Static_assert(__builtin_offsetof(struct mft_entry, attached) == 96, "attached");
 _Static_assert(sizeof(struct mft) == 8, "manifest header");
 
-/* Boot information, in rdi at the entry. */
+/* Boot information. rdi points to it at the entry. */
 struct spt_boot_info {
 	uint64_t mem_size;
 	uint64_t kernel_end;
@@ -72,7 +72,7 @@ struct hvt_boot_info {
 	const struct mft *mft;
 };
 
-/* hvt: the hypercalls and what their arguments point at. */
+/* hvt: the hypercalls and their arguments. */
 enum {
 	HVT_WALLTIME = 1,
 	HVT_PUTS,

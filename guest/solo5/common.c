@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * The part of the bindings that is the same for every target: the start, and
- * the devices by name and handle.
+ * The part of the bindings that all targets share: the start, and the devices
+ * by name and handle.
  */
 #include "internal.h"
 
-/* What is kept for the stack at the top of memory. */
+/* The maximum size of the stack, at the top of memory. */
 #define STACK_SIZE (1UL << 20)
 
 static struct solo5_start_info start_info;
 static const struct mft *manifest;
-/* Bytes of the longest frame, where it is not the MTU's. */
-static size_t longest[MFT_ENTRIES];
+/* Limits of solo5_net_set_longest. 0 stands for the device's MTU. */
+static size_t longest_frame[MFT_ENTRIES];
 
-static bool same(const char *a, const char *b)
+static bool equal_strings(const char *a, const char *b)
 {
 	while (*a && *a == *b)
 		a++, b++;
@@ -21,12 +21,12 @@ static bool same(const char *a, const char *b)
 }
 
 /*
- * Skips the words that are for the bindings: --solo5:quiet, :debug and others
- * set how much Solo5's own bindings say. These say nothing but errors.
+ * Skips leading options for the bindings. --solo5:quiet, --solo5:debug and others
+ * set the log level of Solo5's bindings; these bindings log only errors.
  */
-static const char *skip_own_words(const char *cmdline)
+static const char *skip_bindings_options(const char *cmdline)
 {
-	static const char own[] = "--solo5:";
+	static const char prefix[] = "--solo5:";
 
 	for (;;) {
 		const char *p = cmdline;
@@ -34,9 +34,9 @@ static const char *skip_own_words(const char *cmdline)
 
 		while (*p == ' ')
 			p++;
-		while (own[i] && p[i] == own[i])
+		while (prefix[i] && p[i] == prefix[i])
 			i++;
-		if (own[i])
+		if (prefix[i])
 			return cmdline;
 		while (*p && *p != ' ')
 			p++;
@@ -46,7 +46,7 @@ static const char *skip_own_words(const char *cmdline)
 	}
 }
 
-void solo5__say(const char *text)
+void solo5__print(const char *text)
 {
 	size_t size = 0;
 
@@ -63,7 +63,7 @@ void solo5__start(const char *cmdline, uint64_t mem_size, uint64_t kernel_end,
 	if (stack > STACK_SIZE)
 		stack = STACK_SIZE;
 	manifest = mft;
-	start_info.cmdline = skip_own_words(cmdline);
+	start_info.cmdline = skip_bindings_options(cmdline);
 	start_info.heap_start = (kernel_end + 4095) & ~4095UL;
 	if (mem_size - stack > start_info.heap_start)
 		start_info.heap_size = mem_size - stack - start_info.heap_start;
@@ -88,26 +88,30 @@ unsigned solo5_device_count(void)
 bool solo5__net_fits(solo5_handle_t handle, const struct mft_entry *e,
 		     size_t size)
 {
-	return size <= (longest[handle] ? longest[handle] :
-			(size_t)e->net.mtu + ETHERNET_HEADER);
+	size_t longest = longest_frame[handle];
+
+	if (longest == 0)
+		longest = (size_t)e->net.mtu + ETHERNET_HEADER;
+	return size <= longest;
 }
 
 solo5_result_t solo5_net_set_longest(solo5_handle_t handle, size_t size)
 {
 	if (!solo5__entry(handle, SOLO5_DEVICE_NET))
 		return SOLO5_R_EINVAL;
-	longest[handle] = size;
+	longest_frame[handle] = size;
 	return SOLO5_R_OK;
 }
 
-static void net_info(const struct mft_entry *e, struct solo5_net_info *info)
+static void get_net_info(const struct mft_entry *e, struct solo5_net_info *info)
 {
 	for (int i = 0; i < 6; i++)
 		info->mac_address[i] = e->net.mac[i];
 	info->mtu = e->net.mtu;
 }
 
-static void block_info(const struct mft_entry *e, struct solo5_block_info *info)
+static void get_block_info(const struct mft_entry *e,
+			   struct solo5_block_info *info)
 {
 	info->capacity = e->block.capacity;
 	info->block_size = e->block.block_size;
@@ -118,9 +122,9 @@ solo5_result_t solo5_device(solo5_handle_t handle, struct solo5_device *device)
 	const struct mft_entry *e;
 
 	if ((e = solo5__entry(handle, SOLO5_DEVICE_NET)))
-		net_info(e, &device->net);
+		get_net_info(e, &device->net);
 	else if ((e = solo5__entry(handle, SOLO5_DEVICE_BLOCK)))
-		block_info(e, &device->block);
+		get_block_info(e, &device->block);
 	else
 		return SOLO5_R_EINVAL;
 	device->name = e->name;
@@ -128,11 +132,12 @@ solo5_result_t solo5_device(solo5_handle_t handle, struct solo5_device *device)
 	return SOLO5_R_OK;
 }
 
-/* Finds a device of a type by name and gives its handle, or 0. */
-static solo5_handle_t find(const char *name, uint32_t type)
+/* Returns the handle of the device with this name and type, or 0. */
+static solo5_handle_t find_device(const char *name, uint32_t type)
 {
 	for (solo5_handle_t h = 1; h < manifest->entries; h++)
-		if (solo5__entry(h, type) && same(manifest->e[h].name, name))
+		if (solo5__entry(h, type) &&
+		    equal_strings(manifest->e[h].name, name))
 			return h;
 	return 0;
 }
@@ -140,11 +145,11 @@ static solo5_handle_t find(const char *name, uint32_t type)
 solo5_result_t solo5_net_acquire(const char *name, solo5_handle_t *handle,
 				 struct solo5_net_info *info)
 {
-	solo5_handle_t h = find(name, SOLO5_DEVICE_NET);
+	solo5_handle_t h = find_device(name, SOLO5_DEVICE_NET);
 
 	if (h == 0)
 		return SOLO5_R_EINVAL;
-	net_info(&manifest->e[h], info);
+	get_net_info(&manifest->e[h], info);
 	*handle = h;
 	return SOLO5_R_OK;
 }
@@ -152,11 +157,11 @@ solo5_result_t solo5_net_acquire(const char *name, solo5_handle_t *handle,
 solo5_result_t solo5_block_acquire(const char *name, solo5_handle_t *handle,
 				   struct solo5_block_info *info)
 {
-	solo5_handle_t h = find(name, SOLO5_DEVICE_BLOCK);
+	solo5_handle_t h = find_device(name, SOLO5_DEVICE_BLOCK);
 
 	if (h == 0)
 		return SOLO5_R_EINVAL;
-	block_info(&manifest->e[h], info);
+	get_block_info(&manifest->e[h], info);
 	*handle = h;
 	return SOLO5_R_OK;
 }

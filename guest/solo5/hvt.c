@@ -2,7 +2,7 @@
 /*
  * The hvt target: the guest is a virtual machine in 64-bit mode, ring 0,
  * identity mapped, with interrupts off. A hypercall is an OUT of the address of
- * its arguments; memory ends below 4 GiB, so an address fits.
+ * its arguments. Memory ends below 4 GiB, so an address fits in 32 bits.
  */
 #include "internal.h"
 #include "hvt_cpu.h"
@@ -10,7 +10,7 @@
 #define NSEC_PER_SEC 1000000000UL
 #define MSR_FS_BASE 0xc0000100
 
-/* Nanoseconds per TSC cycle, times 2^32, and the TSC at the start. */
+/* Nanoseconds per TSC cycle, times 2^32, and the TSC at boot. */
 static uint64_t tsc_mult;
 static uint64_t tsc_start;
 
@@ -54,11 +54,11 @@ void solo5_exit(int status)
 
 void solo5_abort(void)
 {
-	solo5__say("solo5: abort\n");
+	solo5__print("solo5: abort\n");
 	solo5_exit(SOLO5_EXIT_ABORT);
 }
 
-/* Not wrfsbase: tenders leave CR4.FSGSBASE off. */
+/* wrfsbase is not available: tenders leave CR4.FSGSBASE clear. */
 solo5_result_t solo5_set_tls_base(uintptr_t base)
 {
 	__asm__ volatile("wrmsr"
@@ -132,9 +132,9 @@ solo5_result_t solo5_net_read(solo5_handle_t handle, uint8_t *buf, size_t size,
 	return n.ret;
 }
 
-static solo5_result_t transfer(int nr, solo5_handle_t handle,
-			       solo5_off_t offset, const uint8_t *buf,
-			       size_t size)
+static solo5_result_t transfer_blocks(int nr, solo5_handle_t handle,
+				      solo5_off_t offset, const uint8_t *buf,
+				      size_t size)
 {
 	const struct mft_entry *e = solo5__entry(handle, SOLO5_DEVICE_BLOCK);
 
@@ -156,16 +156,16 @@ static solo5_result_t transfer(int nr, solo5_handle_t handle,
 solo5_result_t solo5_block_write(solo5_handle_t handle, solo5_off_t offset,
 				 const uint8_t *buf, size_t size)
 {
-	return transfer(HVT_BLOCK_WRITE, handle, offset, buf, size);
+	return transfer_blocks(HVT_BLOCK_WRITE, handle, offset, buf, size);
 }
 
 solo5_result_t solo5_block_read(solo5_handle_t handle, solo5_off_t offset,
 				uint8_t *buf, size_t size)
 {
-	return transfer(HVT_BLOCK_READ, handle, offset, buf, size);
+	return transfer_blocks(HVT_BLOCK_READ, handle, offset, buf, size);
 }
 
-/* The hypercalls are Solo5's, and so is what they can do: a block a call. */
+/* Solo5's hypercalls transfer one block each and cannot flush. */
 solo5_result_t solo5_block_offer(solo5_handle_t handle, size_t transfer,
 				 bool flush)
 {

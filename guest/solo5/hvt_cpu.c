@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Exceptions under hvt. They run on a stack of their own, so that a guest that
- * has overrun its stack can still say so. Layouts: Intel's manual, volume 3,
- * chapters 3, 6 and 8.
+ * Exceptions under hvt. Handlers run on a separate stack, so that they can report
+ * a stack overflow. Intel's manual, volume 3, chapters 3, 6 and 8, defines the
+ * layouts.
  */
 #include "internal.h"
 #include "hvt_cpu.h"
@@ -37,7 +37,7 @@ struct table {
 	uint64_t base;
 } __attribute__((packed));
 
-/* What the processor and the stubs push, from the lowest address up. */
+/* The stack frame that the processor and the stubs push. */
 struct frame {
 	uint64_t vector;
 	uint64_t error;
@@ -61,13 +61,13 @@ static struct gate idt[VECTORS];
 static struct tss tss;
 static uint8_t trap_stack[TRAP_STACK] __attribute__((aligned(16)));
 
-/* hvt_start.S: the stubs, each of the same size, and the loading. */
+/* Defined in hvt_trap.S. All stubs have the same size. */
 #define STUB_SIZE 16
 extern const char solo5__trap_stubs[];
 void solo5__load_tables(const struct table *gdt, const struct table *idt,
 			uint64_t tss_selector);
 
-static const char *const names[VECTORS] = {
+static const char *const exception_names[VECTORS] = {
 	[0] = "#DE divide error", [1] = "#DB debug", [3] = "#BP breakpoint",
 	[4] = "#OF overflow", [5] = "#BR bound range",
 	[6] = "#UD invalid opcode", [7] = "#NM no device",
@@ -78,30 +78,32 @@ static const char *const names[VECTORS] = {
 	[18] = "#MC machine check", [19] = "#XM SIMD",
 };
 
-static void say_hex(const char *name, uint64_t value)
+static void print_hex(const char *name, uint64_t value)
 {
 	char text[17];
 
 	for (int i = 0; i < 16; i++)
 		text[i] = "0123456789abcdef"[value >> (60 - 4 * i) & 15];
 	text[16] = 0;
-	solo5__say(name);
-	solo5__say(text);
+	solo5__print(name);
+	solo5__print(text);
 }
 
 SOLO5_NORETURN void solo5__trap(const struct frame *f)
 {
 	uint64_t cr2;
-	const char *name = f->vector < VECTORS ? names[f->vector] : NULL;
+	const char *name = NULL;
 
+	if (f->vector < VECTORS)
+		name = exception_names[f->vector];
 	__asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
-	solo5__say("solo5: trap: ");
-	solo5__say(name ? name : "reserved vector");
-	say_hex(" error=", f->error);
-	say_hex(" rip=", f->rip);
-	say_hex(" rsp=", f->rsp);
-	say_hex(" cr2=", cr2);
-	solo5__say("\n");
+	solo5__print("solo5: trap: ");
+	solo5__print(name ? name : "reserved vector");
+	print_hex(" error=", f->error);
+	print_hex(" rip=", f->rip);
+	print_hex(" rsp=", f->rsp);
+	print_hex(" cr2=", cr2);
+	solo5__print("\n");
 	solo5_exit(SOLO5_EXIT_ABORT);
 }
 

@@ -3,8 +3,8 @@
 #define SOLO5_HVT_CPU_H
 
 /*
- * Sets up the processor's tables so that an exception ends the guest with a
- * line on the console and SOLO5_EXIT_ABORT.
+ * Loads descriptor tables such that an exception prints a line on the console
+ * and ends the guest with SOLO5_EXIT_ABORT.
  */
 void solo5__cpu_init(void);
 

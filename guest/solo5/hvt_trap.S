@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* The entries of exceptions, and the loading of the processor's tables. */
+/* Exception entry points, and the loading of the descriptor tables. */
 
 	.text
 	.globl	solo5__trap_stubs
@@ -8,7 +8,7 @@ solo5__trap_stubs:
 	.set	vector, 0
 	.rept	32
 	.balign	16
-	/* 8, 10 to 14, 17, 21, 29 and 30 come with an error code. */
+	/* The processor pushes an error code for 8, 10-14, 17, 21, 29, 30. */
 	.if	((0x60227d00 >> vector) & 1) == 0
 	pushq	$0
 	.endif

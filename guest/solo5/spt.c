@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * The spt target: the guest is a Linux process whose seccomp filter leaves it
- * nine system calls, and one more for disks that may be flushed. A call outside
- * of the filter kills the guest, so arguments are checked here first.
+ * The spt target: the guest is a Linux process whose seccomp filter allows nine
+ * system calls, and fdatasync for disks that it may flush. Any other call kills
+ * the guest, so these functions check their arguments first.
  */
 #include "internal.h"
 
-/* Linux, x86-64: numbers of system calls, errors, constants. */
+/* System call numbers and other constants of Linux on x86-64. */
 enum {
 	SYS_READ = 0,
 	SYS_WRITE = 1,
@@ -48,7 +48,7 @@ struct epoll_event {
 
 #define TIMER_EVENT 0xfffffffeUL
 
-/* What the tender offers for a block device beyond the ABI; zero: nothing. */
+/* The arguments of solo5_block_offer. Zero means the plain ABI. */
 struct offer {
 	size_t transfer;
 	bool flush;
@@ -57,10 +57,10 @@ struct offer {
 static int epollfd;
 static int timerfd;
 static struct offer offers[MFT_ENTRIES];
-/* When the timer fires or has fired. */
-static solo5_time_t armed = NEVER;
+/* The deadline that timerfd was last set to. */
+static solo5_time_t timer_deadline = NEVER;
 
-static long call(long nr, long a1, long a2, long a3, long a4, long a5)
+static long syscall5(long nr, long a1, long a2, long a3, long a4, long a5)
 {
 	long ret;
 	register long r10 __asm__("r10") = a4;
@@ -90,52 +90,52 @@ const char *solo5_target(void)
 void solo5_exit(int status)
 {
 	for (;;)
-		call(SYS_EXIT_GROUP, status, 0, 0, 0, 0);
+		syscall5(SYS_EXIT_GROUP, status, 0, 0, 0, 0);
 }
 
 void solo5_abort(void)
 {
-	solo5__say("solo5: abort\n");
+	solo5__print("solo5: abort\n");
 	solo5_exit(SOLO5_EXIT_ABORT);
 }
 
 solo5_result_t solo5_set_tls_base(uintptr_t base)
 {
-	return call(SYS_ARCH_PRCTL, ARCH_SET_FS, (long)base, 0, 0, 0) == 0 ?
+	return syscall5(SYS_ARCH_PRCTL, ARCH_SET_FS, (long)base, 0, 0, 0) == 0 ?
 		SOLO5_R_OK : SOLO5_R_EINVAL;
 }
 
 /*
- * A system call through the filter, about a quarter of a microsecond. The TSC
- * would be ten times cheaper, but spt does not tell the guest its frequency.
+ * A system call with the filter takes about a quarter of a microsecond. Reading
+ * the TSC would be ten times faster, but the ABI of spt lacks its frequency.
  */
-static solo5_time_t now(int clock)
+static solo5_time_t read_clock(int clock)
 {
 	struct timespec ts;
 
-	call(SYS_CLOCK_GETTIME, clock, (long)&ts, 0, 0, 0);
+	syscall5(SYS_CLOCK_GETTIME, clock, (long)&ts, 0, 0, 0);
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
 solo5_time_t solo5_clock_monotonic(void)
 {
-	return now(CLOCK_MONOTONIC);
+	return read_clock(CLOCK_MONOTONIC);
 }
 
 solo5_time_t solo5_clock_wall(void)
 {
-	return now(CLOCK_REALTIME);
+	return read_clock(CLOCK_REALTIME);
 }
 
-static void arm(solo5_time_t deadline)
+static void set_timer(solo5_time_t deadline)
 {
 	struct itimerspec its = {
 		.it_value = { (int64_t)(deadline / NSEC_PER_SEC),
 			      (int64_t)(deadline % NSEC_PER_SEC) },
 	};
 
-	call(SYS_TIMERFD_SETTIME, timerfd, TFD_TIMER_ABSTIME, (long)&its, 0, 0);
-	armed = deadline;
+	syscall5(SYS_TIMERFD_SETTIME, timerfd, TFD_TIMER_ABSTIME, (long)&its, 0, 0);
+	timer_deadline = deadline;
 }
 
 void solo5_yield(solo5_time_t deadline, solo5_handle_set_t *ready_set)
@@ -145,13 +145,13 @@ void solo5_yield(solo5_time_t deadline, solo5_handle_set_t *ready_set)
 	int timeout = -1;
 	long n;
 
-	/* The timer stays readable once it has fired: the same again is armed. */
+	/* An expired timer stays readable, so an equal deadline needs no call. */
 	if (deadline == 0)
 		timeout = 0;
-	else if (deadline != armed)
-		arm(deadline);
+	else if (deadline != timer_deadline)
+		set_timer(deadline);
 	do {
-		n = call(SYS_EPOLL_PWAIT, epollfd, (long)events, MFT_ENTRIES,
+		n = syscall5(SYS_EPOLL_PWAIT, epollfd, (long)events, MFT_ENTRIES,
 			 timeout, 0);
 	} while (n == -EINTR);
 	for (long i = 0; i < n; i++)
@@ -164,7 +164,7 @@ void solo5_yield(solo5_time_t deadline, solo5_handle_set_t *ready_set)
 void solo5_console_write(const char *buf, size_t size)
 {
 	while (size > 0) {
-		long n = call(SYS_WRITE, STDOUT, (long)buf, (long)size, 0, 0);
+		long n = syscall5(SYS_WRITE, STDOUT, (long)buf, (long)size, 0, 0);
 
 		if (n == -EINTR)
 			continue;
@@ -184,7 +184,7 @@ solo5_result_t solo5_net_write(solo5_handle_t handle, const uint8_t *buf,
 	if (!e || !solo5__net_fits(handle, e, size))
 		return SOLO5_R_EINVAL;
 	do {
-		n = call(SYS_WRITE, e->hostfd, (long)buf, (long)size, 0, 0);
+		n = syscall5(SYS_WRITE, e->hostfd, (long)buf, (long)size, 0, 0);
 	} while (n == -EINTR);
 	if (n == -EAGAIN)
 		return SOLO5_R_AGAIN;
@@ -200,7 +200,7 @@ solo5_result_t solo5_net_read(solo5_handle_t handle, uint8_t *buf, size_t size,
 	if (!e)
 		return SOLO5_R_EINVAL;
 	do {
-		n = call(SYS_READ, e->hostfd, (long)buf, (long)size, 0, 0);
+		n = syscall5(SYS_READ, e->hostfd, (long)buf, (long)size, 0, 0);
 	} while (n == -EINTR);
 	if (n == -EAGAIN || n == 0)
 		return SOLO5_R_AGAIN;
@@ -210,9 +210,10 @@ solo5_result_t solo5_net_read(solo5_handle_t handle, uint8_t *buf, size_t size,
 	return SOLO5_R_OK;
 }
 
-/* In as few calls as the filter allows. */
-static solo5_result_t transfer(long nr, solo5_handle_t handle,
-			       solo5_off_t offset, uintptr_t buf, size_t size)
+/* Transfers as many bytes a system call as the filter allows. */
+static solo5_result_t transfer_blocks(long nr, solo5_handle_t handle,
+				      solo5_off_t offset, uintptr_t buf,
+				      size_t size)
 {
 	const struct mft_entry *e = solo5__entry(handle, SOLO5_DEVICE_BLOCK);
 	size_t part;
@@ -228,7 +229,7 @@ static solo5_result_t transfer(long nr, solo5_handle_t handle,
 		if (part > size - done)
 			part = size - done;
 		do {
-			n = call(nr, e->hostfd, (long)(buf + done), (long)part,
+			n = syscall5(nr, e->hostfd, (long)(buf + done), (long)part,
 				 (long)(offset + done), 0);
 		} while (n == -EINTR);
 		if (n != (long)part)
@@ -240,13 +241,15 @@ static solo5_result_t transfer(long nr, solo5_handle_t handle,
 solo5_result_t solo5_block_write(solo5_handle_t handle, solo5_off_t offset,
 				 const uint8_t *buf, size_t size)
 {
-	return transfer(SYS_PWRITE64, handle, offset, (uintptr_t)buf, size);
+	return transfer_blocks(SYS_PWRITE64, handle, offset, (uintptr_t)buf,
+			       size);
 }
 
 solo5_result_t solo5_block_read(solo5_handle_t handle, solo5_off_t offset,
 				uint8_t *buf, size_t size)
 {
-	return transfer(SYS_PREAD64, handle, offset, (uintptr_t)buf, size);
+	return transfer_blocks(SYS_PREAD64, handle, offset, (uintptr_t)buf,
+			       size);
 }
 
 solo5_result_t solo5_block_offer(solo5_handle_t handle, size_t transfer,
@@ -268,7 +271,7 @@ solo5_result_t solo5_block_flush(solo5_handle_t handle)
 	if (!e || !offers[handle].flush)
 		return SOLO5_R_EINVAL;
 	do {
-		n = call(SYS_FDATASYNC, e->hostfd, 0, 0, 0, 0);
+		n = syscall5(SYS_FDATASYNC, e->hostfd, 0, 0, 0, 0);
 	} while (n == -EINTR);
 	return n == 0 ? SOLO5_R_OK : SOLO5_R_EUNSPEC;
 }

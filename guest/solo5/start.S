@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * The entry, the same for both targets but for a name: rdi holds the boot
- * information, rsp the end of memory. With it come the two things that make an
- * ELF file a Solo5 unikernel: the ABI note, and an interpreter that does not
- * exist, so that nobody runs the file directly.
+ * The entry point of both targets. rdi holds the address of the boot information,
+ * rsp the end of memory. This file also defines the two parts that make an ELF
+ * file a Solo5 unikernel: the ABI note, and the path of an interpreter that does
+ * not exist, so that the host cannot execute the file directly.
  */
 #include "abi.h"
 
@@ -21,7 +21,7 @@ _start:
 	.section .note.solo5.abi, "a", @note
 	.balign	4
 	.long	6			/* size of the name */
-	.long	16			/* size of what follows it */
+	.long	16			/* size of the descriptor */
 	.long	0x31494241		/* "ABI1" */
 	.asciz	"Solo5"
 	.balign	4

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Writes numbered lines to the console, so that lost ones can be counted:
+ * Writes numbered lines to the console, so that a test can count lost lines:
  *
  *	spew [lines=N] [width=N] [every=N]
  *
- * N lines, or endlessly; width: bytes a line, the newline included; every:
- * nanoseconds from one line to the next.
+ * lines is the number of lines, by default unlimited; width is the number of
+ * bytes of a line with its newline; every is the time between the starts of two
+ * lines, in nanoseconds.
  */
 #include <solo5.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 /*
  * Keeps the processor busy:
  *
- *	spin [seconds=N]	for N seconds, or for ever
+ *	spin [seconds=N]	for N seconds, or forever
  */
 #include <solo5.h>
 #include <stdio.h>

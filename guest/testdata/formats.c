@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Holds lib/print.c, whose names are prefixed for this, against the host's. */
+/* Compares lib/print.c, compiled with prefixed names, with the host's printf. */
 #include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,16 +18,16 @@ static int wrong;
 
 #define SAME_IN(size, ...) \
 	do { \
-		char ours[64], theirs[64]; \
-		int n = lib_snprintf(ours, size, __VA_ARGS__); \
-		int m = snprintf(theirs, size, __VA_ARGS__); \
-		if (n != m || strcmp(ours, theirs)) { \
-			printf("line %d: \"%s\" (%d), not \"%s\" (%d)\n", \
-			       __LINE__, ours, n, theirs, m); \
+		char lib[64], host[64]; \
+		int n = lib_snprintf(lib, size, __VA_ARGS__); \
+		int m = snprintf(host, size, __VA_ARGS__); \
+		if (n != m || strcmp(lib, host)) { \
+			printf("line %d: got \"%s\" (%d), want \"%s\" (%d)\n", \
+			       __LINE__, lib, n, host, m); \
 			wrong = 1; \
 		} \
 	} while (0)
-#define SAME(...) SAME_IN(sizeof(ours), __VA_ARGS__)
+#define SAME(...) SAME_IN(sizeof(lib), __VA_ARGS__)
 
 int main(void)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Runs what the unikernels read input with as an ordinary program, with the
- * host's C library, so that a test can hold it against an oracle:
+ * Runs the unikernels' parsers as a program of the host, with the host's C
+ * library, so that a test can compare their results with an oracle:
  *
  *	parsers words|json|http < records
  *
- * A record is a length in decimal, a newline, and so many bytes. Each gives one
- * line, with bytes as hexadecimal.
+ * A record is a length in decimal, a newline, and that many bytes. The program
+ * prints one line for each record, with strings in hexadecimal.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -75,7 +75,7 @@ int main(int argc, char **argv)
 	size_t length;
 
 	while (argc == 2 && scanf("%zu", &length) == 1 && getchar() == '\n') {
-		/* Of just this size, so that a sanitizer sees any byte beyond. */
+		/* An exact size lets the sanitizer detect an access beyond it. */
 		char *text = malloc(length + 1);
 
 		if (!text || fread(text, 1, length, stdin) != length)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * lwIP as httpd uses it: no threads, the raw interface, TCP over IPv4 and IPv6.
- * Every pool is static, so a guest that starts has all the memory that it will
- * ever need.
+ * The configuration of lwIP: no threads, the raw interface, TCP over IPv4 and
+ * IPv6. All pools are static, so the guest never allocates memory.
  */
 #ifndef LWIP_LWIPOPTS_H
 #define LWIP_LWIPOPTS_H
@@ -17,7 +16,7 @@
 #define LWIP_DHCP 0
 #define LWIP_CHKSUM_ALGORITHM 3
 
-/* Memory. A connection holds no received packet: httpd copies at once. */
+/* Memory. httpd copies received packets at once and holds none. */
 #define MEM_ALIGNMENT 8
 #define MEM_SIZE (1024 * 1024)
 #define MEMP_NUM_TCP_PCB 320	/* connections, and some in TIME_WAIT */
@@ -38,7 +37,7 @@
 #define TCP_OOSEQ_MAX_PBUFS 8
 #define TCP_LISTEN_BACKLOG 1
 #define LWIP_TCP_TIMESTAMPS 0
-/* A port soon used again must find its old connection gone: 1 s, not 120. */
+/* Clients may reuse a port soon, so TIME_WAIT lasts 1 s instead of 120 s. */
 #define TCP_MSL 500UL
 #define LWIP_HOOK_TCP_ISN(local, lport, remote, rport) net_random()
 
@@ -49,7 +48,7 @@
 #define ETHARP_TRUST_IP_MAC 0
 #define LWIP_IPV4_LINKLOCAL 0
 
-/* IPv6, addresses given by hand */
+/* IPv6 with configured addresses */
 #define LWIP_IPV6 1
 #define IPV6_FRAG_COPYHEADER 1
 #define LWIP_IPV6_AUTOCONFIG 0

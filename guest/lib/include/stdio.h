@@ -9,9 +9,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-/* To the console, in one write of at most PRINTF_MAX bytes; the rest is cut. */
 #define PRINTF_MAX 1024
 
+/* Writes to the console in one write, and cuts the text to PRINTF_MAX bytes. */
 int printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int snprintf(char *to, size_t size, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -26,14 +26,14 @@ char *words_next(char **line);
  */
 const struct words *words_split(const char *line);
 
-/* The value of the last word of the form name=value, or null. */
+/* Returns the value of the last word of the form name=value, or NULL. */
 const char *words_option(const struct words *words, const char *name);
 
-/* Reads a decimal number that is all of text. */
-bool number(const char *text, uint64_t *value);
+/* Parses a text that is a decimal number and nothing else. */
+bool parse_uint64(const char *text, uint64_t *value);
 
-/* The number given by the option of this name, else the default. */
+/* Returns the number of a word name=number, or fallback without a valid one. */
 uint64_t words_number(const struct words *words, const char *name,
-		      uint64_t otherwise);
+		      uint64_t fallback);
 
 #endif

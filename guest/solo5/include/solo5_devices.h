@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * The manifest at run time: an addition of these bindings to the Solo5 API, for
- * unikernels that want every device and not those of names known beforehand.
+ * Extensions of these bindings to the Solo5 API: access to all devices of the
+ * manifest, larger transfers, flushes and longer frames.
  */
 #ifndef SOLO5_DEVICES_H
 #define SOLO5_DEVICES_H
@@ -28,34 +28,34 @@ struct solo5_device {
 	};
 };
 
-/* How many devices there are; their handles are 1 to this number. */
+/* Returns the number of devices. Their handles are 1 to this number. */
 unsigned solo5_device_count(void);
 
-/* Describes a device. EINVAL: no such handle. */
+/* Describes a device. EINVAL: no such device. */
 solo5_result_t solo5_device(solo5_handle_t handle, struct solo5_device *device);
 
 /*
- * What a tender offers for a block device beyond the ABI. No tender tells it in
- * the manifest: a guest learns it from its configuration, which has to be true,
- * since a tender ends a guest that asks for more than it offers.
+ * Enables features of the tender beyond the ABI for a block device. The manifest
+ * does not contain them; the guest gets them from its configuration. A wrong
+ * configuration is fatal: the tender kills a guest that uses more than it offers.
  *
- * transfer is how many bytes, whole blocks, the host moves in one call; 0 leaves
- * it at one block. flush is whether solo5_block_flush may be called. EINVAL: no
- * such device, no whole blocks, or the target knows no offers (hvt).
+ * transfer is the maximum size of one transfer, in bytes; 0 stands for one block.
+ * flush permits solo5_block_flush. EINVAL: no such device, transfer is not a
+ * multiple of the block size, or the target has no such features (hvt).
  */
 solo5_result_t solo5_block_offer(solo5_handle_t handle, size_t transfer,
 				 bool flush);
 
 /*
- * Returns when all that was written is on the host's disk. EUNSPEC: it may not
- * be. EINVAL: flushing was not offered.
+ * Waits until all written data is on the host's disk. EUNSPEC: the host failed to
+ * write it. EINVAL: solo5_block_offer has not enabled flushes.
  */
 solo5_result_t solo5_block_flush(solo5_handle_t handle);
 
 /*
- * Lets solo5_net_write send frames of up to size bytes, where the host has said
- * that it takes such: a tap with a virtio header and segmentation offload takes
- * a frame of 64 KiB behind its header. EINVAL: no such network device.
+ * Lets solo5_net_write send frames of up to size bytes. The host must accept
+ * them: a tap with virtio headers and segmentation offload accepts frames of
+ * 64 KiB after their header. EINVAL: no such network device.
  */
 solo5_result_t solo5_net_set_longest(solo5_handle_t handle, size_t size);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* What lwIP wants to know of compiler and platform. */
+/* lwIP's interface to the compiler and the platform. */
 #ifndef LWIP_ARCH_CC_H
 #define LWIP_ARCH_CC_H
 
