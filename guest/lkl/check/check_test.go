@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package check compares what Linux as a unikernel does for a program with what
-// Linux does natively: the program in program/ is built for both, and must say
-// the same in both, but for the differences that are written down.
+// Package check compares Linux as a unikernel with native Linux. It builds the
+// program in program/ for both. The output must be the same except for the lines
+// of the file differences. README.md explains how to write a case.
 package check
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// patience is how long one run of the program may take.
+// patience limits one run of the program, which may take minutes in a guest.
 const patience = 20 * time.Minute
 
 // A system is where the program runs.
@@ -34,7 +34,8 @@ type system struct {
 	run  func(ctx context.Context, args ...string) *exec.Cmd
 }
 
-// output is all that a run prints, and its exit status as a shell tells it.
+// output runs the program, and returns all that it prints and its exit status.
+// As in a shell, a signal counts as status 128 + its number.
 func (s *system) output(t *testing.T, args ...string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -67,10 +68,10 @@ func compile(t *testing.T, compiler string, options ...string) string {
 	return to
 }
 
-// native runs the program on this machine's kernel, with mounts, a network and
-// a session of its own (a container's session may have its leader outside, and
-// no number inside): /mnt is a small file system.
-func native(t *testing.T) *system {
+// nativeSystem runs the program on the host's kernel, in private mount and
+// network namespaces, with a small file system on /mnt. It also starts a new
+// session: in a container the session leader may be outside, and its ID unknown.
+func nativeSystem(t *testing.T) *system {
 	t.Helper()
 	testenv.Need(t, testenv.Root, testenv.Tool("gcc"), testenv.Tool("ip"))
 	program := compile(t, "gcc")
@@ -82,7 +83,9 @@ func native(t *testing.T) *system {
 	}}
 }
 
-func image(t *testing.T, size int64, directories ...string) string {
+// buildImage makes an ext4 image with directories. If there are any, they must
+// include etc, which gets a hosts file.
+func buildImage(t *testing.T, size int64, directories ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "files"), filepath.Join(dir, "image")
@@ -96,16 +99,16 @@ func image(t *testing.T, size int64, directories ...string) string {
 	return to
 }
 
-// guest runs the program as a unikernel: its root is an ext4 image, /mnt a
-// small one.
-func guest(t *testing.T) *system {
+// guestSystem runs the program as a unikernel. Its root is an ext4 image, and a
+// small image is mounted on /mnt.
+func guestSystem(t *testing.T) *system {
 	t.Helper()
 	testenv.Need(t, testenv.Tool("gcc"), testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
 	plugin := testenv.Plugin(t)
 	program := compile(t, testenv.Guest(t, "lkl-cc"), "-manifest", "manifest.json")
-	root, small := image(t, 256<<20, "etc", "mnt"), image(t, 8<<20)
+	root, small := buildImage(t, 256<<20, "etc", "mnt"), buildImage(t, 8<<20)
 	config := `{\"mounts\":[{\"device\":\"small\",\"path\":\"/mnt\"}]`
-	if tender.HostHasFSGSBase() { // as the driver tells
+	if tender.HostHasFSGSBase() { // as the driver does
 		config += `,\"fsgsbase\":\"1\"`
 	}
 	config += "}"
@@ -116,12 +119,15 @@ func guest(t *testing.T) *system {
 	}}
 }
 
-// A difference is what the guest says, and why.
+// A difference is an expected deviation of the guest.
 type difference struct {
-	name, line, reason string
+	name   string // of the case
+	line   string // that the guest prints
+	reason string
 }
 
-func differences(t *testing.T) []difference {
+// readDifferences reads the file differences.
+func readDifferences(t *testing.T) []difference {
 	t.Helper()
 	text, err := os.ReadFile("differences")
 	must.NoError(t, err)
@@ -138,13 +144,13 @@ func differences(t *testing.T) []difference {
 		}
 	}
 	for _, d := range all {
-		must.NotEq(t, "", d.reason, must.Sprintf("%s: why?", d.name))
+		must.NotEq(t, "", d.reason, must.Sprintf("%s: no reason given", d.name))
 	}
 	return all
 }
 
-// answers gives each case's line by its name.
-func answers(out string) map[string]string {
+// linesByCase maps the name of each case to its line of the output.
+func linesByCase(out string) map[string]string {
 	all := map[string]string{}
 	for line := range strings.SplitSeq(out, "\n") {
 		if name, ok := strings.CutPrefix(line, "ok "); ok {
@@ -156,74 +162,74 @@ func answers(out string) map[string]string {
 	return all
 }
 
-func TestCheck_GuestAnswersAsNative(t *testing.T) {
-	here, there := native(t), guest(t)
-	want, status := here.output(t, "-s", "/mnt", t.TempDir())
+func TestCheck_GuestBehavesLikeNative(t *testing.T) {
+	native, guest := nativeSystem(t), guestSystem(t)
+	want, status := native.output(t, "-s", "/mnt", t.TempDir())
 	must.Eq(t, 0, status, must.Sprintf("natively every case must pass:\n%s", want))
-	got, _ := there.output(t, "-s", "/mnt", "/scratch")
+	got, _ := guest.output(t, "-s", "/mnt", "/scratch")
 
-	wants, gots := answers(want), answers(got)
-	must.Greater(t, 200, len(wants))
+	wantLines, gotLines := linesByCase(want), linesByCase(got)
+	must.Greater(t, 200, len(wantLines))
 	listed := map[string]bool{}
-	for _, d := range differences(t) {
+	for _, d := range readDifferences(t) {
 		listed[d.name] = true
-		test.Eq(t, d.line, gots[d.name], test.Sprintf("listed in guest/lkl/check/differences"))
+		test.Eq(t, d.line, gotLines[d.name], test.Sprintf("listed in guest/lkl/check/differences"))
 	}
-	for name, line := range wants {
+	for name, line := range wantLines {
 		if !listed[name] {
-			test.Eq(t, line, gots[name], test.Sprintf("%s", got))
+			test.Eq(t, line, gotLines[name], test.Sprintf("%s", got))
 		}
 	}
-	test.Eq(t, len(wants), len(gots), test.Sprintf("%s", got))
+	test.Eq(t, len(wantLines), len(gotLines), test.Sprintf("%s", got))
 }
 
-// said is what the program itself has printed: kernel, start program and tender
-// say why a guest ended, as a shell would natively.
-func said(out string) string {
-	var own []string
+// withoutSystemLines removes the lines in which the kernel, the start program or
+// the tender report how the guest ended. Natively a shell would report it.
+func withoutSystemLines(out string) string {
+	var lines []string
 	for line := range strings.SplitAfterSeq(out, "\n") {
 		if !strings.HasPrefix(line, "lkl: ") && !strings.HasPrefix(line, "nomad-driver-lkl run: ") {
-			own = append(own, line)
+			lines = append(lines, line)
 		}
 	}
-	return strings.Join(own, "")
+	return strings.Join(lines, "")
 }
 
-func TestCheck_ProgramsEndAsNative(t *testing.T) {
-	here, there := native(t), guest(t)
-	names, status := here.output(t, "--end")
+func TestCheck_ProgramsEndLikeNative(t *testing.T) {
+	native, guest := nativeSystem(t), guestSystem(t)
+	names, status := native.output(t, "--end")
 	must.Eq(t, 0, status)
 	for _, name := range strings.Fields(names) {
 		t.Run(name, func(t *testing.T) {
-			want, wantStatus := here.output(t, "--end", name)
-			got, gotStatus := there.output(t, "--end", name)
-			test.Eq(t, want, said(got))
+			want, wantStatus := native.output(t, "--end", name)
+			got, gotStatus := guest.output(t, "--end", name)
+			test.Eq(t, want, withoutSystemLines(got))
 			test.Eq(t, wantStatus, gotStatus, test.Sprint(got))
 		})
 	}
 }
 
-// Threads of every kind, all at once: each gets on, and no round leaves memory
-// behind. LKL_STRESS_SECONDS makes it longer.
-func TestCheck_StressLeavesNothingBehind(t *testing.T) {
+// Threads of all kinds run at once. Each must make progress, and no round may
+// leak memory. LKL_STRESS_SECONDS sets the duration.
+func TestCheck_StressLeaksNothing(t *testing.T) {
 	seconds := os.Getenv("LKL_STRESS_SECONDS")
 	if seconds == "" {
 		seconds = "12"
 	}
-	out, status := guest(t).output(t, "--stress", seconds, "/scratch")
+	out, status := guestSystem(t).output(t, "--stress", seconds, "/scratch")
 	test.Eq(t, 0, status, test.Sprint(out))
 	t.Log(out)
 }
 
-// The page that readers look at tells the same as the file that tests look at.
+// The table in docs/posix.md must have the names and reasons of the file.
 func TestCheck_DifferencesAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/posix.md")
 	must.NoError(t, err)
-	for _, d := range differences(t) {
+	for _, d := range readDifferences(t) {
 		test.StrContains(t, string(page), "| `"+d.name+"` | "+d.reason+" |\n")
 	}
 	_, table, found := strings.Cut(string(page), "\n## Differences\n")
 	must.True(t, found)
 	table, _, _ = strings.Cut(table, "\n## ")
-	test.Eq(t, len(differences(t)), strings.Count(table, "\n| `"))
+	test.Eq(t, len(readDifferences(t)), strings.Count(table, "\n| `"))
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* What files have besides their content: permissions, owners, times, extended attributes. */
+/* Metadata of files: permissions, owners, times, extended attributes. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -48,7 +48,9 @@ static void owners(void)
 	OK(stat("file", &st));
 	IS(st.st_uid, 12);
 	IS(st.st_gid, 34);
-	/* Nobody inherits another's privileges. */
+	/*
+	 * A change of the owner clears the set-user-ID and set-group-ID bits.
+	 */
 	IS(mode_of("file"), 0755);
 	OK(chown("file", -1, 35));
 	OK(stat("file", &st));
@@ -62,7 +64,7 @@ static void owners(void)
 	IS(st.st_uid, 77);
 }
 
-/* A thread alone has another user: the raw call changes no other's. */
+/* Changes the user of one thread: raw calls do not affect other threads. */
 static void *as_nobody(void *arg)
 {
 	long denied = 0;
@@ -101,7 +103,7 @@ static void other_users(void)
 	OK(mkdir("sticky", 0777));
 	OK(chmod("sticky", 01777));
 	put_file("sticky/file", "");
-	IS((long)finish(start(as_nobody, NULL)), 0x7fff);
+	IS((long)join_thread(start_thread(as_nobody, NULL)), 0x7fff);
 	OK(stat("sticky/own", &st));
 	IS(st.st_uid, 65534);
 	IS(getuid(), 0);
@@ -143,7 +145,7 @@ static void times(void)
 	IS(st.st_mtim.tv_sec, 77);
 }
 
-/* Times that a 32-bit number of seconds cannot hold. */
+/* Times that do not fit in 32 bits of seconds. */
 static void far_times(void)
 {
 	struct timespec t[2] = { { 4294967296 + 5, 0 }, { 4294967296 + 5, 0 } };
@@ -191,7 +193,10 @@ static void extended_list(void)
 static void kinds(void)
 {
 	struct stat st;
-	/* struct statx, for a libc that does not know it: the mask comes first, the size is at 40. */
+	/*
+	 * A struct statx, which older C libraries lack. The mask comes first;
+	 * the size is at offset 40.
+	 */
 	union {
 		uint32_t mask;
 		uint64_t words[32];
@@ -219,7 +224,8 @@ static void of_file_system(void)
 
 	OK(statvfs(".", &v));
 	IS(v.f_namemax, 255);
-	TRUE(v.f_bsize >= 1024 && v.f_blocks > 0 && v.f_bfree <= v.f_blocks && v.f_bavail <= v.f_bfree);
+	TRUE(v.f_bsize >= 1024 && v.f_blocks > 0 && v.f_bfree <= v.f_blocks &&
+	     v.f_bavail <= v.f_bfree);
 	TRUE(v.f_files > 0 && v.f_ffree < v.f_files);
 	IS(pathconf(".", _PC_NAME_MAX), 255);
 	FAILS(statvfs("none", &v), ENOENT);

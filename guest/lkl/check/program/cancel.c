@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Cancellation: the points where a thread may be ended from outside. */
+/* Cancellation of threads and its cancellation points. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -19,21 +19,21 @@ static void clean(void *arg)
 	cleaned = cleaned * 10 + (int)(long)arg;
 }
 
-/* Starts a thread, waits until it is asleep in its call, cancels and joins it. */
+/* Starts a thread, waits until it sleeps in its call, cancels and joins it. */
 static void cancel_asleep(void *(*run)(void *), void *arg)
 {
 	pthread_t thread;
 
 	tid = 0;
 	cleaned = 0;
-	thread = start(run, arg);
-	until_asleep(&tid);
+	thread = start_thread(run, arg);
+	wait_until_asleep(&tid);
 	ZERO(pthread_cancel(thread));
-	TRUE(finish(thread) == PTHREAD_CANCELED);
+	TRUE(join_thread(thread) == PTHREAD_CANCELED);
 	IS(cleaned, 1);
 }
 
-/* A thread that makes one call, which does not return. */
+/* Defines a thread function that makes one call, which blocks forever. */
 #define SLEEPER(name, call)                                            \
 	static void *name(void *arg)                                   \
 	{                                                              \
@@ -72,7 +72,7 @@ static void *in_epoll(void *arg)
 
 static void *in_sigwait(void *arg)
 {
-	sigset_t set = set_of(SIGUSR2);
+	sigset_t set = signal_set(SIGUSR2);
 	int sig;
 
 	pthread_cleanup_push(clean, (void *)1);
@@ -103,7 +103,7 @@ static void in_blocking_calls(void)
 	cancel_asleep(in_sigwait, NULL);
 }
 
-/* The mutex is held again when the cleanup runs. */
+/* A cancelled wait locks the mutex again before the cleanup handler runs. */
 static void unlock(void *arg)
 {
 	cleaned = pthread_mutex_unlock(arg) == 0;
@@ -148,10 +148,10 @@ static void joining(void)
 	pthread_t thread;
 
 	OK(sem_init(&end, 0, 0));
-	thread = start(until_posted, &end);
+	thread = start_thread(until_posted, &end);
 	cancel_asleep(in_join, &thread);
 	OK(sem_post(&end));
-	TRUE(finish(thread) == &end);
+	TRUE(join_thread(thread) == &end);
 }
 
 static void *never_cancelled(void *arg)
@@ -175,11 +175,11 @@ static void disabled(void)
 	OK(sem_init(&semaphore, 0, 0));
 	tid = 0;
 	cleaned = 0;
-	thread = start(never_cancelled, &semaphore);
-	until_asleep(&tid);
+	thread = start_thread(never_cancelled, &semaphore);
+	wait_until_asleep(&tid);
 	ZERO(pthread_cancel(thread));
 	OK(sem_post(&semaphore));
-	TRUE(finish(thread) == PTHREAD_CANCELED);
+	TRUE(join_thread(thread) == PTHREAD_CANCELED);
 	IS(cleaned, 1);
 }
 
@@ -198,7 +198,7 @@ static void *nested(void *arg)
 static void handlers_in_order(void)
 {
 	cleaned = 0;
-	TRUE(finish(start(nested, &lock)) == &lock);
+	TRUE(join_thread(start_thread(nested, &lock)) == &lock);
 	IS(cleaned, 321);
 }
 
@@ -215,7 +215,7 @@ static void *with_key(void *arg)
 	return in_pause(arg);
 }
 
-/* Cleanup handlers first, then the destructors of the thread's data. */
+/* Cleanup handlers run before the destructors of thread-specific data. */
 static void destructors_after_handlers(void)
 {
 	pthread_t thread;
@@ -223,10 +223,10 @@ static void destructors_after_handlers(void)
 	ZERO(pthread_key_create(&key, destroy));
 	tid = 0;
 	cleaned = 0;
-	thread = start(with_key, NULL);
-	until_asleep(&tid);
+	thread = start_thread(with_key, NULL);
+	wait_until_asleep(&tid);
 	ZERO(pthread_cancel(thread));
-	TRUE(finish(thread) == PTHREAD_CANCELED);
+	TRUE(join_thread(thread) == PTHREAD_CANCELED);
 	IS(cleaned, 12);
 	ZERO(pthread_key_delete(key));
 }
@@ -250,14 +250,14 @@ static void asynchronous(void)
 
 	tid = 0;
 	cleaned = 0;
-	thread = start(yielding, NULL);
+	thread = start_thread(yielding, NULL);
 	SOON(tid != 0);
 	ZERO(pthread_cancel(thread));
-	TRUE(finish(thread) == PTHREAD_CANCELED);
+	TRUE(join_thread(thread) == PTHREAD_CANCELED);
 	IS(cleaned, 1);
 }
 
-/* What was written before the cancellation is there, and no more. */
+/* Exactly the bytes written before the cancellation arrive. */
 static void *filling(void *arg)
 {
 	char block[4096] = { 0 };
@@ -277,17 +277,17 @@ static void in_write(void)
 
 	OK(pipe(fd));
 	tid = 0;
-	thread = start(filling, (void *)(long)fd[1]);
-	until_asleep(&tid);
+	thread = start_thread(filling, (void *)(long)fd[1]);
+	wait_until_asleep(&tid);
 	ZERO(pthread_cancel(thread));
-	TRUE(finish(thread) == PTHREAD_CANCELED);
+	TRUE(join_thread(thread) == PTHREAD_CANCELED);
 	OK(close(fd[1]));
 	while ((n = OK(read(fd[0], block, sizeof(block)))) > 0)
 		sum += n;
 	IS(sum, fcntl(fd[0], F_GETPIPE_SZ));
 }
 
-/* pthread_once whose routine is cancelled starts over. */
+/* After a cancelled routine pthread_once runs it again. */
 static pthread_once_t control = PTHREAD_ONCE_INIT;
 static int tries;
 
@@ -310,11 +310,11 @@ static void once(void)
 	pthread_t thread;
 
 	tid = 0;
-	thread = start(call_once, NULL);
-	until_asleep(&tid);
+	thread = start_thread(call_once, NULL);
+	wait_until_asleep(&tid);
 	ZERO(pthread_cancel(thread));
-	TRUE(finish(thread) == PTHREAD_CANCELED);
-	TRUE(finish(start(call_once, &control)) == &control);
+	TRUE(join_thread(thread) == PTHREAD_CANCELED);
+	TRUE(join_thread(start_thread(call_once, &control)) == &control);
 	IS(tries, 2);
 }
 

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * The check program: many small cases, each of which says in one line whether
- * the system under it keeps a promise of POSIX or Linux. The same source runs
- * natively and in the guest, and prints the same wherever it does: no number of
- * a machine, an address or a duration is ever part of a line.
+ * The check program consists of many small cases. Each prints one line: whether
+ * the system keeps a promise of POSIX or Linux. The same source runs natively and
+ * in the guest, and a test compares the output. A line therefore never contains
+ * an address, a duration or a property of the machine.
  *
- * A case is a function without arguments, run in an empty directory of its own.
- * Its checks end it with the first that fails (in other threads than the one
- * that runs the cases they note the failure and go on). What it leaves behind
- * when it fails, descriptors, handlers, the mask, files, is cleared away.
+ * A case is a function without arguments that runs in a new, empty directory. Its
+ * first failed check ends it; in other threads a failed check is only recorded.
+ * After each case the program closes descriptors, resets handlers, timers and the
+ * signal mask, and removes files.
+ *
+ * ../README.md explains how to write a case.
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -29,10 +31,10 @@
 struct check {
 	const char *name;
 	void (*run)(void);
-	bool on_request;	/* only if named: it may end a guest */
+	bool on_request;	/* run only if named, since it may end a guest */
 };
 
-/* The files of cases; each list ends in a null name. */
+/* The lists of cases. Each ends with an entry without a name. */
 extern const struct check thread_checks[], mutex_checks[], cond_checks[],
 	rwlock_checks[], cancel_checks[], c11_checks[], timer_checks[],
 	clock_checks[], signal_checks[], signal_wait_checks[],
@@ -45,23 +47,24 @@ extern const struct check thread_checks[], mutex_checks[], cond_checks[],
 	resolve_checks[], process_checks[], spawn_checks[], fault_checks[],
 	system_checks[], ipc_checks[], stdio_checks[], number_checks[], math_checks[];
 
-/* Success is any result but -1; the result is handed on. */
+/* A call that must not return -1. Evaluates to its result. */
 #define OK(call) check_ok(#call, (long long)(call))
-/* -1 and this errno. */
+/* A call that must return -1 and set errno to this error. */
 #define FAILS(call, error) check_fails(#call, (long long)(call), (error))
-/* A system call whose result is a count. */
+/* A call that must return this number. */
 #define GIVES(call, want) check_gives(#call, (long long)(call), (long long)(want))
-/* An integer. */
+/* An integer that must have this value. */
 #define IS(value, want) check_is(#value, (long long)(value), (long long)(want))
-/* What pthread functions return: 0, or an error number. */
+/* A pthread function that must return 0, or this error number. */
 #define ZERO(call) check_error(#call, (call), 0)
 #define ERROR(call, error) check_error(#call, (call), (error))
-/* A condition. */
+/* A condition that must hold. */
 #define TRUE(condition) check_true(#condition, (condition))
-/* A text. */
+/* A string that must equal this one. */
 #define TEXT(text, want) check_text(#text, (text), (want))
-/* A mapping, or a pointer that must not be null; the pointer is handed on. */
+/* A call of mmap or mremap that must succeed. Evaluates to the address. */
 #define MAP(call) check_map(#call, (call))
+/* A pointer that must not be NULL. Evaluates to the pointer. */
 #define SOME(call) check_some(#call, (call))
 
 long long check_ok(const char *what, long long got);
@@ -73,48 +76,48 @@ void check_true(const char *what, bool got);
 void check_text(const char *what, const char *got, const char *want);
 void *check_map(const char *what, void *got);
 void *check_some(const char *what, void *got);
-/* The failure itself: its arguments are what was done, expected and got. */
+/* Records a failure, and ends the case if this is the thread that runs it. */
 void check_failed(const char *what, const char *want, const char *got);
 
-/* "EINVAL", "SIGTERM"; a number if it has no name. */
+/* Returns the name of an errno value, such as "EINVAL". */
 const char *error_name(int error);
 
-/* A thread, and its end. */
-pthread_t start(void *(*run)(void *), void *arg);
-void *finish(pthread_t thread);
-/* The same with a small stack, for many threads. */
-pthread_t start_small(void *(*run)(void *), void *arg);
+/* Start and join a thread. */
+pthread_t start_thread(void *(*run)(void *), void *arg);
+void *join_thread(pthread_t thread);
+/* Starts a thread with a small stack, for cases with many threads. */
+pthread_t start_small_thread(void *(*run)(void *), void *arg);
 
-/* Nanoseconds of the monotonic clock. */
-int64_t now(void);
-/* Sleeps without looking at the result. */
-void pause_ms(int ms);
-/* True as soon as the condition holds; false if it does not within seconds. */
+/* Returns the time of the monotonic clock. */
+int64_t now_ns(void);
+/* Sleeps, for a shorter time if a signal arrives. */
+void sleep_ms(int ms);
+/* A condition that must become true within 20 seconds. */
 #define SOON(condition) check_soon(#condition, ({ 			\
-	int64_t end_ = now() + 20000000000;				\
-	while (!(condition) && now() < end_)				\
-		pause_ms(1);						\
+	int64_t end_ = now_ns() + 20000000000;				\
+	while (!(condition) && now_ns() < end_)				\
+		sleep_ms(1);						\
 	(condition); }))
 void check_soon(const char *what, bool got);
-/* Waits until the thread of that kernel id sleeps in a system call. */
-void until_asleep(volatile pid_t *tid);
+/* Waits until the thread with this kernel ID sleeps in a system call. */
+void wait_until_asleep(volatile pid_t *tid);
 pid_t thread_id(void);
-/* Sets a handler without flags, or with. */
-void on_signal(int signal, void (*handler)(int), int flags);
-/* A set with one signal. */
-sigset_t set_of(int signal);
+/* Sets a signal handler with these flags of sigaction. */
+void set_handler(int signal, void (*handler)(int), int flags);
+/* Returns a set with one signal. */
+sigset_t signal_set(int signal);
 
-/* A file of the given text, and the text of a file (of at most 1023 bytes). */
+/* Writes a text to a file; returns the first 1023 bytes of a file. */
 void put_file(const char *path, const char *text);
 const char *get_file(const char *path);
-/* The bytes at a place, all of this value? */
+/* Returns whether all bytes have this value. */
 bool all_bytes(const void *at, int value, size_t size);
 
-/* The directory on a small file system; the case's own if none was given. */
+/* A directory on a small file system, or NULL without the option -s. */
 extern const char *small_directory;
-/* Ends as it is called; without a name, lists the names. */
-int end_as(const char *name);
-/* Threads of every kind for so long; the exit status. */
+/* Ends the program in the named way, or lists the names for NULL. */
+int end_program(const char *name);
+/* Runs threads of all kinds, and returns the exit status. */
 int stress(int seconds, const char *scratch);
 
 /* This program's arguments. */

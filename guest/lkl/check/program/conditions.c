@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Condition variables, reader-writer locks, and C11's threads. */
+/* Condition variables, reader-writer locks and C11 threads. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -54,14 +54,14 @@ static void signal_wakes(void)
 
 	reset();
 	for (int i = 0; i < 5; i++)
-		threads[i] = start_small(take_token, NULL);
+		threads[i] = start_small_thread(take_token, NULL);
 	SOON(read_locked(&waiting) == 5);
 	for (int i = 1; i <= 5; i++) {
 		add_tokens(1, false);
 		SOON(read_locked(&taken) == i);
 	}
 	for (int i = 0; i < 5; i++)
-		finish(threads[i]);
+		join_thread(threads[i]);
 }
 
 static void broadcast_wakes_all(void)
@@ -70,11 +70,11 @@ static void broadcast_wakes_all(void)
 
 	reset();
 	for (int i = 0; i < 20; i++)
-		threads[i] = start_small(take_token, NULL);
+		threads[i] = start_small_thread(take_token, NULL);
 	SOON(read_locked(&waiting) == 20);
 	add_tokens(20, true);
 	for (int i = 0; i < 20; i++)
-		finish(threads[i]);
+		join_thread(threads[i]);
 	IS(taken, 20);
 }
 
@@ -100,10 +100,10 @@ static void timed_wait(clockid_t clock)
 	ZERO(pthread_condattr_setclock(&attr, clock));
 	ZERO(pthread_cond_init(&cond, &attr));
 	pthread_mutex_lock(&lock);
-	begin = now();
+	begin = now_ns();
 	t = in_ms(clock, 40);
 	ERROR(pthread_cond_timedwait(&cond, &lock, &t), ETIMEDOUT);
-	TRUE(now() - begin >= 35000000);
+	TRUE(now_ns() - begin >= 35000000);
 	ERROR(pthread_cond_timedwait(&cond, &lock, &t), ETIMEDOUT);
 	t.tv_nsec = -1;
 	ERROR(pthread_cond_timedwait(&cond, &lock, &t), EINVAL);
@@ -122,7 +122,7 @@ static void timed_monotonic(void)
 	timed_wait(CLOCK_MONOTONIC);
 }
 
-/* Two threads hand a ball to each other. */
+/* Two threads pass a token back and forth. */
 static int ball;
 
 static void *play(void *arg)
@@ -143,9 +143,9 @@ static void *play(void *arg)
 
 static void ping_pong(void)
 {
-	pthread_t one = start(play, (void *)0), two = start(play, (void *)1);
+	pthread_t one = start_thread(play, (void *)0), two = start_thread(play, (void *)1);
 
-	IS((long)finish(one) + (long)finish(two), 4000);
+	IS((long)join_thread(one) + (long)join_thread(two), 4000);
 }
 
 const struct check cond_checks[] = {
@@ -178,9 +178,9 @@ static void *try_both(void *arg)
 static void readers_share(void)
 {
 	ZERO(pthread_rwlock_rdlock(&rw));
-	IS((long)finish(start(try_both, NULL)), 1);
+	IS((long)join_thread(start_thread(try_both, NULL)), 1);
 	ZERO(pthread_rwlock_unlock(&rw));
-	IS((long)finish(start(try_both, NULL)), 3);
+	IS((long)join_thread(start_thread(try_both, NULL)), 3);
 }
 
 static void *wait_timed(void *arg)
@@ -198,8 +198,8 @@ static void *wait_timed(void *arg)
 static void writer_is_alone(void)
 {
 	ZERO(pthread_rwlock_wrlock(&rw));
-	IS((long)finish(start(try_both, NULL)), 0);
-	IS((long)finish(start(wait_timed, NULL)), ETIMEDOUT);
+	IS((long)join_thread(start_thread(try_both, NULL)), 0);
+	IS((long)join_thread(start_thread(wait_timed, NULL)), ETIMEDOUT);
 	ZERO(pthread_rwlock_unlock(&rw));
 }
 
@@ -237,12 +237,12 @@ static void readers_and_writers(void)
 
 	written[0] = written[1] = 0;
 	for (int i = 0; i < 3; i++) {
-		writers[i] = start_small(write_both, NULL);
-		readers[i] = start_small(read_both, NULL);
+		writers[i] = start_small_thread(write_both, NULL);
+		readers[i] = start_small_thread(read_both, NULL);
 	}
 	for (int i = 0; i < 3; i++) {
-		finish(writers[i]);
-		IS((long)finish(readers[i]), 0);
+		join_thread(writers[i]);
+		IS((long)join_thread(readers[i]), 0);
 	}
 	IS(written[1], 900);
 }

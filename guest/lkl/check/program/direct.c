@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Input and output without a copy: O_DIRECT and vmsplice find the memory itself. And what /proc tells of memory. */
+/*
+ * Input and output without a copy, which needs the memory behind an address:
+ * O_DIRECT and vmsplice. Also /proc/self/maps and /proc/self/mem.
+ */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -14,7 +17,7 @@ static const char constant[PAGE] __attribute__((aligned(PAGE))) = "constant";
 static char data[PAGE] __attribute__((aligned(PAGE))) = "data";
 static char zero[PAGE] __attribute__((aligned(PAGE)));
 
-/* A page of this program's code. */
+/* Returns a page of this program's code. */
 static char *code(void)
 {
 	return (char *)((uintptr_t)code & -PAGE);
@@ -34,7 +37,10 @@ static char *no_longer_mapped(size_t size)
 	return p;
 }
 
-/* Of so many pages, each filled with its letter. A file system in memory may not know O_DIRECT; it is no other case then. */
+/*
+ * Creates a file of pages, each filled with a letter. Without O_DIRECT on this
+ * file system, such as tmpfs, the cases use cached input and output instead.
+ */
 static int direct_file(int pages)
 {
 	int fd = open("file", O_RDWR | O_CREAT | O_DIRECT, 0666);
@@ -51,7 +57,7 @@ static int direct_file(int pages)
 	return fd;
 }
 
-/* Reads a page into there, and writes it from there. */
+/* Reads a page into memory at p, and writes it from there. */
 static void both_ways(int fd, char *p)
 {
 	GIVES(pread(fd, p, PAGE, PAGE), PAGE);
@@ -85,7 +91,7 @@ static void any_memory(void)
 	TRUE(get_file("other")[0] == 'z');
 }
 
-/* Pages of one mapping after others have been taken out of it, moved and put back. */
+/* A mapping works after parts of it were unmapped, moved and mapped again. */
 static void mapped_in_parts(void)
 {
 	int fd = direct_file(8);
@@ -99,8 +105,10 @@ static void mapped_in_parts(void)
 	FAILS(pread(fd, p + 2 * PAGE, PAGE, 0), EFAULT);
 	FAILS(pread(fd, p + 5 * PAGE, PAGE, 0), EFAULT);
 	FAILS(pread(fd, p + 6 * PAGE, PAGE, 0), EFAULT);
-	MAP(mmap(p + 2 * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
-	MAP(mmap(p + 4 * PAGE, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	MAP(mmap(p + 2 * PAGE, PAGE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	MAP(mmap(p + 4 * PAGE, 3 * PAGE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
 	GIVES(pread(fd, p, 8 * PAGE, 0), 8 * PAGE);
 	for (int i = 0; i < 8; i++)
 		TRUE(all_bytes(p + i * PAGE, 'a' + i, PAGE));
@@ -133,10 +141,10 @@ static void constants(void)
 
 static void nothing_there(void)
 {
-	/* As in faults.c: nowhere is memory of a program there; whole pages, since direct input and output wants that. */
+	/* As in faults.c, but page-aligned, as O_DIRECT requires. */
 	static char *const wrong[] = {
-		NULL, (char *)PAGE, (char *)0x7ffffffff000, (char *)0x8000000000000000, (char *)0xffffffff80000000,
-		(char *)0xfffffffffffff000,
+		NULL, (char *)PAGE, (char *)0x7ffffffff000, (char *)0x8000000000000000,
+		(char *)0xffffffff80000000, (char *)0xfffffffffffff000,
 	};
 	int fd = direct_file(1);
 
@@ -174,8 +182,11 @@ static void spliced(void)
 	TEXT(text, "data");
 }
 
-/* The protections of an address as a process is told of its own; "" where nothing is mapped. Without libc's memory. */
-static const char *told(const void *at)
+/*
+ * Returns the protections of an address in /proc/self/maps, or "" if it is not
+ * mapped. Allocates nothing, which could change the mappings.
+ */
+static const char *protections_of(const void *at)
 {
 	static char text[1 << 16], flags[8];
 	int fd = OK(open("/proc/self/maps", O_RDONLY));
@@ -189,7 +200,8 @@ static const char *told(const void *at)
 	text[size] = 0;
 	for (char *line = text; line; line = strchr(line, '\n')) {
 		line += *line == '\n';
-		if (sscanf(line, "%lx-%lx %4s", &start, &end, flags) == 3 && start <= (uintptr_t)at && (uintptr_t)at < end)
+		if (sscanf(line, "%lx-%lx %4s", &start, &end, flags) == 3 &&
+		    start <= (uintptr_t)at && (uintptr_t)at < end)
 			return flags;
 	}
 	return "";
@@ -199,20 +211,20 @@ static void maps(void)
 {
 	char *p = anonymous(3 * PAGE), stack;
 
-	TEXT(told(code()), "r-xp");
-	TEXT(told(constant), "r--p");
-	TEXT(told(data), "rw-p");
-	TEXT(told(zero), "rw-p");
-	TEXT(told(&stack), "rw-p");
-	TEXT(told(p), "rw-p");
+	TEXT(protections_of(code()), "r-xp");
+	TEXT(protections_of(constant), "r--p");
+	TEXT(protections_of(data), "rw-p");
+	TEXT(protections_of(zero), "rw-p");
+	TEXT(protections_of(&stack), "rw-p");
+	TEXT(protections_of(p), "rw-p");
 	OK(munmap(p + PAGE, PAGE));
-	TEXT(told(p), "rw-p");
-	TEXT(told(p + PAGE), "");
-	TEXT(told(p + 2 * PAGE + PAGE - 1), "rw-p");
+	TEXT(protections_of(p), "rw-p");
+	TEXT(protections_of(p + PAGE), "");
+	TEXT(protections_of(p + 2 * PAGE + PAGE - 1), "rw-p");
 	OK(munmap(p, 3 * PAGE));
-	TEXT(told(p), "");
-	TEXT(told(p + 2 * PAGE), "");
-	TEXT(told(NULL), "");
+	TEXT(protections_of(p), "");
+	TEXT(protections_of(p + 2 * PAGE), "");
+	TEXT(protections_of(NULL), "");
 }
 
 static void through_proc(void)
@@ -251,7 +263,7 @@ static void *changes(void *unused)
 	return NULL;
 }
 
-/* Others map and unmap while one reads a file into what it has mapped itself. */
+/* Other threads map and unmap while one reads a file into its own mappings. */
 static void at_once(void)
 {
 	int fd = direct_file(2);
@@ -259,18 +271,18 @@ static void at_once(void)
 
 	over = false;
 	for (int i = 0; i < 4; i++)
-		threads[i] = start(changes, NULL);
+		threads[i] = start_thread(changes, NULL);
 	for (int i = 0; i < 300; i++) {
 		char *p = anonymous(2 * PAGE);
 
 		GIVES(pread(fd, p, 2 * PAGE, 0), 2 * PAGE);
 		TRUE(all_bytes(p, 'a', PAGE) && all_bytes(p + PAGE, 'b', PAGE));
-		TEXT(told(p + PAGE), "rw-p");
+		TEXT(protections_of(p + PAGE), "rw-p");
 		OK(munmap(p, 2 * PAGE));
 	}
 	over = true;
 	for (int i = 0; i < 4; i++)
-		finish(threads[i]);
+		join_thread(threads[i]);
 }
 
 const struct check direct_checks[] = {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Ways to end: each is a run of its own, whose output and status are compared. */
+/* Ways to end a program. The test compares output and exit status of each. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -10,45 +10,45 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-static void say(const char *text)
+static void print_text(const char *text)
 {
 	(void)!write(1, text, strlen(text));
 }
 
-static void first(void)
+static void print_first(void)
 {
-	say("registered first\n");
+	print_text("registered first\n");
 }
 
-static void second(void)
+static void print_second(void)
 {
-	say("registered second\n");
+	print_text("registered second\n");
 }
 
 static int returns(void)
 {
-	atexit(first);
-	atexit(second);
+	atexit(print_first);
+	atexit(print_second);
 	return 7;
 }
 
 static int exits(void)
 {
-	atexit(first);
+	atexit(print_first);
 	exit(300);
 }
 
 static int exits_at_once(void)
 {
-	atexit(first);
+	atexit(print_first);
 	printf("in the buffer, and lost");
 	_exit(8);
 }
 
 static int exits_quickly(void)
 {
-	atexit(first);
-	at_quick_exit(second);
+	atexit(print_first);
+	at_quick_exit(print_second);
 	quick_exit(9);
 }
 
@@ -63,7 +63,7 @@ static int flushes(void)
 
 static int aborts(void)
 {
-	atexit(first);
+	atexit(print_first);
 	abort();
 }
 
@@ -105,11 +105,11 @@ static int broken_pipe(void)
 
 static int real_time_signal(void)
 {
-	raise(45);	/* SIGRTMIN is a number of libc */
+	raise(45);	/* the value of SIGRTMIN depends on libc */
 	return 1;
 }
 
-static void *exit_here(void *arg)
+static void *exit_in_thread(void *arg)
 {
 	exit((int)(long)arg);
 	return NULL;
@@ -117,34 +117,34 @@ static void *exit_here(void *arg)
 
 static int exits_in_thread(void)
 {
-	atexit(first);
-	start(exit_here, (void *)11);
+	atexit(print_first);
+	start_thread(exit_in_thread, (void *)11);
 	while (pause() == -1)
 		;
 	return 1;
 }
 
-static void *say_later(void *arg)
+static void *print_later(void *arg)
 {
-	pause_ms(50);
-	say(arg);
+	sleep_ms(50);
+	print_text(arg);
 	return NULL;
 }
 
-/* The process goes on without its first thread, and ends with its last: with 0. */
+/* The process continues without its first thread. Its last one exits with 0. */
 static int first_thread_leaves(void)
 {
-	atexit(first);
-	start(say_later, "the last thread\n");
+	atexit(print_first);
+	start_thread(print_later, "the last thread\n");
 	pthread_exit(NULL);
 }
 
 static void *cancel_main(void *arg)
 {
-	pause_ms(20);
+	sleep_ms(20);
 	pthread_cancel(*(pthread_t *)arg);
-	pause_ms(20);
-	say("still here\n");
+	sleep_ms(20);
+	print_text("still here\n");
 	exit(12);
 	return NULL;
 }
@@ -154,7 +154,7 @@ static int first_thread_cancelled(void)
 	static pthread_t self;
 
 	self = pthread_self();
-	start(cancel_main, &self);
+	start_thread(cancel_main, &self);
 	while (pause() == -1)
 		;
 	return 1;
@@ -193,16 +193,16 @@ static int among_others(void)
 		return 2;
 	pthread_mutex_lock(&lock);
 	for (int i = 0; i < 20; i++) {
-		start_small(wait_for_lock, NULL);
-		start_small(wait_for_bytes, NULL);
-		start_small(wait_for_time, NULL);
+		start_small_thread(wait_for_lock, NULL);
+		start_small_thread(wait_for_bytes, NULL);
+		start_small_thread(wait_for_time, NULL);
 	}
-	start_small(never_wait, NULL);
-	pause_ms(20);
+	start_small_thread(never_wait, NULL);
+	sleep_ms(20);
 	return 13;
 }
 
-/* What is open and mapped is closed and written: the next program finds it. */
+/* Ends with an open file and a shared mapping of it. */
 static int with_files_in_use(void)
 {
 	int fd = open("/end", O_RDWR | O_CREAT | O_TRUNC, 0666);
@@ -226,23 +226,23 @@ static int with_signals_blocked(void)
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	raise(SIGTERM);
 	raise(SIGUSR1);
-	say("not yet\n");
+	print_text("not yet\n");
 	raise(SIGKILL);
 	return 1;
 }
 
-static void handler(int sig)
+static void raise_again(int sig)
 {
-	say("handled\n");
+	print_text("handled\n");
 	signal(sig, SIG_DFL);
 	raise(sig);
 }
 
 static int handled_and_raised(void)
 {
-	signal(SIGTERM, handler);
+	signal(SIGTERM, raise_again);
 	raise(SIGTERM);
-	say("the signal ends it before this\n");
+	print_text("the signal ends it before this\n");
 	return 1;
 }
 
@@ -252,7 +252,7 @@ static int memory_limit_is_an_error(void)
 
 	if (setrlimit(RLIMIT_AS, &l) == -1)
 		return 2;
-	say(malloc(1 << 30) ? "there is memory\n" : "no memory\n");
+	print_text(malloc(1 << 30) ? "there is memory\n" : "no memory\n");
 	return 15;
 }
 
@@ -284,7 +284,7 @@ static int writes_constant(void)
 static const struct {
 	const char *name;
 	int (*run)(void);
-} ends[] = {
+} endings[] = {
 	{ "returns", returns },
 	{ "exits", exits },
 	{ "exits_at_once", exits_at_once },
@@ -311,12 +311,12 @@ static const struct {
 	{ "writes_constant", writes_constant },
 };
 
-int end_as(const char *name)
+int end_program(const char *name)
 {
-	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++)
 		if (!name)
-			printf("%s\n", ends[i].name);
-		else if (strcmp(name, ends[i].name) == 0)
-			return ends[i].run();
+			printf("%s\n", endings[i].name);
+		else if (strcmp(name, endings[i].name) == 0)
+			return endings[i].run();
 	return name ? 2 : 0;
 }

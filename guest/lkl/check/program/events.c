@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* epoll, and descriptors for events, timers, signals and changes of files. */
+/* epoll, eventfd, timerfd, signalfd and inotify. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -68,7 +68,7 @@ static void by_edge(void)
 	IS(got[0].events, EPOLLIN | EPOLLHUP);
 }
 
-/* A set within a set, and a descriptor that is closed while it is in one. */
+/* An epoll set inside another, and the close of a descriptor inside a set. */
 static void within(void)
 {
 	int outer = OK(epoll_create1(0)), inner = OK(epoll_create1(0)), fd[2];
@@ -115,17 +115,17 @@ static void many_waiters(void)
 	epoll_shared = OK(epoll_create1(0));
 	add(epoll_shared, counter, EPOLLIN | EPOLLEXCLUSIVE);
 	for (int i = 0; i < 6; i++)
-		threads[i] = start_small(take_one, NULL);
+		threads[i] = start_small_thread(take_one, NULL);
 	for (int i = 0; i < 10; i++) {
 		GIVES(write(counter, &n, 8), 8);
-		pause_ms(1);
+		sleep_ms(1);
 	}
-	/* All is taken before the end is told: the counter is empty. */
+	/* The counter must be empty before the threads are told to end. */
 	SOON(read(counter, &n, 8) == -1);
 	OK(epoll_ctl(epoll_shared, EPOLL_CTL_ADD, end, &e));
 	GIVES(write(end, &one, 8), 8);
 	for (int i = 0; i < 6; i++)
-		sum += (long)finish(threads[i]);
+		sum += (long)join_thread(threads[i]);
 	TRUE(sum > 4000 && sum <= 5000);
 }
 
@@ -181,7 +181,7 @@ static void timer_descriptor(void)
 {
 	struct itimerspec t = { { 0, 5000000 }, { 0, 5000000 } }, left;
 	int fd = OK(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-	int64_t begin = now();
+	int64_t begin = now_ns();
 	uint64_t n = 0, sum = 0;
 
 	FAILS(read(fd, &n, 8), EAGAIN);
@@ -192,7 +192,7 @@ static void timer_descriptor(void)
 		TRUE(n >= 1);
 		sum += n;
 	}
-	TRUE(now() - begin >= 45000000);
+	TRUE(now_ns() - begin >= 45000000);
 	OK(timerfd_gettime(fd, &left));
 	IS(left.it_interval.tv_nsec, 5000000);
 	t = (struct itimerspec){ .it_value = { 1, 0 } };
@@ -206,7 +206,7 @@ static void timer_descriptor(void)
 
 static void signal_descriptor(void)
 {
-	sigset_t set = set_of(SIGUSR1), none;
+	sigset_t set = signal_set(SIGUSR1), none;
 	struct signalfd_siginfo info;
 	int fd;
 
@@ -235,7 +235,7 @@ const struct check event_checks[] = {
 	{ 0 }
 };
 
-/* The next event: its mask must be this, its name that. */
+/* Checks the mask and the name of the next event; mask 0 expects no event. */
 static void next(int fd, uint32_t mask, const char *name)
 {
 	static _Alignas(struct inotify_event) char buffer[4096];
@@ -262,7 +262,8 @@ static void changes(void)
 	int fd = OK(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)), watch;
 
 	FAILS(inotify_add_watch(fd, "none", IN_CREATE), ENOENT);
-	watch = OK(inotify_add_watch(fd, ".", IN_CREATE | IN_DELETE | IN_MODIFY | IN_CLOSE_WRITE | IN_MOVE | IN_ATTRIB));
+	watch = OK(inotify_add_watch(fd, ".", IN_CREATE | IN_DELETE | IN_MODIFY | IN_CLOSE_WRITE |
+						      IN_MOVE | IN_ATTRIB));
 	next(fd, 0, NULL);
 	put_file("file", "text");
 	next(fd, IN_CREATE, "file");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* What the cases are written with. */
+/* The checks and helpers of check.h. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -115,7 +115,7 @@ void *check_some(const char *what, void *got)
 	return got;
 }
 
-pthread_t start(void *(*run)(void *), void *arg)
+pthread_t start_thread(void *(*run)(void *), void *arg)
 {
 	pthread_t thread;
 
@@ -123,7 +123,7 @@ pthread_t start(void *(*run)(void *), void *arg)
 	return thread;
 }
 
-pthread_t start_small(void *(*run)(void *), void *arg)
+pthread_t start_small_thread(void *(*run)(void *), void *arg)
 {
 	pthread_attr_t attr;
 	pthread_t thread;
@@ -135,7 +135,7 @@ pthread_t start_small(void *(*run)(void *), void *arg)
 	return thread;
 }
 
-void *finish(pthread_t thread)
+void *join_thread(pthread_t thread)
 {
 	void *result = NULL;
 
@@ -143,7 +143,7 @@ void *finish(pthread_t thread)
 	return result;
 }
 
-int64_t now(void)
+int64_t now_ns(void)
 {
 	struct timespec t;
 
@@ -151,7 +151,7 @@ int64_t now(void)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-void pause_ms(int ms)
+void sleep_ms(int ms)
 {
 	struct timespec t = { ms / 1000, ms % 1000 * 1000000L };
 
@@ -163,7 +163,7 @@ pid_t thread_id(void)
 	return syscall(SYS_gettid);
 }
 
-/* The state of a thread, as /proc tells it: R, S, D ... */
+/* Returns the state of a thread from /proc: R, S, D and others. */
 static char thread_state(pid_t tid)
 {
 	char path[64], text[256], *end;
@@ -181,21 +181,24 @@ static char thread_state(pid_t tid)
 	return end && end[1] ? end[2] : 0;
 }
 
-/* Asleep twice in a row, since a thread may just wait for a lock. */
-void until_asleep(volatile pid_t *tid)
+/*
+ * Requires the state asleep twice in a row, since a thread may sleep briefly for
+ * a lock before its call.
+ */
+void wait_until_asleep(volatile pid_t *tid)
 {
-	int64_t end = now() + 20000000000;
+	int64_t end = now_ns() + 20000000000;
 	int asleep = 0;
 
-	while (asleep < 2 && now() < end) {
+	while (asleep < 2 && now_ns() < end) {
 		asleep = *tid && thread_state(*tid) == 'S' ? asleep + 1 : 0;
-		pause_ms(1);
+		sleep_ms(1);
 	}
 	if (asleep < 2)
 		check_failed("a thread in a system call", "asleep within seconds", "not");
 }
 
-void on_signal(int sig, void (*handler)(int), int flags)
+void set_handler(int sig, void (*handler)(int), int flags)
 {
 	struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
 
@@ -203,7 +206,7 @@ void on_signal(int sig, void (*handler)(int), int flags)
 	OK(sigaction(sig, &action, NULL));
 }
 
-sigset_t set_of(int sig)
+sigset_t signal_set(int sig)
 {
 	sigset_t set;
 

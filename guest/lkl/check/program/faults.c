@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Wrong pointers, handed to the kernel: an error, not the end. */
+/* Invalid pointers in system calls: the call fails with EFAULT. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -18,21 +18,22 @@
 #include <sys/utsname.h>
 
 /*
- * No memory of a program is there, native or guest: null, the first page, the kernel's half, and addresses that are no
- * addresses. By volatile, so that no compiler and no libc looks at them.
+ * Addresses that no program has mapped, natively or in a guest: the first page,
+ * the kernel's half of the address space, and non-canonical addresses.
  */
 static void *const wrong[] = {
-	NULL, (void *)16, (void *)0x7ffffffff000, (void *)0x8000000000000000, (void *)0xffffffff80000000,
-	(void *)0xfffffffffffffff0, (void *)-1,
+	NULL, (void *)16, (void *)0x7ffffffff000, (void *)0x8000000000000000,
+	(void *)0xffffffff80000000, (void *)0xfffffffffffffff0, (void *)-1,
 };
 #define EACH for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
 
-/* Calls without libc, which may itself look at what it is given. */
+/* Bypasses libc, which may itself access the memory. */
 #define CALL(...) syscall(__VA_ARGS__)
 
 static void reading(void)
 {
-	int fd[2], file = OK(open("file", O_RDWR | O_CREAT, 0666)), zero = OK(open("/dev/zero", O_RDWR));
+	int file = OK(open("file", O_RDWR | O_CREAT, 0666));
+	int fd[2], zero = OK(open("/dev/zero", O_RDWR));
 
 	GIVES(write(file, "0123456789", 10), 10);
 	OK(pipe(fd));
@@ -44,7 +45,7 @@ static void reading(void)
 		FAILS(CALL(SYS_pwrite64, file, wrong[i], 4, 0), EFAULT);
 		FAILS(CALL(SYS_write, fd[1], wrong[i], 4), EFAULT);
 	}
-	/* The pipe is as it was. */
+	/* The failed calls have not changed the pipe. */
 	GIVES(CALL(SYS_read, fd[0], (char[16]){ 0 }, 16), 4);
 }
 
@@ -92,7 +93,7 @@ static void times(void)
 	struct timespec t = { 0, 1 };
 
 	EACH {
-		/* Null means that nothing is wanted. */
+		/* These calls permit NULL. */
 		if (wrong[i]) {
 			FAILS(CALL(SYS_gettimeofday, wrong[i], NULL), EFAULT);
 			FAILS(CALL(SYS_time, wrong[i]), EFAULT);
@@ -101,7 +102,8 @@ static void times(void)
 		FAILS(CALL(SYS_clock_gettime, CLOCK_MONOTONIC, wrong[i]), EFAULT);
 		FAILS(CALL(SYS_nanosleep, wrong[i], NULL), EFAULT);
 		FAILS(CALL(SYS_timer_create, CLOCK_MONOTONIC, NULL, wrong[i]), EFAULT);
-		FAILS(CALL(SYS_setitimer, ITIMER_REAL, wrong[i] ? wrong[i] : (void *)1, NULL), EFAULT);
+		FAILS(CALL(SYS_setitimer, ITIMER_REAL, wrong[i] ? wrong[i] : (void *)1, NULL),
+		      EFAULT);
 		FAILS(CALL(SYS_timerfd_settime, 0, 0, wrong[i], NULL), EFAULT);
 	}
 	OK(CALL(SYS_nanosleep, &t, NULL));
@@ -136,7 +138,8 @@ static void sockets(void)
 		FAILS(CALL(SYS_connect, fd, wrong[i], 16), EFAULT);
 		FAILS(CALL(SYS_getsockname, fd, wrong[i], wrong[i]), EFAULT);
 		FAILS(CALL(SYS_setsockopt, fd, SOL_SOCKET, SO_BROADCAST, wrong[i], 4), EFAULT);
-		FAILS(CALL(SYS_getsockopt, fd, SOL_SOCKET, SO_BROADCAST, wrong[i], &(int){ 4 }), EFAULT);
+		FAILS(CALL(SYS_getsockopt, fd, SOL_SOCKET, SO_BROADCAST, wrong[i], &(int){ 4 }),
+		      EFAULT);
 		FAILS(CALL(SYS_sendmsg, fd, wrong[i], 0), EFAULT);
 		FAILS(CALL(SYS_recvmsg, fd, wrong[i], 0), EFAULT);
 		FAILS(CALL(SYS_sendto, pair[0], wrong[i], 4, 0, NULL, 0), EFAULT);
@@ -185,7 +188,7 @@ static void others(void)
 	FAILS(CALL(-1), ENOSYS);
 }
 
-/* The kernel does not write where the program may not: constants, and its code. */
+/* The kernel must not write to the program's constants and code. */
 static const char constant[64] = "constant";
 
 static void constants(void)
@@ -201,7 +204,7 @@ static void constants(void)
 	IS(text[0], 'c');
 }
 
-/* What was the program's, and is no more. */
+/* Memory that the program has unmapped. */
 static void no_longer_mapped(void)
 {
 	char *p = MAP(mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));

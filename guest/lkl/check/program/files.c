@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* The content of files: reading, writing, places, sizes, locks. */
+/* Contents of files: reads, writes, offsets, sizes, locks. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -63,7 +63,7 @@ static void seeks(void)
 	FAILS(pread(pipes[0], &fd, 1, 0), ESPIPE);
 }
 
-/* A hole reads as zeros, and takes no room. */
+/* A hole reads as zeros and occupies no blocks. */
 static void holes(void)
 {
 	int fd = fresh();
@@ -103,7 +103,7 @@ static void truncation(void)
 	FAILS(ftruncate(OK(open("file", O_RDONLY)), 0), EINVAL);
 }
 
-/* Beyond what 32 bits count. */
+/* Offsets that do not fit in 32 bits. */
 static void large(void)
 {
 	const off_t place = 5LL << 30;
@@ -181,7 +181,9 @@ static void advice(void)
 	TEXT(get_file("file"), "text");
 }
 
-/* Unlinked, but open: all there until the last descriptor goes. */
+/*
+ * The contents of an unlinked file exist until its last descriptor is closed.
+ */
 static void unlinked(void)
 {
 	int fd = fresh();
@@ -214,10 +216,12 @@ const struct check file_checks[] = {
 
 static struct flock range(short type, off_t from, off_t length)
 {
-	return (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = from, .l_len = length };
+	return (struct flock){
+		.l_type = type, .l_whence = SEEK_SET, .l_start = from, .l_len = length,
+	};
 }
 
-/* Locks of one open file against another's, in one process: those of the open file description. */
+/* Locks of two open file descriptions conflict even within one process. */
 static void open_file_locks(void)
 {
 	struct flock l = range(F_WRLCK, 0, 10);
@@ -279,10 +283,10 @@ static void whole_file_locks(void)
 	OK(flock(b, LOCK_UN));
 	OK(flock(a, LOCK_EX | LOCK_NB));
 	FAILS(flock(b, LOCK_SH | LOCK_NB), EWOULDBLOCK);
-	thread = start(lock_whole, (void *)&tid);
-	until_asleep(&tid);
+	thread = start_thread(lock_whole, (void *)&tid);
+	wait_until_asleep(&tid);
 	OK(close(a));
-	finish(thread);
+	join_thread(thread);
 	FAILS(flock(b, 16), EINVAL);
 }
 

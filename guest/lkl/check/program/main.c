@@ -4,20 +4,20 @@
  *
  *	check [-l] [-s DIRECTORY] [-w SECONDS] [-x NAME] SCRATCH [NAME ...]
  *
- * -l lists their names; -s gives a directory of a small file system, to be
- * filled; -w the time that one case may take (60 s); -x leaves a case out.
- * Named cases alone are run, in the program's order; a name ending in * stands
- * for all that begin so. The exit status is 0 if all passed, 1 if not, 2 if a
- * case did not end or the arguments are wrong.
+ * -l lists their names. -s names a directory on a small file system, which cases
+ * may fill. -w limits the duration of a case (60 s). -x excludes a case. NAME
+ * selects cases, which still run in the program's order; a trailing * stands for
+ * any suffix. The exit status is 0 if all cases pass, 1 if one fails, and 2 if a
+ * case exceeds its limit or the arguments are invalid.
  *
  *	check --end [NAME]
  *
- * ends in one of several ways, or lists them.
+ * ends in the named way, or lists the names.
  *
  *	check --stress SECONDS SCRATCH
  *
- * runs threads of every kind at once, and fails if one does not get on or memory
- * is lost.
+ * runs threads of all kinds at once, and fails if a thread makes no progress or
+ * memory leaks.
  */
 #define _GNU_SOURCE
 #include "check.h"
@@ -28,7 +28,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 
-static const struct check *const lists[] = {
+static const struct check *const case_lists[] = {
 	thread_checks, mutex_checks, cond_checks, rwlock_checks, cancel_checks,
 	c11_checks, timer_checks, clock_checks, signal_checks,
 	signal_wait_checks, signal_thread_checks, open_checks, file_checks,
@@ -45,18 +45,18 @@ int check_argc;
 char **check_argv;
 
 static char scratch[512];
-static const char *left_out[64];
-static int n_left_out, limit = 60;
+static const char *excluded[64];
+static int n_excluded, case_limit_s = 60;
 
 static pthread_t runner;
-static sigjmp_buf out_of_case;
+static sigjmp_buf leave_case;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool failed;
 static char failure[1024];
 
-/* What the watchdog looks at: the case that runs, and since when. */
-static const char *volatile current;
-static volatile int64_t since;
+/* The running case and its start, for the watchdog. */
+static const char *volatile running_case;
+static volatile int64_t running_since;
 
 void check_failed(const char *what, const char *want, const char *got)
 {
@@ -67,19 +67,19 @@ void check_failed(const char *what, const char *want, const char *got)
 	failed = true;
 	pthread_mutex_unlock(&lock);
 	if (pthread_equal(pthread_self(), runner))
-		siglongjmp(out_of_case, 1);
+		siglongjmp(leave_case, 1);
 }
 
-/* A case that hangs cannot be taken back: the run ends with it. */
-static void *watch(void *arg)
+/* Ends the program if a case exceeds its limit: a case cannot be cancelled. */
+static void *watch_cases(void *arg)
 {
 	(void)arg;
 	for (;;) {
-		pause_ms(500);
-		if (current && now() - since > limit * 1000000000LL)
+		sleep_ms(500);
+		if (running_case && now_ns() - running_since > case_limit_s * 1000000000LL)
 			break;
 	}
-	printf("%s: expected an end, got none\n", current);
+	printf("%s: expected an end, got none\n", running_case);
 	fflush(stdout);
 	_exit(2);
 }
@@ -91,12 +91,12 @@ static void start_watchdog(void)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pthread_create(&thread, NULL, watch, NULL);
+	pthread_create(&thread, NULL, watch_cases, NULL);
 	pthread_detach(thread);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *f)
+static int remove_file(const char *path, const struct stat *st, int type, struct FTW *f)
 {
 	(void)st, (void)type;
 	if (f->level > 0)
@@ -104,8 +104,8 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return 0;
 }
 
-/* Leaves nothing of one case to the next. */
-static void clear(const char *directory, const bool *open_before)
+/* Removes all that a case may have left, so that it cannot affect the next. */
+static void clean_up(const char *directory, const bool *open_before)
 {
 	const struct itimerval never = { 0 };
 	sigset_t none;
@@ -118,19 +118,19 @@ static void clear(const char *directory, const bool *open_before)
 	setitimer(ITIMER_PROF, &never, NULL);
 	for (int sig = 1; sig < 65; sig++)
 		if (sig < 32 || sig >= SIGRTMIN) {
-			/* To ignore it throws away what is pending. */
+			/* Ignoring a signal discards a pending one. */
 			signal(sig, SIG_IGN);
 			signal(sig, SIG_DFL);
 		}
 	sigemptyset(&none);
 	pthread_sigmask(SIG_SETMASK, &none, NULL);
 	umask(022);
-	nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	nftw(directory, remove_file, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 	if (chdir(scratch) == 0)
 		rmdir(directory);
 }
 
-static bool run(const struct check *c)
+static bool run_case(const struct check *c)
 {
 	static bool open_before[1024];
 	static char directory[600];
@@ -143,11 +143,11 @@ static bool run(const struct check *c)
 		return false;
 	}
 	failed = false;
-	since = now();
-	current = c->name;
-	if (sigsetjmp(out_of_case, 0) == 0)
+	running_since = now_ns();
+	running_case = c->name;
+	if (sigsetjmp(leave_case, 0) == 0)
 		c->run();
-	current = NULL;
+	running_case = NULL;
 	pthread_mutex_lock(&lock);
 	if (failed)
 		printf("%s: %s\n", c->name, failure);
@@ -155,7 +155,7 @@ static bool run(const struct check *c)
 		printf("ok %s\n", c->name);
 	pthread_mutex_unlock(&lock);
 	fflush(stdout);
-	clear(directory, open_before);
+	clean_up(directory, open_before);
 	return !failed;
 }
 
@@ -168,10 +168,10 @@ static bool matches(const char *name, const char *pattern)
 	return strcmp(name, pattern) == 0;
 }
 
-static bool wanted(const struct check *c, char **names)
+static bool is_selected(const struct check *c, char **names)
 {
-	for (int i = 0; i < n_left_out; i++)
-		if (matches(c->name, left_out[i]))
+	for (int i = 0; i < n_excluded; i++)
+		if (matches(c->name, excluded[i]))
 			return false;
 	if (!*names)
 		return !c->on_request;
@@ -183,27 +183,28 @@ static bool wanted(const struct check *c, char **names)
 
 static void list_names(void)
 {
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		for (const struct check *c = lists[i]; c->name; c++)
+	for (size_t i = 0; i < sizeof(case_lists) / sizeof(case_lists[0]); i++)
+		for (const struct check *c = case_lists[i]; c->name; c++)
 			printf("%s%s\n", c->name, c->on_request ? " (on request)" : "");
 }
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: check [-l] [-s DIRECTORY] [-w SECONDS] [-x NAME] SCRATCH [NAME ...]\n");
+	fprintf(stderr, "usage: check [-l] [-s DIRECTORY] [-w SECONDS] [-x NAME] "
+			"SCRATCH [NAME ...]\n");
 	return 2;
 }
 
 int main(int argc, char **argv)
 {
-	int option, passed = 0, bad = 0;
+	int option, passed = 0, failures = 0;
 
 	check_argc = argc;
 	check_argv = argv;
 	if (argc > 1 && strcmp(argv[1], "--child") == 0)
 		return argc > 2 ? atoi(argv[2]) : 0;
 	if (argc > 1 && strcmp(argv[1], "--end") == 0)
-		return end_as(argv[2]);
+		return end_program(argv[2]);
 	if (argc == 4 && strcmp(argv[1], "--stress") == 0)
 		return stress(atoi(argv[2]), argv[3]);
 	while ((option = getopt(argc, argv, "+ls:w:x:")) != -1) {
@@ -212,9 +213,9 @@ int main(int argc, char **argv)
 		else if (option == 's')
 			small_directory = optarg;
 		else if (option == 'w')
-			limit = atoi(optarg);
-		else if (option == 'x' && n_left_out < 64)
-			left_out[n_left_out++] = optarg;
+			case_limit_s = atoi(optarg);
+		else if (option == 'x' && n_excluded < 64)
+			excluded[n_excluded++] = optarg;
 		else
 			return usage();
 	}
@@ -225,20 +226,20 @@ int main(int argc, char **argv)
 	if (chdir(argv[optind]) == -1 || !getcwd(scratch, sizeof(scratch)))
 		return perror(argv[optind]), 2;
 	umask(022);
-	/* Descriptors of whoever has started this are none of ours. */
+	/* Close descriptors inherited from the parent process. */
 	for (int fd = 3; fd < 1024; fd++)
 		close(fd);
 	runner = pthread_self();
 	start_watchdog();
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		for (const struct check *c = lists[i]; c->name; c++) {
-			if (!wanted(c, argv + optind + 1))
+	for (size_t i = 0; i < sizeof(case_lists) / sizeof(case_lists[0]); i++)
+		for (const struct check *c = case_lists[i]; c->name; c++) {
+			if (!is_selected(c, argv + optind + 1))
 				continue;
-			if (run(c))
+			if (run_case(c))
 				passed++;
 			else
-				bad++;
+				failures++;
 		}
-	printf("%d passed, %d failed\n", passed, bad);
-	return bad != 0;
+	printf("%d passed, %d failed\n", passed, failures);
+	return failures != 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Memory: of libc, and mapped. */
+/* Memory: malloc and mmap. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -49,7 +49,7 @@ static void too_much(void)
 	IS(errno, ENOMEM);
 }
 
-/* More than half of what is free, in one piece. */
+/* One allocation of more than half of the free memory. */
 static void most_of_it(void)
 {
 	struct sysinfo info;
@@ -109,12 +109,15 @@ static void in_threads(void)
 	pthread_t threads[8];
 
 	for (long i = 0; i < 8; i++)
-		threads[i] = start(churn, (void *)(i + 1));
+		threads[i] = start_thread(churn, (void *)(i + 1));
 	for (int i = 0; i < 8; i++)
-		IS((long)finish(threads[i]), 0);
+		IS((long)join_thread(threads[i]), 0);
 }
 
-/* What is given back is there again: a hundred times a quarter of what the smallest guest has. */
+/*
+ * Freed memory is reusable: allocates a quarter of the smallest guest's memory
+ * a hundred times.
+ */
 static void given_back(void)
 {
 	for (int i = 0; i < 100; i++) {
@@ -151,7 +154,7 @@ static void anonymous_memory(void)
 	TRUE(all_bytes(p, 'x', PAGE) && all_bytes(p + 2 * PAGE, 'x', 4 * PAGE));
 	OK(munmap(p, 6 * PAGE));
 	OK(munmap(p, 6 * PAGE));
-	/* Used memory never comes back to anyone as it was. */
+	/* A new mapping never contains old data. */
 	for (int i = 0; i < 20; i++) {
 		p = anonymous(64 * PAGE);
 		TRUE(all_bytes(p, 0, 64 * PAGE));
@@ -182,7 +185,7 @@ static void wrong_arguments(void)
 	IS(errno, EACCES);
 	FAILS(munmap(p + 1, PAGE), EINVAL);
 	FAILS(munmap(p, 0), EINVAL);
-	/* musl rounds down; the kernel does not. */
+	/* A direct call, since musl rounds the address down. */
 	FAILS(syscall(SYS_mprotect, p + 1, PAGE, PROT_READ), EINVAL);
 	FAILS(madvise(p + 1, PAGE, MADV_NORMAL), EINVAL);
 	OK(munmap(p, PAGE));
@@ -193,12 +196,15 @@ static void at_a_place(void)
 	char *p = anonymous(8 * PAGE);
 
 	memset(p, 'a', 8 * PAGE);
-	TRUE(mmap(p + 2 * PAGE, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-	     p + 2 * PAGE);
-	TRUE(all_bytes(p, 'a', 2 * PAGE) && all_bytes(p + 2 * PAGE, 0, 2 * PAGE) && all_bytes(p + 4 * PAGE, 'a', 4 * PAGE));
-	TRUE(mmap(p, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED);
+	TRUE(mmap(p + 2 * PAGE, 2 * PAGE, PROT_READ | PROT_WRITE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p + 2 * PAGE);
+	TRUE(all_bytes(p, 'a', 2 * PAGE) && all_bytes(p + 2 * PAGE, 0, 2 * PAGE) &&
+	     all_bytes(p + 4 * PAGE, 'a', 4 * PAGE));
+	TRUE(mmap(p, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
+	     MAP_FAILED);
 	IS(errno, EEXIST);
-	TRUE(mmap(p + 1, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED);
+	TRUE(mmap(p + 1, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+	     MAP_FAILED);
 	IS(errno, EINVAL);
 	OK(munmap(p, 8 * PAGE));
 }
@@ -242,7 +248,8 @@ static void advised(void)
 	OK(madvise(p, 4 * PAGE, MADV_WILLNEED));
 	TRUE(all_bytes(p, 'x', 4 * PAGE));
 	OK(madvise(p + PAGE, PAGE, MADV_DONTNEED));
-	TRUE(all_bytes(p, 'x', PAGE) && all_bytes(p + PAGE, 0, PAGE) && all_bytes(p + 2 * PAGE, 'x', 2 * PAGE));
+	TRUE(all_bytes(p, 'x', PAGE) && all_bytes(p + PAGE, 0, PAGE) &&
+	     all_bytes(p + 2 * PAGE, 'x', 2 * PAGE));
 	ERROR(posix_madvise(p, PAGE, POSIX_MADV_RANDOM), 0);
 	FAILS(madvise(p, PAGE, 9999), EINVAL);
 	OK(munmap(p, 4 * PAGE));
@@ -259,7 +266,7 @@ static void locked(void)
 	FAILS(mlock(p, PAGE), ENOMEM);
 }
 
-/* A file's mapping that is our own: the file never sees what is written there. */
+/* Writes to a private mapping never reach the file. */
 static void private_file(void)
 {
 	int fd = OK(open("file", O_RDWR | O_CREAT, 0666));
@@ -304,7 +311,10 @@ static void shared_file(void)
 	FAILS(msync(p, PAGE, MS_SYNC), ENOMEM);
 }
 
-/* What was mapped to read first is written back all the same, through the file that may be written. */
+/*
+ * A page that was first mapped through a read-only descriptor is still written
+ * back through a writable one.
+ */
 static void shared_read_first(void)
 {
 	int fd = OK(open("file", O_RDWR | O_CREAT, 0666)), only = OK(open("file", O_RDONLY));
@@ -327,7 +337,10 @@ static void shared_read_first(void)
 	TEXT(get_file("file"), "later");
 }
 
-/* Without msync or munmap, as natively the page cache is the mapping. */
+/*
+ * Changes are visible in the file without msync or munmap: natively the mapping
+ * is the page cache.
+ */
 static void shared_at_once(void)
 {
 	int fd = OK(open("file", O_RDWR | O_CREAT, 0666));
@@ -344,7 +357,8 @@ static void shared_at_once(void)
 
 static void shared_anonymous(void)
 {
-	char *p = MAP(mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)), *q;
+	int flags = MAP_SHARED | MAP_ANONYMOUS;
+	char *p = MAP(mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, flags, -1, 0)), *q;
 	int fd;
 
 	TRUE(all_bytes(p, 0, 3 * PAGE));

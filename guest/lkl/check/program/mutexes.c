@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Mutexes of all types, spin locks, semaphores, barriers. */
+/* Mutexes of all types, spin locks, semaphores and barriers. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -40,9 +40,9 @@ static void normal(void)
 	make(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED);
 	ZERO(pthread_mutex_lock(&mutex));
 	ERROR(pthread_mutex_trylock(&mutex), EBUSY);
-	IS((long)finish(start(try_it, NULL)), EBUSY);
+	IS((long)join_thread(start_thread(try_it, NULL)), EBUSY);
 	ZERO(pthread_mutex_unlock(&mutex));
-	IS((long)finish(start(try_it, NULL)), 0);
+	IS((long)join_thread(start_thread(try_it, NULL)), 0);
 	ZERO(pthread_mutex_destroy(&mutex));
 }
 
@@ -52,7 +52,7 @@ static void error_checking(void)
 	ERROR(pthread_mutex_unlock(&mutex), EPERM);
 	ZERO(pthread_mutex_lock(&mutex));
 	ERROR(pthread_mutex_lock(&mutex), EDEADLK);
-	IS((long)finish(start(unlock_it, NULL)), EPERM);
+	IS((long)join_thread(start_thread(unlock_it, NULL)), EPERM);
 	ZERO(pthread_mutex_unlock(&mutex));
 }
 
@@ -62,12 +62,12 @@ static void recursive(void)
 	for (int i = 0; i < 10; i++)
 		ZERO(pthread_mutex_lock(&mutex));
 	ZERO(pthread_mutex_trylock(&mutex));
-	IS((long)finish(start(unlock_it, NULL)), EPERM);
+	IS((long)join_thread(start_thread(unlock_it, NULL)), EPERM);
 	for (int i = 0; i < 10; i++)
 		ZERO(pthread_mutex_unlock(&mutex));
-	IS((long)finish(start(try_it, NULL)), EBUSY);
+	IS((long)join_thread(start_thread(try_it, NULL)), EBUSY);
 	ZERO(pthread_mutex_unlock(&mutex));
-	IS((long)finish(start(try_it, NULL)), 0);
+	IS((long)join_thread(start_thread(try_it, NULL)), 0);
 	ERROR(pthread_mutex_unlock(&mutex), EPERM);
 }
 
@@ -85,12 +85,12 @@ static struct timespec in_ms(clockid_t clock, int ms)
 static void timed(void)
 {
 	struct timespec t = in_ms(CLOCK_REALTIME, 30);
-	int64_t begin = now();
+	int64_t begin = now_ns();
 
 	make(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED);
 	ZERO(pthread_mutex_lock(&mutex));
 	ERROR(pthread_mutex_timedlock(&mutex, &t), ETIMEDOUT);
-	TRUE(now() - begin >= 25000000);
+	TRUE(now_ns() - begin >= 25000000);
 	t.tv_nsec = 1000000000;
 	ERROR(pthread_mutex_timedlock(&mutex, &t), EINVAL);
 	ZERO(pthread_mutex_unlock(&mutex));
@@ -108,13 +108,13 @@ static void *die_holding(void *arg)
 static void robust(void)
 {
 	make(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ROBUST);
-	finish(start(die_holding, NULL));
+	join_thread(start_thread(die_holding, NULL));
 	ERROR(pthread_mutex_lock(&mutex), EOWNERDEAD);
 	ZERO(pthread_mutex_consistent(&mutex));
 	ZERO(pthread_mutex_unlock(&mutex));
 	ZERO(pthread_mutex_lock(&mutex));
 	ZERO(pthread_mutex_unlock(&mutex));
-	finish(start(die_holding, NULL));
+	join_thread(start_thread(die_holding, NULL));
 	ERROR(pthread_mutex_lock(&mutex), EOWNERDEAD);
 	ZERO(pthread_mutex_unlock(&mutex));
 	ERROR(pthread_mutex_lock(&mutex), ENOTRECOVERABLE);
@@ -142,11 +142,11 @@ static void blocks_and_wakes(void)
 	make(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED);
 	ZERO(pthread_mutex_lock(&mutex));
 	waiter = 0;
-	thread = start(wait_for_it, (void *)&got);
-	until_asleep(&waiter);
+	thread = start_thread(wait_for_it, (void *)&got);
+	wait_until_asleep(&waiter);
 	TRUE(!got);
 	ZERO(pthread_mutex_unlock(&mutex));
-	IS((long)finish(thread), 0);
+	IS((long)join_thread(thread), 0);
 	TRUE(got);
 }
 
@@ -161,10 +161,10 @@ static void inheriting(void)
 	ZERO(pthread_mutex_init(&mutex, &attr));
 	ZERO(pthread_mutex_lock(&mutex));
 	waiter = 0;
-	thread = start(wait_for_it, (void *)&got);
-	until_asleep(&waiter);
+	thread = start_thread(wait_for_it, (void *)&got);
+	wait_until_asleep(&waiter);
 	ZERO(pthread_mutex_unlock(&mutex));
-	IS((long)finish(thread), 0);
+	IS((long)join_thread(thread), 0);
 }
 
 static long counter;
@@ -191,9 +191,9 @@ static void excludes(void)
 	make(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED);
 	counter = 0;
 	for (int i = 0; i < 8; i++)
-		threads[i] = start_small(add, NULL);
+		threads[i] = start_small_thread(add, NULL);
 	for (int i = 0; i < 8; i++)
-		finish(threads[i]);
+		join_thread(threads[i]);
 	IS(counter, 16000);
 }
 
@@ -219,9 +219,9 @@ static void spinning(void)
 	ZERO(pthread_spin_unlock(&spin));
 	counter = 0;
 	for (int i = 0; i < 4; i++)
-		threads[i] = start_small(add_spinning, NULL);
+		threads[i] = start_small_thread(add_spinning, NULL);
 	for (int i = 0; i < 4; i++)
-		finish(threads[i]);
+		join_thread(threads[i]);
 	IS(counter, 8000);
 }
 
@@ -248,12 +248,12 @@ static void semaphores(void)
 	t = in_ms(CLOCK_REALTIME, 20);
 	FAILS(sem_timedwait(&semaphore, &t), ETIMEDOUT);
 	waiter = 0;
-	thread = start(take_semaphore, NULL);
+	thread = start_thread(take_semaphore, NULL);
 	for (int i = 0; i < 3; i++) {
-		until_asleep(&waiter);
+		wait_until_asleep(&waiter);
 		OK(sem_post(&semaphore));
 	}
-	finish(thread);
+	join_thread(thread);
 	OK(sem_getvalue(&semaphore, &value));
 	IS(value, 0);
 	OK(sem_destroy(&semaphore));
@@ -286,9 +286,9 @@ static void barriers(void)
 	ERROR(pthread_barrier_init(&barrier, NULL, 0), EINVAL);
 	ZERO(pthread_barrier_init(&barrier, NULL, 5));
 	for (long i = 0; i < 5; i++)
-		threads[i] = start_small(pass_barrier, (void *)i);
+		threads[i] = start_small_thread(pass_barrier, (void *)i);
 	for (int i = 0; i < 5; i++)
-		serial += (long)finish(threads[i]);
+		serial += (long)join_thread(threads[i]);
 	IS(serial, 50);
 	ZERO(pthread_barrier_destroy(&barrier));
 }

@@ -61,7 +61,7 @@ static void symbolic_links(void)
 	free(real);
 }
 
-/* A chain of 40 is followed, one of 41 is not. */
+/* A chain of 40 links resolves, one of 41 does not. */
 static void chain_of_links(void)
 {
 	char name[16], target[16] = "file";
@@ -76,7 +76,10 @@ static void chain_of_links(void)
 	FAILS(open("l41", O_RDONLY), ELOOP);
 }
 
-/* linux/fs.h: 1 replaces nothing, 2 exchanges. musl 1.2.3 has no function for it. */
+/*
+ * renameat2, which musl 1.2.3 lacks. Flag 1 is RENAME_NOREPLACE, 2 is
+ * RENAME_EXCHANGE.
+ */
 static long rename_with(const char *from, const char *to, unsigned flags)
 {
 	return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags);
@@ -223,7 +226,10 @@ static void changes(void)
 	FAILS(chdir("file"), ENOTDIR);
 }
 
-/* The numbers in the names of a directory's files, summed; -1 if one comes twice. */
+/*
+ * Returns the sum of the numbers in the names of a directory's files, or -1 if
+ * a name appears twice.
+ */
 static long sum_of(DIR *d)
 {
 	static bool seen[2000];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Opening files, and what descriptors are. */
+/* Opening of files, and descriptors. */
 #define _GNU_SOURCE
 #include "check.h"
 

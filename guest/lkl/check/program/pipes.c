@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Pipes, and waiting for several descriptors at once. */
+/* Pipes, poll and select. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -46,7 +46,7 @@ static void without_waiting(void)
 		sum += n;
 	IS(errno, EAGAIN);
 	IS(sum, 65536);
-	/* All or nothing up to PIPE_BUF. */
+	/* A write of up to PIPE_BUF bytes is atomic. */
 	GIVES(read(fd[0], block, 10), 10);
 	FAILS(write(fd[1], block, 11), EAGAIN);
 	for (sum -= 10; (n = read(fd[0], block, sizeof(block))) > 0;)
@@ -86,13 +86,13 @@ static void between_threads(void)
 	int fd[2];
 
 	OK(pipe(fd));
-	thread = start(write_much, &fd[1]);
+	thread = start_thread(write_much, &fd[1]);
 	while ((n = OK(read(fd[0], text, sizeof(text)))) > 0)
 		for (ssize_t i = 0; i < n; i++, place++)
 			if (text[i] != (char)(place / 5000))
 				check_failed("a byte", "as it was written", "another");
 	IS(place, 2000000);
-	finish(thread);
+	join_thread(thread);
 }
 
 static void *open_fifo(void *arg)
@@ -113,15 +113,18 @@ static void by_name(void)
 	OK(mkfifo("fifo", 0666));
 	FAILS(mkfifo("fifo", 0666), EEXIST);
 	FAILS(open("fifo", O_WRONLY | O_NONBLOCK), ENXIO);
-	thread = start(open_fifo, NULL);
+	thread = start_thread(open_fifo, NULL);
 	fd = OK(open("fifo", O_RDONLY));
 	GIVES(read(fd, text, 16), 7);
 	TEXT(text, "through");
 	GIVES(read(fd, text, 16), 0);
-	finish(thread);
+	join_thread(thread);
 }
 
-/* Many pairs, one token each, that all threads hand on: no wake-up may be lost. */
+/*
+ * Threads pass a token around many pairs of pipes. A lost wake-up would stop
+ * it.
+ */
 static int ring[20][2];
 
 static void *hand_on(void *arg)
@@ -143,10 +146,10 @@ static void in_a_ring(void)
 	for (int i = 0; i < 20; i++)
 		OK(pipe(ring[i]));
 	for (long i = 0; i < 20; i++)
-		threads[i] = start_small(hand_on, (void *)i);
+		threads[i] = start_small_thread(hand_on, (void *)i);
 	GIVES(write(ring[0][1], "x", 1), 1);
 	for (int i = 0; i < 20; i++)
-		finish(threads[i]);
+		join_thread(threads[i]);
 }
 
 const struct check pipe_checks[] = {
@@ -194,13 +197,13 @@ static void times_out(void)
 {
 	struct timespec t = { 0, 20000000 };
 	struct timeval v = { 0, 20000 };
-	int64_t begin = now();
+	int64_t begin = now_ns();
 
 	GIVES(poll(NULL, 0, 20), 0);
 	GIVES(ppoll(NULL, 0, &t, NULL), 0);
 	GIVES(select(0, NULL, NULL, NULL, &v), 0);
 	GIVES(pselect(0, NULL, NULL, NULL, &t, NULL), 0);
-	TRUE(now() - begin >= 75000000);
+	TRUE(now_ns() - begin >= 75000000);
 	t.tv_nsec = -1;
 	FAILS(ppoll(NULL, 0, &t, NULL), EINVAL);
 }
@@ -240,15 +243,15 @@ static void note(int sig)
 	count++;
 }
 
-/* The signal that was blocked comes while it waits, and only then. */
+/* A blocked signal is delivered only during the wait. */
 static void with_mask(void)
 {
-	sigset_t set = set_of(SIGUSR1), none;
+	sigset_t set = signal_set(SIGUSR1), none;
 	struct timespec t = { 20, 0 };
 
 	count = 0;
 	sigemptyset(&none);
-	on_signal(SIGUSR1, note, SA_RESTART);
+	set_handler(SIGUSR1, note, SA_RESTART);
 	OK(sigprocmask(SIG_BLOCK, &set, NULL));
 	raise(SIGUSR1);
 	FAILS(ppoll(NULL, 0, &t, &none), EINTR);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* The process itself: who it is, its limits, its environment; and other processes, which a guest cannot have. */
+/*
+ * The process: identity, limits and environment. Also other processes, which a
+ * guest cannot have.
+ */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -61,14 +64,14 @@ static void *own_user(void *arg)
 	return (void *)(long)geteuid();
 }
 
-/* libc changes all threads at once. */
+/* libc changes the user of all threads. */
 static void users_of_threads(void)
 {
 	pthread_t thread;
 
 	OK(seteuid(55));
-	thread = start(own_user, NULL);
-	IS((long)finish(thread), 55);
+	thread = start_thread(own_user, NULL);
+	IS((long)join_thread(thread), 55);
 	OK(seteuid(0));
 }
 
@@ -114,7 +117,10 @@ static void scheduling(void)
 	cpu_set_t cpus;
 	int before;
 
-	/* By the call itself: musl's functions refuse what POSIX means by them and Linux does not do. */
+	/*
+	 * Direct calls: musl's functions always fail, since those of Linux do
+	 * not conform to POSIX.
+	 */
 	GIVES(syscall(SYS_sched_getscheduler, 0), SCHED_OTHER);
 	p.sched_priority = 9;
 	OK(syscall(SYS_sched_getparam, 0, &p));
@@ -125,7 +131,7 @@ static void scheduling(void)
 	TRUE(CPU_COUNT(&cpus) >= 1);
 	TRUE(sysconf(_SC_NPROCESSORS_ONLN) >= 1);
 	TRUE(sched_getcpu() >= 0);
-	/* Whoever has started this may have been nice. */
+	/* The program may have been started with another nice value. */
 	before = getpriority(PRIO_PROCESS, 0);
 	OK(setpriority(PRIO_PROCESS, 0, 15));
 	IS(getpriority(PRIO_PROCESS, 0), 15);
@@ -150,7 +156,7 @@ static void note(int sig)
 	changed = sig;
 }
 
-/* No children: nothing to wait for. */
+/* Without children, waits fail. */
 static void no_children(void)
 {
 	siginfo_t info;
@@ -196,7 +202,7 @@ static void forks(void)
 	pid_t pid;
 
 	fflush(stdout);
-	on_signal(SIGCHLD, note, 0);
+	set_handler(SIGCHLD, note, 0);
 	changed = 0;
 	pid = OK(fork());
 	if (pid == 0)
@@ -255,7 +261,7 @@ static void clones(void)
 	IS(status_of(pid), 7 << 8);
 }
 
-/* Whoever may not have children is told so, and goes on as before. */
+/* A failed spawn returns an error and changes nothing else. */
 static void goes_on(void)
 {
 	char *arguments[] = { "none", NULL };
@@ -266,7 +272,7 @@ static void goes_on(void)
 	IS(status_of(-1), 0);
 	put_file("file", "still here");
 	TEXT(get_file("file"), "still here");
-	finish(start(own_user, NULL));
+	join_thread(start_thread(own_user, NULL));
 }
 
 const struct check spawn_checks[] = {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Memory that may not be touched, and signals for faults. */
+/* Protected memory, and signals for faults. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -18,7 +18,7 @@ static void caught(int sig, siginfo_t *info, void *context)
 	siglongjmp(back, sig);
 }
 
-/* The signal that a write there causes, or 0. */
+/* Returns the signal that a write to the address causes, or 0. */
 static int write_to(volatile char *p)
 {
 	struct sigaction action = { .sa_sigaction = caught, .sa_flags = SA_SIGINFO };

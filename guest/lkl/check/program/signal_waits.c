@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Waiting for signals, calls that signals interrupt, and signals among threads. */
+/* Waits for signals, interrupted calls, and signals among threads. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -23,14 +23,14 @@ static void note(int sig)
 
 static void block(int sig)
 {
-	sigset_t set = set_of(sig);
+	sigset_t set = signal_set(sig);
 
 	ZERO(pthread_sigmask(SIG_BLOCK, &set, NULL));
 }
 
 static void wait_one(void)
 {
-	sigset_t set = set_of(SIGUSR1);
+	sigset_t set = signal_set(SIGUSR1);
 	int sig = 0;
 
 	block(SIGUSR1);
@@ -44,16 +44,16 @@ static void wait_one(void)
 static void wait_timed(void)
 {
 	struct timespec none = { 0, 0 }, some = { 0, 30000000 }, wrong = { 0, -1 };
-	sigset_t set = set_of(SIGUSR1);
+	sigset_t set = signal_set(SIGUSR1);
 	siginfo_t info;
 	union sigval v = { .sival_int = 12 };
 	int64_t begin;
 
 	block(SIGUSR1);
 	FAILS(sigtimedwait(&set, &info, &none), EAGAIN);
-	begin = now();
+	begin = now_ns();
 	FAILS(sigtimedwait(&set, &info, &some), EAGAIN);
-	TRUE(now() - begin >= 25000000);
+	TRUE(now_ns() - begin >= 25000000);
 	FAILS(sigtimedwait(&set, &info, &wrong), EINVAL);
 	OK(sigqueue(getpid(), SIGUSR1, v));
 	GIVES(sigtimedwait(&set, &info, &none), SIGUSR1);
@@ -61,14 +61,14 @@ static void wait_timed(void)
 	IS(info.si_value.sival_int, 12);
 }
 
-/* Only the signal that the mask lets through ends it, and the mask is as before. */
+/* Only an unblocked signal ends the wait, and the old mask is restored. */
 static void suspend(void)
 {
 	sigset_t none, set;
 
 	count = 0;
-	on_signal(SIGUSR1, note, 0);
-	on_signal(SIGUSR2, note, 0);
+	set_handler(SIGUSR1, note, 0);
+	set_handler(SIGUSR2, note, 0);
 	block(SIGUSR1);
 	block(SIGUSR2);
 	raise(SIGUSR1);
@@ -85,12 +85,12 @@ static void suspend(void)
 	IS(sigismember(&set, SIGUSR1), 1);
 }
 
-/* An alarm in 20 ms; the call that follows waits for something that never is. */
+/* Sets an alarm in 20 ms. The next call would block forever without it. */
 static void soon(int flags)
 {
 	struct itimerval t = { .it_value = { 0, 20000 } };
 
-	on_signal(SIGALRM, note, flags);
+	set_handler(SIGALRM, note, flags);
 	OK(setitimer(ITIMER_REAL, &t, NULL));
 }
 
@@ -121,7 +121,9 @@ static void interrupts(void)
 	IS(count, 9);
 }
 
-/* With SA_RESTART these too; what depends on a time or waits for many does not begin anew. */
+/*
+ * SA_RESTART does not restart calls with a timeout or on several descriptors.
+ */
 static void interrupts_even_so(void)
 {
 	struct timespec t = { 1000, 0 };
@@ -152,7 +154,7 @@ static void *write_later(void *arg)
 	return arg;
 }
 
-/* The handler runs, and the call goes on: no one sees EINTR. */
+/* With SA_RESTART the call continues after the handler without EINTR. */
 static void restarts(void)
 {
 	struct itimerval t = { { 0, 5000 }, { 0, 5000 } }, never = { 0 };
@@ -162,23 +164,23 @@ static void restarts(void)
 
 	OK(pipe(fd));
 	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
-	on_signal(SIGALRM, note, SA_RESTART);
+	set_handler(SIGALRM, note, SA_RESTART);
 	count = 0;
-	thread = start(write_later, &fd[1]);
+	thread = start_thread(write_later, &fd[1]);
 	OK(setitimer(ITIMER_REAL, &t, NULL));
 	GIVES(read(fd[0], &byte, 1), 1);
 	OK(setitimer(ITIMER_REAL, &never, NULL));
-	finish(thread);
+	join_thread(thread);
 	count = 0;
-	thread = start(write_later, &pair[1]);
+	thread = start_thread(write_later, &pair[1]);
 	OK(setitimer(ITIMER_REAL, &t, NULL));
 	GIVES(recv(pair[0], &byte, 1, 0), 1);
 	IS(byte, 'x');
 	OK(setitimer(ITIMER_REAL, &never, NULL));
-	finish(thread);
+	join_thread(thread);
 }
 
-/* What was already moved counts: an interrupted write is a short one. */
+/* An interrupted write returns the number of bytes already written. */
 static void short_write(void)
 {
 	static char block[1 << 20];
@@ -210,7 +212,7 @@ static void *wait_until_left(void *arg)
 {
 	tid = thread_id();
 	while (!leave)
-		pause_ms(1);
+		sleep_ms(1);
 	return arg;
 }
 
@@ -220,8 +222,8 @@ static void to_a_thread(void)
 
 	count = tid = 0;
 	leave = false;
-	on_signal(SIGUSR1, note, 0);
-	thread = start(wait_until_left, NULL);
+	set_handler(SIGUSR1, note, 0);
+	thread = start_thread(wait_until_left, NULL);
 	SOON(tid != 0);
 	ZERO(pthread_kill(thread, SIGUSR1));
 	SOON(count == 1);
@@ -233,7 +235,7 @@ static void to_a_thread(void)
 	IS(handled_by == tid, true);
 	FAILS(syscall(SYS_tgkill, getpid(), 0x3ffffff, SIGUSR1), ESRCH);
 	leave = true;
-	finish(thread);
+	join_thread(thread);
 }
 
 /* A signal to the process goes to a thread that does not block it. */
@@ -243,15 +245,15 @@ static void to_whoever_takes_it(void)
 
 	count = tid = 0;
 	leave = false;
-	on_signal(SIGUSR1, note, 0);
-	thread = start(wait_until_left, NULL);
+	set_handler(SIGUSR1, note, 0);
+	thread = start_thread(wait_until_left, NULL);
 	SOON(tid != 0);
 	block(SIGUSR1);
 	OK(kill(getpid(), SIGUSR1));
 	SOON(count == 1);
 	IS(handled_by == tid, true);
 	leave = true;
-	finish(thread);
+	join_thread(thread);
 }
 
 static void *look_at_mask(void *arg)
@@ -271,7 +273,7 @@ static void mask_is_inherited(void)
 	sigset_t own;
 
 	block(SIGUSR1);
-	finish(start(look_at_mask, &blocked));
+	join_thread(start_thread(look_at_mask, &blocked));
 	TRUE(blocked);
 	pthread_sigmask(SIG_SETMASK, NULL, &own);
 	IS(sigismember(&own, SIGUSR2), 0);
@@ -279,13 +281,13 @@ static void mask_is_inherited(void)
 
 static void *wait_for_both(void *arg)
 {
-	sigset_t set = set_of(SIGRTMIN + 4);
+	sigset_t set = signal_set(SIGRTMIN + 4);
 	siginfo_t info;
 	long sum = 0;
 
 	(void)arg;
 	for (int i = 0; i < 25; i++) {
-		/* Woken for a signal that another was faster to take. */
+		/* Another thread has taken the signal that woke this one. */
 		while (sigwaitinfo(&set, &info) == -1 && errno == EINTR)
 			;
 		sum += info.si_value.sival_int;
@@ -293,7 +295,7 @@ static void *wait_for_both(void *arg)
 	return (void *)sum;
 }
 
-/* Four threads wait for a hundred signals: each one is taken once. */
+/* Four threads wait for a hundred signals, and each is taken once. */
 static void each_is_taken_once(void)
 {
 	pthread_t threads[4];
@@ -301,11 +303,11 @@ static void each_is_taken_once(void)
 
 	block(SIGRTMIN + 4);
 	for (int i = 0; i < 4; i++)
-		threads[i] = start_small(wait_for_both, NULL);
+		threads[i] = start_small_thread(wait_for_both, NULL);
 	for (int i = 1; i <= 100; i++)
 		OK(sigqueue(getpid(), SIGRTMIN + 4, (union sigval){ .sival_int = i }));
 	for (int i = 0; i < 4; i++)
-		sum += (long)finish(threads[i]);
+		sum += (long)join_thread(threads[i]);
 	IS(sum, 5050);
 }
 
@@ -314,12 +316,12 @@ static void *poke(void *arg)
 	for (int i = 0; i < 500; i++) {
 		pthread_kill(*(pthread_t *)arg, SIGUSR1);
 		if (i % 10 == 0)
-			pause_ms(1);
+			sleep_ms(1);
 	}
 	return arg;
 }
 
-/* A thread that computes and calls is interrupted all the time, and nothing gets lost. */
+/* Frequent signals to a thread that computes and makes calls lose nothing. */
 static void under_fire(void)
 {
 	pthread_t self = pthread_self(), thread;
@@ -327,9 +329,9 @@ static void under_fire(void)
 	int fd[2];
 
 	count = 0;
-	on_signal(SIGUSR1, note, SA_RESTART);
+	set_handler(SIGUSR1, note, SA_RESTART);
 	OK(pipe(fd));
-	thread = start(poke, &self);
+	thread = start_thread(poke, &self);
 	for (int i = 0; i < 2000; i++) {
 		char byte = (char)i;
 
@@ -338,7 +340,7 @@ static void under_fire(void)
 		IS(byte, (char)i);
 		sum += i;
 	}
-	finish(thread);
+	join_thread(thread);
 	IS(sum, 1999000);
 	TRUE(count > 0);
 }

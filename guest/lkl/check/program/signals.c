@@ -29,8 +29,8 @@ static void note_info(int sig, siginfo_t *i, void *context)
 static void handled(void)
 {
 	count = 0;
-	on_signal(SIGUSR1, note, 0);
-	on_signal(SIGRTMAX, note, 0);
+	set_handler(SIGUSR1, note, 0);
+	set_handler(SIGRTMAX, note, 0);
 	IS(raise(SIGUSR1), 0);
 	IS(count, 1);
 	OK(kill(getpid(), SIGRTMAX));
@@ -72,12 +72,12 @@ static void nest(int sig)
 static void blocked_in_handler(void)
 {
 	count = depth = deepest = 0;
-	on_signal(SIGUSR1, nest, 0);
+	set_handler(SIGUSR1, nest, 0);
 	raise(SIGUSR1);
 	IS(deepest, 1);
 	IS(count, 4);
 	count = depth = deepest = 0;
-	on_signal(SIGUSR1, nest, SA_NODEFER);
+	set_handler(SIGUSR1, nest, SA_NODEFER);
 	raise(SIGUSR1);
 	IS(deepest, 4);
 }
@@ -102,7 +102,7 @@ static void mask_of_handler(void)
 	struct sigaction action = { .sa_handler = outer };
 
 	order[0] = 0;
-	on_signal(SIGUSR2, inner, 0);
+	set_handler(SIGUSR2, inner, 0);
 	sigemptyset(&action.sa_mask);
 	sigaddset(&action.sa_mask, SIGUSR2);
 	OK(sigaction(SIGUSR1, &action, NULL));
@@ -116,7 +116,7 @@ static void reset_after_one(void)
 	struct sigaction action;
 
 	count = 0;
-	on_signal(SIGUSR1, note, SA_RESETHAND);
+	set_handler(SIGUSR1, note, SA_RESETHAND);
 	raise(SIGUSR1);
 	OK(sigaction(SIGUSR1, NULL, &action));
 	TRUE(action.sa_handler == SIG_DFL);
@@ -125,10 +125,10 @@ static void reset_after_one(void)
 
 static void pending(void)
 {
-	sigset_t set = set_of(SIGUSR1), waiting;
+	sigset_t set = signal_set(SIGUSR1), waiting;
 
 	count = 0;
-	on_signal(SIGUSR1, note, 0);
+	set_handler(SIGUSR1, note, 0);
 	OK(sigprocmask(SIG_BLOCK, &set, NULL));
 	raise(SIGUSR1);
 	raise(SIGUSR1);
@@ -142,18 +142,18 @@ static void pending(void)
 
 static void ignored(void)
 {
-	sigset_t set = set_of(SIGTERM), waiting;
+	sigset_t set = signal_set(SIGTERM), waiting;
 
 	signal(SIGTERM, SIG_IGN);
 	raise(SIGTERM);
-	/* Ignoring throws away what was pending. */
-	on_signal(SIGTERM, note, 0);
+	/* Ignoring a signal discards a pending one. */
+	set_handler(SIGTERM, note, 0);
 	OK(sigprocmask(SIG_BLOCK, &set, NULL));
 	raise(SIGTERM);
 	signal(SIGTERM, SIG_IGN);
 	OK(sigpending(&waiting));
 	IS(sigismember(&waiting, SIGTERM), 0);
-	/* These are ignored by default. */
+	/* The default action of these signals is to ignore them. */
 	raise(SIGCHLD);
 	raise(SIGURG);
 	raise(SIGWINCH);
@@ -177,12 +177,12 @@ static void note_number(int sig, siginfo_t *i, void *context)
 		numbers[n_numbers++] = i->si_value.sival_int;
 }
 
-/* Real-time signals: each one counts, lower numbers first, then in order. */
+/* Real-time signals queue. Lower numbers come first, equal ones in order. */
 static void real_time_order(void)
 {
 	struct sigaction action = { .sa_sigaction = note_number, .sa_flags = SA_SIGINFO };
 	static const int want[] = { 10, 11, 20, 21, 22 };
-	sigset_t set = set_of(SIGRTMIN + 2), before;
+	sigset_t set = signal_set(SIGRTMIN + 2), before;
 	union sigval v;
 
 	sigaddset(&set, SIGRTMIN + 3);
@@ -228,8 +228,8 @@ static void other_stack(void)
 
 	FAILS(sigaltstack(&tiny, NULL), ENOMEM);
 	OK(sigaltstack(&own, NULL));
-	on_signal(SIGUSR1, look_at_stack, SA_ONSTACK);
-	on_signal(SIGUSR2, look_at_stack, 0);
+	set_handler(SIGUSR1, look_at_stack, SA_ONSTACK);
+	set_handler(SIGUSR2, look_at_stack, 0);
 	raise(SIGUSR1);
 	TRUE(on_stack);
 	IS(stack_error, EPERM);
@@ -253,7 +253,7 @@ static void jump_out(void)
 {
 	sigset_t set;
 
-	on_signal(SIGUSR1, jump, 0);
+	set_handler(SIGUSR1, jump, 0);
 	for (volatile int i = 0; i < 3; i++) {
 		int sig = sigsetjmp(back, 1);
 
@@ -273,7 +273,7 @@ static void change_context(int sig, siginfo_t *i, void *context)
 	sigaddset(&((ucontext_t *)context)->uc_sigmask, SIGUSR2);
 }
 
-/* What a handler does to the saved mask holds when it has returned. */
+/* A handler's change of the saved mask applies after its return. */
 static void context(void)
 {
 	struct sigaction action = { .sa_sigaction = change_context, .sa_flags = SA_SIGINFO };
@@ -299,17 +299,17 @@ static void compute(int sig)
 	count++;
 }
 
-/* A timer's handler computes while we do; neither disturbs the other. */
+/* A timer's handler and the main program compute without interfering. */
 static void floats_kept(void)
 {
 	struct itimerval t = { { 0, 1000 }, { 0, 1000 } };
-	int64_t end = now() + 20000000000;
+	int64_t end = now_ns() + 20000000000;
 	double want = 0;
 
 	count = 0;
-	on_signal(SIGALRM, compute, SA_RESTART);
+	set_handler(SIGALRM, compute, SA_RESTART);
 	OK(setitimer(ITIMER_REAL, &t, NULL));
-	for (int round = 0; (count < 50 || round < 2) && now() < end; round++) {
+	for (int round = 0; (count < 50 || round < 2) && now_ns() < end; round++) {
 		double x = 1;
 
 		for (int i = 1; i < 2000; i++) {
@@ -335,16 +335,16 @@ static void errno_kept(int sig)
 	errno = before;
 }
 
-/* Registers and errno are as they were, wherever the signal comes. */
+/* A signal preserves registers and errno wherever it arrives. */
 static void storm(void)
 {
 	struct itimerval t = { { 0, 500 }, { 0, 500 } };
-	int64_t end = now() + 20000000000;
+	int64_t end = now_ns() + 20000000000;
 
 	count = 0;
-	on_signal(SIGALRM, errno_kept, SA_RESTART);
+	set_handler(SIGALRM, errno_kept, SA_RESTART);
 	OK(setitimer(ITIMER_REAL, &t, NULL));
-	while (count < 200 && now() < end) {
+	while (count < 200 && now_ns() < end) {
 		char text[64];
 		int n = snprintf(text, sizeof(text), "%d %s %ld", count, "text", 123456789L);
 
@@ -360,7 +360,7 @@ static void broken_pipe(void)
 	int fd[2];
 
 	count = 0;
-	on_signal(SIGPIPE, note, 0);
+	set_handler(SIGPIPE, note, 0);
 	OK(pipe(fd));
 	OK(close(fd[0]));
 	FAILS(write(fd[1], "x", 1), EPIPE);
@@ -369,7 +369,7 @@ static void broken_pipe(void)
 	FAILS(write(fd[1], "x", 1), EPIPE);
 	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, fd));
 	OK(close(fd[0]));
-	on_signal(SIGPIPE, note, 0);
+	set_handler(SIGPIPE, note, 0);
 	FAILS(send(fd[1], "x", 1, MSG_NOSIGNAL), EPIPE);
 	IS(count, 1);
 	FAILS(send(fd[1], "x", 1, 0), EPIPE);

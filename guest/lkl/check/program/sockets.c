@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* TCP and UDP over the loopback interface, IPv4 and IPv6. */
+/* TCP and UDP on the loopback interface, IPv4 and IPv6. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -14,11 +14,13 @@
 static struct sockaddr_in loopback(int port)
 {
 	return (struct sockaddr_in){
-		.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+		.sin_family = AF_INET,
+		.sin_port = htons(port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
 	};
 }
 
-/* A socket that listens on a port of the kernel's choice. */
+/* Returns a socket that listens on a port chosen by the kernel. */
 static int listening(struct sockaddr_in *a)
 {
 	int fd = OK(socket(AF_INET, SOCK_STREAM, 0));
@@ -94,13 +96,13 @@ static void much(void)
 	int fd[2];
 
 	connected(fd);
-	thread = start(send_much, &fd[0]);
+	thread = start_thread(send_much, &fd[0]);
 	while ((n = OK(recv(fd[1], text, sizeof(text), 0))) > 0)
 		for (ssize_t i = 0; i < n; i++, place++)
 			if (text[i] != (char)(place / 100000))
 				check_failed("a byte", "as it was sent", "another");
 	IS(place, 10000000);
-	finish(thread);
+	join_thread(thread);
 }
 
 static void refused(void)
@@ -125,7 +127,8 @@ static void refused(void)
 
 static void wrong_arguments(void)
 {
-	int file = OK(open("file", O_RDWR | O_CREAT, 0666)), fd = OK(socket(AF_INET, SOCK_STREAM, 0));
+	int file = OK(open("file", O_RDWR | O_CREAT, 0666));
+	int fd = OK(socket(AF_INET, SOCK_STREAM, 0));
 	struct sockaddr_in a;
 	int first = listening(&a), on = 1;
 
@@ -142,7 +145,8 @@ static void wrong_arguments(void)
 	FAILS(connect(fd, (struct sockaddr *)&a, sizeof(a)), EISCONN);
 	FAILS(connect(first, (struct sockaddr *)&a, sizeof(a)), EISCONN);
 	a.sin_family = 99;
-	FAILS(connect(OK(socket(AF_INET, SOCK_STREAM, 0)), (struct sockaddr *)&a, sizeof(a)), EAFNOSUPPORT);
+	FAILS(connect(OK(socket(AF_INET, SOCK_STREAM, 0)), (struct sockaddr *)&a, sizeof(a)),
+	      EAFNOSUPPORT);
 }
 
 static void without_waiting(void)
@@ -195,14 +199,14 @@ static void reset_by_peer(void)
 static void times_out(void)
 {
 	struct timeval t = { 0, 30000 };
-	int64_t begin = now();
+	int64_t begin = now_ns();
 	char byte;
 	int fd[2];
 
 	connected(fd);
 	OK(setsockopt(fd[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t)));
 	FAILS(recv(fd[0], &byte, 1, 0), EAGAIN);
-	TRUE(now() - begin >= 25000000);
+	TRUE(now_ns() - begin >= 25000000);
 }
 
 static void urgent(void)
@@ -226,7 +230,9 @@ static void datagrams(void)
 	socklen_t size = sizeof(a);
 	int one = OK(socket(AF_INET, SOCK_DGRAM, 0)), two = OK(socket(AF_INET, SOCK_DGRAM, 0)), n;
 	struct iovec parts[2] = { { "ab", 2 }, { "cd", 2 } };
-	struct msghdr m = { .msg_name = &a, .msg_namelen = sizeof(a), .msg_iov = parts, .msg_iovlen = 2 };
+	struct msghdr m = {
+		.msg_name = &a, .msg_namelen = sizeof(a), .msg_iov = parts, .msg_iovlen = 2,
+	};
 	static char big[70000];
 	char text[16] = "";
 
@@ -271,7 +277,7 @@ static void sixth_version(void)
 	OK(connect(fd, (struct sockaddr *)&a, sizeof(a)));
 	GIVES(send(fd, "6", 1, 0), 1);
 	GIVES(recv(OK(accept(listener, NULL, NULL)), &byte, 1, 0), 1);
-	/* Both versions on one socket. */
+	/* One socket accepts both versions. */
 	listener = OK(socket(AF_INET6, SOCK_STREAM, 0));
 	OK(setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)));
 	a = (struct sockaddr_in6){ .sin6_family = AF_INET6 };

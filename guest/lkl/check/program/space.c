@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Room: a full disk, limits, space that is set aside; and copies that the kernel makes. */
+/* Disk space: a full disk, limits, preallocation. Also copies by the kernel. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -29,7 +29,7 @@ static void need_small(void)
 		check_failed("-s", "a small file system", "none");
 }
 
-/* Writes until the file system is full; the bytes that went in. */
+/* Writes until the file system is full, and returns the number of bytes. */
 static off_t fill(int fd)
 {
 	off_t sum = 0;
@@ -57,7 +57,7 @@ static void full(void)
 	FAILS(write(other, block, sizeof(block)), ENOSPC);
 	GIVES(pread(fd, block, 3, sum - 3), 3);
 	TRUE(all_bytes(block, 'f', 3));
-	/* There is room again when something goes. */
+	/* Removing a file frees its space. */
 	OK(ftruncate(fd, 0));
 	OK(fsync(fd));
 	GIVES(pwrite(other, block, 1 << 15, 0), 1 << 15);
@@ -79,7 +79,9 @@ static void names_run_out(void)
 		fd = open(path, O_CREAT | O_WRONLY, 0666);
 		close(fd);
 	}
-	/* Either there is a limit, and it is this one, or there is none so low. */
+	/*
+	 * A file system may have no limit on files, or one above this number.
+	 */
 	TRUE(fd != -1 || errno == ENOSPC || errno == EBADF);
 	while (n-- > 0) {
 		snprintf(path, sizeof(path), "%s/many/%d", small_directory, n);
@@ -107,7 +109,8 @@ static void set_aside(void)
 	GIVES(pwrite(fd, block, sizeof(block), 0), sizeof(block));
 	OK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 8192));
 	GIVES(pread(fd, block, sizeof(block), 0), sizeof(block));
-	TRUE(all_bytes(block, 'x', 4096) && all_bytes(block + 4096, 0, 8192) && block[12288] == 'x');
+	TRUE(all_bytes(block, 'x', 4096) && all_bytes(block + 4096, 0, 8192) &&
+	     block[12288] == 'x');
 	ERROR(posix_fallocate(fd, 0, 0), EINVAL);
 	ERROR(posix_fallocate(fd, -1, 10), EINVAL);
 }
@@ -136,7 +139,7 @@ static void limit_of_size(void)
 	int fd = OK(open("file", O_RDWR | O_CREAT, 0666));
 
 	told = 0;
-	on_signal(SIGXFSZ, note, 0);
+	set_handler(SIGXFSZ, note, 0);
 	OK(getrlimit(RLIMIT_FSIZE, &before));
 	small = before;
 	small.rlim_cur = 100000;
@@ -218,12 +221,12 @@ static void to_socket(void)
 	off_t sum = 0;
 
 	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
-	thread = start(drain, &pair[1]);
+	thread = start_thread(drain, &pair[1]);
 	while (sum < 1 << 20)
 		if (OK(sendfile(pair[0], from, &sum, (1 << 20) - sum)) == 0)
 			break;
 	OK(shutdown(pair[0], SHUT_WR));
-	finish(thread);
+	join_thread(thread);
 	TRUE(is_source("drained", 1 << 20));
 }
 

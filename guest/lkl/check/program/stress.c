@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Threads of every kind at once, in rounds. Each counts its turns: one that makes none for 20 seconds has lost a wake-up.
- * After each round all are gone, and the memory that is then free must not shrink from round to round.
+ * Runs threads of all kinds at once, in rounds. Each thread counts its turns: one
+ * without a turn for 20 seconds has lost a wake-up. All threads end after a round,
+ * and the free memory must then be the same as after earlier rounds.
  */
 #define _GNU_SOURCE
 #include "check.h"
@@ -23,7 +24,7 @@
 
 #define ROUNDS 6
 #define PATIENCE 20000000000LL
-/* What a round may leave: pages that the kernel has set aside for next time. */
+/* Memory that the kernel may keep after a round for later use. */
 #define SLACK_KB 512
 
 struct worker {
@@ -38,13 +39,13 @@ struct worker {
 	size_t size;
 };
 
-static volatile bool stop;
-static const char *volatile wrong;
+static volatile bool stopping;
+static const char *volatile failed_worker;
 
 #define MUST(condition)                                            \
 	do {                                                       \
 		if (!(condition)) {                                \
-			wrong = w->name;                           \
+			failed_worker = w->name;                           \
 			printf("%s: not true: %s (%s)\n", w->name, \
 			       #condition, error_name(errno));     \
 			return false;                              \
@@ -59,7 +60,7 @@ static bool produce(struct worker *w)
 {
 	(void)w;
 	pthread_mutex_lock(&lock);
-	while (produced - consumed >= 8 && !stop)
+	while (produced - consumed >= 8 && !stopping)
 		pthread_cond_wait(&changed, &lock);
 	produced++;
 	pthread_cond_broadcast(&changed);
@@ -74,7 +75,7 @@ static bool consume(struct worker *w)
 	clock_gettime(CLOCK_REALTIME, &t);
 	t.tv_sec++;
 	pthread_mutex_lock(&lock);
-	while (produced == consumed && !stop)
+	while (produced == consumed && !stopping)
 		if (pthread_cond_timedwait(&changed, &lock, &t) == ETIMEDOUT)
 			break;
 	if (produced > consumed)
@@ -85,7 +86,7 @@ static bool consume(struct worker *w)
 	return true;
 }
 
-/* Two ends of which the other one's thread echoes. */
+/* Sends back all that arrives on a descriptor. */
 static void *echo(void *arg)
 {
 	char text[3000];
@@ -99,8 +100,8 @@ static void *echo(void *arg)
 	return NULL;
 }
 
-/* Sends and gets back, and now and then begins with new sockets. */
-static bool talk(struct worker *w, void (*connected)(int fd[2]))
+/* Exchanges data with an echoing thread over a new pair of sockets. */
+static bool exchange(struct worker *w, void (*connected)(int fd[2]))
 {
 	char text[3000], back[3000];
 	size_t size = rand_r(&w->seed) % sizeof(text) + 1, done = 0;
@@ -109,7 +110,7 @@ static bool talk(struct worker *w, void (*connected)(int fd[2]))
 
 	connected(fd);
 	MUST(fd[0] != -1);
-	thread = start_small(echo, &fd[1]);
+	thread = start_small_thread(echo, &fd[1]);
 	for (int i = 0; i < 20; i++, done = 0) {
 		memset(text, rand_r(&w->seed), size);
 		MUST(write(fd[0], text, size) == (ssize_t)size);
@@ -122,37 +123,38 @@ static bool talk(struct worker *w, void (*connected)(int fd[2]))
 		MUST(memcmp(text, back, size) == 0);
 	}
 	shutdown(fd[0], SHUT_RDWR);
-	finish(thread);
+	join_thread(thread);
 	close(fd[0]);
 	return true;
 }
 
-static void tcp(int fd[2])
+static void connect_tcp(int fd[2])
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int listener = socket(AF_INET, SOCK_STREAM, 0);
 	struct linger hard = { 1, 0 };
 	socklen_t size = sizeof(a);
 
-	if (listener != -1 && bind(listener, (struct sockaddr *)&a, size) == 0 && listen(listener, 1) == 0) {
+	if (listener != -1 && bind(listener, (struct sockaddr *)&a, size) == 0 &&
+	    listen(listener, 1) == 0) {
 		getsockname(listener, (struct sockaddr *)&a, &size);
 		fd[0] = socket(AF_INET, SOCK_STREAM, 0);
 		if (connect(fd[0], (struct sockaddr *)&a, size) == 0)
 			fd[1] = accept(listener, NULL, NULL);
-		/* No port waits for a minute after its end. */
+		/* A reset on close avoids ports in TIME_WAIT. */
 		setsockopt(fd[0], SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
 	}
 	close(listener);
 }
 
-static void pair(int fd[2])
+static void connect_unix(int fd[2])
 {
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) == -1)
 		fd[0] = -1;
 }
 
-static bool talk_tcp(struct worker *w) { return talk(w, tcp); }
-static bool talk_unix(struct worker *w) { return talk(w, pair); }
+static bool exchange_tcp(struct worker *w) { return exchange(w, connect_tcp); }
+static bool exchange_unix(struct worker *w) { return exchange(w, connect_unix); }
 
 static bool use_files(struct worker *w)
 {
@@ -179,7 +181,8 @@ static bool use_memory(struct worker *w)
 	size_t size = (rand_r(&w->seed) % 40 + 1) * 4096;
 
 	if (!w->memory) {
-		w->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		w->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				 -1, 0);
 		MUST(w->memory != MAP_FAILED);
 		MUST(all_bytes(w->memory, 0, size));
 		memset(w->memory, w->number, size);
@@ -227,7 +230,8 @@ static bool wait_for_timer(struct worker *w)
 {
 	struct itimerspec t = { .it_value = { 0, rand_r(&w->seed) % 1000000 + 1 } };
 	struct epoll_event e = { .events = EPOLLIN }, got;
-	int epoll = epoll_create1(EPOLL_CLOEXEC), fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC), n;
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	int epoll = epoll_create1(EPOLL_CLOEXEC), n;
 	uint64_t count;
 
 	MUST(epoll != -1 && fd != -1);
@@ -239,16 +243,16 @@ static bool wait_for_timer(struct worker *w)
 	return true;
 }
 
-static void *forever(void *arg)
+static void *wait_forever(void *arg)
 {
 	for (;;)
 		poll(NULL, 0, -1);
 	return arg;
 }
 
-static bool cancel(struct worker *w)
+static bool cancel_thread(struct worker *w)
 {
-	pthread_t thread = start_small(forever, NULL);
+	pthread_t thread = start_small_thread(wait_forever, NULL);
 	void *result;
 
 	if (rand_r(&w->seed) % 2)
@@ -260,30 +264,30 @@ static bool cancel(struct worker *w)
 
 static struct worker workers[40];
 static int n_workers;
-static volatile long handled;
+static volatile long signals_handled;
 
-static void handle(int sig)
+static void count_signal(int sig)
 {
 	(void)sig;
-	handled++;
+	signals_handled++;
 }
 
-/* To any of the others, in whatever call it is. */
+/* Sends a signal to any worker, whatever call it is in. */
 static bool send_signal(struct worker *w)
 {
 	struct worker *to = &workers[rand_r(&w->seed) % n_workers];
 
 	if (to->turns)
 		MUST(pthread_kill(to->thread, SIGUSR1) == 0);
-	pause_ms(1);
+	sleep_ms(1);
 	return true;
 }
 
-static void *work(void *arg)
+static void *work_until_stopped(void *arg)
 {
 	struct worker *w = arg;
 
-	while (!stop && !wrong && w->turn(w))
+	while (!stopping && !failed_worker && w->turn(w))
 		w->turns++;
 	if (w->memory)
 		munmap(w->memory, w->size);
@@ -291,20 +295,25 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static void add(const char *name, bool (*turn)(struct worker *w), int n)
+static void add_workers(const char *name, bool (*turn)(struct worker *w), int n)
 {
 	for (; n > 0; n--, n_workers++)
-		workers[n_workers] = (struct worker){ .name = name, .turn = turn, .number = n_workers, .seed = n_workers + 1 };
+		workers[n_workers] = (struct worker){
+			.name = name, .turn = turn, .number = n_workers, .seed = n_workers + 1,
+		};
 }
 
-static long line_of(const char *text, const char *name)
+static long number_after(const char *text, const char *name)
 {
 	const char *at = strstr(text, name);
 
 	return at ? atol(at + strlen(name)) : 0;
 }
 
-/* Free memory in kB, with nothing in caches that could be dropped; the guest has some of it in its arena. */
+/*
+ * Returns the free memory in kB after it drops the caches. In a guest some of it
+ * is in the arena.
+ */
 static long free_memory(void)
 {
 	char text[4096] = "";
@@ -316,43 +325,43 @@ static long free_memory(void)
 	fd = open("/proc/meminfo", O_RDONLY);
 	(void)!read(fd, text, sizeof(text) - 1);
 	close(fd);
-	return line_of(text, "MemFree:") + line_of(text, "ArenaFree:");
+	return number_after(text, "MemFree:") + number_after(text, "ArenaFree:");
 }
 
-/* One round; the name of a worker that did not get on, or null. */
-static const char *go_round(double seconds)
+/* Runs one round. Returns the name of a worker without progress, or NULL. */
+static const char *run_round(double seconds)
 {
-	int64_t end = now() + (int64_t)(seconds * 1e9), seen[40];
+	int64_t end = now_ns() + (int64_t)(seconds * 1e9), seen[40];
 	long last[40] = { 0 };
 	const char *stuck = NULL;
 
-	stop = false;
+	stopping = false;
 	for (int i = 0; i < n_workers; i++) {
 		workers[i].turns = 0;
-		seen[i] = now();
-		workers[i].thread = start_small(work, &workers[i]);
+		seen[i] = now_ns();
+		workers[i].thread = start_small_thread(work_until_stopped, &workers[i]);
 	}
-	/* At least until each has had its turn. */
-	for (bool all = false; !stuck && !wrong && (now() < end || !all);) {
-		pause_ms(100);
+	/* A round lasts at least until each worker has had a turn. */
+	for (bool all = false; !stuck && !failed_worker && (now_ns() < end || !all);) {
+		sleep_ms(100);
 		all = true;
 		for (int i = 0; i < n_workers; i++) {
 			if (workers[i].turns != last[i])
-				seen[i] = now();
-			else if (now() - seen[i] > PATIENCE)
+				seen[i] = now_ns();
+			else if (now_ns() - seen[i] > PATIENCE)
 				stuck = workers[i].name;
 			last[i] = workers[i].turns;
 			all = all && last[i];
 		}
 	}
-	stop = true;
+	stopping = true;
 	if (stuck)
 		return stuck;
 	pthread_mutex_lock(&lock);
 	pthread_cond_broadcast(&changed);
 	pthread_mutex_unlock(&lock);
 	for (int i = 0; i < n_workers; i++)
-		finish(workers[i].thread);
+		join_thread(workers[i].thread);
 	return NULL;
 }
 
@@ -363,34 +372,35 @@ int stress(int seconds, const char *scratch)
 	mkdir(scratch, 0777);
 	if (chdir(scratch) == -1)
 		return perror(scratch), 2;
-	on_signal(SIGUSR1, handle, SA_RESTART);
+	set_handler(SIGUSR1, count_signal, SA_RESTART);
 	signal(SIGPIPE, SIG_IGN);
-	add("producer", produce, 3);
-	add("consumer", consume, 3);
-	add("tcp", talk_tcp, 3);
-	add("unix", talk_unix, 3);
-	add("files", use_files, 4);
-	add("memory", use_memory, 4);
-	add("malloc", allocate, 3);
-	add("sleep", sleep_shortly, 3);
-	add("timer", wait_for_timer, 3);
-	add("cancel", cancel, 2);
-	add("signal", send_signal, 1);
+	add_workers("producer", produce, 3);
+	add_workers("consumer", consume, 3);
+	add_workers("tcp", exchange_tcp, 3);
+	add_workers("unix", exchange_unix, 3);
+	add_workers("files", use_files, 4);
+	add_workers("memory", use_memory, 4);
+	add_workers("malloc", allocate, 3);
+	add_workers("sleep", sleep_shortly, 3);
+	add_workers("timer", wait_for_timer, 3);
+	add_workers("cancel", cancel_thread, 2);
+	add_workers("signal", send_signal, 1);
 	for (int round = 0; round < ROUNDS; round++) {
-		const char *stuck = go_round((double)seconds / ROUNDS);
+		const char *stuck = run_round((double)seconds / ROUNDS);
 
 		if (stuck)
 			return printf("%s: no turn for 20 seconds\n", stuck), fflush(stdout), 1;
-		if (wrong)
+		if (failed_worker)
 			return 1;
 		for (int i = 0; i < n_workers; i++)
 			turns += workers[i].turns;
 		free_after[round] = free_memory();
-		printf("round %d: %ld turns, %ld signals, %ld kB free\n", round + 1, turns, handled, free_after[round]);
+		printf("round %d: %ld turns, %ld signals, %ld kB free\n", round + 1, turns,
+		       signals_handled, free_after[round]);
 		fflush(stdout);
 	}
-	/* The first rounds fill what is filled once. */
+	/* The first rounds also allocate what exists only once. */
 	if (free_after[1] - free_after[ROUNDS - 1] > SLACK_KB)
-		return printf("%ld kB are lost\n", free_after[1] - free_after[ROUNDS - 1]), 1;
+		return printf("%ld kB leaked\n", free_after[1] - free_after[ROUNDS - 1]), 1;
 	return 0;
 }

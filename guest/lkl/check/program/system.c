@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* What the system tells of itself: names, numbers, /proc; random bytes; queues and memory of System V and POSIX. */
+/*
+ * Information about the system, /proc, random bytes, and inter-process
+ * communication of System V and POSIX.
+ */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -32,7 +35,7 @@ static void names_itself(void)
 	TEXT(u.nodename, kept);
 }
 
-/* What a program made for this machine looks for. */
+/* Programs for x86-64 check these names. */
 static void names_the_machine(void)
 {
 	struct utsname u;
@@ -76,7 +79,7 @@ static void random_bytes(void)
 	FAILS(getentropy(a, 257), EIO);
 }
 
-/* The number after a word in a file of /proc, or -1. */
+/* Returns the number after a word in a file of /proc, or -1. */
 static long after(const char *path, const char *word)
 {
 	static char text[16384];
@@ -84,7 +87,8 @@ static long after(const char *path, const char *word)
 	ssize_t n, sum = 0;
 	char *at;
 
-	while (sum < (ssize_t)sizeof(text) - 1 && (n = read(fd, text + sum, sizeof(text) - 1 - sum)) > 0)
+	while (sum < (ssize_t)sizeof(text) - 1 &&
+	       (n = read(fd, text + sum, sizeof(text) - 1 - sum)) > 0)
 		sum += n;
 	text[sum] = 0;
 	close(fd);
@@ -95,7 +99,7 @@ static long after(const char *path, const char *word)
 static void *stay(void *arg)
 {
 	while (!*(volatile bool *)arg)
-		pause_ms(1);
+		sleep_ms(1);
 	return NULL;
 }
 
@@ -110,10 +114,10 @@ static void of_process(void)
 	IS(after("/proc/self/status", "\nUid:\t"), 0);
 	TRUE(after("/proc/self/stat", "") == getpid());
 	threads = after("/proc/self/status", "\nThreads:\t");
-	thread = start(stay, (void *)&end);
+	thread = start_thread(stay, (void *)&end);
 	IS(after("/proc/self/status", "\nThreads:\t") == threads + 1, true);
 	end = true;
-	finish(thread);
+	join_thread(thread);
 	OK(readlink("/proc/self/cwd", text, sizeof(text)));
 	SOME(getcwd(here, sizeof(here)));
 	TEXT(text, here);

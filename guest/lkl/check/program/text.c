@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* The C library over all that: streams, numbers, text, arithmetic. */
+/* The C library: streams, numbers, text and arithmetic. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -72,12 +72,14 @@ static FILE *shared;
 
 static void *print_lines(void *arg)
 {
+	char name = *(char *)arg;
+
 	for (int i = 0; i < 200; i++)
-		fprintf(shared, "%c%c%c%c%c\n", *(char *)arg, *(char *)arg, *(char *)arg, *(char *)arg, *(char *)arg);
+		fprintf(shared, "%c%c%c%c%c\n", name, name, name, name, name);
 	return arg;
 }
 
-/* A line that one thread prints is whole. */
+/* Output of one call is not interleaved with that of other threads. */
 static void from_threads(void)
 {
 	pthread_t threads[5];
@@ -86,9 +88,9 @@ static void from_threads(void)
 
 	shared = SOME(fopen("file", "w+"));
 	for (int i = 0; i < 5; i++)
-		threads[i] = start_small(print_lines, names + i);
+		threads[i] = start_small_thread(print_lines, names + i);
 	for (int i = 0; i < 5; i++)
-		finish(threads[i]);
+		join_thread(threads[i]);
 	rewind(shared);
 	while (fgets(line, sizeof(line), shared)) {
 		TRUE(strlen(line) == 6 && all_bytes(line, line[0], 5));
@@ -132,7 +134,8 @@ static void formats(void)
 	TEXT(text, "3.142|1.234568e+04|0.0001|0x1p+0|2");
 	snprintf(text, sizeof(text), "%s|%.2s|%10s|%-4s|%*d", "text", "text", "right", "l", 6, 7);
 	TEXT(text, "text|te|     right|l   |     7");
-	snprintf(text, sizeof(text), "%lld|%zu|%" PRIu64 "|%hhd", -5LL, (size_t)9, UINT64_MAX, (signed char)-1);
+	snprintf(text, sizeof(text), "%lld|%zu|%" PRIu64 "|%hhd", -5LL, (size_t)9, UINT64_MAX,
+		 (signed char)-1);
 	TEXT(text, "-5|9|18446744073709551615|-1");
 	IS(snprintf(text, four, "long text"), 9);
 	TEXT(text, "lon");
@@ -189,7 +192,10 @@ static void algorithms(void)
 	TEXT(setlocale(LC_ALL, "C"), "C");
 }
 
-/* Called through these, so that the compiler has no code of its own for them. */
+/*
+ * Volatile pointers keep the compiler from replacing the calls by built-in
+ * code.
+ */
 static void *(*volatile copy)(void *, const void *, size_t) = memcpy;
 static void *(*volatile move)(void *, const void *, size_t) = memmove;
 
@@ -198,8 +204,12 @@ static unsigned char byte_of(size_t i, size_t length)
 	return i * 31 + (i >> 8) * 7 + length;
 }
 
-/* Whether length bytes come unchanged from one place of a region to another, and nothing else changes. */
-static bool copies_one(void *(*how)(void *, const void *, size_t), size_t to, size_t from, size_t length)
+/*
+ * Returns whether a function copies length bytes within a region and changes no
+ * others.
+ */
+static bool copies_region(void *(*how)(void *, const void *, size_t), size_t to, size_t from,
+			  size_t length)
 {
 	unsigned char region[1024];
 
@@ -213,7 +223,7 @@ static bool copies_one(void *(*how)(void *, const void *, size_t), size_t to, si
 	return true;
 }
 
-/* Of every length, between places that lie in all ways to each other. */
+/* Copies of many lengths between all alignments, overlapping and not. */
 static void copies(void)
 {
 	for (size_t length = 0; length <= 300; length += length < 140 ? 1 : 13)
@@ -221,7 +231,8 @@ static void copies(void)
 			for (size_t to = 0; to < 350; to += to < 48 ? 1 : 37) {
 				bool apart = to >= from + length || from >= to + length;
 
-				if (!copies_one(move, to, from, length) || (apart && !copies_one(copy, to, from, length))) {
+				if (!copies_region(move, to, from, length) ||
+				    (apart && !copies_region(copy, to, from, length))) {
 					IS(length, -1);
 					return;
 				}
@@ -285,15 +296,15 @@ static void *compute(void *arg)
 	return (void *)wrong;
 }
 
-/* Each thread has its own registers and its own way to round. */
+/* Each thread has its own floating-point registers and rounding mode. */
 static void in_threads(void)
 {
 	pthread_t threads[6];
 
 	for (long i = 0; i < 6; i++)
-		threads[i] = start_small(compute, (void *)i);
+		threads[i] = start_small_thread(compute, (void *)i);
 	for (int i = 0; i < 6; i++)
-		IS((long)finish(threads[i]), 0);
+		IS((long)join_thread(threads[i]), 0);
 	IS(fegetround(), FE_TONEAREST);
 }
 

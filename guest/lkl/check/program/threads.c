@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Threads: their life, their stacks, their own data. */
+/* Threads: creation, end, stacks and thread-local data. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -15,7 +15,7 @@ static void join_value(void)
 {
 	int x;
 
-	TRUE(finish(start(give_back, &x)) == &x);
+	TRUE(join_thread(start_thread(give_back, &x)) == &x);
 }
 
 static void *leave(void *arg)
@@ -27,7 +27,7 @@ static void exit_value(void)
 {
 	char x[2];
 
-	TRUE(finish(start(leave, x)) == x + 1);
+	TRUE(join_thread(start_thread(leave, x)) == x + 1);
 }
 
 static void *who(void *arg)
@@ -38,9 +38,9 @@ static void *who(void *arg)
 
 static void self_equal(void)
 {
-	pthread_t inside, thread = start(who, &inside);
+	pthread_t inside, thread = start_thread(who, &inside);
 
-	finish(thread);
+	join_thread(thread);
 	TRUE(pthread_equal(inside, thread));
 	TRUE(!pthread_equal(inside, pthread_self()));
 }
@@ -48,7 +48,7 @@ static void self_equal(void)
 static void thousand_in_turn(void)
 {
 	for (long i = 0; i < 1000; i++)
-		IS((long)finish(start(give_back, (void *)i)), i);
+		IS((long)join_thread(start_thread(give_back, (void *)i)), i);
 }
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -77,7 +77,7 @@ static void sixty_four_at_once(void)
 	there = 0;
 	go = false;
 	for (long i = 0; i < 64; i++)
-		threads[i] = start_small(meet, (void *)i);
+		threads[i] = start_small_thread(meet, (void *)i);
 	pthread_mutex_lock(&lock);
 	while (there < 64)
 		pthread_cond_wait(&changed, &lock);
@@ -85,7 +85,7 @@ static void sixty_four_at_once(void)
 	pthread_cond_broadcast(&changed);
 	pthread_mutex_unlock(&lock);
 	for (int i = 0; i < 64; i++)
-		sum += (long)finish(threads[i]);
+		sum += (long)join_thread(threads[i]);
 	IS(sum, 63 * 64 * 127 / 6);
 }
 
@@ -108,7 +108,7 @@ static void detached(void)
 	ZERO(pthread_create(&thread, &attr, set_flag, (void *)&detached_ran));
 	SOON(detached_ran);
 	detached_ran = false;
-	thread = start(set_flag, (void *)&detached_ran);
+	thread = start_thread(set_flag, (void *)&detached_ran);
 	ZERO(pthread_detach(thread));
 	SOON(detached_ran);
 }
@@ -129,11 +129,11 @@ static void own_stack(void)
 	pthread_attr_init(&attr);
 	ZERO(pthread_attr_setstack(&attr, stack, sizeof(stack)));
 	ZERO(pthread_create(&thread, &attr, address, NULL));
-	inside = finish(thread);
+	inside = join_thread(thread);
 	TRUE(inside >= stack && inside < stack + sizeof(stack));
 }
 
-/* About a hundred bytes a level; the sum keeps the compiler from a loop. */
+/* Uses about 100 bytes a level. The sum prevents tail call optimization. */
 static __attribute__((noinline)) long deep(long level)
 {
 	volatile char room[64];
@@ -154,12 +154,12 @@ static void deep_recursion(void)
 	pthread_attr_t attr;
 	pthread_t thread;
 
-	/* The first thread's stack: a megabyte is there everywhere. */
+	/* The first thread's stack has at least a megabyte everywhere. */
 	IS(deep(5000), 5000);
 	pthread_attr_init(&attr);
 	ZERO(pthread_attr_setstacksize(&attr, 8 << 20));
 	ZERO(pthread_create(&thread, &attr, recurse, (void *)30000));
-	IS((long)finish(thread), 30000);
+	IS((long)join_thread(thread), 30000);
 }
 
 static void attributes(void)
@@ -203,9 +203,9 @@ static void thread_local(void)
 	pthread_t threads[20];
 
 	for (long i = 0; i < 20; i++)
-		threads[i] = start_small(look_at_tls, (void *)(i + 1));
+		threads[i] = start_small_thread(look_at_tls, (void *)(i + 1));
 	for (long i = 0; i < 20; i++)
-		IS((long)finish(threads[i]), i + 1);
+		IS((long)join_thread(threads[i]), i + 1);
 	IS(initialised, 42);
 }
 
@@ -217,7 +217,7 @@ static void count_destroyed(void *value)
 	destroyed += (int)(long)value;
 }
 
-/* Sets its own key again until the third round. */
+/* Sets its key again until the third round of destructors. */
 static void again(void *value)
 {
 	if ((long)value < 3)
@@ -241,7 +241,7 @@ static void key_destructors(void)
 	ZERO(pthread_key_create(&keys[1], again));
 	ZERO(pthread_key_create(&keys[2], count_destroyed));
 	ZERO(pthread_setspecific(keys[2], (void *)1));
-	finish(start(use_keys, NULL));
+	join_thread(start_thread(use_keys, NULL));
 	IS(destroyed, 307);
 	IS((long)pthread_getspecific(keys[2]), 1);
 	for (int i = 0; i < 3; i++)
@@ -284,9 +284,9 @@ static void once(void)
 	pthread_t threads[8];
 
 	for (int i = 0; i < 8; i++)
-		threads[i] = start_small(call_once, threads);
+		threads[i] = start_small_thread(call_once, threads);
 	for (int i = 0; i < 8; i++)
-		TRUE(finish(threads[i]) == threads);
+		TRUE(join_thread(threads[i]) == threads);
 	IS(initialisations, 1);
 }
 
@@ -301,7 +301,7 @@ static void thread_name(void)
 	ERROR(pthread_setname_np(pthread_self(), "longer than sixteen"), ERANGE);
 }
 
-/* A hundred turns each: all of them get on while none waits for another. */
+/* Each thread takes a hundred turns, without waiting for another thread. */
 static volatile int turns[4];
 
 static void *take_turns(void *arg)
@@ -321,29 +321,29 @@ static void yield_lets_others_run(void)
 
 	for (int i = 0; i < 4; i++) {
 		turns[i] = 0;
-		threads[i] = start_small(take_turns, (void *)&turns[i]);
+		threads[i] = start_small_thread(take_turns, (void *)&turns[i]);
 	}
-	for (int64_t end = now() + 20000000000; now() < end; sched_yield())
+	for (int64_t end = now_ns() + 20000000000; now_ns() < end; sched_yield())
 		if (turns[0] + turns[1] + turns[2] + turns[3] == 400)
 			break;
 	IS(turns[0] + turns[1] + turns[2] + turns[3], 400);
 	for (int i = 0; i < 4; i++)
-		finish(threads[i]);
+		join_thread(threads[i]);
 }
 
 static volatile bool other_ran;
 
-/* No system call, no yield: only a clock that interrupts lets the other run. */
+/* Only preemption lets the other thread run: the loop makes no system call. */
 static void computing_is_interrupted(void)
 {
 	pthread_t thread;
 
 	other_ran = false;
-	thread = start(set_flag, (void *)&other_ran);
+	thread = start_thread(set_flag, (void *)&other_ran);
 	for (volatile long i = 0; i < 1500000000 && !other_ran; i++)
 		;
 	TRUE(other_ran);
-	finish(thread);
+	join_thread(thread);
 }
 
 static void concurrent_creation(void);
@@ -369,16 +369,16 @@ const struct check thread_checks[] = {
 	{ 0 }
 };
 
-/* Threads that start threads, as servers do. */
+/* Threads that start further threads. */
 static void *parent(void *arg)
 {
 	pthread_t children[8];
 	long sum = 0;
 
 	for (long i = 0; i < 8; i++)
-		children[i] = start_small(give_back, (void *)((long)arg + i));
+		children[i] = start_small_thread(give_back, (void *)((long)arg + i));
 	for (int i = 0; i < 8; i++)
-		sum += (long)finish(children[i]);
+		sum += (long)join_thread(children[i]);
 	return (void *)sum;
 }
 
@@ -387,7 +387,7 @@ static void concurrent_creation(void)
 	pthread_t threads[6];
 
 	for (long i = 0; i < 6; i++)
-		threads[i] = start_small(parent, (void *)(i * 10));
+		threads[i] = start_small_thread(parent, (void *)(i * 10));
 	for (long i = 0; i < 6; i++)
-		IS((long)finish(threads[i]), 80 * i + 28);
+		IS((long)join_thread(threads[i]), 80 * i + 28);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Timers that send signals or start threads, and the clocks. */
+/* Timers that send signals or start threads. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -67,36 +67,36 @@ static void is_periodic(void)
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN };
 	struct itimerspec t = every_ms(2, 2);
 	timer_t timer;
-	int64_t begin = now();
+	int64_t begin = now_ns();
 	int seen;
 
 	with_info(SIGRTMIN);
 	OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
 	OK(timer_settime(timer, 0, &t, NULL));
 	SOON(ticks >= 20);
-	TRUE(now() - begin >= 38000000 || ticks > 20);
+	TRUE(now_ns() - begin >= 38000000 || ticks > 20);
 	OK(timer_gettime(timer, &t));
 	IS(t.it_interval.tv_nsec, 2000000);
 	t = every_ms(0, 0);
 	OK(timer_settime(timer, 0, &t, NULL));
 	seen = ticks;
-	pause_ms(20);
+	sleep_ms(20);
 	IS(ticks, seen);
 	OK(timer_delete(timer));
 }
 
-/* Expirations that found the signal pending are counted. */
+/* The overrun count includes expirations while the signal is pending. */
 static void overruns(void)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
 	struct itimerspec t = every_ms(1, 1);
-	sigset_t set = set_of(SIGUSR1), before;
+	sigset_t set = signal_set(SIGUSR1), before;
 	timer_t timer;
 
 	pthread_sigmask(SIG_BLOCK, &set, &before);
 	OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
 	OK(timer_settime(timer, 0, &t, NULL));
-	pause_ms(50);
+	sleep_ms(50);
 	IS(sigwaitinfo(&set, NULL), SIGUSR1);
 	TRUE(timer_getoverrun(timer) >= 10);
 	OK(timer_delete(timer));
@@ -132,7 +132,7 @@ static void starts_thread(void)
 
 static void *wait_for_timer(void *arg)
 {
-	sigset_t set = set_of(SIGRTMIN + 1);
+	sigset_t set = signal_set(SIGRTMIN + 1);
 
 	*(volatile pid_t *)arg = thread_id();
 	return (void *)(long)sigwaitinfo(&set, NULL);
@@ -142,19 +142,19 @@ static void to_one_thread(void)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN + 1 };
 	struct itimerspec t = every_ms(1, 0);
-	sigset_t set = set_of(SIGRTMIN + 1);
+	sigset_t set = signal_set(SIGRTMIN + 1);
 	static volatile pid_t tid;
 	pthread_t thread;
 	timer_t timer;
 
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	tid = 0;
-	thread = start(wait_for_timer, (void *)&tid);
+	thread = start_thread(wait_for_timer, (void *)&tid);
 	SOON(tid != 0);
 	event.sigev_notify_thread_id = tid;
 	OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
 	OK(timer_settime(timer, 0, &t, NULL));
-	IS((long)finish(thread), SIGRTMIN + 1);
+	IS((long)join_thread(thread), SIGRTMIN + 1);
 	OK(timer_delete(timer));
 }
 
@@ -197,7 +197,7 @@ static void interval_timer(void)
 	struct itimerval t = { { 0, 3000 }, { 0, 3000 } }, was;
 
 	ticks = 0;
-	on_signal(SIGALRM, tick, 0);
+	set_handler(SIGALRM, tick, 0);
 	OK(setitimer(ITIMER_REAL, &t, NULL));
 	SOON(ticks >= 10);
 	t = (struct itimerval){ .it_value = { 500, 0 } };
@@ -211,7 +211,7 @@ static void interval_timer(void)
 static void alarms(void)
 {
 	ticks = 0;
-	on_signal(SIGALRM, tick, 0);
+	set_handler(SIGALRM, tick, 0);
 	IS(alarm(100), 0);
 	IS(alarm(1), 100);
 	FAILS(pause(), EINTR);
@@ -219,16 +219,16 @@ static void alarms(void)
 	IS(alarm(0), 0);
 }
 
-/* Counts the time used, which needs calls to be seen by a guest. */
+/* A profiling timer. A guest notices its expiration only at system calls. */
 static void profiling_timer(void)
 {
 	struct itimerval t = { { 0, 10000 }, { 0, 10000 } };
-	int64_t end = now() + 20000000000;
+	int64_t end = now_ns() + 20000000000;
 
 	ticks = 0;
-	on_signal(SIGPROF, tick, SA_RESTART);
+	set_handler(SIGPROF, tick, SA_RESTART);
 	OK(setitimer(ITIMER_PROF, &t, NULL));
-	while (ticks < 3 && now() < end)
+	while (ticks < 3 && now_ns() < end)
 		getppid();
 	TRUE(ticks >= 3);
 }

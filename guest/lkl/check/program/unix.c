@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Sockets within the machine, what they carry besides bytes, and names of hosts. */
+/* Unix sockets, their ancillary data, and host names. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -43,10 +43,12 @@ static void by_path(void)
 	TEXT(text, "text");
 	OK(getpeername(fd, (struct sockaddr *)&got, &size));
 	TEXT(got.sun_path, "socket");
-	FAILS(bind(OK(socket(AF_UNIX, SOCK_STREAM, 0)), (struct sockaddr *)&a, sizeof(a)), EADDRINUSE);
+	FAILS(bind(OK(socket(AF_UNIX, SOCK_STREAM, 0)), (struct sockaddr *)&a, sizeof(a)),
+	      EADDRINUSE);
 	FAILS(open("socket", O_RDWR), ENXIO);
 	OK(unlink("socket"));
-	FAILS(connect(OK(socket(AF_UNIX, SOCK_STREAM, 0)), (struct sockaddr *)&a, sizeof(a)), ENOENT);
+	FAILS(connect(OK(socket(AF_UNIX, SOCK_STREAM, 0)), (struct sockaddr *)&a, sizeof(a)),
+	      ENOENT);
 }
 
 static void abstract(void)
@@ -60,7 +62,8 @@ static void abstract(void)
 	OK(connect(OK(socket(AF_UNIX, SOCK_STREAM, 0)), (struct sockaddr *)&a, size));
 	FAILS(bind(OK(socket(AF_UNIX, SOCK_STREAM, 0)), (struct sockaddr *)&a, size), EADDRINUSE);
 	OK(close(listener));
-	FAILS(connect(OK(socket(AF_UNIX, SOCK_STREAM, 0)), (struct sockaddr *)&a, size), ECONNREFUSED);
+	FAILS(connect(OK(socket(AF_UNIX, SOCK_STREAM, 0)), (struct sockaddr *)&a, size),
+	      ECONNREFUSED);
 }
 
 static void messages(void)
@@ -100,7 +103,20 @@ static struct iovec one_byte = { &byte, 1 };
 
 static struct msghdr message(size_t room)
 {
-	return (struct msghdr){ .msg_iov = &one_byte, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = room };
+	return (struct msghdr){
+		.msg_iov = &one_byte,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = room,
+	};
+}
+
+/* Fills in the header of a message that passes descriptors. */
+static void set_rights_header(struct cmsghdr *c, int count)
+{
+	c->cmsg_len = CMSG_LEN(count * sizeof(int));
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
 }
 
 static void descriptors(void)
@@ -113,7 +129,7 @@ static void descriptors(void)
 	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, fd));
 	GIVES(write(file, "text", 4), 4);
 	c = CMSG_FIRSTHDR(&m);
-	*c = (struct cmsghdr){ .cmsg_len = CMSG_LEN(2 * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+	set_rights_header(c, 2);
 	memcpy(CMSG_DATA(c), (int[]){ file, fd[0] }, 2 * sizeof(int));
 	GIVES(sendmsg(fd[0], &m, 0), 1);
 	OK(close(file));
@@ -128,10 +144,13 @@ static void descriptors(void)
 	TEXT(text, "text");
 	GIVES(write(got[1], "x", 1), 1);
 	GIVES(read(fd[1], text, 8), 1);
-	/* Sent, and never received: nobody's any more when the socket goes. */
+	/*
+	 * A descriptor that is sent and never received is closed with the
+	 * socket.
+	 */
 	m = message(CMSG_SPACE(sizeof(int)));
 	c = CMSG_FIRSTHDR(&m);
-	*c = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+	set_rights_header(c, 1);
 	memcpy(CMSG_DATA(c), &fd[1], sizeof(int));
 	GIVES(sendmsg(fd[0], &m, 0), 1);
 	memcpy(CMSG_DATA(c), (int[]){ 999 }, sizeof(int));
@@ -174,7 +193,8 @@ static void addresses(void)
 	IS(getaddrinfo("192.0.2.7", "80", &hints, &found), 0);
 	IS(found->ai_family, AF_INET);
 	IS(ntohs(((struct sockaddr_in *)found->ai_addr)->sin_port), 80);
-	IS(getnameinfo(found->ai_addr, found->ai_addrlen, text, sizeof(text), NULL, 0, NI_NUMERICHOST), 0);
+	IS(getnameinfo(found->ai_addr, found->ai_addrlen, text, sizeof(text), NULL, 0,
+		       NI_NUMERICHOST), 0);
 	TEXT(text, "192.0.2.7");
 	freeaddrinfo(found);
 	IS(getaddrinfo("not-a-number", "80", &hints, &found), EAI_NONAME);
