@@ -3,166 +3,99 @@
 package unikernel
 
 import (
-	"bytes"
+	"debug/elf"
 	"encoding/binary"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/solo5elf"
 )
 
-// An elfSpec is a kernel file to build, every field of which a test may spoil.
-type elfSpec struct {
-	magic             string
-	class, data       byte
-	kind, machine     uint16
-	version           uint32
-	size, entrySize   uint16
-	entry             uint64
-	headers           []headerSpec
-	headerCount       int    // when not 0, instead of the real count
-	headerOffset      uint64 // when not 0, instead of the real place
-	missing, trailing int    // bytes cut off and added at the end
+// A testFile is a kernel file that a test can damage.
+type testFile struct {
+	solo5elf.File
+	missing, trailing int // bytes cut off and appended
 }
 
-// A headerSpec is one program header and its content.
-type headerSpec struct {
-	kind, flags    uint32
-	addr, memSize  uint64
-	align          uint64
-	content        []byte
-	offset         uint64 // when not 0, instead of the content's real place
-	claimsFileSize uint64 // when not 0, instead of the content's real size
+func (f *testFile) bytes() []byte {
+	b := append(f.Bytes(), make([]byte, f.trailing)...)
+	return b[:len(b)-f.missing]
 }
 
-// helloSpec is a small valid spt kernel of ABI 2: a code segment, a data
-// segment with zeroed memory behind it, one with zeroed memory alone, an empty
-// one, and a manifest of these devices.
-func helloSpec(devices ...Device) elfSpec {
-	return elfSpec{
-		magic: "\x7fELF", class: 2, data: 1, kind: 2, machine: 62, version: 1,
-		size: 64, entrySize: 56, entry: 0x100020,
-		headers: []headerSpec{
-			{kind: 3, flags: flagRead, addr: 0x100000, memSize: 20, align: 8, content: []byte("/nonexistent/solo5/\x00")},
-			{kind: programLoad, flags: flagRead | flagExec, addr: 0x100000, memSize: 0x1234, align: 0x1000, content: make([]byte, 0x34)},
-			{kind: programLoad, flags: flagRead | flagWrite, addr: 0x102000, memSize: 0x1008, align: 0x1000, content: []byte("somedata")},
-			{kind: programLoad, flags: flagRead, align: 0x1000},
-			{kind: programLoad, flags: flagRead | flagWrite, addr: 0x104000, memSize: 0x58, align: 0x1000},
-			{kind: programNote, content: note(8, 1, "OpenBSD\x00", make([]byte, 4))},
-			{kind: programNote, content: abiNote(TargetSPT, 2)},
-			{kind: programNote, content: manifestNote(manifestOf(devices...))},
+// helloFile is a small valid spt kernel of ABI 2. It has a code segment, a data
+// segment with zeroed memory after it, an empty segment, a segment of zeroed
+// memory only, and a manifest of these devices.
+func helloFile(devices ...Device) *testFile {
+	const readOnly, readWrite = uint32(elf.PF_R), uint32(elf.PF_R | elf.PF_W)
+	text := solo5elf.Load(0x100000, elf.PF_R|elf.PF_X, make([]byte, 0x34))
+	text.Memsz = 0x1234
+	data := solo5elf.Load(0x102000, elf.PF_R|elf.PF_W, []byte("somedata"))
+	data.Memsz = 0x1008
+	return &testFile{File: solo5elf.File{
+		Header: solo5elf.NewHeader(0x100020),
+		Programs: []solo5elf.Program{
+			{Prog64: elf.Prog64{Type: uint32(elf.PT_INTERP), Flags: readOnly, Align: 1}, Content: []byte("/nonexistent/solo5/\x00")},
+			helloText:  text,
+			helloData:  data,
+			helloEmpty: {Prog64: elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: readOnly, Align: 0x1000}},
+			helloZero: {Prog64: elf.Prog64{
+				Type: uint32(elf.PT_LOAD), Flags: readWrite, Vaddr: 0x104000, Memsz: 0x58, Align: 0x1000,
+			}},
+			helloForeign:  solo5elf.NoteProgram(solo5elf.Note("OpenBSD\x00", 1, make([]byte, 4))),
+			helloABI:      solo5elf.NoteProgram(abiNote(TargetSPT, 2)),
+			helloManifest: solo5elf.NoteProgram(solo5elf.ManifestNote(solo5elf.ManifestHeader{}, entries(devices))),
 		},
-	}
+	}}
 }
 
-// The places of helloSpec's headers.
+// The indices of helloFile's program headers.
 const (
 	helloText     = 1
 	helloData     = 2
 	helloEmpty    = 3
 	helloZero     = 4
+	helloForeign  = 5
 	helloABI      = 6
 	helloManifest = 7
 )
 
-// lklSpec is a kernel as the LKL guests of 2020 are: ABI 1, and a data segment
-// that ends inside a page.
-func lklSpec() elfSpec {
-	s := helloSpec(Device{"rootfs", Block}, Device{"tap", Net})
-	s.headers[helloABI].content = abiNote(TargetSPT, 1)
-	s.headers[helloData].align = 0x20
-	return s
-}
-
-// build writes the file: header, program headers, then the contents in turn.
-func (s elfSpec) build() []byte {
-	le := binary.LittleEndian
-	count := len(s.headers)
-	if s.headerCount != 0 {
-		count = s.headerCount
-	}
-	table := uint64(64)
-	if s.headerOffset != 0 {
-		table = s.headerOffset
-	}
-	out := append([]byte(s.magic), s.class, s.data, 1)
-	out = append(out, make([]byte, 9)...)
-	out = le.AppendUint16(out, s.kind)
-	out = le.AppendUint16(out, s.machine)
-	out = le.AppendUint32(out, s.version)
-	out = le.AppendUint64(out, s.entry)
-	out = le.AppendUint64(out, table)
-	out = append(out, make([]byte, 12)...)
-	for _, n := range []uint16{s.size, s.entrySize, uint16(count), 0, 0, 0} {
-		out = le.AppendUint16(out, n)
-	}
-	var contents []byte
-	place := uint64(64 + 56*len(s.headers))
-	for _, h := range s.headers {
-		offset, fileSize := place+uint64(len(contents)), uint64(len(h.content))
-		if h.offset != 0 {
-			offset = h.offset
-		}
-		if h.claimsFileSize != 0 {
-			fileSize = h.claimsFileSize
-		}
-		out = le.AppendUint32(out, h.kind)
-		out = le.AppendUint32(out, h.flags)
-		for _, n := range []uint64{offset, h.addr, h.addr, fileSize, h.memSize, h.align} {
-			out = le.AppendUint64(out, n)
-		}
-		contents = append(contents, h.content...)
-	}
-	out = append(out, contents...)
-	out = append(out, make([]byte, s.trailing)...)
-	return out[:len(out)-s.missing]
-}
-
-// note is an ELF note with its header.
-func note(nameSize, kind uint32, name string, content []byte) []byte {
-	le := binary.LittleEndian
-	b := le.AppendUint32(nil, nameSize)
-	b = le.AppendUint32(b, uint32(len(content)))
-	b = le.AppendUint32(b, kind)
-	b = append(b, name...)
-	return append(b, content...)
-}
-
-func solo5Note(kind uint32, content []byte) []byte {
-	return note(6, kind, "Solo5\x00\x00\x00", content)
+// legacyFile is like the file of a legacy LKL guest: ABI 1, and a data segment
+// whose end is not aligned to a page.
+func legacyFile() *testFile {
+	f := helloFile(Device{"rootfs", Block}, Device{"tap", Net})
+	f.Programs[helloABI].Content = abiNote(TargetSPT, 1)
+	f.Programs[helloData].Align = 0x20
+	return f
 }
 
 func abiNote(target Target, version uint32) []byte {
-	le := binary.LittleEndian
-	content := le.AppendUint32(nil, uint32(target))
-	content = le.AppendUint32(content, version)
-	return solo5Note(noteABI, append(content, make([]byte, 8)...))
+	return solo5elf.ABINote(solo5elf.ABI{Target: uint32(target), Version: version})
 }
 
-// A manifestSpec is a manifest to build, and to spoil.
-type manifestSpec struct {
-	version uint32
-	count   uint32
-	entries [][]byte
-	extra   []byte
+func solo5Note(noteType uint32, descriptor []byte) []byte {
+	return solo5elf.Note(solo5elf.Owner, noteType, descriptor)
 }
 
-func manifestOf(devices ...Device) manifestSpec {
-	m := manifestSpec{version: 1, count: uint32(len(devices) + 1), entries: [][]byte{entry("", 1<<30)}}
+func entries(devices []Device) []solo5elf.Entry {
+	var list []solo5elf.Entry
 	for _, d := range devices {
-		m.entries = append(m.entries, entry(d.Name, uint32(d.Type)))
+		list = append(list, solo5elf.NewEntry(d.Name, uint32(d.Type)))
 	}
-	return m
+	return list
 }
 
-func entry(name string, kind uint32) []byte {
-	b := make([]byte, 104)
-	copy(b, name)
-	binary.LittleEndian.PutUint32(b[68:], kind)
-	return b
+func (f *testFile) setDevices(devices ...Device) {
+	f.Programs[helloManifest].Content = solo5elf.ManifestNote(solo5elf.ManifestHeader{}, entries(devices))
 }
 
-func manifestNote(m manifestSpec) []byte {
-	le := binary.LittleEndian
-	content := make([]byte, 4)
-	content = le.AppendUint32(content, m.version)
-	content = le.AppendUint32(content, m.count)
-	content = append(content, bytes.Join(m.entries, nil)...)
-	return solo5Note(noteManifest, append(content, m.extra...))
+// A testManifest is a manifest that a test can damage.
+type testManifest struct {
+	solo5elf.ManifestHeader
+	entries []solo5elf.Entry
+	extra   []byte // after the entries
+}
+
+func (m *testManifest) note() []byte {
+	b := make([]byte, solo5elf.ManifestPadding)
+	b, _ = binary.Append(b, binary.LittleEndian, m.ManifestHeader)
+	b, _ = binary.Append(b, binary.LittleEndian, m.entries)
+	return solo5Note(solo5elf.NoteManifest, append(b, m.extra...))
 }

@@ -4,188 +4,156 @@ package unikernel
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/solo5elf"
 )
 
-// Sizes and values of the ELF64 format, as in the System V ABI, chapters 4
-// and 5, and its x86-64 supplement.
-const (
-	elfHeaderSize     = 64
-	programHeaderSize = 56
-
-	elfClass64      = 2
-	elfLittleEndian = 1
-	elfVersion      = 1
-	elfExecutable   = 2
-	elfX86_64       = 62
-
-	programLoad = 1
-	programNote = 4
-
-	flagExec  = 1
-	flagWrite = 2
-	flagRead  = 4
-)
-
-// maxProgramHeaders bounds what a hostile file can make us and the tender
-// hold. Solo5's linker scripts make at most nine.
+// maxProgramHeaders bounds the memory that a hostile file can make this process
+// and the tender use. Solo5's linker scripts create at most nine headers.
 const maxProgramHeaders = 64
 
-var elfMagic = []byte("\x7fELF")
-
-// An elfHeader is what matters of the file's first 64 bytes.
-type elfHeader struct {
-	entry   uint64
-	headers uint64 // offset of the program headers
-	count   uint16
-}
-
-// A programHeader is one entry of the program header table, by its place.
+// A programHeader is an entry of the program header table.
 type programHeader struct {
-	index            int
-	kind, flags      uint32
-	offset, fileSize uint64
-	addr, memSize    uint64
-	align            uint64
+	index int
+	elf.Prog64
 }
 
-// header reads and checks the ELF header. OSABI is ignored, as Solo5 does,
-// since compilers set it at will.
-func (f file) header() (elfHeader, error) {
-	if f.size < elfHeaderSize {
-		return elfHeader{}, fmt.Errorf("%w: a file of %d bytes is too short for an ELF header", ErrNotSolo5, f.size)
+// header reads and checks the ELF header. Like Solo5, it ignores OSABI, because
+// compilers set different values.
+func (f file) header() (elf.Header64, error) {
+	var h elf.Header64
+	if f.size < solo5elf.HeaderSize {
+		return h, fmt.Errorf("%w: a file of %d bytes is too short for an ELF header", ErrNotSolo5, f.size)
 	}
-	b, err := f.bytes(0, elfHeaderSize, "the ELF header")
-	if err != nil {
-		return elfHeader{}, err
+	if err := f.decode(&h, 0, solo5elf.HeaderSize, "the ELF header"); err != nil {
+		return h, err
 	}
-	le := binary.LittleEndian
-	kind, machine, version := le.Uint16(b[16:]), le.Uint16(b[18:]), le.Uint32(b[20:])
-	size, entrySize, count := le.Uint16(b[52:]), le.Uint16(b[54:]), le.Uint16(b[56:])
+	class, data := h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA]
+	var err error
 	switch {
-	case !bytes.HasPrefix(b, elfMagic):
-		err = fmt.Errorf("%w: no ELF file", ErrNotSolo5)
-	case b[4] != elfClass64 || b[5] != elfLittleEndian:
-		err = fmt.Errorf("%w: ELF class %d, data %d, where a 64-bit little endian file has 2, 1", ErrMachine, b[4], b[5])
-	case machine != elfX86_64:
-		err = fmt.Errorf("%w: ELF machine %d, where x86-64 is %d", ErrMachine, machine, elfX86_64)
-	case version != elfVersion:
-		err = fmt.Errorf("%w: ELF version %d", ErrInvalid, version)
-	case kind != elfExecutable:
-		err = fmt.Errorf("%w: ELF type %d, where a unikernel is a fixed executable (%d)", ErrNotSolo5, kind, elfExecutable)
-	case size != elfHeaderSize:
-		err = fmt.Errorf("%w: an ELF header of %d bytes, where it has %d", ErrInvalid, size, elfHeaderSize)
-	case entrySize != programHeaderSize:
-		err = fmt.Errorf("%w: program headers of %d bytes, where they have %d", ErrInvalid, entrySize, programHeaderSize)
-	case count == 0:
+	case !bytes.HasPrefix(h.Ident[:], []byte(elf.ELFMAG)):
+		err = fmt.Errorf("%w: not an ELF file", ErrNotSolo5)
+	case class != byte(elf.ELFCLASS64) || data != byte(elf.ELFDATA2LSB):
+		err = fmt.Errorf("%w: ELF class %d and data %d, but a 64-bit little-endian file has 2 and 1", ErrMachine, class, data)
+	case h.Machine != uint16(elf.EM_X86_64):
+		err = fmt.Errorf("%w: ELF machine %d, but x86-64 is %d", ErrMachine, h.Machine, elf.EM_X86_64)
+	case h.Version != uint32(elf.EV_CURRENT):
+		err = fmt.Errorf("%w: unknown ELF version %d", ErrInvalid, h.Version)
+	case h.Type != uint16(elf.ET_EXEC):
+		err = fmt.Errorf("%w: ELF type %d, but a unikernel is a fixed executable (%d)", ErrNotSolo5, h.Type, elf.ET_EXEC)
+	case h.Ehsize != solo5elf.HeaderSize:
+		err = fmt.Errorf("%w: an ELF header of %d bytes, must be %d", ErrInvalid, h.Ehsize, solo5elf.HeaderSize)
+	case h.Phentsize != solo5elf.ProgramHeaderSize:
+		err = fmt.Errorf("%w: program headers of %d bytes, must be %d", ErrInvalid, h.Phentsize, solo5elf.ProgramHeaderSize)
+	case h.Phnum == 0:
 		err = fmt.Errorf("%w: no program headers", ErrInvalid)
-	case count > maxProgramHeaders:
-		err = fmt.Errorf("%w: %d program headers, at most %d are read", ErrInvalid, count, maxProgramHeaders)
+	case h.Phnum > maxProgramHeaders:
+		err = fmt.Errorf("%w: %d program headers, must be at most %d", ErrInvalid, h.Phnum, maxProgramHeaders)
 	}
-	return elfHeader{entry: le.Uint64(b[24:]), headers: le.Uint64(b[32:]), count: count}, err
+	return h, err
 }
 
-// programHeaders reads the whole program header table.
-func (f file) programHeaders(h elfHeader) ([]programHeader, error) {
-	b, err := f.bytes(h.headers, uint64(h.count)*programHeaderSize, "the program header table")
-	if err != nil {
+// programHeaders reads the program header table.
+func (f file) programHeaders(h elf.Header64) ([]programHeader, error) {
+	table := make([]elf.Prog64, h.Phnum)
+	if err := f.decode(table, h.Phoff, uint64(h.Phnum)*solo5elf.ProgramHeaderSize, "the program header table"); err != nil {
 		return nil, err
 	}
-	le := binary.LittleEndian
-	headers := make([]programHeader, h.count)
-	for i := range headers {
-		e := b[i*programHeaderSize:]
-		headers[i] = programHeader{
-			index:    i,
-			kind:     le.Uint32(e[0:]),
-			flags:    le.Uint32(e[4:]),
-			offset:   le.Uint64(e[8:]),
-			addr:     le.Uint64(e[16:]), // p_vaddr; p_paddr at 24 is ignored
-			fileSize: le.Uint64(e[32:]),
-			memSize:  le.Uint64(e[40:]),
-			align:    le.Uint64(e[48:]),
-		}
+	headers := make([]programHeader, len(table))
+	for i, p := range table {
+		headers[i] = programHeader{i, p}
 	}
 	return headers, nil
 }
 
-// segments makes the list of what is loaded, of at least one segment.
+// decode reads a structure, or a slice of structures, of size bytes.
+func (f file) decode(into any, offset, size uint64, name string) error {
+	b, err := f.bytes(offset, size, name)
+	if err != nil {
+		return err
+	}
+	_, err = binary.Decode(b, binary.LittleEndian, into)
+	return err
+}
+
+// segments returns the segments to load, at least one.
 func (f file) segments(headers []programHeader) ([]Segment, error) {
 	var segments []Segment
 	var last Segment
 	for _, p := range headers {
-		// An ABI 2 guest without thread-local data has an empty one.
-		if p.kind != programLoad || (p.memSize == 0 && p.fileSize == 0) {
+		// An ABI 2 guest without thread-local data has an empty segment for it.
+		if p.Type != uint32(elf.PT_LOAD) || (p.Memsz == 0 && p.Filesz == 0) {
 			continue
 		}
 		s, err := f.segment(p, last)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: program header %d (a segment at %#x): %w", ErrInvalid, p.index, p.Vaddr, err)
 		}
 		segments = append(segments, s)
 		last = s
 	}
 	if len(segments) == 0 {
-		return nil, fmt.Errorf("%w: nothing to load", ErrInvalid)
+		return nil, fmt.Errorf("%w: no segments to load", ErrInvalid)
 	}
 	return segments, nil
 }
 
-// segment checks one program header of type PT_LOAD against the file and the
-// segment before it.
+// segment checks a program header of type PT_LOAD against the file and the
+// previous segment. It ignores the physical address.
 func (f file) segment(p programHeader, last Segment) (Segment, error) {
-	wrong := func(format string, args ...any) (Segment, error) {
-		return Segment{}, fmt.Errorf("%w: program header %d (a segment at %#x): %s", ErrInvalid, p.index, p.addr, fmt.Sprintf(format, args...))
-	}
+	flags := elf.ProgFlag(p.Flags)
 	s := Segment{
-		Offset: p.offset, FileSize: p.fileSize, Addr: p.addr, MemSize: p.memSize,
-		Read: p.flags&flagRead != 0, Write: p.flags&flagWrite != 0, Exec: p.flags&flagExec != 0,
+		Offset: p.Off, FileSize: p.Filesz, Addr: p.Vaddr, MemSize: p.Memsz,
+		Read: flags&elf.PF_R != 0, Write: flags&elf.PF_W != 0, Exec: flags&elf.PF_X != 0,
 	}
 	if s.Write && s.Exec {
-		return wrong("it wants to be written and executed")
+		return s, errors.New("it is both writable and executable")
 	}
-	if p.fileSize == 0 {
-		// Zeroed memory alone. Solo5 leaves it as the guest's memory is,
-		// whatever the linker put into the flags.
+	if p.Filesz == 0 {
+		// Zeroed memory only. Solo5's tenders ignore the flags, so that it
+		// stays readable and writable like the heap.
 		s.Read, s.Write, s.Exec = true, true, false
 	}
-	if p.align == 0 || p.align&(p.align-1) != 0 {
-		return wrong("its alignment %#x is not a power of two", p.align)
+	if p.Align == 0 || p.Align&(p.Align-1) != 0 {
+		return s, fmt.Errorf("alignment %#x is not a power of two", p.Align)
 	}
-	if p.memSize < p.fileSize {
-		return wrong("its content of %d bytes does not fit into its memory of %d", p.fileSize, p.memSize)
+	if p.Memsz < p.Filesz {
+		return s, fmt.Errorf("its content of %d bytes does not fit into its memory of %d bytes", p.Filesz, p.Memsz)
 	}
-	if !f.holds(p.offset, p.fileSize) {
-		return wrong("its content (%d bytes at offset %d) lies beyond the file's end at %d", p.fileSize, p.offset, f.size)
+	if !f.holds(p.Off, p.Filesz) {
+		return s, fmt.Errorf("its content (%d bytes at offset %d) extends beyond the file's end at %d", p.Filesz, p.Off, f.size)
 	}
-	s.Start = p.addr &^ (p.align - 1)
+	s.Start = p.Vaddr &^ (p.Align - 1)
 	end, ok := roundedEnd(p)
 	if s.End = end; !ok {
-		return wrong("its end is beyond the address space")
+		return s, errors.New("its end is beyond the address space")
 	}
 	switch {
 	case s.Start < MinLoadAddress:
-		return wrong("it starts at %#x, below %#x", s.Start, uint64(MinLoadAddress))
+		return s, fmt.Errorf("it starts at %#x, below %#x", s.Start, uint64(MinLoadAddress))
 	case s.Start%PageSize != 0:
-		return wrong("its start %#x is inside a page", s.Start)
-	case p.addr < last.Addr:
-		return wrong("it is below the segment before it, at %#x", last.Addr)
+		return s, fmt.Errorf("its start %#x is not aligned to a page", s.Start)
+	case p.Vaddr < last.Addr:
+		return s, fmt.Errorf("it is below the previous segment at %#x", last.Addr)
 	case s.Start < last.End:
-		return wrong("it overlaps the segment before it, which ends at %#x", last.End)
+		return s, fmt.Errorf("it overlaps the previous segment, which ends at %#x", last.End)
 	}
 	return s, nil
 }
 
-// roundedEnd is a segment's end rounded up to its alignment and to the page;
-// false where that overflows. Solo5's tenders refuse an end inside a page; the
-// LKL guests of 2020 have such.
+// roundedEnd returns a segment's end, rounded up to its alignment and to the
+// page. It returns false on overflow. Solo5's tenders refuse an end that is not
+// aligned to a page, but legacy LKL guests have such segments.
 func roundedEnd(p programHeader) (uint64, bool) {
-	end := p.addr + p.memSize
-	if end < p.addr {
+	end := p.Vaddr + p.Memsz
+	if end < p.Vaddr {
 		return 0, false
 	}
-	mask := max(p.align, PageSize) - 1
+	mask := max(p.Align, PageSize) - 1
 	rounded := (end + mask) &^ mask
 	return rounded, rounded >= end
 }

@@ -8,40 +8,49 @@ import (
 	"strings"
 )
 
-// Features are what a guest understands beyond the LKL guests of 2020, as a
-// note in its file says: see docs/guests.md and guest/lkl/start/note.c. Without
-// the note a guest has none. Bits that have no name here are of guests that
-// know more than this package; nobody tells them of it.
+// The note of a guest that lkl-cc links: see guest/lkl/start/note.c. Its
+// descriptor begins with a word of bits. Later guests may add words.
+const (
+	featuresOwner   = "nomad-driver-lkl\x00"
+	featuresNote    = 0x314c4b4c // "LKL1"
+	featuresMinSize = 4
+	featuresMaxSize = 64
+)
+
+// Features are the capabilities of a guest beyond those of a legacy LKL guest. A
+// note in its file lists them (docs/guest-reference.md). Files without the note
+// have no features. Bits without a name here belong to newer guests, and nothing
+// uses them.
 type Features uint32
 
-// A bit never changes its meaning.
+// The meaning of a bit never changes.
 const (
-	// FeatureConfig is the command line of FlavorLKL, where an unknown key of
-	// the configuration is no end of the guest.
+	// FeatureConfig: the guest reads the command line of package lkl and
+	// ignores unknown keys of the configuration.
 	FeatureConfig Features = 1 << iota
-	// FeatureMemory is memory of any size, in whole pages, that the guest
-	// divides by itself, without lkl.KernelMemory.
+	// FeatureMemory: the guest accepts memory of any size, in whole pages,
+	// and needs no lkl.KernelMemory.
 	FeatureMemory
-	// FeatureProgram is lkl.Config.Program.
+	// FeatureProgram: the guest reads lkl.Config.Program.
 	FeatureProgram
-	// FeatureOffload is lkl.Interface.Offload.
+	// FeatureOffload: the guest reads lkl.Interface.Offload.
 	FeatureOffload
-	// FeatureTransfer is lkl.Disk.Transfer, under spt.
+	// FeatureTransfer: the guest reads lkl.Disk.Transfer, under spt.
 	FeatureTransfer
-	// FeatureFlush is lkl.Disk.Flush, under spt.
+	// FeatureFlush: the guest reads lkl.Disk.Flush, under spt.
 	FeatureFlush
-	// FeatureFSGSBase is lkl.Config.FSGSBase, under spt.
+	// FeatureFSGSBase: the guest reads lkl.Config.FSGSBase, under spt.
 	FeatureFSGSBase
 )
 
-// featureNames are the features' names, by bit.
+// featureNames holds the name of each bit.
 var featureNames = []string{"config", "memory", "program", "offload", "transfer", "flush", "fsgsbase"}
 
-// Has tells whether all of these are among the features.
+// Has reports whether f includes all features in these.
 func (f Features) Has(these Features) bool { return f&these == these }
 
-// Names are the features' names in the order of the bits, such as "offload";
-// a bit without a name is "bit 7" or the like.
+// Names returns the names of the features in the order of the bits. The name of
+// an unknown bit is "bit 7" or the like.
 func (f Features) Names() []string {
 	names := []string{}
 	for bit := range 32 {
@@ -56,13 +65,11 @@ func (f Features) Names() []string {
 	return names
 }
 
-// String is the names in one line.
+// String returns the names, separated by commas.
 func (f Features) String() string { return strings.Join(f.Names(), ", ") }
 
-// features reads the note. Its descriptor is one word of bits; what follows
-// that is of later guests.
 func (f file) features(headers []programHeader) (Features, error) {
-	b, err := f.note(headers, ownerLKL, noteLKL, lklSize, lklMaxSize)
+	b, err := f.note(headers, featuresOwner, featuresNote, featuresMinSize, featuresMaxSize)
 	if err != nil || b == nil {
 		return 0, err
 	}

@@ -2,14 +2,16 @@
 
 package unikernel
 
-// A Flavor is the family of software in a unikernel, which decides how its
-// command line is read.
+// A Flavor is the kind of software in a unikernel. It determines the format of
+// the command line.
 type Flavor string
 
 const (
-	// FlavorLKL is Linux as a library.
+	// FlavorLKL is the Linux Kernel Library: package lkl writes its command
+	// line.
 	FlavorLKL Flavor = "lkl"
-	// FlavorSolo5 is any other unikernel: it gets the arguments as they are.
+	// FlavorSolo5 is any other unikernel, which gets its arguments unchanged:
+	// see package cmdline.
 	FlavorSolo5 Flavor = "solo5"
 )
 
@@ -20,25 +22,24 @@ const (
 	// DeviceTap is the network interface.
 	DeviceTap = "tap"
 	// DeviceControl is a net device that carries signals from the executor
-	// instead of network traffic. It says nothing of what else the guest
-	// understands: see Features.
+	// instead of network traffic. Features are independent of it.
 	DeviceControl = "control"
 )
 
-// Flavor is FlavorLKL where the file says so (FeatureConfig), or where the
-// manifest lets it be guessed: it declares a block device "rootfs" and a net
-// device "tap", as every LKL unikernel of 2020 does.
-func (m *Info) Flavor() Flavor {
-	if m.Features.Has(FeatureConfig) || m.has(DeviceRootfs, Block) && m.has(DeviceTap, Net) {
+// Flavor returns FlavorLKL if the guest has FeatureConfig, or if the manifest
+// declares a block device "rootfs" and a net device "tap", as in every legacy LKL
+// guest.
+func (u *Info) Flavor() Flavor {
+	if u.Features.Has(FeatureConfig) || u.has(DeviceRootfs, Block) && u.has(DeviceTap, Net) {
 		return FlavorLKL
 	}
 	return FlavorSolo5
 }
 
-// HasControl tells whether the guest takes signals through DeviceControl.
-func (m *Info) HasControl() bool { return m.has(DeviceControl, Net) }
+// HasControl reports whether the guest receives signals through DeviceControl.
+func (u *Info) HasControl() bool { return u.has(DeviceControl, Net) }
 
-func (m *Info) has(name string, t DeviceType) bool {
-	d, ok := m.Device(name)
+func (u *Info) has(name string, t DeviceType) bool {
+	d, ok := u.Device(name)
 	return ok && d.Type == t
 }

@@ -4,164 +4,152 @@ package unikernel
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"fmt"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/solo5elf"
 )
 
-// The notes of Solo5 (elf_abi.h and mft_abi.h), and that of LKL guests (see
-// Features). A note's header has three words (name size, descriptor size, type)
-// and the owner's name, ended by a zero and padded to 4 bytes.
-const (
-	elfNoteHeaderSize = 12
+// maxABISize is the maximum size of the ABI note's descriptor, in bytes. Solo5's
+// tenders accept twice the size of the structure.
+const maxABISize = 2 * solo5elf.ABISize
 
-	ownerSolo5 = "Solo5\x00"
-	ownerLKL   = "nomad-driver-lkl\x00"
-
-	noteLKL    = 0x314c4b4c // "LKL1"
-	lklSize    = 4          // a word of bits
-	lklMaxSize = 64
-
-	noteABI      = 0x31494241 // "ABI1"
-	noteManifest = 0x3154464d // "MFT1"
-
-	abiSize    = 16 // target, version and two reserved words
-	abiMaxSize = 2 * abiSize
-
-	// The manifest is aligned to 8 bytes in its note, hence the padding.
-	manifestPadding    = 4
-	manifestHeaderSize = 8 // version, count of entries
-	manifestVersion    = 1
-	manifestMaxEntries = MaxDevices + 1
-
-	entrySize     = 104
-	entryType     = MaxDeviceName + 1
-	entryAttached = 96
-	entryReserved = 1 << 30
-)
-
-// note finds a note by its owner and type and returns its descriptor, whose
-// size must lie between the two given; nil when there is none. As Solo5's linker
-// scripts and tenders have it, only the first note of a PT_NOTE counts, and of two
-// notes of a type the first.
-func (f file) note(headers []programHeader, owner string, kind uint32, minSize, maxSize uint64) ([]byte, error) {
-	headerSize := elfNoteHeaderSize + uint64(len(owner)+3)&^3
+// note finds the note of an owner and type and returns its descriptor, whose size
+// must be between minSize and maxSize. It returns nil if there is no such note.
+//
+// Like Solo5's tenders, it reads only the first note of each PT_NOTE, and returns
+// the first of several matching notes.
+func (f file) note(headers []programHeader, owner string, noteType uint32, minSize, maxSize uint64) ([]byte, error) {
+	headerSize := solo5elf.NoteHeaderSize + uint64(len(owner)+3)&^3
 	for _, p := range headers {
-		if p.kind != programNote {
+		if p.Type != uint32(elf.PT_NOTE) {
 			continue
 		}
-		what := fmt.Sprintf("the note of program header %d", p.index)
-		if p.fileSize < elfNoteHeaderSize {
-			return nil, badNote(what, p.fileSize, elfNoteHeaderSize, f.size)
+		name := fmt.Sprintf("the note of program header %d", p.index)
+		if p.Filesz < solo5elf.NoteHeaderSize {
+			return nil, noteSizeError(name, p.Filesz, solo5elf.NoteHeaderSize, f.size)
 		}
-		if p.fileSize < headerSize {
+		if p.Filesz < headerSize {
 			continue
 		}
-		h, err := f.bytes(p.offset, headerSize, what)
+		b, err := f.bytes(p.Off, headerSize, name)
 		if err != nil {
 			return nil, err
 		}
-		le := binary.LittleEndian
-		nameSize, size := le.Uint32(h[0:]), uint64(le.Uint32(h[4:]))
-		if nameSize != uint32(len(owner)) || !bytes.HasPrefix(h[elfNoteHeaderSize:], []byte(owner)) || le.Uint32(h[8:]) != kind {
+		var h solo5elf.NoteHeader
+		if _, err := binary.Decode(b, binary.LittleEndian, &h); err != nil {
+			return nil, err
+		}
+		if h.NameSize != uint32(len(owner)) || !bytes.HasPrefix(b[solo5elf.NoteHeaderSize:], []byte(owner)) || h.Type != noteType {
 			continue
 		}
-		if limit := min(maxSize, p.fileSize-headerSize); size < minSize || size > limit {
-			return nil, badNote(what, size, minSize, limit)
+		size := uint64(h.DescriptorSize)
+		if limit := min(maxSize, p.Filesz-headerSize); size < minSize || size > limit {
+			return nil, noteSizeError(name, size, minSize, limit)
 		}
-		return f.bytes(p.offset+headerSize, size, what)
+		return f.bytes(p.Off+headerSize, size, name)
 	}
 	return nil, nil
 }
 
-// badNote is the error for a note of a wrong size, in the words of Solo5's
-// tenders.
-func badNote(what string, size, least, most uint64) error {
-	if least > most {
-		return fmt.Errorf("%w: %s: note does not fall within valid size: there is room for %d bytes, it has at least %d",
-			ErrInvalid, what, most, least)
+// noteSizeError repeats the message of Solo5's tenders.
+func noteSizeError(name string, size, minSize, maxSize uint64) error {
+	if minSize > maxSize {
+		return fmt.Errorf("%w: %s: note does not fall within valid size: the program header has %d bytes for it, but it needs at least %d",
+			ErrInvalid, name, maxSize, minSize)
 	}
-	return fmt.Errorf("%w: %s: note does not fall within valid size: %d bytes, where %d to %d are valid",
-		ErrInvalid, what, size, least, most)
+	return fmt.Errorf("%w: %s: note does not fall within valid size: %d bytes, must be %d to %d",
+		ErrInvalid, name, size, minSize, maxSize)
 }
 
-// abi reads what the unikernel was linked for.
+// abi reads the target and ABI version.
 func (f file) abi(headers []programHeader) (Target, uint32, error) {
-	b, err := f.note(headers, ownerSolo5, noteABI, abiSize, abiMaxSize)
+	b, err := f.note(headers, solo5elf.Owner, solo5elf.NoteABI, solo5elf.ABISize, maxABISize)
 	if err != nil {
 		return 0, 0, err
 	}
 	if b == nil {
 		return 0, 0, fmt.Errorf("%w: an ELF executable without Solo5's ABI note", ErrNotSolo5)
 	}
-	target, version := Target(binary.LittleEndian.Uint32(b)), binary.LittleEndian.Uint32(b[4:])
-	if _, ok := targetNames[target]; !ok {
-		return 0, 0, fmt.Errorf("%w: %d", ErrTarget, uint32(target))
+	var abi solo5elf.ABI
+	if _, err := binary.Decode(b, binary.LittleEndian, &abi); err != nil {
+		return 0, 0, err
 	}
-	if version != 1 && version != 2 {
-		return 0, 0, fmt.Errorf("%w: %d, where 1 and 2 are known", ErrABI, version)
+	if _, ok := targetNames[Target(abi.Target)]; !ok {
+		return 0, 0, fmt.Errorf("%w: %d", ErrTarget, abi.Target)
 	}
-	return target, version, nil
+	if abi.Version != 1 && abi.Version != 2 {
+		return 0, 0, fmt.Errorf("%w: %d, must be 1 or 2", ErrABI, abi.Version)
+	}
+	return Target(abi.Target), abi.Version, nil
 }
 
 // manifest reads the devices that the unikernel declares.
 func (f file) manifest(headers []programHeader) ([]Device, error) {
-	const least = manifestPadding + manifestHeaderSize
-	b, err := f.note(headers, ownerSolo5, noteManifest, least, least+manifestMaxEntries*entrySize)
+	const minSize = solo5elf.ManifestPadding + solo5elf.ManifestHeaderSize
+	b, err := f.note(headers, solo5elf.Owner, solo5elf.NoteManifest, minSize, minSize+solo5elf.MaxEntries*solo5elf.EntrySize)
 	if err != nil {
 		return nil, err
 	}
 	if b == nil {
-		return nil, fmt.Errorf("%w: there is none", ErrManifest)
+		return nil, fmt.Errorf("%w: the file has no manifest", ErrManifest)
 	}
-	b = b[manifestPadding:]
-	version, count := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
-	b = b[manifestHeaderSize:]
+	var h solo5elf.ManifestHeader
+	if _, err := binary.Decode(b[solo5elf.ManifestPadding:], binary.LittleEndian, &h); err != nil {
+		return nil, err
+	}
+	b = b[minSize:]
 	switch {
-	case version != manifestVersion:
-		return nil, fmt.Errorf("%w: version %d, where %d is known", ErrManifest, version, manifestVersion)
-	case count < 1 || count > manifestMaxEntries:
-		return nil, fmt.Errorf("%w: %d entries, where 1 to %d are allowed", ErrManifest, count, manifestMaxEntries)
-	case len(b) != int(count)*entrySize:
-		return nil, fmt.Errorf("%w: %d entries in %d bytes, where each has %d", ErrManifest, count, len(b), entrySize)
+	case h.Version != solo5elf.ManifestVersion:
+		return nil, fmt.Errorf("%w: version %d, must be %d", ErrManifest, h.Version, solo5elf.ManifestVersion)
+	case h.Entries < 1 || h.Entries > solo5elf.MaxEntries:
+		return nil, fmt.Errorf("%w: %d entries, must be 1 to %d", ErrManifest, h.Entries, solo5elf.MaxEntries)
+	case len(b) != int(h.Entries)*solo5elf.EntrySize:
+		return nil, fmt.Errorf("%w: %d entries of %d bytes do not fill %d bytes", ErrManifest, h.Entries, solo5elf.EntrySize, len(b))
 	}
-	return devices(b)
+	entries := make([]solo5elf.Entry, h.Entries)
+	if _, err := binary.Decode(b, binary.LittleEndian, entries); err != nil {
+		return nil, err
+	}
+	return devices(entries)
 }
 
-// devices reads the entries of a manifest; b holds a whole number of them, and
-// at least the reserved first one.
-func devices(b []byte) ([]Device, error) {
+// devices checks a manifest's entries, at least the reserved first one, and
+// returns the devices.
+func devices(entries []solo5elf.Entry) ([]Device, error) {
 	seen := make(map[string]bool)
-	list := make([]Device, 0, len(b)/entrySize-1)
-	for i := 0; len(b) > 0; i, b = i+1, b[entrySize:] {
-		kind := binary.LittleEndian.Uint32(b[entryType:])
-		name, _, _ := bytes.Cut(b[:entryType], []byte{0})
-		wrong := func(why string) ([]Device, error) {
-			return nil, fmt.Errorf("%w: entry %d (%q): %s", ErrManifest, i, name, why)
-		}
+	list := make([]Device, 0, len(entries)-1)
+	for i, e := range entries {
+		name, _, _ := bytes.Cut(e.Name[:], []byte{0})
+		problem := ""
 		switch {
-		case b[entryAttached] != 0:
-			return wrong("attached already in the file")
-		case i == 0 && (kind != entryReserved || len(name) != 0):
-			return wrong("the first entry is not the reserved one")
+		case e.Attached != 0:
+			problem = "already attached in the file"
+		case i == 0 && (e.Type != solo5elf.TypeReserved || len(name) != 0):
+			problem = "the first entry must be the reserved one"
 		case i == 0:
 			continue
-		case b[entryType-1] != 0:
-			return wrong(fmt.Sprintf("a name longer than %d bytes", MaxDeviceName))
+		case e.Name[len(e.Name)-1] != 0:
+			problem = fmt.Sprintf("the name is longer than %d bytes", MaxDeviceName)
 		case !ValidDeviceName(string(name)):
-			return wrong("a name that is not 1 to 67 letters and digits")
-		case kind != uint32(Block) && kind != uint32(Net):
-			return wrong(fmt.Sprintf("unknown device type %d", kind))
+			problem = fmt.Sprintf("the name must be 1 to %d letters and digits", MaxDeviceName)
+		case e.Type != uint32(Block) && e.Type != uint32(Net):
+			problem = fmt.Sprintf("unknown device type %d", e.Type)
 		case seen[string(name)]:
-			return wrong("a name that is there twice")
+			problem = "duplicate device name"
+		}
+		if problem != "" {
+			return nil, fmt.Errorf("%w: entry %d (%q): %s", ErrManifest, i, name, problem)
 		}
 		seen[string(name)] = true
-		list = append(list, Device{Name: string(name), Type: DeviceType(kind)})
+		list = append(list, Device{Name: string(name), Type: DeviceType(e.Type)})
 	}
 	return list, nil
 }
 
-// ValidDeviceName tells whether a name is one that Solo5's elftool lets
-// through: 1 to 67 letters and digits.
+// ValidDeviceName reports whether Solo5's elftool accepts a device name: 1 to 67
+// letters and digits.
 func ValidDeviceName(name string) bool {
 	if name == "" || len(name) > MaxDeviceName {
 		return false

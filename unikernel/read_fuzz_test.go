@@ -11,10 +11,10 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// maxHeaders is how much Read may read of a file: its headers.
+// maxHeaders is the maximum that Read reads of a file, in bytes.
 const maxHeaders = 16 << 10
 
-// A countingReader fails the test when it is asked for what no header holds.
+// A countingReader fails the test if Read reads too much or beyond the end.
 type countingReader struct {
 	t    *testing.T
 	r    *bytes.Reader
@@ -33,17 +33,17 @@ func (c *countingReader) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func FuzzRead(f *testing.F) {
-	f.Add(helloSpec().build())
-	f.Add(lklSpec().build())
-	f.Add(helloSpec(numbered(63)...).build())
-	hvt := helloSpec(Device{"service0", Net})
-	hvt.headers[helloABI].content = abiNote(TargetHVT, 1)
-	f.Add(hvt.build())
-	wide := helloSpec()
-	wide.headers[helloZero].addr, wide.headers[helloZero].align = 1<<40, 1<<40
-	f.Add(wide.build())
-	f.Add(withNote(featuresNote(0x7f)).build())
-	f.Add(withNote(featuresNote(0xffffffff, 1)).build())
+	f.Add(helloFile().bytes())
+	f.Add(legacyFile().bytes())
+	f.Add(helloFile(numbered(63)...).bytes())
+	hvt := helloFile(Device{"service0", Net})
+	hvt.Programs[helloABI].Content = abiNote(TargetHVT, 1)
+	f.Add(hvt.bytes())
+	wide := helloFile()
+	wide.Programs[helloZero].Vaddr, wide.Programs[helloZero].Align = 1<<40, 1<<40
+	f.Add(wide.bytes())
+	f.Add(withNote(featuresWords(0x7f)).bytes())
+	f.Add(withNote(featuresWords(0xffffffff, 1)).bytes())
 
 	sentinels := []error{ErrNotSolo5, ErrMachine, ErrTarget, ErrABI, ErrManifest, ErrInvalid}
 	f.Fuzz(func(t *testing.T, content []byte) {
@@ -54,14 +54,14 @@ func FuzzRead(f *testing.F) {
 					return
 				}
 			}
-			t.Fatalf("an error without a sentinel: %v", err)
+			t.Fatalf("error without a sentinel: %v", err)
 		}
-		checkImage(t, m, uint64(len(content)))
+		checkInfo(t, m, uint64(len(content)))
 	})
 }
 
-// checkImage checks what a tender relies on.
-func checkImage(t *testing.T, m *Info, size uint64) {
+// checkInfo checks the properties that a tender relies on.
+func checkInfo(t *testing.T, m *Info, size uint64) {
 	must.NotEq(t, "", m.Target.String())
 	must.Between(t, 1, m.ABI, 2)
 	must.SliceNotEmpty(t, m.Segments)

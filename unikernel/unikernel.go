@@ -4,36 +4,39 @@
 // segments and manifest of a Solo5 executable, and the flavor of the software in
 // it.
 //
-// A kernel file is untrusted. Read refuses what Solo5's own tenders refuse,
-// with three differences, each for guests that exist: ABI versions 1 and 2 are
-// both taken, the end of a segment is rounded up to the page where it is not
-// aligned, and the manifest's names are checked.
+// A kernel file is untrusted. Read refuses what Solo5's own tenders refuse, with
+// three differences for existing guests: it accepts ABI versions 1 and 2, it
+// rounds the end of a segment up to the page, and it checks the manifest's names.
+// It uses the types of debug/elf, but not its reader, which is documented as not
+// hardened against adversarial inputs.
 package unikernel
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/solo5elf"
+)
 
 const (
-	// PageSize is the granule of segments and of protection, in bytes.
+	// PageSize is the unit of segments and of memory protection, in bytes.
 	PageSize = 0x1000
-	// MinLoadAddress is the lowest guest address that a segment or the entry
-	// point may have (Solo5: spt_abi.h and hvt_abi.h).
+	// MinLoadAddress is the lowest guest address of a segment or the entry
+	// point (Solo5: spt_abi.h and hvt_abi.h).
 	MinLoadAddress = 0x100000
-	// MaxDevices is the most devices that a manifest declares: 64 entries, of
-	// which the first is reserved (Solo5: mft_abi.h).
-	MaxDevices = 63
-	// MaxDeviceName is the length of the longest device name, in bytes
-	// (Solo5: mft_abi.h).
-	MaxDeviceName = 67
+	// MaxDevices is the maximum number of devices in a manifest.
+	MaxDevices = solo5elf.MaxEntries - 1
+	// MaxDeviceName is the maximum length of a device's name, in bytes.
+	MaxDeviceName = solo5elf.NameSize - 1
 	// MaxMTU is the largest MTU of a net device, in bytes: the guests' buffers
 	// hold an Ethernet frame.
 	MaxMTU = 1500
 )
 
-// A Target is the kind of tender that a unikernel was linked for. The numbers
-// are those of Solo5's elf_abi.h.
+// A Target is the kind of tender that a unikernel is linked for. The values are
+// those of Solo5's elf_abi.h.
 type Target uint32
 
-// The targets that Solo5 knows.
+// The targets of Solo5.
 const (
 	TargetHVT    Target = 1
 	TargetSPT    Target = 2
@@ -48,7 +51,7 @@ var targetNames = map[Target]string{
 	TargetMuen: "muen", TargetGenode: "genode", TargetXen: "xen",
 }
 
-// String is the target's name as Solo5 writes it, such as "spt".
+// String returns Solo5's name of the target, such as "spt".
 func (t Target) String() string {
 	if name, ok := targetNames[t]; ok {
 		return name
@@ -56,7 +59,7 @@ func (t Target) String() string {
 	return fmt.Sprintf("target %d", uint32(t))
 }
 
-// A DeviceType is what a device of the manifest is. The numbers are those of
+// A DeviceType is the type of a device in a manifest. The values are those of
 // Solo5's mft_abi.h.
 type DeviceType uint32
 
@@ -67,7 +70,7 @@ const (
 	Net DeviceType = 2
 )
 
-// String is the type's short name: "block" or "net".
+// String returns "block" or "net".
 func (t DeviceType) String() string {
 	switch t {
 	case Block:
@@ -79,26 +82,27 @@ func (t DeviceType) String() string {
 	}
 }
 
-// A Device is one entry of the manifest. A guest starts only when each of its
+// A Device is an entry of the manifest. A guest starts only if each of its
 // devices is attached.
 type Device struct {
 	Name string
 	Type DeviceType
 }
 
-// A Segment is one part of the file that is loaded. All of it is in bytes.
+// A Segment is a part of the file that is loaded into the guest's memory. All
+// values are in bytes.
 type Segment struct {
-	// Offset and FileSize are where the content is in the file; they lie
-	// within it.
+	// Offset and FileSize locate the content in the file.
 	Offset, FileSize uint64
-	// Addr and MemSize are where the content goes in the guest's memory;
-	// MemSize is at least FileSize, and what is beyond FileSize is zero.
+	// Addr and MemSize locate the content in the guest's memory. The memory
+	// after the first FileSize bytes is zero.
 	Addr, MemSize uint64
-	// Start and End bound the pages that take the segment's permissions: Addr
+	// Start and End bound the pages that get the segment's permissions: Addr
 	// rounded down and its end rounded up to the segment's alignment and the
 	// page. No two segments share a page.
 	Start, End uint64
-	// Read, Write and Exec are the permissions; never Write and Exec at once.
+	// Read, Write and Exec are the permissions. Write and Exec are never both
+	// set.
 	Read, Write, Exec bool
 }
 
@@ -110,21 +114,20 @@ type Info struct {
 	ABI uint32
 	// Entry is the guest address of the first instruction.
 	Entry uint64
-	// Segments are those that take memory, in ascending order of address.
+	// Segments are the segments with memory, in ascending order of address.
 	Segments []Segment
-	// End is the highest End of a segment, where the guest's heap begins
-	// (Solo5's kernel_end).
+	// End is the highest End of a segment. The guest's heap begins there
+	// (Solo5: kernel_end).
 	End uint64
-	// Manifest is the devices in the file's order, without the reserved entry
-	// 0: the handle of Manifest[i] is i+1.
+	// Manifest holds the devices in the file's order, without the reserved
+	// entry 0: the handle of Manifest[i] is i+1.
 	Manifest []Device
-	// Features are what the guest says that it understands.
 	Features Features
 }
 
-// Device finds a device of the manifest by its name.
-func (m *Info) Device(name string) (Device, bool) {
-	for _, d := range m.Manifest {
+// Device returns the device of a name.
+func (u *Info) Device(name string) (Device, bool) {
+	for _, d := range u.Manifest {
 		if d.Name == name {
 			return d, true
 		}

@@ -4,7 +4,7 @@
 // configuration in it.
 //
 // Two kinds of guest read it: those that lkl-cc links, whose file lists their
-// features, and legacy LKL guests (see docs/guests-reference.md), which have
+// features, and legacy LKL guests (see docs/guest-reference.md), which have
 // none. A legacy guest ends with a fault when it finds a key that it does not
 // know. It reads at most 300 tokens, and no escapes in a string.
 package lkl
