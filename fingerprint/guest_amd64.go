@@ -3,18 +3,17 @@
 package fingerprint
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
+	"debug/elf"
 	"fmt"
 	"os"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/memfd"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/solo5elf"
 )
 
 // probeStatus is the exit status of the probe's guest. No other part of a start exits
@@ -37,12 +36,13 @@ const probeMemory = 2 << 20
 // runGuest runs a guest of a few instructions in the spt tender. It succeeds only if the
 // launcher, the memory map and the seccomp filter work.
 func runGuest(ctx context.Context) error {
-	kernel, err := memoryFile("lkl-probe", probeELF())
+	file := probeELF()
+	kernel, err := memfd.New("lkl-probe", file)
 	if err != nil {
 		return err
 	}
 	defer kernel.Close()
-	image, err := unikernel.Read(kernel, int64(len(probeELF())))
+	image, err := unikernel.Read(kernel, int64(len(file)))
 	if err != nil {
 		return fmt.Errorf("read the probe: %w", err)
 	}
@@ -72,74 +72,8 @@ func runGuest(ctx context.Context) error {
 	return nil
 }
 
-func memoryFile(name string, content []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("create a file in memory: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), name)
-	if _, err := f.Write(content); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("write a file in memory: %w", err)
-	}
-	return f, nil
-}
-
-// The layout of the probe's file. Its numbers are those of ELF (elf(5)) and of
-// Solo5 0.12 (elf_abi.h, mft_abi.h).
-const (
-	elfHeader   = 64
-	programSize = 56
-	interpAt    = elfHeader + 4*programSize
-	abiAt       = 312 // after the interpreter's name, 8-aligned
-	abiSize     = 20 + 16
-	manifestAt  = 352
-	manifestLen = 24 + 8 + 104 // header and padding, version and count, entry 0
-	codeAt      = unikernel.PageSize
-
-	noteABI      = 0x31494241 // "ABI1"
-	noteManifest = 0x3154464d // "MFT1"
-	reserved     = 1 << 30    // the type of the manifest's first entry
-)
-
-// probeELF is a Solo5 spt executable, ABI 2, with an empty manifest.
+// probeELF is a Solo5 spt executable of ABI 2 without devices.
 func probeELF() []byte {
-	const interp = "/nonexistent/solo5/\x00"
-	var b bytes.Buffer
-	put := func(values ...any) {
-		for _, v := range values {
-			_ = binary.Write(&b, binary.LittleEndian, v) // a Buffer takes everything
-		}
-	}
-	pad := func(to int) { b.Write(make([]byte, to-b.Len())) }
-	segment := func(kind, flags uint32, at, addr, size, align uint64) {
-		put(kind, flags, at, addr, addr, size, size, align)
-	}
-
-	b.WriteString("\x7fELF\x02\x01\x01") // 64-bit, little endian, version 1
-	pad(16)
-	put(uint16(2), uint16(62), uint32(1)) // ET_EXEC, EM_X86_64
-	put(uint64(unikernel.MinLoadAddress), uint64(elfHeader), uint64(0), uint32(0))
-	put(uint16(elfHeader), uint16(programSize), uint16(4), uint16(0), uint16(0), uint16(0))
-
-	segment(3, 4, interpAt, 0, uint64(len(interp)), 1)
-	segment(4, 4, abiAt, 0, abiSize, 4)
-	segment(4, 4, manifestAt, 0, manifestLen, 8)
-	segment(1, 5, codeAt, unikernel.MinLoadAddress, uint64(len(probeCode)), unikernel.PageSize)
-	b.WriteString(interp)
-
-	pad(abiAt)
-	put(uint32(6), uint32(16), uint32(noteABI), []byte("Solo5\x00\x00\x00"))
-	put(uint32(unikernel.TargetSPT), uint32(2), uint64(0))
-
-	pad(manifestAt)
-	put(uint32(6), uint32(manifestLen-20), uint32(noteManifest), []byte("Solo5\x00\x00\x00"))
-	pad(manifestAt + 24)
-	put(uint32(1), uint32(1)) // version, entries
-	pad(manifestAt + 32 + 68) // the empty name
-	put(uint32(reserved))
-
-	pad(codeAt)
-	b.Write(probeCode)
-	return b.Bytes()
+	return solo5elf.New(solo5elf.ABI{Target: uint32(unikernel.TargetSPT), Version: 2}, unikernel.MinLoadAddress, nil,
+		solo5elf.Load(unikernel.MinLoadAddress, elf.PF_R|elf.PF_X, probeCode)).Bytes()
 }
