@@ -32,7 +32,7 @@ func pages(t *testing.T) map[string]string {
 	t.Helper()
 	t.Chdir("..")
 	files := []string{}
-	for _, pattern := range []string{"*.md", "docs/*.md", "guest/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "guest/*.md", "guest/lkl/*/*.md"} {
 		found, err := filepath.Glob(pattern)
 		must.NoError(t, err)
 		files = append(files, found...)
