@@ -166,7 +166,7 @@ func (d *Driver) ended(h *handle, exit executor.Exit) {
 // lost takes note that nobody knows how the guest ended: its executor was
 // killed. That is never a success.
 func (d *Driver) lost(h *handle, err error) {
-	err = errors.Join(err, client.Destroy(h.state.Dir, h.state.known()))
+	err = errors.Join(err, client.Destroy(d.ctx, h.state.Dir, h.state.known()))
 	if !h.isStopping() {
 		h.log.Error("lost the task's executor", "error", err)
 		d.events.tell(h.task, "The task's executor is gone, and the unikernel with it", nil)

@@ -157,7 +157,7 @@ func (d *Driver) destroy(h *handle) error {
 			return err
 		}
 	}
-	if err := clearAway(h.state.Dir, h.record(), h.state.known()); err != nil {
+	if err := clearAway(d.ctx, h.state.Dir, h.record(), h.state.known()); err != nil {
 		return fmt.Errorf("destroy the task: %w", err)
 	}
 	d.tasks.drop(h.task.ID)
@@ -185,9 +185,9 @@ func (h *handle) record() record {
 // groups, the traffic that was led to its tap, and its directory, last, so
 // that it can be tried again. What is known of its processes counts besides what
 // the directory tells.
-func clearAway(dir string, r record, known client.Known) error {
+func clearAway(ctx context.Context, dir string, r record, known client.Known) error {
 	known.Cgroup = r.Cgroup
-	if err := client.Destroy(dir, known); err != nil {
+	if err := client.Destroy(ctx, dir, known); err != nil {
 		return fmt.Errorf("end what is left of it: %w", err)
 	}
 	if r.Tap != "" {

@@ -85,7 +85,7 @@ const dialPatience = 30 * time.Second
 // dial reaches an executor, or finds that it is gone.
 func (d *Driver) dial(dir string) (*client.Client, error) {
 	for deadline := time.Now().Add(dialPatience); ; {
-		c, err := client.Dial(dir)
+		c, err := client.Dial(d.ctx, dir)
 		busy := errors.Is(err, context.DeadlineExceeded)
 		if !busy || time.Now().After(deadline) || d.ctx.Err() != nil {
 			return c, err
@@ -111,7 +111,7 @@ func (d *Driver) clearUnknown(task *drivers.TaskConfig, state taskState) error {
 	if err != nil {
 		r = record{Netns: state.Netns, Tap: state.Tap, Cgroup: state.Cgroup}
 	}
-	if err := clearAway(dir, r, state.known()); err != nil {
+	if err := clearAway(d.ctx, dir, r, state.known()); err != nil {
 		return fmt.Errorf("clear it away: %w", err)
 	}
 	return nil

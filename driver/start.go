@@ -147,7 +147,7 @@ func (d *Driver) clearEarlier(task record) error {
 			return err
 		}
 	}
-	return d.strays.clear(task)
+	return d.strays.clear(d.ctx, task)
 }
 
 // openKernel reads the unikernel and holds the job against it.
@@ -202,7 +202,7 @@ func (s *start) launch() error {
 	if err != nil {
 		return retryable(err)
 	}
-	s.onUndo(func() error { return client.Destroy(s.dir, client.Known{Cgroup: s.record.Cgroup}) })
+	s.onUndo(func() error { return client.Destroy(s.ctx, s.dir, client.Known{Cgroup: s.record.Cgroup}) })
 	return nil
 }
 

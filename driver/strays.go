@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -49,7 +50,7 @@ func (s *strays) list() map[string]record {
 }
 
 // clear removes what an earlier start of a task left.
-func (s *strays) clear(task record) error {
+func (s *strays) clear(ctx context.Context, task record) error {
 	for dir, r := range s.list() {
 		if !r.sameTask(task) {
 			continue
@@ -57,7 +58,7 @@ func (s *strays) clear(task record) error {
 		if _, ok := s.claim(dir); !ok {
 			continue
 		}
-		if err := clearAway(dir, r, client.Known{}); err != nil {
+		if err := clearAway(ctx, dir, r, client.Known{}); err != nil {
 			return err
 		}
 	}
@@ -101,7 +102,7 @@ func (d *Driver) sweepStrays() {
 		if _, ok := d.strays.claim(dir); !ok {
 			continue
 		}
-		if err := clearAway(dir, r, client.Known{}); err != nil {
+		if err := clearAway(d.ctx, dir, r, client.Known{}); err != nil {
 			d.log.Error("cannot clear away a task whose alloc is gone", "task_id", r.Task, "dir", dir, "error", err)
 			continue
 		}

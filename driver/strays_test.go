@@ -75,7 +75,7 @@ func TestStart_ClearsAwayAnEarlierTryOfTheSameTask(t *testing.T) {
 	must.NoError(t, os.WriteFile(filepath.Join(staged, "file"), nil, 0o000))
 	must.NoError(t, os.Symlink("/etc", filepath.Join(staged, "link")))
 	must.NoError(t, d.findStrays())
-	must.NoError(t, d.strays.clear(record{Task: "a/web/2", AllocID: "a", Name: "web"}))
+	must.NoError(t, d.strays.clear(t.Context(), record{Task: "a/web/2", AllocID: "a", Name: "web"}))
 	must.DirNotExists(t, same)
 	must.DirExists(t, other)
 	must.DirExists(t, "/etc")

@@ -15,40 +15,41 @@ import (
 )
 
 const (
-	// maxConns is how many clients are served at a time, besides those that
-	// were and wait for the guest's end: signal and stop get through whatever
-	// waits. More have to queue.
+	// maxConns limits concurrent requests; further clients queue in the socket's
+	// backlog. Clients blocked in wait or stop do not count, so they cannot
+	// starve a signal.
 	maxConns = 64
-	// maxWaiting is how many may wait for the guest's end.
+	// maxWaiting limits the clients that wait for the guest's end.
 	maxWaiting = 512
-	// requestTimeout is how long a client may take to write its request.
+	// requestTimeout limits the time in which a client must send its request.
 	requestTimeout = 5 * time.Second
 )
 
-// A conn is one client.
+// A conn is the connection of one client.
 type conn struct {
 	fd       int // -1 when closed
 	request  []byte
-	waiting  bool      // it is answered when the guest has ended
-	deadline time.Time // for the request
+	version  int       // of the request
+	waiting  bool      // for the guest's end
+	deadline time.Time // of the request; zero once it has arrived
 }
 
 func (t *task) accept(now time.Time) {
 	fd, _, err := unix.Accept4(t.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 	if err != nil {
-		return // it has gone again, or there is no descriptor left for it now
+		return // the client has gone, or no descriptor is free; poll reports the latter again
 	}
-	// Beside the directory's mode: only the user that runs the plugin.
+	// The mode of the directory already keeps other users away.
 	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil || int(peer.Uid) != os.Geteuid() && peer.Uid != 0 {
 		_ = unix.Close(fd)
 		return
 	}
-	t.conns = append(t.conns, &conn{fd: fd, deadline: now.Add(requestTimeout)})
+	t.conns = append(t.conns, &conn{fd: fd, version: Version, deadline: now.Add(requestTimeout)})
 }
 
-// waiting is how many clients wait for the guest's end.
-func (t *task) waiting() (n int) {
+// waitingClients counts the clients that wait for the guest's end.
+func (t *task) waitingClients() (n int) {
 	for _, c := range t.conns {
 		if c.waiting {
 			n++
@@ -57,28 +58,28 @@ func (t *task) waiting() (n int) {
 	return n
 }
 
-// attendConns reads what clients say and forgets those that are gone. The
-// connections are those of the last poll, in its order.
-func (t *task) attendConns(now time.Time) {
-	left := t.conns[:0]
+// handleConns reads from the connections that poll reported, and drops those
+// that are closed. t.conns is unchanged since preparePoll.
+func (t *task) handleConns(now time.Time) {
+	open := t.conns[:0]
 	for i, c := range t.conns {
 		if t.fds[slotConns+i].Revents != 0 {
-			t.hear(now, c)
+			t.readRequest(now, c)
 		}
 		if !c.deadline.IsZero() && !now.Before(c.deadline) {
 			c.close()
 		}
 		if c.fd >= 0 {
-			left = append(left, c)
+			open = append(open, c)
 		}
 	}
-	clear(t.conns[len(left):])
-	t.conns = left
+	clear(t.conns[len(open):])
+	t.conns = open
 }
 
-// hear reads from a client. One that waits has nothing more to say: whatever
-// comes is its end.
-func (t *task) hear(now time.Time, c *conn) {
+// readRequest reads from a client, and handles its request once it is complete.
+// A waiting client sends nothing more: readable data means that it has gone.
+func (t *task) readRequest(now time.Time, c *conn) {
 	var b [maxRequest]byte
 	n, err := unix.Read(c.fd, b[:])
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
@@ -89,8 +90,8 @@ func (t *task) hear(now time.Time, c *conn) {
 		return
 	}
 	c.request = append(c.request, b[:n]...)
-	line, _, whole := bytes.Cut(c.request, []byte{'\n'})
-	if !whole {
+	line, _, complete := bytes.Cut(c.request, []byte{'\n'})
+	if !complete {
 		return
 	}
 	c.deadline = time.Time{}
@@ -99,31 +100,34 @@ func (t *task) hear(now time.Time, c *conn) {
 		c.finish(Response{Error: "decode the request: " + err.Error()})
 		return
 	}
-	t.dispatch(now, c, req)
+	t.handleRequest(now, c, req)
 }
 
-// dispatch does what a client asks for. Who asks for the guest's end is
-// answered by serve.
-func (t *task) dispatch(now time.Time, c *conn, req Request) {
-	if req.Version > Version {
-		c.finish(Response{Error: fmt.Sprintf("request of version %d: this executor is of version %d", req.Version, Version)})
+// handleRequest carries out a request. It answers all but those that wait for
+// the guest's end.
+func (t *task) handleRequest(now time.Time, c *conn, req Request) {
+	if !knows(req.Version) {
+		c.finish(Response{Error: fmt.Sprintf("request of protocol version %d: this executor supports versions %d to %d",
+			req.Version, MinVersion, Version)})
 		return
 	}
+	c.version = req.Version
 	switch req.Op {
 	case OpState:
 		state := t.state()
 		c.finish(Response{State: &state})
 	case OpSignal:
-		c.finish(failure(t.signal("signal", syscall.Signal(req.Signal))))
+		var r Response
+		if err := t.signal("signal", syscall.Signal(req.Signal)); err != nil {
+			r.Error = err.Error()
+		}
+		c.finish(r)
 	case OpStop:
 		t.stop(now, syscall.Signal(req.Signal), time.Duration(req.TimeoutMS)*time.Millisecond)
 		c.waiting = true
-	case OpShutdown:
-		t.kill("the plugin wanted it gone")
-		c.waiting = true
 	case OpWait:
-		if t.waiting() >= maxWaiting {
-			c.finish(Response{Error: fmt.Sprintf("%d clients wait for the task already", maxWaiting)})
+		if t.waitingClients() >= maxWaiting {
+			c.finish(Response{Error: fmt.Sprintf("%d clients are already waiting for the task", maxWaiting)})
 			return
 		}
 		c.waiting = true
@@ -132,18 +136,11 @@ func (t *task) dispatch(now time.Time, c *conn, req Request) {
 	}
 }
 
-// failure is the answer to what has no other result than that it failed.
-func failure(err error) Response {
-	if err != nil {
-		return Response{Error: err.Error()}
-	}
-	return Response{}
-}
-
+// respond sends a response. Responses fit into the socket's buffer, so sending
+// fails only if the client has gone.
 func (c *conn) respond(r Response) {
-	r.Version = Version
-	// An answer fits the socket's buffer; a client that has gone wants none.
-	_ = answer(c.fd, r)
+	r.Version = c.version
+	_ = writeResponse(c.fd, r)
 }
 
 func (c *conn) finish(r Response) {

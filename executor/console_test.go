@@ -13,16 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A bench is a console between a pipe that the test writes and a FIFO that the
-// test reads, at a time that the test sets.
-type bench struct {
+// A testConsole is a console between a pipe, which the test writes, and a FIFO,
+// which the test reads. The test sets the time.
+type testConsole struct {
 	*console
 	t           *testing.T
 	guest, fifo int
 	now         time.Time
 }
 
-func newBench(t *testing.T) *bench {
+func newTestConsole(t *testing.T) *testConsole {
 	t.Helper()
 	var pipe [2]int
 	must.NoError(t, unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK))
@@ -32,7 +32,7 @@ func newBench(t *testing.T) *bench {
 	must.NoError(t, err)
 	fifo, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	must.NoError(t, err)
-	b := &bench{&console{in: pipe[0], out: out}, t, pipe[1], fifo, time.Unix(1000, 0)}
+	b := &testConsole{&console{in: pipe[0], out: out}, t, pipe[1], fifo, time.Unix(1000, 0)}
 	t.Cleanup(func() {
 		for _, fd := range []int{b.in, b.out, b.guest, b.fifo} {
 			_ = unix.Close(fd)
@@ -41,8 +41,8 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// Another task of the group may put something else where Nomad's FIFO was.
-func TestOutput_LeadsNowhereElse(t *testing.T) {
+// Another task of the group may have replaced Nomad's FIFO.
+func TestOpenOutput_FollowsNoLinkAndCreatesNoFile(t *testing.T) {
 	dir := t.TempDir()
 	victim, link, missing := filepath.Join(dir, "victim"), filepath.Join(dir, "link"), filepath.Join(dir, "missing")
 	must.NoError(t, os.WriteFile(victim, nil, 0o600))
@@ -60,8 +60,8 @@ func TestOutput_LeadsNowhereElse(t *testing.T) {
 	must.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// say writes as the guest would: as much as there is room for now.
-func (b *bench) say(s string) (n int) {
+// writeAsGuest writes as much as the pipe accepts.
+func (b *testConsole) writeAsGuest(s string) (n int) {
 	b.t.Helper()
 	n, err := unix.Write(b.guest, []byte(s))
 	if err != nil {
@@ -70,18 +70,18 @@ func (b *bench) say(s string) (n int) {
 	return max(n, 0)
 }
 
-// sayUntilHeld writes lines until nothing more goes in anywhere.
-func (b *bench) sayUntilHeld() (wrote int) {
+// writeUntilFull writes lines until the pipe, the buffer and the FIFO are full.
+func (b *testConsole) writeUntilFull() (wrote int) {
 	b.t.Helper()
-	for n := 1; n > 0; b.move() {
-		n = b.say(strings.Repeat("x", 63) + "\n")
+	for n := 1; n > 0; b.transferAll() {
+		n = b.writeAsGuest(strings.Repeat("x", 63) + "\n")
 		wrote += n
 	}
 	return wrote
 }
 
-// hear reads all that reaches the reader.
-func (b *bench) hear() string {
+// readAll reads the FIFO until it stays empty.
+func (b *testConsole) readAll() string {
 	var all strings.Builder
 	buf := make([]byte, 64<<10)
 	for {
@@ -90,134 +90,134 @@ func (b *bench) hear() string {
 			return all.String()
 		}
 		all.Write(buf[:n])
-		b.move()
+		b.transferAll()
 	}
 }
 
-// move has the console do all that it can do without time passing.
-func (b *bench) move() {
+// transferAll transfers until no progress is possible without time passing.
+func (b *testConsole) transferAll() {
 	for range 64 {
-		in, _, _ := b.wants()
-		b.step(b.now, in >= 0)
+		in, _, _ := b.pollFDs()
+		b.transfer(b.now, in >= 0)
 	}
 }
 
-func TestConsole_HoldsTheGuestForASecondAndThenDrops(t *testing.T) {
-	b := newBench(t)
-	wrote := b.sayUntilHeld()
-	in, _, at := b.wants()
-	must.Eq(t, -1, in, must.Sprint("the guest is held"))
-	must.Eq(t, b.now.Add(consolePatience), at)
+func TestConsole_BlocksTheGuestForASecondThenDropsOutput(t *testing.T) {
+	b := newTestConsole(t)
+	wrote := b.writeUntilFull()
+	in, _, timeout := b.pollFDs()
+	must.Eq(t, -1, in, must.Sprint("the guest is blocked"))
+	must.Eq(t, b.now.Add(consolePatience), timeout)
 
 	b.now = b.now.Add(consolePatience - 1)
-	b.move()
+	b.transferAll()
 	must.Zero(t, b.dropped)
 	b.now = b.now.Add(1)
-	b.move()
+	b.transferAll()
 	must.Positive(t, b.dropped)
-	in, _, at = b.wants()
-	must.Eq(t, b.in, in, must.Sprint("the guest goes on"))
-	must.True(t, at.IsZero(), must.Sprint("for as long as it takes"))
+	in, _, timeout = b.pollFDs()
+	must.Eq(t, b.in, in, must.Sprint("the guest continues"))
+	must.True(t, timeout.IsZero(), must.Sprint("no timeout"))
 
-	got := b.hear()
+	got := b.readAll()
 	before, notice, found := strings.Cut(got, "[lkl-executor: ")
 	must.True(t, found)
 	must.StrHasSuffix(t, "]\n", notice)
 	must.Eq(t, wrote-int(b.dropped), len(before))
-	b.say("after\n")
-	b.move()
-	must.Eq(t, "after\n", b.hear())
+	b.writeAsGuest("after\n")
+	b.transferAll()
+	must.Eq(t, "after\n", b.readAll())
 }
 
-func TestConsole_TheNoticeBeginsALine(t *testing.T) {
-	b := newBench(t)
-	b.say("no end")
-	b.move()
+func TestConsole_ReportsMissingBytesOnANewLine(t *testing.T) {
+	b := newTestConsole(t)
+	b.writeAsGuest("no end")
+	b.transferAll()
 	b.drop(5)
-	b.say(" of line")
-	b.failing = true // it may read although something is missing
-	b.move()
-	must.Eq(t, "no end of line\n[lkl-executor: 5 bytes of console output are missing here: nothing took them in time]\n", b.hear())
+	b.writeAsGuest(" of line")
+	b.failing = true // allows reading before the report is written
+	b.transferAll()
+	must.Eq(t, "no end of line\n[lkl-executor: 5 bytes of console output are missing here: nothing took them in time]\n", b.readAll())
 }
 
-func TestConsole_AReaderThatMovesIsWaitedFor(t *testing.T) {
-	b := newBench(t)
-	wrote := b.sayUntilHeld()
+func TestConsole_LosesNothingWhileTheReaderMakesProgress(t *testing.T) {
+	b := newTestConsole(t)
+	wrote := b.writeUntilFull()
 	buf := make([]byte, 4096)
-	heard := 0
+	read := 0
 	for range 10 {
 		b.now = b.now.Add(consolePatience * 9 / 10)
 		n, err := unix.Read(b.fifo, buf)
 		must.NoError(t, err)
-		heard += n
-		b.move()
+		read += n
+		b.transferAll()
 	}
 	must.Zero(t, b.dropped)
-	must.Eq(t, wrote, heard+len(b.hear()))
+	must.Eq(t, wrote, read+len(b.readAll()))
 }
 
-func TestConsole_TheEndIsFlushedForASecond(t *testing.T) {
-	b := newBench(t)
-	wrote := b.sayUntilHeld()
+func TestConsole_FlushesForASecondAfterTheEnd(t *testing.T) {
+	b := newTestConsole(t)
+	wrote := b.writeUntilFull()
 	must.NoError(t, unix.Close(b.guest))
 	b.guest = -1
 	b.now = b.now.Add(consolePatience / 2)
 	b.finish(b.now)
 	b.now = b.now.Add(consolePatience - 1)
-	b.move()
+	b.transferAll()
 	must.False(t, b.done(b.now))
 	b.now = b.now.Add(1)
-	b.move()
+	b.transferAll()
 	must.True(t, b.done(b.now))
-	must.Eq(t, wrote, len(b.hear())+int(b.dropped))
+	must.Eq(t, wrote, len(b.readAll())+int(b.dropped))
 }
 
-func TestConsole_TheEndOfAGuestIsTheEndOfItsPipe(t *testing.T) {
-	b := newBench(t)
-	b.say("last words\n")
-	b.finish(b.now) // they are still in the pipe
+func TestConsole_ReadsThePipeToItsEnd(t *testing.T) {
+	b := newTestConsole(t)
+	b.writeAsGuest("last words\n")
+	b.finish(b.now) // the output is still in the pipe
 	must.False(t, b.done(b.now))
 	must.NoError(t, unix.Close(b.guest))
 	b.guest = -1
-	b.move()
+	b.transferAll()
 	must.True(t, b.done(b.now))
-	must.Eq(t, "last words\n", b.hear())
+	must.Eq(t, "last words\n", b.readAll())
 }
 
-func TestConsole_FlushesNotForEver(t *testing.T) {
-	b := newBench(t)
-	b.finish(b.now) // somebody else still holds the guest's end
-	_, _, at := b.wants()
-	must.Eq(t, b.now.Add(consoleFlush), at)
-	must.True(t, b.done(at))
+func TestConsole_StopsFlushingAtTheLimit(t *testing.T) {
+	b := newTestConsole(t)
+	b.finish(b.now) // another process keeps the guest's end open
+	_, _, timeout := b.pollFDs()
+	must.Eq(t, b.now.Add(consoleFlush), timeout)
+	must.True(t, b.done(timeout))
 }
 
-func TestConsole_AFullDiskMayHaveRoomAgain(t *testing.T) {
-	b := newBench(t)
+func TestConsole_ContinuesAfterAFailedWrite(t *testing.T) {
+	b := newTestConsole(t)
 	fifo := b.out
 	full, err := openOutput("", "/dev/full")
 	must.NoError(t, err)
 	b.out = full
-	b.say("lost")
-	b.move()
+	b.writeAsGuest("lost")
+	b.transferAll()
 	must.Eq(t, 4, b.dropped)
-	_, out, _ := b.wants()
-	must.Eq(t, -1, out, must.Sprint("nothing to be busy with"))
+	_, out, _ := b.pollFDs()
+	must.Eq(t, -1, out, must.Sprint("must not poll for writing"))
 	b.out = fifo
 	must.NoError(t, unix.Close(full))
-	b.say("here\n")
-	b.move()
-	must.Eq(t, "here\n[lkl-executor: 4 bytes of console output are missing here: nothing took them in time]\n", b.hear())
+	b.writeAsGuest("here\n")
+	b.transferAll()
+	must.Eq(t, "here\n[lkl-executor: 4 bytes of console output are missing here: nothing took them in time]\n", b.readAll())
 }
 
 func TestConsole_AllocatesNothing(t *testing.T) {
-	b := newBench(t)
+	b := newTestConsole(t)
 	buf := make([]byte, 4096)
 	message := []byte("message")
 	must.Zero(t, int(testing.AllocsPerRun(100, func() {
 		_, _ = unix.Write(b.guest, message)
-		in, _, _ := b.wants()
-		b.step(b.now, in >= 0)
+		in, _, _ := b.pollFDs()
+		b.transfer(b.now, in >= 0)
 		_, _ = unix.Read(b.fifo, buf)
 	})))
 }

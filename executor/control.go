@@ -11,16 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openControl makes the control device: a pair of datagram sockets, of which
-// the guest reads and writes one like a network device, one frame a datagram.
-// It returns the guest's end.
+// openControl creates the control device: a pair of datagram sockets. The guest
+// uses its end like a network device, with one frame in each datagram.
 func (t *task) openControl() (*os.File, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("make the control device: %w", err)
+		return nil, fmt.Errorf("create the control device: %w", err)
 	}
 	t.control = pair[0]
-	return t.lend(pair[1], "control"), nil
+	return t.giveToGuest(pair[1], "control"), nil
 }
 
 // sendControl sends the frame "signal N" or "stop N".
@@ -36,7 +35,7 @@ func (t *task) sendControl(verb string, sig syscall.Signal) error {
 	return nil
 }
 
-// readControl takes what the guest sends, which has no meaning so far.
+// readControl discards frames from the guest. They have no meaning yet.
 func (t *task) readControl() {
 	var frame [64]byte
 	n, _, err := unix.Recvfrom(t.control, frame[:], unix.MSG_DONTWAIT)

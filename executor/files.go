@@ -14,21 +14,22 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 )
 
-// Identity is what IdentityFile holds: who works for a state directory.
+// Identity is the content of IdentityFile: the processes of a task.
 type Identity struct {
-	Version  int
-	Task     string
-	Executor Process
-	Guest    Process // zero until the guest runs
-	UID      int     // the guest's uid and gid
+	Version    int     `json:"Version"`              // newest version that the executor supports
+	MinVersion int     `json:"MinVersion,omitempty"` // oldest version that it supports; 0 means 1
+	Task       string  `json:"Task"`                 // Plan.Task
+	Executor   Process `json:"Executor"`
+	Guest      Process `json:"Guest"` // zero until the guest runs
+	UID        int     `json:"UID"`   // UID and GID of the guest
 }
 
-// ExitRecord is what ExitFile holds: how the guest ended, and whose guest.
+// ExitRecord is the content of ExitFile: how the guest of an executor ended.
 type ExitRecord struct {
-	Version  int
-	Executor Process
-	Guest    Process
-	Exit     Exit
+	Version  int     `json:"Version"`
+	Executor Process `json:"Executor"`
+	Guest    Process `json:"Guest"`
+	Exit     Exit    `json:"Exit"`
 }
 
 // ReadPlan reads the plan from a state directory, without its command line.
@@ -37,14 +38,15 @@ func ReadPlan(dir string) (Plan, error) {
 	return p, readJSON(filepath.Join(dir, PlanFile), &p)
 }
 
-// ReadIdentity reads who works, or worked, for a state directory.
+// ReadIdentity reads the processes of a task from its state directory. They may
+// have ended.
 func ReadIdentity(dir string) (Identity, error) {
 	var id Identity
 	return id, readJSON(filepath.Join(dir, IdentityFile), &id)
 }
 
-// ReadExit reads how the guest of a state directory ended. It returns
-// fs.ErrNotExist if no executor wrote so, or another one than the last.
+// ReadExit reads the exit status of a guest from its state directory. It returns
+// fs.ErrNotExist if there is none of the latest executor.
 func ReadExit(dir string) (Exit, error) {
 	var r ExitRecord
 	path := filepath.Join(dir, ExitFile)
@@ -56,7 +58,7 @@ func ReadExit(dir string) (Exit, error) {
 		return Exit{}, err
 	}
 	if r.Executor != id.Executor {
-		return Exit{}, fmt.Errorf("%s is of an earlier run: %w", path, os.ErrNotExist)
+		return Exit{}, fmt.Errorf("%s is from an earlier run: %w", path, os.ErrNotExist)
 	}
 	return r.Exit, nil
 }
@@ -72,8 +74,7 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-// WritePlan writes the plan into its state directory, mode 0600, without the
-// command line.
+// WritePlan writes a plan, without its command line, to its state directory.
 func WritePlan(p Plan) error {
 	dir, err := openDir(p.Dir)
 	if err != nil {
@@ -84,11 +85,11 @@ func WritePlan(p Plan) error {
 	return dir.write(PlanFile, p)
 }
 
-// A stateDir is an open state directory. Its files are reached through it, so
-// that no path has to lead there any more.
+// A stateDir is an open state directory. Opening files relative to its
+// descriptor works even after the directory was moved or removed.
 type stateDir struct {
 	fd   int
-	path string // for messages
+	path string // for error messages
 }
 
 func openDir(path string) (stateDir, error) {
@@ -101,13 +102,13 @@ func openDir(path string) (stateDir, error) {
 
 func (d stateDir) close() { _ = unix.Close(d.fd) }
 
-// write replaces a file of the directory as a whole. It does not wait for the
-// disk: the readers of the file need it only as long as the machine is up.
+// write replaces a file of the directory without waiting for the disk. That is
+// enough for files which no one reads after a reboot.
 func (d stateDir) write(name string, v any) error {
 	return d.encode(name, v, atomicfile.WriteAtNoSync)
 }
 
-// writeDurable is write, and returns when the file is on the disk.
+// writeDurable replaces a file of the directory and waits for the disk.
 func (d stateDir) writeDurable(name string, v any) error {
 	return d.encode(name, v, atomicfile.WriteAt)
 }
@@ -123,7 +124,7 @@ func (d stateDir) encode(name string, v any, write func(int, string, []byte, fs.
 	return nil
 }
 
-// create opens a file of the directory for writing, and makes it if need be.
+// create opens a file of the directory for writing. It creates a missing file.
 func (d stateDir) create(name string) (int, error) {
 	return unix.Openat(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 }

@@ -17,14 +17,15 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// onSmallDisk runs a function with a file system of 64 KiB that nobody else sees.
+// onSmallDisk calls f with an empty file system of 64 KiB, which only the calling
+// thread sees.
 func onSmallDisk(t *testing.T, f func(dir string) error) error {
 	t.Helper()
 	testenv.Need(t, testenv.Root)
 	dir := t.TempDir()
 	result := make(chan error)
 	go func() {
-		runtime.LockOSThread() // for good: the thread ends, and its mounts with it
+		runtime.LockOSThread() // never unlocked: the thread and its mounts end with the goroutine
 		result <- func() error {
 			err := errors.Join(
 				unix.Unshare(unix.CLONE_NEWNS|unix.CLONE_FS),
@@ -55,7 +56,7 @@ func fill(dir string) error {
 	return err
 }
 
-func TestExit_IsWrittenToAFullDisk(t *testing.T) {
+func TestExitRecord_IsWrittenToAFullDisk(t *testing.T) {
 	identity := Identity{Executor: Process{Pid: 1, StartTime: 2, BootID: "b"}}
 	record := ExitRecord{Executor: identity.Executor, Exit: Exit{Code: 3, Reason: strings.Repeat("x", 2000)}}
 	must.NoError(t, onSmallDisk(t, func(path string) error {
@@ -76,13 +77,13 @@ func TestExit_IsWrittenToAFullDisk(t *testing.T) {
 		}
 		exit, err := ReadExit(path)
 		if err == nil && exit != record.Exit {
-			err = errors.New("another exit was read than was written")
+			err = errors.New("the exit status read differs from the one written")
 		}
 		return err
 	}))
 }
 
-func TestReadExit_Garbage(t *testing.T) {
+func TestReadExit_NamesTheDamagedFile(t *testing.T) {
 	dir := t.TempDir()
 	_, err := ReadExit(dir)
 	must.ErrorIs(t, err, os.ErrNotExist)

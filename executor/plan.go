@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package executor is the small process that holds one task.
+// Package executor is the small process that supervises one task.
 //
-// It outlives the plugin: it starts the guest under a tender, copies its
-// console to where Nomad reads it, writes its exit status to disk before
-// anything else learns of it, and answers on a unix socket meanwhile.
-// Package executor/client is the plugin's side.
+// It outlives the plugin. It starts the guest under a tender, copies the guest's
+// console to Nomad, writes the exit status to disk before it reports it to
+// anyone, and answers requests on a unix socket. Package executor/client is the
+// plugin's side.
 package executor
 
 import (
@@ -14,111 +14,115 @@ import (
 	"path/filepath"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// Version is the version of the plan, the protocol and the files in a task's
-// state directory. An executor refuses a plan of another version.
-const Version = 1
-
 // Names of the files in a task's state directory (Plan.Dir).
 const (
-	PlanFile     = "plan.json"     // the plan without the guest's command line
-	IdentityFile = "executor.json" // who the executor and the guest are: Identity
-	SocketFile   = "socket"        // where the executor listens
-	ExitFile     = "exit.json"     // how the guest ended: ExitRecord
-	DroppedFile  = "dropped"       // State.Dropped, once it is not zero
+	PlanFile     = "plan.json"     // the Plan without its command line
+	IdentityFile = "executor.json" // the Identity of the executor and its guest
+	SocketFile   = "socket"        // the socket on which the executor listens
+	ExitFile     = "exit.json"     // the ExitRecord
+	DroppedFile  = "dropped"       // State.Dropped in decimal; missing while it is 0
 )
 
-// TenderSPT is the built-in seccomp tender, the value of Plan.Tender.
+// TenderSPT is the value of Plan.Tender for the built-in seccomp tender.
 const TenderSPT = "spt"
 
-// A Plan tells an executor everything about its task. It reaches the executor
-// once, over an inherited descriptor, beside the open files that it names by
+// A Plan describes a task to its executor. The executor receives it once, over
+// an inherited socket. Open files are inherited too; the plan refers to them by
 // their index.
 type Plan struct {
-	Version int
-	Task    string // Nomad's task id, for people and for recognising the task
-	Dir     string // the task's state directory, absolute, mode 0700
+	Version int    `json:"Version"`
+	Task    string `json:"Task"` // Nomad's task ID
+	Dir     string `json:"Dir"`  // state directory of the task: an absolute path, mode 0700
 
-	Tender      string
-	Memory      uint64 // bytes of guest memory
-	CommandLine string // may hold secrets: never written to disk or logged
-	ExecHeap    bool
-	HugePages   bool
-	Devices     []Device
-	KernelFD    int // index into the passed files
+	Tender      string   `json:"Tender"`
+	Memory      uint64   `json:"Memory"`      // bytes of guest memory
+	CommandLine string   `json:"CommandLine"` // may contain secrets: never written to disk or logged
+	ExecHeap    bool     `json:"ExecHeap"`
+	HugePages   bool     `json:"HugePages"`
+	Devices     []Device `json:"Devices"`
+	KernelFD    int      `json:"KernelFD"` // index of an inherited file
 
-	Stdout, Stderr string // FIFOs of Nomad, or files that exist; "" is nowhere
-	// OutputRoot is a directory in which others may write: no symbolic link below
-	// it leads to an output. "" is none.
-	OutputRoot string
+	// Stdout and Stderr are FIFOs made by Nomad, or existing files. An empty path
+	// discards the output.
+	Stdout string `json:"Stdout"`
+	Stderr string `json:"Stderr"`
+	// OutputRoot is a directory in which other tasks may write, or "". The
+	// executor follows no symbolic link below it to reach Stdout or Stderr.
+	OutputRoot string `json:"OutputRoot"`
 
-	UIDBase int    // the guest's uid and gid are UIDBase + the executor's pid; 0 keeps the executor's
-	Root    string // an empty directory that the guest's process is chrooted to; "" for none
+	UIDBase int    `json:"UIDBase"` // the guest's UID and GID are UIDBase + the executor's PID; 0: the executor's own
+	Root    string `json:"Root"`    // empty directory for the guest's chroot; "": no chroot
 
-	Cgroup cgroup.Spec
+	Cgroup cgroup.Spec `json:"Cgroup"`
 }
 
-// A Device is one device of the guest's manifest and the host's end of it.
+// A Device is one device of the guest's manifest with its backing on the host.
 type Device struct {
-	Name      string
-	Type      unikernel.DeviceType
-	FD        int // index into the passed files; unused for Control
-	MAC       [6]byte
-	MTU       uint16
-	Capacity  uint64 // bytes; 0: the size of the file, in whole blocks
-	BlockSize uint16
-	// MaxTransfer and Flush offer a block device's guest more than the Solo5
-	// ABI does; see tender.Device.
-	MaxTransfer uint32
-	Flush       bool
-	// Control marks the network device over which the executor sends the
-	// guest "signal N" and "stop N". The executor makes the host's end itself.
-	Control bool
+	Name      string               `json:"Name"`
+	Type      unikernel.DeviceType `json:"Type"`
+	FD        int                  `json:"FD"` // index of an inherited file; unused for a control device
+	MAC       [6]byte              `json:"MAC"`
+	MTU       uint16               `json:"MTU"`
+	Capacity  uint64               `json:"Capacity"` // bytes; 0: size of the file, rounded down to whole blocks
+	BlockSize uint16               `json:"BlockSize"`
+	// MaxTransfer and Flush extend the Solo5 ABI of block devices; see
+	// tender.Device.
+	MaxTransfer uint32 `json:"MaxTransfer"`
+	Flush       bool   `json:"Flush"`
+	// Control marks the network device over which the executor sends "signal N"
+	// and "stop N" to the guest. The executor creates its backing.
+	Control bool `json:"Control"`
 }
 
-// ErrPlan is what every mistake in a plan is.
-var ErrPlan = errors.New("bad plan")
+// ErrPlan is wrapped by every error of Plan.Check.
+var ErrPlan = errors.New("invalid plan")
 
-// Check reports every mistake in a plan that is to be carried out with the
-// given number of passed files.
+// Check returns all mistakes in a plan that comes with the given number of
+// inherited files.
 func (p *Plan) Check(files int) error {
-	var errs []error
-	bad := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%w: %s", ErrPlan, fmt.Sprintf(format, args...)))
-	}
-	if p.Version != Version {
-		bad("version %d, but this executor is of version %d", p.Version, Version)
+	var mistakes problems.List
+	if !knows(p.Version) {
+		mistakes.Addf("", "version %d: this executor supports versions %d to %d", p.Version, MinVersion, Version)
 	}
 	if p.Task == "" {
-		bad("no task id")
+		mistakes.Addf("", "no task ID")
 	}
 	if !filepath.IsAbs(p.Dir) {
-		bad("state directory %q is not absolute", p.Dir)
+		mistakes.Addf("", "state directory %q is not absolute", p.Dir)
 	}
 	if p.Tender != TenderSPT {
-		bad("unknown tender %q (known: %s)", p.Tender, TenderSPT)
+		mistakes.Addf("", "unknown tender %q: only %s is supported", p.Tender, TenderSPT)
 	}
 	if p.KernelFD < 0 || p.KernelFD >= files {
-		bad("kernel is file %d of %d", p.KernelFD, files)
+		mistakes.Addf("", "kernel is file %d of %d", p.KernelFD, files)
 	}
+	p.checkDevices(&mistakes, files)
+	if p.UIDBase < 0 {
+		mistakes.Addf("", "negative UID base %d", p.UIDBase)
+	}
+	if err := mistakes.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrPlan, err)
+	}
+	return nil
+}
+
+func (p *Plan) checkDevices(mistakes *problems.List, files int) {
 	controls := 0
 	for _, d := range p.Devices {
 		switch {
 		case d.Control && d.Type != unikernel.Net:
-			bad("control device %q is not a network device", d.Name)
+			mistakes.Addf("", "control device %q is not a network device", d.Name)
 		case d.Control:
 			controls++
 		case d.FD < 0 || d.FD >= files:
-			bad("device %q is file %d of %d", d.Name, d.FD, files)
+			mistakes.Addf("", "device %q is file %d of %d", d.Name, d.FD, files)
 		}
 	}
 	if controls > 1 {
-		bad("%d control devices, at most one is possible", controls)
+		mistakes.Addf("", "%d control devices: at most one is possible", controls)
 	}
-	if p.UIDBase < 0 {
-		bad("negative uid base %d", p.UIDBase)
-	}
-	return errors.Join(errs...)
 }

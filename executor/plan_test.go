@@ -10,7 +10,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-func TestPlan_EveryMistakeIsTold(t *testing.T) {
+func TestPlan_CheckReportsEveryMistake(t *testing.T) {
 	good := Plan{Version: Version, Task: "a", Dir: "/d", Tender: TenderSPT, Devices: []Device{
 		{Name: "disk", Type: unikernel.Block, FD: 1},
 		{Name: "control", Type: unikernel.Net, Control: true},
@@ -28,9 +28,9 @@ func TestPlan_EveryMistakeIsTold(t *testing.T) {
 	err := bad.Check(2)
 	must.ErrorIs(t, err, ErrPlan)
 	for _, mistake := range []string{
-		"version 2", "no task id", `"d" is not absolute`, `unknown tender "xen"`, "kernel is file 9 of 2",
+		"version 2", "no task ID", `"d" is not absolute`, `unknown tender "xen"`, "kernel is file 9 of 2",
 		`control device "a" is not a network device`, "2 control devices", `device "d" is file -1 of 2`,
-		"negative uid base",
+		"negative UID base",
 	} {
 		must.ErrorContains(t, err, mistake)
 	}

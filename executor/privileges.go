@@ -17,43 +17,45 @@ import (
 )
 
 const (
-	// oomGuest makes the guest an ordinary candidate when memory is short,
-	// whatever the agent is.
-	oomGuest = 0
-	// oomExecutor makes the executor the last one: it has to report.
-	oomExecutor = -999
+	// guestOOMScore makes the guest an ordinary victim of the out-of-memory
+	// killer, whatever score the agent has.
+	guestOOMScore = 0
+	// executorOOMScore makes the executor the last victim, because it has to
+	// report the guest's end.
+	executorOOMScore = -999
 )
 
-// harden sets what the guest inherits: no core dumps, which would put its
-// memory on a disk, and no protection from the out-of-memory killer.
-func harden() error {
+// restrictGuest sets the limits that the guest inherits. It disables core dumps,
+// which would write the guest's memory to disk, and removes any protection from
+// the out-of-memory killer.
+func restrictGuest() error {
 	none := unix.Rlimit{}
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &none); err != nil {
-		return fmt.Errorf("forbid core dumps: %w", err)
+		return fmt.Errorf("disable core dumps: %w", err)
 	}
-	return setOOMScore(oomGuest)
+	return setOOMScore(guestOOMScore)
 }
 
-// drop gives up what the executor needs no more. It keeps the capability to
-// signal a guest of another user.
-func drop() error {
-	// Without CAP_SYS_RESOURCE it stays an ordinary candidate beside a guest
-	// that is larger.
-	if err := setOOMScore(oomExecutor); err != nil && !errors.Is(err, os.ErrPermission) {
+// dropPrivileges drops all privileges that the executor no longer needs. It keeps
+// CAP_KILL, to signal a guest of another user.
+func dropPrivileges() error {
+	// Without CAP_SYS_RESOURCE, the executor stays an ordinary victim. The guest
+	// is larger, so the kernel prefers the guest.
+	if err := setOOMScore(executorOOMScore); err != nil && !errors.Is(err, os.ErrPermission) {
 		return err
 	}
 	if err := forbidNewPrivileges(); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)
 	}
-	if err := keepOnly(1 << unix.CAP_KILL); err != nil {
+	if err := keepCapabilities(1 << unix.CAP_KILL); err != nil {
 		return fmt.Errorf("drop the capabilities: %w", err)
 	}
 	return nil
 }
 
-// The kernel keeps privileges by thread, so all threads drop theirs at once.
-// Only in a program with C in it, as tests with the race detector are, can
-// just this one.
+// Privileges belong to threads, so all threads have to drop them. Programs that
+// use cgo, such as tests with the race detector, can only do it for the calling
+// thread.
 
 func forbidNewPrivileges() error {
 	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
@@ -63,8 +65,8 @@ func forbidNewPrivileges() error {
 	return asError(errno)
 }
 
-// keepOnly drops all capabilities but those of the mask that it has.
-func keepOnly(mask uint32) error {
+// keepCapabilities drops all capabilities except those in the mask.
+func keepCapabilities(mask uint32) error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
@@ -91,13 +93,13 @@ func setOOMScore(score int) error {
 	return kernelfile.Write("/proc/self/oom_score_adj", strconv.Itoa(score))
 }
 
-// catchSignals returns a descriptor that becomes readable when the executor is
-// told to end. Other signals that would end it have no effect; those that the
-// guest gets are its own.
+// catchSignals returns a descriptor that becomes readable when the executor
+// receives SIGTERM, SIGINT or SIGQUIT. It makes SIGHUP, SIGUSR1 and SIGUSR2
+// harmless.
 func catchSignals() (int, error) {
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		return -1, fmt.Errorf("make a pipe for signals: %w", err)
+		return -1, fmt.Errorf("create a pipe for signals: %w", err)
 	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals,

@@ -15,19 +15,19 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/kernelfile"
 )
 
-// ErrGone says that a process is no more, whatever its pid now stands for.
+// ErrGone reports that a process has ended. Its PID may belong to another
+// process by now.
 var ErrGone = errors.New("process is gone")
 
-// A Process is one process, told apart from every other that has or will have
-// the same pid.
+// A Process identifies a process among all that ever have the same PID.
 type Process struct {
-	Pid       int
-	StartTime uint64 // clock ticks from boot to its start: field 22 of /proc/PID/stat
-	BootID    string // /proc/sys/kernel/random/boot_id
+	Pid       int    `json:"Pid"`
+	StartTime uint64 `json:"StartTime"` // clock ticks from boot to its start: field 22 of /proc/PID/stat
+	BootID    string `json:"BootID"`    // /proc/sys/kernel/random/boot_id
 }
 
-// FindProcess tells who has the pid now. It returns ErrGone if nobody has, or
-// if the process has ended and only waits for its parent.
+// FindProcess identifies the process that has the PID now. It returns ErrGone if
+// there is none, or only a zombie.
 func FindProcess(pid int) (Process, error) {
 	boot, err := bootID()
 	if err != nil {
@@ -52,8 +52,8 @@ func (p Process) Open() (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("pidfd_open process %d: %w", p.Pid, err)
 	}
-	// The descriptor holds on to whoever has the pid now, so a match seen
-	// after it was opened is a match of what it holds.
+	// The descriptor keeps the PID from being reused, so a comparison made
+	// after opening it holds for the process that it refers to.
 	now, err := FindProcess(p.Pid)
 	if err == nil && now != p {
 		err = fmt.Errorf("process %d: %w", p.Pid, ErrGone)
@@ -65,7 +65,7 @@ func (p Process) Open() (int, error) {
 	return fd, nil
 }
 
-// Alive tells whether the process still runs.
+// Alive reports whether the process still runs.
 func (p Process) Alive() bool {
 	fd, err := p.Open()
 	if err != nil {
@@ -75,8 +75,7 @@ func (p Process) Alive() bool {
 	return true
 }
 
-// Signal sends a signal to exactly this process. It returns ErrGone if there
-// is nobody left to take it.
+// Signal sends a signal to exactly this process, or returns ErrGone.
 func (p Process) Signal(sig syscall.Signal) error {
 	fd, err := p.Open()
 	if err != nil {
@@ -100,7 +99,7 @@ func signalFD(pidfd, pid int, sig syscall.Signal) error {
 func bootID() (string, error) {
 	b, err := kernelfile.Read("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return "", fmt.Errorf("read the boot id: %w", err)
+		return "", fmt.Errorf("read the boot ID: %w", err)
 	}
 	return strings.TrimSpace(string(b)), nil
 }
@@ -116,8 +115,8 @@ func readStat(pid int) (procStat, error) {
 	if err != nil {
 		return procStat{}, err
 	}
-	// The second field is the program's name in parentheses, which may hold
-	// blanks and parentheses of its own.
+	// The second field is the program's name in parentheses. The name itself may
+	// contain blanks and parentheses.
 	line := string(b)
 	f := strings.Fields(line[strings.LastIndexByte(line, ')')+1:])
 	if len(f) < 20 {

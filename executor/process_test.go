@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestProcess_IsNoOtherWithItsPid(t *testing.T) {
+func TestProcess_DiffersFromOthersWithTheSamePID(t *testing.T) {
 	self, err := FindProcess(os.Getpid())
 	must.NoError(t, err)
 	must.True(t, self.Alive())
@@ -26,7 +26,7 @@ func TestProcess_IsNoOtherWithItsPid(t *testing.T) {
 	}
 }
 
-func TestProcess_AZombieIsGone(t *testing.T) {
+func TestProcess_TreatsAZombieAsGone(t *testing.T) {
 	cmd := exec.Command("cat")
 	in, err := cmd.StdinPipe()
 	must.NoError(t, err)
@@ -42,7 +42,7 @@ func TestProcess_AZombieIsGone(t *testing.T) {
 	must.ErrorIs(t, err, ErrGone)
 }
 
-func TestStats_OfAStrangerAreNone(t *testing.T) {
+func TestReadStats_RejectsAnotherProcessWithThePID(t *testing.T) {
 	self, err := FindProcess(os.Getpid())
 	must.NoError(t, err)
 	self.StartTime++

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Places in task.fds. A descriptor of -1 is none to poll(2).
+// Indexes of task.fds. poll(2) ignores descriptors of -1.
 const (
 	slotListener = iota
 	slotSignals
@@ -18,29 +18,29 @@ const (
 	slotConsoleIn
 	slotConsoleOut
 	slotControl
-	slotConns // and those after it
+	slotConns // the first of the connections
 )
 
-// serve does all that there is to do until the guest has ended and everybody
-// knows. It returns the exit status of the process.
+// serve runs until the guest has ended, its output is flushed and its waiting
+// clients are answered. It returns the exit status of the executor.
 func (t *task) serve() int {
 	for {
 		now := time.Now()
 		if t.exit != nil && t.console.done(now) {
 			break
 		}
-		until := t.prepare()
-		_, err := unix.Poll(t.fds, milliseconds(until, now))
+		until := t.preparePoll()
+		_, err := unix.Poll(t.fds, pollTimeout(until, now))
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
-			t.say("poll: %v", err)
-			t.kill("the executor cannot go on: " + err.Error())
-			t.end(time.Now())
+			t.logf("poll: %v", err)
+			t.kill("poll failed in the executor: " + err.Error())
+			t.recordExit(time.Now())
 			break
 		}
-		t.attend(time.Now())
+		t.handleEvents(time.Now())
 	}
 	t.exit.Dropped = t.console.dropped
 	t.dir.remove(SocketFile)
@@ -53,11 +53,11 @@ func (t *task) serve() int {
 	return 0
 }
 
-// prepare fills in what to poll and says until when, zero for ever.
-func (t *task) prepare() (until time.Time) {
-	in, out, until := t.console.wants()
+// preparePoll fills t.fds. It returns the time of the next timeout, or zero.
+func (t *task) preparePoll() (until time.Time) {
+	in, out, until := t.console.pollFDs()
 	listener := t.listener
-	if len(t.conns)-t.waiting() >= maxConns {
+	if len(t.conns)-t.waitingClients() >= maxConns {
 		listener = -1
 	}
 	t.fds = t.fds[:0]
@@ -77,8 +77,9 @@ func (t *task) prepare() (until time.Time) {
 	return earliest(until, t.killAt)
 }
 
-// milliseconds until a time, rounded up; -1 if it is none.
-func milliseconds(until, now time.Time) int {
+// pollTimeout returns the milliseconds until a time, rounded up, or -1 for the
+// zero time.
+func pollTimeout(until, now time.Time) int {
 	if until.IsZero() {
 		return -1
 	}
@@ -86,25 +87,33 @@ func milliseconds(until, now time.Time) int {
 	return int(max(0, (left+time.Millisecond-1)/time.Millisecond))
 }
 
-// attend looks after everything that poll found ready or whose time has come.
-func (t *task) attend(now time.Time) {
+// earliest returns the earlier of two times, ignoring zero times.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// handleEvents handles the descriptors that poll reported, and timeouts.
+func (t *task) handleEvents(now time.Time) {
 	ready := func(slot int) bool { return t.fds[slot].Revents != 0 }
-	t.console.step(now, ready(slotConsoleIn))
+	t.console.transfer(now, ready(slotConsoleIn))
 	t.publishDropped()
 	if ready(slotControl) {
 		t.readControl()
 	}
 	if ready(slotGuest) {
-		t.end(now)
+		t.recordExit(now)
 	}
 	if ready(slotSignals) {
 		t.drainSignals()
-		t.kill("the executor was told to end")
+		t.kill("the executor received a terminating signal")
 	}
 	if !t.killAt.IsZero() && !now.Before(t.killAt) {
 		t.kill("it did not stop in time")
 	}
-	t.attendConns(now)
+	t.handleConns(now)
 	if ready(slotListener) {
 		t.accept(now)
 	}
@@ -115,8 +124,8 @@ func (t *task) drainSignals() {
 	_, _ = unix.Read(t.signals, b[:])
 }
 
-// publishDropped writes down how much of the console output was dropped. It
-// allocates nothing, since it may be done as often as the guest writes.
+// publishDropped writes the number of dropped bytes to DroppedFile. It allocates
+// nothing, because it may run as often as the guest writes.
 func (t *task) publishDropped() {
 	n := t.console.dropped
 	if n == t.published {
@@ -125,7 +134,7 @@ func (t *task) publishDropped() {
 	if t.droppedFD < 0 {
 		fd, err := t.dir.create(DroppedFile)
 		if err != nil {
-			t.published = n // it is in State and Exit all the same
+			t.published = n // State and Exit contain the number as well
 			return
 		}
 		t.droppedFD = fd

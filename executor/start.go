@@ -13,18 +13,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// exitReserve is the space kept for the exit status on disk, in bytes.
+// exitReserve is the disk space in bytes that is allocated for the exit status
+// in advance.
 const exitReserve = 4096
 
-// start carries out a plan up to the running guest. What it takes before an
-// error is the process's own and goes with it.
+// start starts the guest of a plan. After an error the process has to end, which
+// releases everything that start acquired.
 func start(plan *Plan, files int) (*task, error) {
 	if err := plan.Check(files); err != nil {
 		return nil, err
@@ -46,8 +46,8 @@ func start(plan *Plan, files int) (*task, error) {
 	if err := t.startGuest(files); err != nil {
 		return nil, err
 	}
-	if err := t.settle(); err != nil {
-		// The guest runs by now. It ends with this process in any case.
+	if err := t.finishStart(); err != nil {
+		// The kernel would kill the guest with this process anyway.
 		_ = t.guest.Signal(unix.SIGKILL)
 		_, _ = t.guest.Wait()
 		return nil, err
@@ -56,8 +56,8 @@ func start(plan *Plan, files int) (*task, error) {
 	return t, nil
 }
 
-// register writes down who works here, so that whoever finds the directory
-// finds the process.
+// register writes the identity of the executor, so that a later plugin finds the
+// process.
 func (t *task) register() error {
 	self, err := FindProcess(os.Getpid())
 	if err != nil {
@@ -73,16 +73,19 @@ func (t *task) register() error {
 	// Not every file system can reserve space. Without it the exit status is
 	// lost only if the disk fills up.
 	_ = atomicfile.ReserveAt(t.dir.fd, ExitFile, exitReserve)
-	return t.identify()
+	return t.writeIdentity()
 }
 
-func (t *task) identify() error {
+// writeIdentity writes IdentityFile.
+func (t *task) writeIdentity() error {
 	return t.dir.write(IdentityFile, Identity{
-		Version: Version, Task: t.plan.Task, Executor: t.self, Guest: t.who, UID: t.uid,
+		Version: Version, MinVersion: MinVersion, Task: t.plan.Task,
+		Executor: t.self, Guest: t.guestID, UID: t.uid,
 	})
 }
 
-// openOutputs makes the task's stderr this process's, and the console.
+// openOutputs opens the task's stdout and stderr. The latter becomes the stderr
+// of this process.
 func (t *task) openOutputs() error {
 	fd, err := openOutput(t.plan.OutputRoot, t.plan.Stderr)
 	if err != nil {
@@ -98,15 +101,15 @@ func (t *task) openOutputs() error {
 }
 
 func (t *task) enterCgroup() error {
-	group, err := t.plan.Cgroup.Open()
+	group, err := t.plan.Cgroup.Group()
 	if err != nil {
 		return err
 	}
 	t.group = group
 	if err := group.Create(); err != nil {
-		return fmt.Errorf("limit the task: %w", err)
+		return fmt.Errorf("set the task's limits: %w", err)
 	}
-	// Restarts of a task share the group, and its count.
+	// Restarts of a task share the group, and its counter.
 	if m, err := group.Memory(); err == nil {
 		t.oomKills = m.OOMKills
 	}
@@ -116,9 +119,10 @@ func (t *task) enterCgroup() error {
 func (t *task) listen() error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("make the socket: %w", err)
+		return fmt.Errorf("create the socket: %w", err)
 	}
-	// By the directory's descriptor, since an address has room for 107 bytes.
+	// A socket address has room for 107 bytes only; the path of the directory may
+	// be longer.
 	path := filepath.Join("/proc/self/fd", strconv.Itoa(t.dir.fd), SocketFile)
 	t.dir.remove(SocketFile)
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
@@ -131,16 +135,16 @@ func (t *task) listen() error {
 	return nil
 }
 
-// startGuest starts the tender. The guest inherits the limits of this thread.
+// startGuest starts the guest, which inherits the limits of this thread.
 func (t *task) startGuest(files int) error {
-	if err := harden(); err != nil {
+	if err := restrictGuest(); err != nil {
 		return err
 	}
 	for i := range files {
-		t.lend(firstFile+i, "file "+strconv.Itoa(i))
+		t.giveToGuest(firstFile+i, "file "+strconv.Itoa(i))
 	}
-	defer t.takeBack()
-	guest, err := t.assemble(t.lent)
+	defer t.closeGuestFiles()
+	guest, err := t.tenderGuest(t.guestFiles)
 	if err != nil {
 		return err
 	}
@@ -157,23 +161,23 @@ func (t *task) startGuest(files int) error {
 	return nil
 }
 
-// lend has a descriptor be one that is for the guest alone.
-func (t *task) lend(fd int, name string) *os.File {
+// giveToGuest registers fd to be closed in the executor once the guest has
+// inherited it.
+func (t *task) giveToGuest(fd int, name string) *os.File {
 	f := os.NewFile(uintptr(fd), name)
-	t.lent = append(t.lent, f)
+	t.guestFiles = append(t.guestFiles, f)
 	return f
 }
 
-// takeBack closes what is for the guest: it has it by now, or never will.
-func (t *task) takeBack() {
-	for _, f := range t.lent {
+func (t *task) closeGuestFiles() {
+	for _, f := range t.guestFiles {
 		_ = f.Close()
 	}
-	t.lent = nil
+	t.guestFiles = nil
 }
 
-// assemble makes what the tender takes out of the plan and its files.
-func (t *task) assemble(files []*os.File) (*tender.Guest, error) {
+// tenderGuest converts the plan and its files to the tender's type.
+func (t *task) tenderGuest(files []*os.File) (*tender.Guest, error) {
 	kernel := files[t.plan.KernelFD]
 	image, err := readImage(kernel)
 	if err != nil {
@@ -193,7 +197,7 @@ func (t *task) assemble(files []*os.File) (*tender.Guest, error) {
 		if err != nil {
 			return nil, err
 		}
-		device, err := attach(d, f)
+		device, err := tenderDevice(d, f)
 		if err != nil {
 			return nil, err
 		}
@@ -203,23 +207,24 @@ func (t *task) assemble(files []*os.File) (*tender.Guest, error) {
 	return g, err
 }
 
-// openConsole makes the pipe of the guest's output and returns its end.
+// openConsole creates the pipe for the guest's output, and returns the guest's
+// end.
 func (t *task) openConsole() (*os.File, error) {
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("make the console's pipe: %w", err)
+		return nil, fmt.Errorf("create the console pipe: %w", err)
 	}
 	t.console.in = pipe[0]
 	if err := unix.SetNonblock(pipe[0], true); err != nil {
-		return nil, fmt.Errorf("make the console's pipe: %w", err)
+		return nil, fmt.Errorf("create the console pipe: %w", err)
 	}
-	return t.lend(pipe[1], "console"), nil
+	return t.giveToGuest(pipe[1], "console"), nil
 }
 
 func readImage(kernel *os.File) (*unikernel.Info, error) {
 	info, err := kernel.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("size of the kernel: %w", err)
+		return nil, fmt.Errorf("get the size of the kernel: %w", err)
 	}
 	image, err := unikernel.Read(kernel, info.Size())
 	if err != nil {
@@ -228,14 +233,14 @@ func readImage(kernel *os.File) (*unikernel.Info, error) {
 	return image, nil
 }
 
-// attach fills in what a plan may leave open.
-func attach(d Device, f *os.File) (tender.Device, error) {
+// tenderDevice converts a device to the tender's type, and fills in defaults.
+func tenderDevice(d Device, f *os.File) (tender.Device, error) {
 	out := tender.Device{
 		Name: d.Name, Type: d.Type, File: f, MAC: d.MAC, MTU: d.MTU,
 		Capacity: d.Capacity, BlockSize: d.BlockSize, MaxTransfer: d.MaxTransfer, Flush: d.Flush,
 	}
 	if d.Control {
-		// No frame of Ethernet ever goes over it, but the ABI asks for these.
+		// The control device carries no Ethernet frames, but the ABI requires these.
 		out.MAC, out.MTU = [6]byte{2, 0, 0, 0, 0, 1}, unikernel.MaxMTU
 	}
 	if d.Type != unikernel.Block {
@@ -247,27 +252,27 @@ func attach(d Device, f *os.File) (tender.Device, error) {
 	if out.Capacity == 0 {
 		size, err := f.Seek(0, io.SeekEnd)
 		if err != nil {
-			return out, fmt.Errorf("size of block device %q: %w", d.Name, err)
+			return out, fmt.Errorf("get the size of block device %q: %w", d.Name, err)
 		}
 		out.Capacity = uint64(size) - uint64(size)%uint64(out.BlockSize)
 	}
 	return out, nil
 }
 
-// settle does what is left to do once the guest runs.
-func (t *task) settle() error {
+// finishStart completes the start once the guest runs.
+func (t *task) finishStart() error {
 	var err error
-	if t.who, err = FindProcess(t.guest.Pid); errors.Is(err, ErrGone) {
-		// It has ended already, which serve finds out.
-		t.who, err = Process{Pid: t.guest.Pid, BootID: t.self.BootID}, nil
+	if t.guestID, err = FindProcess(t.guest.Pid); errors.Is(err, ErrGone) {
+		// The guest has already ended; serve will notice.
+		t.guestID, err = Process{Pid: t.guest.Pid, BootID: t.self.BootID}, nil
 	}
 	if err != nil {
 		return err
 	}
 	if t.pidfd, err = unix.PidfdOpen(t.guest.Pid, 0); err != nil {
-		return fmt.Errorf("pidfd_open the guest: %w", err)
+		return fmt.Errorf("pidfd_open of the guest: %w", err)
 	}
-	if err := t.identify(); err != nil {
+	if err := t.writeIdentity(); err != nil {
 		return err
 	}
 	if err := t.group.Release(); err != nil {
@@ -276,14 +281,5 @@ func (t *task) settle() error {
 	if t.signals, err = catchSignals(); err != nil {
 		return err
 	}
-	return drop()
-}
-
-// cgroupMemory is the task's memory, or zero where nothing counts it.
-func (t *task) cgroupMemory() cgroup.Memory {
-	m, err := t.group.Memory()
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		t.say("read the memory cgroup: %v", err)
-	}
-	return m
+	return dropPrivileges()
 }

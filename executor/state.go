@@ -8,27 +8,27 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
 )
 
-// State is what an executor says of itself and its running guest.
+// State describes an executor and its running guest.
 type State struct {
-	Version  int       // of the executor
-	Task     string    // Plan.Task
-	Tender   string    // Plan.Tender
-	Guest    Process   // the guest's process
-	Executor Process   // the executor itself
-	UID      int       // the guest's uid and gid
-	Started  time.Time // when the guest's process began
-	Control  bool      // signals reach the program in the guest
-	Dropped  uint64    // bytes of console output that no reader took in time
+	Version  int       `json:"Version"`  // newest version that the executor supports
+	Task     string    `json:"Task"`     // Plan.Task
+	Tender   string    `json:"Tender"`   // Plan.Tender
+	Guest    Process   `json:"Guest"`    // the guest's process
+	Executor Process   `json:"Executor"` // the executor itself
+	UID      int       `json:"UID"`      // UID and GID of the guest
+	Started  time.Time `json:"Started"`  // when the guest's process began
+	Control  bool      `json:"Control"`  // signals reach the program in the guest
+	Dropped  uint64    `json:"Dropped"`  // bytes of console output lost to a slow reader
 }
 
-// Exit is how a guest ended.
+// Exit describes how a guest ended.
 type Exit struct {
-	Code      int    // exit status, 0 to 255
-	Signal    int    // signal that ended the process, 0 if none
-	OOMKilled bool   // the kernel counted an out-of-memory kill in the task's cgroup
-	Reason    string // one line for the operator
-	Finished  time.Time
-	Dropped   uint64 // State.Dropped at the time of writing
+	Code      int       `json:"Code"`      // exit status, 0 to 255
+	Signal    int       `json:"Signal"`    // signal that ended the process; 0: it exited by itself
+	OOMKilled bool      `json:"OOMKilled"` // the kernel counted an out-of-memory kill in the task's cgroup
+	Reason    string    `json:"Reason"`    // one line for the operator
+	Finished  time.Time `json:"Finished"`
+	Dropped   uint64    `json:"Dropped"` // State.Dropped when the guest had ended
 }
 
 // Stats are the resources that a task has used up to Time.
@@ -42,12 +42,11 @@ type Stats struct {
 
 	CPU cgroup.CPU // throttling by the cgroup
 
-	// Memory of the task, guest and executor together, as its memory cgroup
-	// counts it. Without one only RSS is set, for the guest alone.
+	// Memory of guest and executor together, as counted by the task's memory
+	// cgroup. Without a cgroup, only RSS is set, to GuestRSS.
 	Memory cgroup.Memory
 
-	GuestRSS        uint64 // bytes resident in the guest's process
-	ExecutorPrivate uint64 // bytes that only the executor maps
+	GuestRSS uint64 // bytes resident in the guest's process
 
-	Dropped uint64 // bytes of console output that no reader took in time
+	Dropped uint64 // bytes of console output lost to a slow reader
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/kernelfile"
 )
 
-// ReadStats reads what a task has used: from the kernel and from its state
-// directory, so that nobody has to wake its executor. It returns ErrGone if
-// the guest has ended.
+// ReadStats reads the resource usage of a task from the kernel and from the state
+// directory, without waking the executor. It returns ErrGone if the guest has
+// ended.
 func ReadStats(dir string, id Identity, group cgroup.Group) (Stats, error) {
 	stat, err := readStat(id.Guest.Pid)
 	if err == nil && stat.startTime != id.Guest.StartTime {
@@ -32,13 +32,12 @@ func ReadStats(dir string, id Identity, group cgroup.Group) (Stats, error) {
 	if s.TotalNS, err = cpuTime(id.Guest.Pid); err != nil {
 		return Stats{}, err
 	}
-	s.UserNS, s.SystemNS = split(s.TotalNS, stat)
-	if s.GuestRSS, err = resident(id.Guest.Pid); err != nil {
+	s.UserNS, s.SystemNS = splitCPUTime(s.TotalNS, stat)
+	if s.GuestRSS, err = residentMemory(id.Guest.Pid); err != nil {
 		return Stats{}, err
 	}
-	// The executor goes when the guest goes.
+	// The executor may end at any moment after the guest.
 	s.ExecutorNS, _ = cpuTime(id.Executor.Pid)
-	s.ExecutorPrivate, _ = private(id.Executor.Pid)
 	if s.Dropped, err = readDropped(dir); err != nil {
 		return Stats{}, err
 	}
@@ -67,8 +66,8 @@ func readDropped(dir string) (uint64, error) {
 	return n, nil
 }
 
-// cpuTime is the CPU time that a process has used, in nanoseconds. The clock's
-// number is that of clock_getcpuclockid(3).
+// cpuTime returns the CPU time of a process in nanoseconds. The clock ID is
+// encoded as in clock_getcpuclockid(3).
 func cpuTime(pid int) (uint64, error) {
 	const cpuClockSched = 2
 	var ts unix.Timespec
@@ -81,8 +80,8 @@ func cpuTime(pid int) (uint64, error) {
 	return uint64(ts.Nano()), nil
 }
 
-// split divides the exact total as the kernel's ticks divide.
-func split(total uint64, s procStat) (user, system uint64) {
+// splitCPUTime divides the exact total by the ratio of the kernel's ticks.
+func splitCPUTime(total uint64, s procStat) (user, system uint64) {
 	ticks := s.user + s.sys
 	if ticks == 0 {
 		return total, 0
@@ -91,8 +90,8 @@ func split(total uint64, s procStat) (user, system uint64) {
 	return user, total - user
 }
 
-// resident is the memory of a process that is in RAM, in bytes.
-func resident(pid int) (uint64, error) {
+// residentMemory returns the resident set size of a process in bytes.
+func residentMemory(pid int) (uint64, error) {
 	b, err := readProc(pid, "statm")
 	if err != nil {
 		return 0, err
@@ -106,25 +105,4 @@ func resident(pid int) (uint64, error) {
 		return 0, fmt.Errorf("resident memory of process %d: %w", pid, err)
 	}
 	return pages * uint64(os.Getpagesize()), nil
-}
-
-// private is the memory that only this process maps, in bytes.
-func private(pid int) (uint64, error) {
-	b, err := readProc(pid, "smaps_rollup")
-	if err != nil {
-		return 0, err
-	}
-	var sum uint64
-	for line := range bytes.Lines(b) {
-		f := bytes.Fields(line)
-		if len(f) < 2 || !bytes.HasPrefix(f[0], []byte("Private_")) {
-			continue
-		}
-		n, err := strconv.ParseUint(string(f[1]), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("private memory of process %d: %w", pid, err)
-		}
-		sum += n << 10
-	}
-	return sum, nil
 }

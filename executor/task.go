@@ -3,6 +3,7 @@
 package executor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -15,32 +16,31 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 )
 
-// A task is a guest and all that the executor has to do with it. One goroutine
-// does it all.
+// A task is the state of the executor. One goroutine uses it.
 type task struct {
 	plan *Plan
 	dir  stateDir
 	self Process
-	uid  int // the guest's uid and gid, 0: as the executor
+	uid  int // UID and GID of the guest; 0: those of the executor
 
 	group    cgroup.Group
-	oomKills uint64 // counted by the group before the guest began
+	oomKills uint64 // the group's counter before the guest began
 
-	lent    []*os.File // what only the guest is to hold; until it has it
-	guest   *spt.Process
-	who     Process // the guest's process, told apart from any other
-	started time.Time
-	control int // our end of the control device, or -1
-	console console
+	guestFiles []*os.File // files that the executor closes once the guest has them
+	guest      *spt.Process
+	guestID    Process
+	started    time.Time
+	control    int // the executor's end of the control device, or -1
+	console    console
 
-	published uint64   // what DroppedFile says
+	published uint64   // the content of DroppedFile
 	droppedFD int      // DroppedFile, or -1
-	number    [20]byte // to write it
+	number    [20]byte // buffer for formatting it
 
-	stopSignal syscall.Signal // the last one sent to stop the guest
-	killAt     time.Time      // when to kill it; zero: never
-	killed     string         // why it was killed by the executor; "" if it was not
-	exit       *Exit          // when it has ended
+	stopSignal syscall.Signal // the last signal sent to stop the guest
+	killAt     time.Time      // when to kill the guest; zero: never
+	killReason string         // why the executor killed the guest; "" if it did not
+	exit       *Exit          // nil while the guest runs
 
 	listener, signals, pidfd int
 	conns                    []*conn
@@ -50,19 +50,19 @@ type task struct {
 func (t *task) state() State {
 	return State{
 		Version: Version, Task: t.plan.Task, Tender: t.plan.Tender,
-		Guest: t.who, Executor: t.self, UID: t.uid, Started: t.started,
+		Guest: t.guestID, Executor: t.self, UID: t.uid, Started: t.started,
 		Control: t.control >= 0, Dropped: t.console.dropped,
 	}
 }
 
-// signal gives the guest a signal: as a frame if it has a control device, but
-// for SIGKILL, which no program can take; else its process takes it.
+// signal sends a signal to the guest: as a frame over the control device if it
+// has one, otherwise to its process. SIGKILL always goes to the process.
 func (t *task) signal(verb string, sig syscall.Signal) error {
 	switch {
 	case t.exit != nil:
 		return fmt.Errorf("signal %d: the guest has ended", int(sig))
 	case sig < 1 || sig > 64:
-		return fmt.Errorf("signal %d: no such signal", int(sig))
+		return fmt.Errorf("signal %d does not exist: valid signals are 1 to 64", int(sig))
 	case t.control >= 0 && sig != unix.SIGKILL:
 		return t.sendControl(verb, sig)
 	default:
@@ -70,8 +70,7 @@ func (t *task) signal(verb string, sig syscall.Signal) error {
 	}
 }
 
-// stop asks the guest to end, and sees to it that it has when the timeout is
-// over.
+// stop asks the guest to end and arranges its kill after the timeout.
 func (t *task) stop(now time.Time, sig syscall.Signal, timeout time.Duration) {
 	if t.exit != nil {
 		return
@@ -79,32 +78,31 @@ func (t *task) stop(now time.Time, sig syscall.Signal, timeout time.Duration) {
 	t.stopSignal = sig
 	t.killAt = earliest(t.killAt, now.Add(timeout))
 	if err := t.signal("stop", sig); err != nil {
-		// It is killed at the timeout all the same.
-		t.say("stop the guest: %v", err)
+		t.logf("cannot stop the guest, will kill it at the timeout: %v", err)
 	}
 }
 
-// kill ends the guest now, frozen or not.
-func (t *task) kill(why string) {
+// kill kills the guest, even if it is frozen.
+func (t *task) kill(reason string) {
 	t.killAt = time.Time{}
 	if t.exit != nil {
 		return
 	}
-	if t.killed == "" {
-		t.killed = why
+	if t.killReason == "" {
+		t.killReason = reason
 	}
 	if err := t.guest.Signal(unix.SIGKILL); err != nil {
-		t.say("kill the guest: %v", err)
+		t.logf("kill the guest: %v", err)
 	}
 	if err := t.group.Thaw(); err != nil {
-		t.say("thaw the guest: %v", err)
+		t.logf("thaw the guest: %v", err)
 	}
 }
 
-// end takes note of the guest's end, on disk first.
-func (t *task) end(now time.Time) {
-	how, err := t.guest.Wait()
-	exit := t.describe(how)
+// recordExit reaps the guest and writes its exit status to disk.
+func (t *task) recordExit(now time.Time) {
+	end, err := t.guest.Wait()
+	exit := t.classifyExit(end)
 	if err != nil {
 		exit = Exit{Code: 1, Reason: err.Error()}
 	}
@@ -114,37 +112,47 @@ func (t *task) end(now time.Time) {
 	t.killAt = time.Time{}
 	_ = unix.Close(t.pidfd)
 	t.pidfd = -1
-	record := ExitRecord{Version: Version, Executor: t.self, Guest: t.who, Exit: exit}
+	record := ExitRecord{Version: Version, Executor: t.self, Guest: t.guestID, Exit: exit}
 	if err := t.dir.writeDurable(ExitFile, record); err != nil {
-		t.say("the exit status is lost if the plugin is: %v", err)
+		t.logf("the exit status is only in memory and is lost if the plugin ends: %v", err)
 	}
 	t.console.finish(now)
 }
 
-// describe says how and why the guest ended. That memory was short is what
-// the kernel counted, never a guess from the signal.
-func (t *task) describe(how tender.Exit) Exit {
-	exit := Exit{Code: how.Code, Signal: int(how.Signal), Reason: how.Reason()}
-	if how.Signal == 0 {
+// classifyExit determines why the guest ended. It reports an out-of-memory kill
+// only if the kernel counted one, never because of the signal alone.
+func (t *task) classifyExit(end tender.Exit) Exit {
+	exit := Exit{Code: end.Code, Signal: int(end.Signal), Reason: end.Reason()}
+	if end.Signal == 0 {
 		return exit
 	}
 	memory := t.cgroupMemory()
 	switch {
-	case how.Signal == unix.SIGKILL && memory.OOMKills > t.oomKills:
+	case end.Signal == unix.SIGKILL && memory.OOMKills > t.oomKills:
 		exit.OOMKilled = true
 		exit.Reason = fmt.Sprintf("out of memory: the task may use %d MiB", memory.Limit>>20)
 		if memory.Limit == 0 {
-			exit.Reason = "out of memory: the machine has none left"
+			exit.Reason = "out of memory: the machine has no free memory"
 		}
-	case how.Signal == unix.SIGKILL && t.killed != "":
-		exit.Reason = "killed: " + t.killed
-	case how.Signal == t.stopSignal:
-		exit.Reason = "stopped by " + unix.SignalName(how.Signal)
+	case end.Signal == unix.SIGKILL && t.killReason != "":
+		exit.Reason = "killed: " + t.killReason
+	case end.Signal == t.stopSignal:
+		exit.Reason = "stopped by " + unix.SignalName(end.Signal)
 	}
 	return exit
 }
 
-// say writes a line to the task's stderr. If nothing takes it, it is lost.
-func (t *task) say(format string, args ...any) {
+// cgroupMemory reads the counters of the task's memory cgroup. They are zero
+// without one.
+func (t *task) cgroupMemory() cgroup.Memory {
+	m, err := t.group.Memory()
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		t.logf("read the memory cgroup: %v", err)
+	}
+	return m
+}
+
+// logf writes a line to the task's stderr. The line is lost if nothing reads it.
+func (t *task) logf(format string, args ...any) {
 	_, _ = unix.Write(2, []byte("lkl-executor: "+fmt.Sprintf(format, args...)+"\n"))
 }

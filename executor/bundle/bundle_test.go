@@ -17,7 +17,7 @@ import (
 
 var script = []byte("#!/bin/sh\nexit 7\n")
 
-func TestInstall_PutsAProgramThatRuns(t *testing.T) {
+func TestInstall_InstallsAProgramThatRuns(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	path, err := install(state, script)
 	must.NoError(t, err)
@@ -31,7 +31,7 @@ func TestInstall_PutsAProgramThatRuns(t *testing.T) {
 	must.Eq(t, 0o755, info.Mode())
 }
 
-func TestInstall_KeepsTheSame(t *testing.T) {
+func TestInstall_KeepsAnIdenticalFile(t *testing.T) {
 	state := t.TempDir()
 	path, err := install(state, script)
 	must.NoError(t, err)
@@ -45,7 +45,7 @@ func TestInstall_KeepsTheSame(t *testing.T) {
 	must.True(t, os.SameFile(before, after))
 }
 
-func TestInstall_ReplacesWhatIsNotTheSame(t *testing.T) {
+func TestInstall_ReplacesAModifiedFile(t *testing.T) {
 	for name, spoil := range map[string]func(path string) error{
 		"shorter":        func(p string) error { return os.Truncate(p, 3) },
 		"changed":        func(p string) error { return os.WriteFile(p, []byte("#!/bin/sh\nexit 8\n"), 0o755) },
@@ -74,7 +74,7 @@ func TestInstall_ReplacesWhatIsNotTheSame(t *testing.T) {
 	}
 }
 
-func TestInstall_ManyAtOnce(t *testing.T) {
+func TestInstall_SucceedsConcurrently(t *testing.T) {
 	state := t.TempDir()
 	var all sync.WaitGroup
 	errs := make([]error, 20)
@@ -85,7 +85,7 @@ func TestInstall_ManyAtOnce(t *testing.T) {
 	must.NoError(t, errors.Join(errs...))
 }
 
-func TestInstall_OtherVersionsStay(t *testing.T) {
+func TestInstall_KeepsOtherVersions(t *testing.T) {
 	state := t.TempDir()
 	first, err := install(state, script)
 	must.NoError(t, err)

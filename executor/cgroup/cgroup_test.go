@@ -12,7 +12,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-func TestNomadV1_FindsTheGroupsOfATask(t *testing.T) {
+func TestNomadV1_DerivesAllGroupsFromTheCPUSet(t *testing.T) {
 	const scope = "8f2e.web"
 	for _, tc := range []struct{ cpuset, parent string }{
 		{"/sys/fs/cgroup/cpuset/nomad/share", "nomad"},
@@ -35,23 +35,23 @@ func TestNomadV1_FindsTheGroupsOfATask(t *testing.T) {
 	}
 }
 
-func TestNomad_WithoutACgroupIsNone(t *testing.T) {
+func TestNomad_ReturnsTheZeroSpecWithoutACgroup(t *testing.T) {
 	spec, err := Nomad("", "8f2e", "web")
 	must.NoError(t, err)
 	must.Eq(t, Spec{}, spec)
-	group, err := spec.Open()
+	group, err := spec.Group()
 	must.NoError(t, err)
-	must.NoError(t, errors.Join(group.Create(), group.Enter(), group.Release(), group.Thaw(), group.Remove()))
+	must.NoError(t, errors.Join(group.Create(), group.Enter(), group.Release(), group.Thaw(), group.Remove(t.Context())))
 	_, err = group.Memory()
 	must.ErrorIs(t, err, errors.ErrUnsupported)
 }
 
-func TestOpen_RefusesUnknownVersions(t *testing.T) {
-	_, err := Spec{Version: 3}.Open()
+func TestGroup_RefusesUnknownVersions(t *testing.T) {
+	_, err := Spec{Version: 3}.Group()
 	must.ErrorIs(t, err, ErrVersion)
 }
 
-// fixture makes a directory with interface files.
+// fixture creates a directory with interface files.
 func fixture(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -77,7 +77,7 @@ func TestV2_WritesItsLimits(t *testing.T) {
 	dir := fixture(t, empty)
 	group, err := Spec{Version: V2, Unified: dir, Limits: Limits{
 		MemoryBytes: 64 << 20, MemoryLow: 32 << 20, CPUShares: 1024, CPUs: "0-1",
-	}}.Open()
+	}}.Group()
 	must.NoError(t, err)
 	must.NoError(t, group.Create())
 	must.NoError(t, group.Thaw())
@@ -86,15 +86,15 @@ func TestV2_WritesItsLimits(t *testing.T) {
 	}
 }
 
-func TestV2_NeverRunsWithoutItsLimits(t *testing.T) {
+func TestV2_FailsIfALimitCannotBeWritten(t *testing.T) {
 	for _, limits := range []Limits{{MemoryBytes: 1}, {MemoryLow: 1}, {CPUShares: 2}, {CPUs: "0"}} {
-		group, err := Spec{Version: V2, Unified: t.TempDir(), Limits: limits}.Open()
+		group, err := Spec{Version: V2, Unified: t.TempDir(), Limits: limits}.Group()
 		must.NoError(t, err)
 		must.ErrorIs(t, group.Create(), os.ErrNotExist, must.Sprint(limits))
 	}
 }
 
-func TestV2_ReadsWhatTheTaskUsed(t *testing.T) {
+func TestV2_ReadsUsage(t *testing.T) {
 	files := map[string]string{
 		"memory.stat":         "anon 1000\nfile 2000\nkernel 500\n",
 		"memory.events":       "low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\noom_group_kill 0\n",
@@ -105,7 +105,7 @@ func TestV2_ReadsWhatTheTaskUsed(t *testing.T) {
 		"cpu.stat":            "usage_usec 9\nnr_periods 5\nnr_throttled 3\nthrottled_usec 20\n",
 	}
 	spec := Spec{Version: V2, Unified: fixture(t, files)}
-	group, err := spec.Open()
+	group, err := spec.Group()
 	must.NoError(t, err)
 	m, err := group.Memory()
 	must.NoError(t, err)
@@ -114,7 +114,7 @@ func TestV2_ReadsWhatTheTaskUsed(t *testing.T) {
 	must.NoError(t, err)
 	must.Eq(t, CPU{Periods: 5, Throttled: 3, ThrottledNS: 20_000}, c)
 
-	// Older kernels have neither.
+	// Older kernels lack these files.
 	must.NoError(t, os.Remove(filepath.Join(spec.Unified, "memory.peak")))
 	must.NoError(t, os.Remove(filepath.Join(spec.Unified, "memory.swap.current")))
 	m, err = group.Memory()
@@ -122,18 +122,18 @@ func TestV2_ReadsWhatTheTaskUsed(t *testing.T) {
 	must.Eq(t, Memory{RSS: 1000, Cache: 2000, Usage: 3500, OOMKills: 1}, m)
 }
 
-func TestMemory_GarbageIsAnError(t *testing.T) {
+func TestMemory_ReportsUnreadableNumbers(t *testing.T) {
 	dir := fixture(t, map[string]string{
 		"memory.stat": "anon many\n", "memory.events": "", "memory.current": "x", "memory.max": "1",
 	})
-	group, err := Spec{Version: V2, Unified: dir}.Open()
+	group, err := Spec{Version: V2, Unified: dir}.Group()
 	must.NoError(t, err)
 	_, err = group.Memory()
 	must.ErrorContains(t, err, "memory.stat: anon")
 	must.ErrorContains(t, err, "memory.current")
 }
 
-func TestWeight_EndsAndDefaultsMeet(t *testing.T) {
+func TestWeight_MapsMinimumDefaultAndMaximum(t *testing.T) {
 	for shares, want := range map[uint64]uint64{0: 1, 2: 1, 1024: 100, 262144: 10000, 1 << 40: 10000} {
 		must.Eq(t, want, weight(shares), must.Sprint(shares))
 	}
@@ -144,7 +144,7 @@ func TestWeight_EndsAndDefaultsMeet(t *testing.T) {
 	}
 }
 
-func TestRemove_LeavesSharedGroups(t *testing.T) {
+func TestRemove_KeepsSharedGroups(t *testing.T) {
 	root := t.TempDir()
 	spec := Spec{Version: V1}
 	for path, to := range map[string]*string{
@@ -153,10 +153,10 @@ func TestRemove_LeavesSharedGroups(t *testing.T) {
 		*to = filepath.Join(root, path)
 		must.NoError(t, os.MkdirAll(*to, 0o755))
 	}
-	group, err := spec.Open()
+	group, err := spec.Group()
 	must.NoError(t, err)
 	for range 2 {
-		must.NoError(t, group.Remove())
+		must.NoError(t, group.Remove(t.Context()))
 		for _, gone := range []string{spec.Freezer, spec.Memory, spec.CPU} {
 			must.DirNotExists(t, gone)
 		}
@@ -165,13 +165,13 @@ func TestRemove_LeavesSharedGroups(t *testing.T) {
 	own := spec
 	own.CPUSet = filepath.Join(root, "cpuset", "reserve", "a.b")
 	must.NoError(t, os.MkdirAll(own.CPUSet, 0o755))
-	group, err = own.Open()
+	group, err = own.Group()
 	must.NoError(t, err)
-	must.NoError(t, group.Remove())
+	must.NoError(t, group.Remove(t.Context()))
 	must.DirNotExists(t, own.CPUSet)
 }
 
-func TestReadTable_OnlyWholeKeys(t *testing.T) {
+func TestReadTable_MatchesWholeKeys(t *testing.T) {
 	dir := fixture(t, map[string]string{"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"})
 	var n uint64
 	must.NoError(t, readTable(dir, "memory.oom_control", map[string]*uint64{"oom_kill": &n}))

@@ -3,6 +3,7 @@
 package cgroup
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -19,7 +20,7 @@ func (g v1) Create() error {
 			continue
 		}
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("make a cgroup: %w", err)
+			return fmt.Errorf("create the cgroup: %w", err)
 		}
 	}
 	if err := g.limitMemory(); err != nil {
@@ -39,18 +40,18 @@ func (g v1) limitMemory() error {
 		return nil
 	}
 	limit := strconv.FormatUint(limits.MemoryBytes, 10)
-	const both = "memory.memsw.limit_in_bytes" // memory and swap together, where swap is accounted
-	// The limit of both is never below that of memory, so which goes first
-	// depends on what a former run left there.
+	const withSwap = "memory.memsw.limit_in_bytes" // missing on kernels that do not account swap
+	// The kernel keeps withSwap >= memory.limit_in_bytes. The limits of an
+	// earlier run decide which of the two can be written first.
 	if err := write(dir, "memory.limit_in_bytes", limit); err != nil {
-		if err := writeOptional(dir, both, limit); err != nil {
+		if err := writeOptional(dir, withSwap, limit); err != nil {
 			return err
 		}
 		if err := write(dir, "memory.limit_in_bytes", limit); err != nil {
 			return err
 		}
 	}
-	if err := writeOptional(dir, both, limit); err != nil {
+	if err := writeOptional(dir, withSwap, limit); err != nil {
 		return err
 	}
 	if limits.MemoryLow == 0 {
@@ -59,8 +60,8 @@ func (g v1) limitMemory() error {
 	return writeOptional(dir, "memory.soft_limit_in_bytes", strconv.FormatUint(limits.MemoryLow, 10))
 }
 
-// prepareCPUSet gives the task's own cpuset its processors and memory nodes:
-// without both nothing can enter it. A shared one is Nomad's to manage.
+// prepareCPUSet sets the CPUs and memory nodes of the task's own cpuset. A
+// process cannot enter a cpuset that lacks either. Nomad manages shared cpusets.
 func (g v1) prepareCPUSet() error {
 	dir := g.spec.CPUSet
 	if dir == "" || !g.ownsCPUSet() {
@@ -94,11 +95,11 @@ func (g v1) ownsCPUSet() bool {
 	return filepath.Base(g.spec.CPUSet) == filepath.Base(g.spec.Memory)
 }
 
-// Enter writes "0", the calling thread, to each tasks file. Unlike the move of
-// a process through cgroup.procs this does not wait for every CPU of the
-// machine (some 40 µs instead of 5 to 16 ms, measured), and the child inherits
-// the thread's groups. Memory is charged by the thread group's leader: so
-// enter from the main thread.
+// Enter writes "0", which stands for the calling thread, to each tasks file. That
+// takes some 40 µs; a move of the process through cgroup.procs waits for every
+// CPU of the machine, 5 to 16 ms. Children inherit the groups of the thread.
+// Call it on the main thread: the kernel charges memory to the group of the
+// thread group leader.
 func (g v1) Enter() error {
 	for _, dir := range []string{g.spec.CPUSet, g.spec.CPU, g.spec.Memory, g.spec.Freezer} {
 		if dir == "" {
@@ -111,8 +112,8 @@ func (g v1) Enter() error {
 	return nil
 }
 
-// Release leaves the freezer for its parent: a frozen executor could not kill
-// its guest, and Nomad kills what it finds in the freezer.
+// Release moves the thread to the parent of the freezer group. A frozen executor
+// could not kill its guest, and Nomad kills all processes in the freezer group.
 func (g v1) Release() error {
 	if g.spec.Freezer == "" {
 		return nil
@@ -142,9 +143,9 @@ func (g v1) Memory() (Memory, error) {
 			"rss": &m.RSS, "cache": &m.Cache, "swap": &m.Swap, "hierarchical_memory_limit": &limit,
 		}),
 		readTable(dir, "memory.oom_control", map[string]*uint64{"oom_kill": &m.OOMKills}),
-		numbers(dir, map[string]*uint64{"memory.usage_in_bytes": &m.Usage, "memory.max_usage_in_bytes": &m.Peak}),
+		readNumbers(dir, map[string]*uint64{"memory.usage_in_bytes": &m.Usage, "memory.max_usage_in_bytes": &m.Peak}),
 	)
-	// No limit reads as the highest number of whole pages.
+	// Without a limit, the file contains the highest multiple of the page size.
 	if limit < 1<<62 {
 		m.Limit = limit
 	}
@@ -162,16 +163,16 @@ func (g v1) CPU() (CPU, error) {
 	return c, err
 }
 
-func (g v1) Remove() error {
-	errs := []error{remove(g.spec.Freezer), remove(g.spec.Memory), remove(g.spec.CPU)}
+func (g v1) Remove(ctx context.Context) error {
+	errs := []error{remove(ctx, g.spec.Freezer), remove(ctx, g.spec.Memory), remove(ctx, g.spec.CPU)}
 	if g.ownsCPUSet() {
-		errs = append(errs, remove(g.spec.CPUSet))
+		errs = append(errs, remove(ctx, g.spec.CPUSet))
 	}
 	return errors.Join(errs...)
 }
 
-// numbers reads several files of one number each.
-func numbers(dir string, want map[string]*uint64) error {
+// readNumbers reads several files that contain one number each.
+func readNumbers(dir string, want map[string]*uint64) error {
 	var errs []error
 	for file, to := range want {
 		n, err := readNumber(dir, file)

@@ -3,6 +3,7 @@
 package cgroup
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -17,7 +18,7 @@ type v2 struct{ spec Spec }
 func (g v2) Create() error {
 	dir, limits := g.spec.Unified, g.spec.Limits
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make a cgroup: %w", err)
+		return fmt.Errorf("create the cgroup: %w", err)
 	}
 	if limits.MemoryBytes != 0 {
 		if err := write(dir, "memory.max", strconv.FormatUint(limits.MemoryBytes, 10)); err != nil {
@@ -43,9 +44,11 @@ func (g v2) Create() error {
 	return nil
 }
 
-// weight converts the shares of v1 (2 to 262144, 1024 by default) to a weight
-// of v2 (1 to 10000, 100 by default) so that ends and defaults meet: the curve
-// that the OCI runtimes, and so Nomad's exec driver, have used since 2025.
+// weight converts CPU shares of v1 (2 to 262144, default 1024) to a weight of v2
+// (1 to 10000, default 100). The curve maps minimum, default and maximum to each
+// other. It is the one of ConvertCPUSharesToCgroupV2Value in
+// opencontainers/cgroups, which OCI runtimes and Nomad's exec driver have used
+// since 2025.
 func weight(shares uint64) uint64 {
 	switch {
 	case shares <= 2:
@@ -57,8 +60,9 @@ func weight(shares uint64) uint64 {
 	return uint64(math.Ceil(math.Pow(10, (l*l+125*l)/612-7.0/34)))
 }
 
-// Enter is quick when the process was born in the group, as the client does
-// it (CLONE_INTO_CGROUP): moving it waits for every CPU of the machine.
+// Enter does nothing for a process that was born in the group. The client starts
+// executors there (CLONE_INTO_CGROUP), because a move waits for every CPU of the
+// machine.
 func (g v2) Enter() error {
 	if path, err := read("/proc/self", "cgroup"); err == nil {
 		for line := range strings.Lines(path) {
@@ -86,9 +90,10 @@ func (g v2) Memory() (Memory, error) {
 	err := errors.Join(
 		readTable(dir, "memory.stat", map[string]*uint64{"anon": &m.RSS, "file": &m.Cache}),
 		readTable(dir, "memory.events", map[string]*uint64{"oom_kill": &m.OOMKills}),
-		numbers(dir, map[string]*uint64{"memory.current": &m.Usage, "memory.max": &m.Limit}),
+		readNumbers(dir, map[string]*uint64{"memory.current": &m.Usage, "memory.max": &m.Limit}),
 	)
-	// Kernels without swap accounting, and those before 5.19, lack these.
+	// Kernels without swap accounting lack the first; kernels before 5.19 lack
+	// the second.
 	m.Swap, _ = readNumber(dir, "memory.swap.current")
 	m.Peak, _ = readNumber(dir, "memory.peak")
 	return m, err
@@ -103,4 +108,4 @@ func (g v2) CPU() (CPU, error) {
 	return c, err
 }
 
-func (g v2) Remove() error { return remove(g.spec.Unified) }
+func (g v2) Remove(ctx context.Context) error { return remove(ctx, g.spec.Unified) }

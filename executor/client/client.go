@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package client starts executors, finds them again and talks to them.
+// Package client starts executors, finds them again and communicates with them.
 package client
 
 import (
@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -17,43 +16,48 @@ import (
 )
 
 var (
-	// ErrNotRunning says that no executor works for a state directory. If the
-	// guest's end was seen, ReadExit tells of it.
+	// ErrNotRunning reports that a state directory has no running executor. If
+	// the executor recorded the guest's end, ReadExit returns it.
 	ErrNotRunning = errors.New("no executor is running")
-	// ErrLost says that an executor ended without leaving word how its guest
-	// did: it was killed, or the machine went down. The guest is gone too.
+	// ErrLost reports that an executor ended without recording the end of its
+	// guest: it was killed, or the machine went down. The guest is gone too.
 	ErrLost = errors.New("the executor was lost, and the guest with it")
 )
 
 const (
-	dialTimeout = 5 * time.Second        // for an executor to answer at once
+	dialTimeout = 5 * time.Second        // for the first response of an executor
 	retryPause  = 100 * time.Millisecond // between attempts to reach a live executor
-	killTimeout = 5 * time.Second        // for killed processes to be gone
+	killTimeout = 5 * time.Second        // for a process to end after a signal
 )
 
-// A Client talks to the executor of one task. It holds nothing open; its
-// methods may be called at the same time.
+// A Client communicates with the executor of one task. It keeps nothing open. Its
+// methods may be called concurrently.
 type Client struct {
-	dir    string
-	id     executor.Identity
-	cgroup cgroup.Spec
-	group  cgroup.Group
+	dir          string
+	id           executor.Identity
+	version      int   // of the protocol
+	incompatible error // ErrIncompatible, or nil
+	cgroup       cgroup.Spec
+	group        cgroup.Group
 }
 
-// Dial finds the running executor of a state directory: the very process that
-// wrote itself down there, at work for the task of the plan. It returns
-// ErrNotRunning if there is none.
-func Dial(dir string) (*Client, error) {
-	plan, id, err := identify(dir)
+// Dial finds the running executor of a state directory. It returns ErrNotRunning
+// if there is none, and context.DeadlineExceeded if the executor does not
+// answer in time. An incompatible executor is no error; see Client.Compatible.
+func Dial(ctx context.Context, dir string) (*Client, error) {
+	plan, id, err := liveExecutor(dir)
 	if err != nil {
 		return nil, err
 	}
-	group, err := plan.Cgroup.Open()
+	group, err := plan.Cgroup.Group()
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{dir: dir, id: id, cgroup: plan.Cgroup, group: group}
-	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	c := newClient(dir, id, plan.Cgroup, group)
+	if c.incompatible != nil {
+		return c, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if _, err := c.State(ctx); err != nil {
 		return nil, err
@@ -61,8 +65,14 @@ func Dial(dir string) (*Client, error) {
 	return c, nil
 }
 
-// identify reads who works for a state directory, and checks that it lives.
-func identify(dir string) (executor.Plan, executor.Identity, error) {
+func newClient(dir string, id executor.Identity, spec cgroup.Spec, group cgroup.Group) *Client {
+	version, incompatible := negotiate(id)
+	return &Client{dir: dir, id: id, version: version, incompatible: incompatible, cgroup: spec, group: group}
+}
+
+// liveExecutor reads the plan and the identity of a running executor from its
+// state directory.
+func liveExecutor(dir string) (executor.Plan, executor.Identity, error) {
 	id, err := executor.ReadIdentity(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return executor.Plan{}, id, fmt.Errorf("%s: %w", dir, ErrNotRunning)
@@ -75,7 +85,7 @@ func identify(dir string) (executor.Plan, executor.Identity, error) {
 		return plan, id, err
 	}
 	if plan.Task != id.Task {
-		return plan, id, fmt.Errorf("%s: the plan is of task %q, the executor of task %q", dir, plan.Task, id.Task)
+		return plan, id, fmt.Errorf("%s: the plan is for task %q, but the executor runs task %q", dir, plan.Task, id.Task)
 	}
 	if !id.Executor.Alive() {
 		return plan, id, fmt.Errorf("%s: process %d: %w", dir, id.Executor.Pid, ErrNotRunning)
@@ -83,27 +93,32 @@ func identify(dir string) (executor.Plan, executor.Identity, error) {
 	return plan, id, nil
 }
 
-// ReadExit reads the durable exit status of a state directory. It returns
-// fs.ErrNotExist if there is none.
+// ReadExit reads the exit status on disk. It returns fs.ErrNotExist if there is
+// none.
 func ReadExit(dir string) (executor.Exit, error) { return executor.ReadExit(dir) }
 
-// Identity tells who the executor and its guest are.
+// Identity returns the processes of the executor and its guest.
 func (c *Client) Identity() executor.Identity { return c.id }
 
-// State asks the executor what it is doing.
+// Compatible returns ErrIncompatible if the executor supports no protocol version
+// of this plugin. The task runs on even then: Wait and Stats work, Stop kills
+// the guest at once, Signal and State return ErrIncompatible.
+func (c *Client) Compatible() error { return c.incompatible }
+
+// State requests the state of the executor and its guest.
 func (c *Client) State(ctx context.Context) (executor.State, error) {
-	r, err := c.ask(ctx, executor.Request{Op: executor.OpState})
+	r, err := c.request(ctx, executor.Request{Op: executor.OpState})
 	if err != nil {
 		return executor.State{}, err
 	}
 	if r.State == nil || r.State.Executor != c.id.Executor {
-		return executor.State{}, fmt.Errorf("%s: another than process %d answers: %w", c.dir, c.id.Executor.Pid, ErrNotRunning)
+		return executor.State{}, fmt.Errorf("%s: the response is not from process %d: %w", c.dir, c.id.Executor.Pid, ErrNotRunning)
 	}
 	return *r.State, nil
 }
 
-// Stats reads what the task has used. The executor is not asked for it. It
-// returns ErrNotRunning when the guest has ended.
+// Stats reads the resource usage of the task without a request to the executor.
+// It returns ErrNotRunning when the guest has ended.
 func (c *Client) Stats(ctx context.Context) (executor.Stats, error) {
 	if err := ctx.Err(); err != nil {
 		return executor.Stats{}, err
@@ -115,29 +130,29 @@ func (c *Client) Stats(ctx context.Context) (executor.Stats, error) {
 	return s, err
 }
 
-// Signal sends the guest a signal: through its control device if it has one,
-// else to its process.
+// Signal sends a signal to the guest: through its control device if it has one,
+// otherwise to its process.
 func (c *Client) Signal(ctx context.Context, sig syscall.Signal) error {
-	_, err := c.ask(ctx, executor.Request{Op: executor.OpSignal, Signal: int(sig)})
+	_, err := c.request(ctx, executor.Request{Op: executor.OpSignal, Signal: int(sig)})
 	return err
 }
 
-// Wait waits until the guest has ended. It returns ErrLost if the executor is
-// gone and has left no exit status.
+// Wait waits for the guest's end. It returns ErrLost if the executor is gone and
+// has left no exit status.
 func (c *Client) Wait(ctx context.Context) (executor.Exit, error) {
-	return c.untilEnd(ctx, executor.Request{Op: executor.OpWait})
+	return c.requestExit(ctx, executor.Request{Op: executor.OpWait})
 }
 
-// untilEnd sends a request that is answered when the guest has ended, and
-// falls back on the exit status on disk if the executor goes first.
-func (c *Client) untilEnd(ctx context.Context, req executor.Request) (executor.Exit, error) {
+// requestExit sends a request that is answered when the guest has ended. It reads
+// the exit status from disk if the executor ends before it has answered.
+func (c *Client) requestExit(ctx context.Context, req executor.Request) (executor.Exit, error) {
 	for {
-		r, err := c.ask(ctx, req)
+		r, err := c.request(ctx, req)
 		if err == nil && r.Exit != nil {
 			return *r.Exit, nil
 		}
 		if err == nil {
-			err = fmt.Errorf("executor %d: answer to %q without exit status", c.id.Executor.Pid, req.Op)
+			err = fmt.Errorf("executor %d: the response to %q contains no exit status", c.id.Executor.Pid, req.Op)
 		}
 		var refused *RefusedError
 		if errors.As(err, &refused) || ctx.Err() != nil {
@@ -150,36 +165,35 @@ func (c *Client) untilEnd(ctx context.Context, req executor.Request) (executor.E
 			}
 			return executor.Exit{}, fmt.Errorf("executor %d of %s: %w (%w)", c.id.Executor.Pid, c.dir, ErrLost, exitErr)
 		}
-		// It lives, but is on its way out.
+		// The executor is about to end, or is incompatible.
 		if err := pause(ctx); err != nil {
 			return executor.Exit{}, err
 		}
 	}
 }
 
-// Stop sends the guest a signal, as Signal does, has it killed after the
-// timeout, and returns when it has ended. A guest that has ended already is no
-// error.
+// Stop sends a signal to the guest, as Signal does, kills the guest after the
+// timeout, and returns when it has ended. Stopping an ended guest is no error.
 func (c *Client) Stop(ctx context.Context, sig syscall.Signal, timeout time.Duration) error {
+	if c.incompatible != nil {
+		return c.destroy(ctx)
+	}
 	bounded, cancel := context.WithTimeout(ctx, timeout+killTimeout)
 	defer cancel()
-	_, err := c.untilEnd(bounded, executor.Request{
+	_, err := c.requestExit(bounded, executor.Request{
 		Op: executor.OpStop, Signal: int(sig), TimeoutMS: timeout.Milliseconds(),
 	})
 	switch {
 	case errors.Is(err, ErrLost):
 		return nil
 	case err != nil && ctx.Err() == nil && bounded.Err() != nil:
-		// The executor does not do it: it hangs, is frozen, or has lost its socket.
-		return Destroy(c.dir, Known{Executor: c.id.Executor, Guest: c.id.Guest, Cgroup: c.cgroup})
+		// The executor hangs, is frozen, or has lost its socket.
+		return c.destroy(ctx)
 	default:
 		return err
 	}
 }
 
-// socket is a path to the executor's socket that is short enough for an
-// address (108 bytes), however long the directory's is. The directory must be
-// kept open meanwhile.
-func socket(dir *os.File) string {
-	return filepath.Join("/proc/self/fd", fmt.Sprint(dir.Fd()), executor.SocketFile)
+func (c *Client) destroy(ctx context.Context) error {
+	return Destroy(ctx, c.dir, Known{Executor: c.id.Executor, Guest: c.id.Guest, Cgroup: c.cgroup})
 }

@@ -22,7 +22,7 @@ var missing = regexp.MustCompile(`\n?\[lkl-executor: (\d+) bytes of console outp
 
 // account checks that what a reader got and what it was told is missing are
 // all that spew wrote, in order.
-func account(t *testing.T, got []byte, lines, width int) {
+func checkOutputComplete(t *testing.T, got []byte, lines, width int) {
 	t.Helper()
 	lost := 0
 	for _, m := range missing.FindAllSubmatch(got, -1) {
@@ -40,80 +40,80 @@ func account(t *testing.T, got []byte, lines, width int) {
 
 func TestConsole_AReaderThatStallsLosesWhatItIsTold(t *testing.T) {
 	const lines, width = 20_000, 64
-	j := guest(t, "spew", "lines="+strconv.Itoa(lines))
-	c := j.start(t)
+	task := newTask(t, "spew", "lines="+strconv.Itoa(lines))
+	c := task.start(t)
 	// Nobody reads: the guest is held for a second, and then goes on.
-	exit := wait(t, c)
+	exit := waitExit(t, c)
 	must.Eq(t, 0, exit.Code)
-	onDisk, err := client.ReadExit(j.plan.Dir)
+	onDisk, err := client.ReadExit(task.plan.Dir)
 	must.NoError(t, err)
 	must.Positive(t, onDisk.Dropped)
 	// Nothing came back in time to read the notice.
-	got := j.rest(t)
+	got := task.readOutput(t)
 	must.Eq(t, lines*width, len(got)+int(exit.Dropped))
 }
 
 func TestConsole_AReaderThatComesBackIsTold(t *testing.T) {
-	j := guest(t, "spew", "")
-	c := j.start(t)
-	until(t, "output is dropped", func() bool {
+	task := newTask(t, "spew", "")
+	c := task.start(t)
+	waitFor(t, "output is dropped", func() bool {
 		s, err := c.State(deadline(t))
 		must.NoError(t, err)
 		return s.Dropped > 1<<20
 	})
-	line := j.expect(t, "[lkl-executor: ")
+	line := task.awaitLine(t, "[lkl-executor: ")
 	must.RegexMatch(t, missing, line)
 	// From here on all of it is there again, in order.
-	j.expect(t, "spew")
+	task.awaitLine(t, "spew")
 	must.NoError(t, c.Stop(deadline(t), unix.SIGKILL, 0))
 }
 
 func TestConsole_EveryByteIsThereOrCounted(t *testing.T) {
 	const lines, width = 100_000, 64
-	j := guest(t, "spew", "lines="+strconv.Itoa(lines))
-	c := j.start(t)
-	until(t, "output is dropped", func() bool {
+	task := newTask(t, "spew", "lines="+strconv.Itoa(lines))
+	c := task.start(t)
+	waitFor(t, "output is dropped", func() bool {
 		s, err := c.State(deadline(t))
 		return err != nil || s.Dropped > 0
 	})
-	got := j.rest(t)
-	wait(t, c)
-	account(t, got, lines, width)
+	got := task.readOutput(t)
+	waitExit(t, c)
+	checkOutputComplete(t, got, lines, width)
 }
 
 func TestConsole_ASlowReaderLosesNothing(t *testing.T) {
 	const lines, width = 10_000, 64
-	j := guest(t, "spew", "lines="+strconv.Itoa(lines))
-	c := j.start(t)
+	task := newTask(t, "spew", "lines="+strconv.Itoa(lines))
+	c := task.start(t)
 	// A new reader takes over, as after a restart of Nomad's agent.
 	first := make([]byte, 100_000)
-	_, err := io.ReadFull(j.out, first)
+	_, err := io.ReadFull(task.out, first)
 	must.NoError(t, err)
-	second, err := os.OpenFile(j.plan.Stdout, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	second, err := os.OpenFile(task.plan.Stdout, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	must.NoError(t, err)
-	must.NoError(t, j.out.Close())
-	j.out = second
-	got := append(first, j.rest(t)...)
+	must.NoError(t, task.out.Close())
+	task.out = second
+	got := append(first, task.readOutput(t)...)
 	must.Eq(t, lines*width, len(got))
 	must.StrContains(t, string(got[len(got)-width:]), "spew 0000010000")
-	must.Zero(t, wait(t, c).Dropped)
+	must.Zero(t, waitExit(t, c).Dropped)
 }
 
 func TestConsole_WithoutAnyReader(t *testing.T) {
-	j := guest(t, "spew", "lines=10000")
-	must.NoError(t, j.out.Close())
-	exit := wait(t, j.start(t))
+	task := newTask(t, "spew", "lines=10000")
+	must.NoError(t, task.out.Close())
+	exit := waitExit(t, task.start(t))
 	must.Eq(t, 0, exit.Code)
 	must.Positive(t, exit.Dropped)
 }
 
 func TestConsole_ToAFile(t *testing.T) {
-	j := guest(t, "spew", "lines=10000 width=100")
-	j.plan.Stdout = j.plan.Dir + "/console.log"
-	must.NoError(t, os.WriteFile(j.plan.Stdout, []byte("before\n"), 0o600))
-	exit := wait(t, j.start(t))
+	task := newTask(t, "spew", "lines=10000 width=100")
+	task.plan.Stdout = task.plan.Dir + "/console.log"
+	must.NoError(t, os.WriteFile(task.plan.Stdout, []byte("before\n"), 0o600))
+	exit := waitExit(t, task.start(t))
 	must.Zero(t, exit.Dropped)
-	got, err := os.ReadFile(j.plan.Stdout)
+	got, err := os.ReadFile(task.plan.Stdout)
 	must.NoError(t, err)
 	must.Eq(t, 7+1_000_000, len(got))
 	must.True(t, bytes.HasPrefix(got, []byte("before\nspew 0000000001")))
@@ -132,12 +132,12 @@ func TestConsole_NoLinkLeadsToAnOutput(t *testing.T) {
 			} else {
 				must.NoError(t, os.Symlink(outside, logs))
 			}
-			j := guest(t, "hello", "")
-			j.plan.OutputRoot, j.plan.Stdout = root, filepath.Join(logs, "out.fifo")
-			c, _, err := client.Start(deadline(t), program, j.plan, j.files)
+			task := newTask(t, "hello", "")
+			task.plan.OutputRoot, task.plan.Stdout = root, filepath.Join(logs, "out.fifo")
+			c, _, err := client.Start(deadline(t), executorBinary, task.plan, task.files)
 			if err == nil {
-				t.Cleanup(func() { must.NoError(t, client.Destroy(j.plan.Dir, client.Known{})) })
-				wait(t, c)
+				t.Cleanup(func() { destroy(t, task.plan.Dir) })
+				waitExit(t, c)
 			}
 			must.Error(t, err)
 			got, err := os.ReadFile(victim)
@@ -148,18 +148,18 @@ func TestConsole_NoLinkLeadsToAnOutput(t *testing.T) {
 }
 
 func TestConsole_AFullDiskIsNoReasonToStop(t *testing.T) {
-	j := guest(t, "spew", "lines=1000")
-	j.plan.Stdout = "/dev/full"
-	exit := wait(t, j.start(t))
+	task := newTask(t, "spew", "lines=1000")
+	task.plan.Stdout = "/dev/full"
+	exit := waitExit(t, task.start(t))
 	must.Eq(t, "exited with 0", exit.Reason)
 	must.Eq(t, 1000*64, exit.Dropped)
 }
 
 func TestConsole_ToNowhere(t *testing.T) {
 	for _, path := range []string{"", os.DevNull} {
-		j := guest(t, "spew", "lines=10000")
-		j.plan.Stdout, j.plan.Stderr = path, path
-		exit := wait(t, j.start(t))
+		task := newTask(t, "spew", "lines=10000")
+		task.plan.Stdout, task.plan.Stderr = path, path
+		exit := waitExit(t, task.start(t))
 		must.Zero(t, exit.Code)
 		must.Zero(t, exit.Dropped)
 	}
@@ -168,15 +168,15 @@ func TestConsole_ToNowhere(t *testing.T) {
 // The status is on disk before anybody learns of it, even if the last output
 // still waits for its reader.
 func TestExit_IsOnDiskBeforeAnybodyLearns(t *testing.T) {
-	j := guest(t, "spew", "lines=1500") // fits in the buffers, but not in the FIFO
-	c := j.start(t)
+	task := newTask(t, "spew", "lines=1500") // fits in the buffers, but not in the FIFO
+	c := task.start(t)
 	learned := make(chan error, 1)
 	go func() {
 		_, err := c.Wait(deadline(t))
 		learned <- err
 	}()
-	until(t, "the exit status is on disk", func() bool {
-		_, err := client.ReadExit(j.plan.Dir)
+	waitFor(t, "the exit status is on disk", func() bool {
+		_, err := client.ReadExit(task.plan.Dir)
 		return err == nil
 	})
 	select {
@@ -184,19 +184,19 @@ func TestExit_IsOnDiskBeforeAnybodyLearns(t *testing.T) {
 		t.Fatal("learned before the output was flushed: ", err)
 	default:
 	}
-	must.Eq(t, 1500*64, len(j.rest(t)))
+	must.Eq(t, 1500*64, len(task.readOutput(t)))
 	must.NoError(t, <-learned)
 }
 
 func TestExecutor_WritesItsMessagesToStderr(t *testing.T) {
-	j := guest(t, "idle", "")
-	c := j.start(t)
-	must.NoError(t, os.RemoveAll(j.plan.Dir)) // where the status is to go
+	task := newTask(t, "idle", "")
+	c := task.start(t)
+	must.NoError(t, os.RemoveAll(task.plan.Dir)) // where the status is to go
 	must.NoError(t, c.Identity().Guest.Signal(unix.SIGKILL))
-	gone(t, c.Identity().Executor)
-	said, err := os.ReadFile(j.plan.Stderr)
+	waitGone(t, c.Identity().Executor)
+	said, err := os.ReadFile(task.plan.Stderr)
 	must.NoError(t, err)
-	must.StrContains(t, string(said), "the exit status is lost if the plugin is")
+	must.StrContains(t, string(said), "the exit status is only in memory")
 	_, err = c.Wait(deadline(t))
 	must.True(t, errors.Is(err, client.ErrLost))
 }

@@ -3,6 +3,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,20 +16,23 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
 )
 
-// Known is what a caller knows of a task by itself: its state directory may be
-// lost, while its processes run on. Any of it may be zero.
+// Known is the caller's own knowledge of a task, for a task that runs on although
+// its state directory is lost. Any field may be zero.
 type Known struct {
 	Executor, Guest executor.Process
-	Cgroup          cgroup.Spec // none: that of the plan
+	Cgroup          cgroup.Spec // zero: the one in the plan
 }
 
-// Destroy kills what is left of a task, its executor and its guest, and removes
-// its cgroups. The files in the state directory stay; they are the caller's to
-// remove. It may be called again, and for a directory that is gone.
+// Destroy kills the executor and the guest of a task, and removes its cgroups. It
+// leaves the files in the state directory to the caller. It may be called again,
+// and for a missing directory.
 //
-// Only processes that are known, or wrote themselves down in the directory, are
-// killed, never another that has one's pid today.
-func Destroy(dir string, known Known) error {
+// It kills only the processes in known and in the directory's identity file,
+// never another process that has the same PID today.
+//
+// When ctx ends, Destroy still sends all signals, but no longer waits for their
+// effect. It then returns ctx.Err(); another call completes the work.
+func Destroy(ctx context.Context, dir string, known Known) error {
 	spec := known.Cgroup
 	if spec.Version == cgroup.None {
 		if plan, err := executor.ReadPlan(dir); err == nil {
@@ -39,41 +43,28 @@ func Destroy(dir string, known Known) error {
 	if unreadable := (*fs.PathError)(nil); errors.As(err, &unreadable) && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	// Executors write whole files. What a loss of power has made of one tells
-	// nothing, and nobody that it could tell of has outlived that.
-	who := []executor.Identity{written, {Executor: known.Executor, Guest: known.Guest}}
-	// A frozen guest dies as soon as it is thawed, and a frozen executor writes
-	// that down then.
+	// An identity that cannot be decoded was damaged by a power loss, because
+	// executors replace the file as a whole. No process outlives a power loss.
+	group, err := spec.Group()
+	if err != nil {
+		return err
+	}
+	ids := []executor.Identity{written, {Executor: known.Executor, Guest: known.Guest}}
+	// Killing the guest before thawing it lets a frozen executor record its end.
 	var errs []error
-	for _, id := range who {
-		errs = append(errs, signalIfThere(id.Guest, syscall.SIGKILL))
+	for _, id := range ids {
+		errs = append(errs, signalUnlessGone(id.Guest, syscall.SIGKILL))
 	}
-	errs = append(errs, thaw(spec))
-	for _, id := range who {
+	errs = append(errs, group.Thaw())
+	for _, id := range ids {
 		errs = append(errs,
-			end(id.Executor, syscall.SIGTERM, syscall.SIGKILL),
-			end(id.Guest, syscall.SIGKILL))
+			terminate(ctx, id.Executor, syscall.SIGTERM, syscall.SIGKILL),
+			terminate(ctx, id.Guest, syscall.SIGKILL))
 	}
-	return errors.Join(append(errs, removeGroup(spec))...)
+	return errors.Join(append(errs, group.Remove(ctx))...)
 }
 
-func thaw(spec cgroup.Spec) error {
-	group, err := spec.Open()
-	if err != nil {
-		return err
-	}
-	return group.Thaw()
-}
-
-func removeGroup(spec cgroup.Spec) error {
-	group, err := spec.Open()
-	if err != nil {
-		return err
-	}
-	return group.Remove()
-}
-
-func signalIfThere(p executor.Process, sig syscall.Signal) error {
+func signalUnlessGone(p executor.Process, sig syscall.Signal) error {
 	err := p.Signal(sig)
 	if errors.Is(err, executor.ErrGone) {
 		return nil
@@ -81,46 +72,53 @@ func signalIfThere(p executor.Process, sig syscall.Signal) error {
 	return err
 }
 
-// end sends a process one signal after the other, each killTimeout after the one
-// before, until it is gone.
-func end(p executor.Process, signals ...syscall.Signal) error {
-	fd, err := p.Open()
+// terminate sends signals to a process until it is gone, each killTimeout after
+// the previous one. When ctx ends, it sends the remaining signals at once.
+func terminate(ctx context.Context, p executor.Process, signals ...syscall.Signal) error {
+	pidfd, err := p.Open()
 	if errors.Is(err, executor.ErrGone) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unix.Close(fd) }()
+	defer func() { _ = unix.Close(pidfd) }()
 	for _, sig := range signals {
-		err := unix.PidfdSendSignal(fd, sig, nil, 0)
+		err := unix.PidfdSendSignal(pidfd, sig, nil, 0)
 		if errors.Is(err, unix.ESRCH) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("send signal %d to process %d: %w", int(sig), p.Pid, err)
 		}
-		gone, err := wait(fd, killTimeout)
+		gone, err := waitGone(ctx, pidfd, killTimeout)
 		if gone || err != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("process %d does not end by SIGKILL either: /proc/%d/stack tells what it waits for", p.Pid, p.Pid)
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait for the end of process %d: %w", p.Pid, ctx.Err())
+	}
+	return fmt.Errorf("process %d survives SIGKILL: see /proc/%d/stack for the kernel function that blocks it", p.Pid, p.Pid)
 }
 
-// wait waits until the process of a pidfd has ended.
-func wait(pidfd int, timeout time.Duration) (bool, error) {
-	deadline := time.Now().Add(timeout)
-	for {
+// waitGone reports whether the process of a pidfd ends before the timeout and
+// before the end of ctx.
+func waitGone(ctx context.Context, pidfd int, timeout time.Duration) (bool, error) {
+	for deadline := time.Now().Add(timeout); ; {
 		left := max(time.Until(deadline), 0)
+		if ctx.Err() != nil {
+			left = 0
+		}
+		// Waiting for at most retryPause at a time notices the end of ctx.
 		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, int(left.Milliseconds()))
-		if errors.Is(err, unix.EINTR) {
-			continue
+		n, err := unix.Poll(fds, int(min(left, retryPause).Milliseconds()))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return false, fmt.Errorf("wait for the end of a process: %w", err)
+		case n > 0 || left == 0:
+			return n > 0, nil
 		}
-		if err != nil {
-			return false, fmt.Errorf("wait for a process: %w", err)
-		}
-		return n > 0, nil
 	}
 }

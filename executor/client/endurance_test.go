@@ -25,70 +25,69 @@ func TestCycles_LeaveNothing(t *testing.T) {
 	if testing.Short() {
 		cycles = 50
 	}
-	j := guest(t, "idle", "")
+	task := newTask(t, "idle", "")
 	if os.Geteuid() == 0 {
 		if _, err := os.Stat("/sys/fs/cgroup/memory/tasks"); err == nil {
-			j.v1(t)
+			task.inV1(t)
 		}
 	}
 	var before, goroutines int
 	for i := range cycles {
-		c, _, err := client.Start(deadline(t), program, j.plan, j.files)
+		c, _, err := client.Start(deadline(t), executorBinary, task.plan, task.files)
 		must.NoError(t, err)
 		switch i % 3 {
 		case 0:
 			must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, time.Second))
 		case 1:
 			must.NoError(t, c.Identity().Guest.Signal(unix.SIGKILL))
-			wait(t, c)
+			waitExit(t, c)
 		}
-		must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
-		until(t, "the executor is reaped", childless)
+		destroy(t, task.plan.Dir)
+		waitFor(t, "the executor is reaped", childless)
 		if i == 0 { // what the test process itself opens once is open
-			before, goroutines = len(descriptors(t, os.Getpid())), runtime.NumGoroutine()
+			before, goroutines = len(openFDs(t, os.Getpid())), runtime.NumGoroutine()
 		}
 	}
-	until(t, "descriptors are closed", func() bool { return len(descriptors(t, os.Getpid())) <= before })
-	until(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines })
-	for _, dir := range []string{j.plan.Cgroup.Memory, j.plan.Cgroup.CPU, j.plan.Cgroup.CPUSet, j.plan.Cgroup.Freezer} {
+	waitFor(t, "descriptors are closed", func() bool { return len(openFDs(t, os.Getpid())) <= before })
+	waitFor(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines })
+	for _, dir := range []string{task.plan.Cgroup.Memory, task.plan.Cgroup.CPU, task.plan.Cgroup.CPUSet, task.plan.Cgroup.Freezer} {
 		if dir != "" {
 			must.DirNotExists(t, dir)
 		}
 	}
-	must.Eq(t, []string{"executor.json", "exit.json", "plan.json"}, files(t, j.plan.Dir))
+	must.Eq(t, []string{"executor.json", "exit.json", "plan.json"}, fileNames(t, task.plan.Dir))
 }
 
 // Whenever the executor is killed, Start or Wait tells, and nothing is left.
 func TestKilledAtAnyMoment_LeavesNothing(t *testing.T) {
-	j := guest(t, "idle", "")
-	t.Cleanup(func() { must.NoError(t, client.Destroy(j.plan.Dir, client.Known{})) })
+	task := newTask(t, "idle", "")
+	t.Cleanup(func() { destroy(t, task.plan.Dir) })
 	failed := 0
 	for moment := time.Duration(0); moment < 12*time.Millisecond; moment += 150 * time.Microsecond {
 		killed := make(chan struct{})
 		go func() {
-			defer close(killed)
 			var child int
-			until(t, "there is a process", func() bool {
+			waitFor(t, "a child process", func() bool {
 				child = firstChild(t)
 				return child != 0
 			})
-			for end := time.Now().Add(moment); time.Now().Before(end); {
-				runtime.Gosched()
-			}
-			_ = unix.Kill(child, unix.SIGKILL)
+			time.AfterFunc(moment, func() {
+				_ = unix.Kill(child, unix.SIGKILL)
+				close(killed)
+			})
 		}()
-		c, _, err := client.Start(deadline(t), program, j.plan, j.files)
+		c, _, err := client.Start(deadline(t), executorBinary, task.plan, task.files)
 		<-killed
 		if err != nil {
 			failed++
-			must.Eq(t, []string{}, files(t, j.plan.Dir))
+			must.Eq(t, []string{}, fileNames(t, task.plan.Dir))
 		} else {
 			_, err = c.Wait(deadline(t))
 			must.ErrorIs(t, err, client.ErrLost)
-			must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
+			destroy(t, task.plan.Dir)
 		}
 		// Guests without parents come to this process.
-		until(t, "all are gone", func() bool {
+		waitFor(t, "all are gone", func() bool {
 			_, _ = unix.Wait4(-1, nil, unix.WNOHANG, nil)
 			return childless()
 		})
@@ -116,9 +115,9 @@ func firstChild(t testing.TB) int {
 func TestMemory_IsWithinItsFigure(t *testing.T) {
 	testenv.Need(t, testenv.Root) // to look into the guest
 	const figure = 4 << 20
-	j := guest(t, "idle", "")
-	c := j.start(t)
-	j.expect(t, "idle: waiting")
+	task := newTask(t, "idle", "")
+	c := task.start(t)
+	task.awaitLine(t, "idle: waiting")
 	id := c.Identity()
 	private := func() int { return testenv.PrivateMemory(t, id.Executor.Pid) + testenv.PrivateMemory(t, id.Guest.Pid) }
 	fresh := private()
@@ -136,13 +135,13 @@ func TestMemory_IsWithinItsFigure(t *testing.T) {
 }
 
 func BenchmarkStart(b *testing.B) {
-	j := guest(b, "idle", "")
+	task := newTask(b, "idle", "")
 	for b.Loop() {
-		c, _, err := client.Start(deadline(b), program, j.plan, j.files)
+		c, _, err := client.Start(deadline(b), executorBinary, task.plan, task.files)
 		must.NoError(b, err)
 		b.StopTimer()
-		must.NoError(b, client.Destroy(j.plan.Dir, client.Known{}))
-		must.NoError(b, os.RemoveAll(filepath.Join(j.plan.Dir, executor.ExitFile)))
+		destroy(b, task.plan.Dir)
+		must.NoError(b, os.RemoveAll(filepath.Join(task.plan.Dir, executor.ExitFile)))
 		_ = c
 		b.StartTimer()
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/shoenig/test/must"
+	"github.com/shoenig/test/wait"
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
@@ -26,11 +27,11 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// patience is how long anything may take that is to happen at all.
+// patience limits the time for anything that a test waits for.
 const patience = 20 * time.Second
 
-// program is the executor, built from this tree.
-var program string
+// executorBinary is the path of an executor that TestMain builds from this tree.
+var executorBinary string
 
 func TestMain(m *testing.M) {
 	if os.Getenv(pluginEnv) != "" {
@@ -38,13 +39,13 @@ func TestMain(m *testing.M) {
 	}
 	dir, err := os.MkdirTemp("", "executor")
 	fatal(err)
-	program = filepath.Join(dir, "lkl-executor")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", program,
+	executorBinary = filepath.Join(dir, "lkl-executor")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", executorBinary,
 		"github.com/lkl-nomad/nomad-driver-lkl/cmd/lkl-executor")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	fatal(cmd.Run())
-	// Executors whose plugin was killed come back to this process.
+	// Executors whose plugin was killed become children of this process.
 	fatal(unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 	code := m.Run()
 	_ = os.RemoveAll(dir)
@@ -59,20 +60,21 @@ func fatal(err error) {
 	}
 }
 
-// A job is a task to be started.
-type job struct {
+// A testTask is a task that a test starts.
+type testTask struct {
 	plan  executor.Plan
 	files []*os.File
-	out   *os.File // the console's FIFO; read it as Nomad does
+	out   *os.File // reading end of the console's FIFO, as Nomad has it
 }
 
-// guest is a job for one of guest/'s unikernels, jailed when run by root.
-func guest(t testing.TB, name, commandLine string) *job {
+// newTask prepares a task with a unikernel of guest/. As root, the guest gets a
+// UID and a root directory of its own.
+func newTask(t testing.TB, name, commandLine string) *testTask {
 	t.Helper()
-	return kernel(t, testenv.Guest(t, name+".spt"), commandLine)
+	return newTaskWithKernel(t, testenv.Guest(t, name+".spt"), commandLine)
 }
 
-func kernel(t testing.TB, path, commandLine string) *job {
+func newTaskWithKernel(t testing.TB, path, commandLine string) *testTask {
 	t.Helper()
 	if runtime.GOARCH != "amd64" {
 		t.Skip("needs amd64: the spt tender runs nowhere else")
@@ -80,7 +82,7 @@ func kernel(t testing.TB, path, commandLine string) *job {
 	f, err := os.Open(path)
 	must.NoError(t, err)
 	dir := t.TempDir()
-	j := &job{
+	task := &testTask{
 		files: []*os.File{f},
 		plan: executor.Plan{
 			Task: t.Name(), Dir: filepath.Join(dir, "task"), Tender: executor.TenderSPT,
@@ -89,37 +91,43 @@ func kernel(t testing.TB, path, commandLine string) *job {
 		},
 	}
 	t.Cleanup(func() {
-		for _, f := range j.files {
+		for _, f := range task.files {
 			_ = f.Close()
 		}
 	})
-	must.NoError(t, os.Mkdir(j.plan.Dir, 0o700))
-	must.NoError(t, unix.Mkfifo(j.plan.Stdout, 0o600))
-	must.NoError(t, os.WriteFile(j.plan.Stderr, nil, 0o600))
-	j.out, err = os.OpenFile(j.plan.Stdout, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	must.NoError(t, os.Mkdir(task.plan.Dir, 0o700))
+	must.NoError(t, unix.Mkfifo(task.plan.Stdout, 0o600))
+	must.NoError(t, os.WriteFile(task.plan.Stderr, nil, 0o600))
+	task.out, err = os.OpenFile(task.plan.Stdout, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	must.NoError(t, err)
-	t.Cleanup(func() { _ = j.out.Close() })
+	t.Cleanup(func() { _ = task.out.Close() })
 	if os.Geteuid() == 0 {
-		j.plan.UIDBase = 1 << 20
-		j.plan.Root = filepath.Join(dir, "empty")
-		must.NoError(t, os.Mkdir(j.plan.Root, 0o555))
+		task.plan.UIDBase = 1 << 20
+		task.plan.Root = filepath.Join(dir, "empty")
+		must.NoError(t, os.Mkdir(task.plan.Root, 0o555))
 	}
-	return j
+	return task
 }
 
-// control gives the job's guest its control device.
-func (j *job) control() *job {
-	j.plan.Devices = append(j.plan.Devices, executor.Device{Name: "control", Type: unikernel.Net, Control: true})
-	return j
+// withControl adds the control device.
+func (task *testTask) withControl() *testTask {
+	task.plan.Devices = append(task.plan.Devices, executor.Device{Name: "control", Type: unikernel.Net, Control: true})
+	return task
 }
 
-// start starts the job and sees to it that nothing of it is left after the test.
-func (j *job) start(t testing.TB) *client.Client {
+// start starts the task and destroys it after the test.
+func (task *testTask) start(t testing.TB) *client.Client {
 	t.Helper()
-	c, _, err := client.Start(deadline(t), program, j.plan, j.files)
+	c, _, err := client.Start(deadline(t), executorBinary, task.plan, task.files)
 	must.NoError(t, err)
-	t.Cleanup(func() { must.NoError(t, client.Destroy(j.plan.Dir, client.Known{})) })
+	t.Cleanup(func() { destroy(t, task.plan.Dir) })
 	return c
+}
+
+// destroy removes a task's processes and cgroups.
+func destroy(t testing.TB, dir string) {
+	t.Helper()
+	must.NoError(t, client.Destroy(context.Background(), dir, client.Known{}))
 }
 
 func deadline(t testing.TB) context.Context {
@@ -129,10 +137,10 @@ func deadline(t testing.TB) context.Context {
 	return ctx
 }
 
-// expect reads the console up to a line that contains the text.
-func (j *job) expect(t testing.TB, text string) string {
+// awaitLine reads the console up to a line that contains the text.
+func (task *testTask) awaitLine(t testing.TB, text string) string {
 	t.Helper()
-	line, err := readLine(j.out, text)
+	line, err := readLine(task.out, text)
 	must.NoError(t, err)
 	return line
 }
@@ -152,35 +160,32 @@ func readLine(f *os.File, text string) (string, error) {
 	}
 }
 
-// rest reads the console to its end: the executor's.
-func (j *job) rest(t testing.TB) []byte {
+// readOutput reads the rest of the console, up to the executor's end.
+func (task *testTask) readOutput(t testing.TB) []byte {
 	t.Helper()
-	must.NoError(t, j.out.SetReadDeadline(time.Now().Add(patience)))
-	all, err := io.ReadAll(j.out)
+	must.NoError(t, task.out.SetReadDeadline(time.Now().Add(patience)))
+	all, err := io.ReadAll(task.out)
 	must.NoError(t, err)
 	return all
 }
 
-func wait(t testing.TB, c *client.Client) executor.Exit {
+func waitExit(t testing.TB, c *client.Client) executor.Exit {
 	t.Helper()
 	exit, err := c.Wait(deadline(t))
 	must.NoError(t, err)
 	return exit
 }
 
-// until waits for a condition that nothing announces.
-func until(t testing.TB, what string, holds func() bool) {
+// waitFor polls a condition for which there is no event.
+func waitFor(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !holds(); {
-		if time.Now().After(end) {
-			t.Fatalf("not in %v: %s", patience, what)
-		}
-		runtime.Gosched()
-	}
+	must.Wait(t, wait.InitialSuccess(
+		wait.BoolFunc(holds), wait.Timeout(patience), wait.Gap(2*time.Millisecond),
+	), must.Sprint("waiting for: ", what))
 }
 
-// gone waits for the end of processes.
-func gone(t testing.TB, processes ...executor.Process) {
+// waitGone waits for the end of processes.
+func waitGone(t testing.TB, processes ...executor.Process) {
 	t.Helper()
 	for _, p := range processes {
 		fd, err := p.Open()
@@ -191,30 +196,30 @@ func gone(t testing.TB, processes ...executor.Process) {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
 		_ = unix.Close(fd)
 		must.NoError(t, err)
-		must.Eq(t, 1, n, must.Sprintf("process %d lives on", p.Pid))
+		must.Eq(t, 1, n, must.Sprintf("process %d still runs", p.Pid))
 	}
 }
 
-// status returns the fields of /proc/PID/status.
-func status(t testing.TB, pid int) map[string]string {
+// procStatus returns the fields of /proc/PID/status.
+func procStatus(t testing.TB, pid int) map[string]string {
 	t.Helper()
 	fields := map[string]string{}
-	for line := range bytes.Lines(proc(t, pid, "status")) {
+	for line := range bytes.Lines(readProc(t, pid, "status")) {
 		name, value, _ := strings.Cut(string(line), ":")
 		fields[name] = strings.Join(strings.Fields(value), " ")
 	}
 	return fields
 }
 
-func proc(t testing.TB, pid int, file string) []byte {
+func readProc(t testing.TB, pid int, file string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 	must.NoError(t, err)
 	return b
 }
 
-// descriptors returns what a process has open.
-func descriptors(t testing.TB, pid int) map[string]string {
+// openFDs returns the open files of a process by descriptor.
+func openFDs(t testing.TB, pid int) map[string]string {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(dir)
@@ -228,7 +233,7 @@ func descriptors(t testing.TB, pid int) map[string]string {
 	return open
 }
 
-func files(t testing.TB, dir string) []string {
+func fileNames(t testing.TB, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	must.NoError(t, err)

@@ -40,6 +40,6 @@ func hogKernel(t testing.TB) string {
 }
 
 func TestHog_UsesItsMemory(t *testing.T) {
-	exit := wait(t, kernel(t, hogKernel(t), "").start(t))
+	exit := waitExit(t, newTaskWithKernel(t, hogKernel(t), "").start(t))
 	must.Eq(t, "exited with 0", exit.Reason)
 }

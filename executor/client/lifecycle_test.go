@@ -32,27 +32,27 @@ func TestWait_TellsHowTheGuestEnded(t *testing.T) {
 		{"syscall", 0, unix.SIGSYS, "forbidden system call (SIGSYS)"},
 	} {
 		t.Run(tc.how, func(t *testing.T) {
-			j := guest(t, "crash", tc.how)
-			c := j.start(t)
-			exit := wait(t, c)
+			task := newTask(t, "crash", tc.how)
+			c := task.start(t)
+			exit := waitExit(t, c)
 			must.Eq(t, tc.code, exit.Code)
 			must.Eq(t, int(tc.signal), exit.Signal)
 			must.Eq(t, tc.reason, exit.Reason)
 			must.False(t, exit.OOMKilled)
-			onDisk, err := client.ReadExit(j.plan.Dir)
+			onDisk, err := client.ReadExit(task.plan.Dir)
 			must.NoError(t, err)
 			must.Eq(t, exit.Reason, onDisk.Reason)
 			must.True(t, exit.Finished.Equal(onDisk.Finished))
 			// The executor goes by itself, and its word stays.
-			gone(t, c.Identity().Executor)
-			again := wait(t, c)
+			waitGone(t, c.Identity().Executor)
+			again := waitExit(t, c)
 			must.Eq(t, exit.Reason, again.Reason)
 		})
 	}
 }
 
 func TestWait_AnswersEverybody(t *testing.T) {
-	c := guest(t, "idle", "").start(t)
+	c := newTask(t, "idle", "").start(t)
 	const clients = 100 // more than are served at a time, and still the signal gets through
 	reasons := make(chan string, clients)
 	for range clients {
@@ -61,7 +61,7 @@ func TestWait_AnswersEverybody(t *testing.T) {
 			reasons <- fmt.Sprint(exit.Reason, err)
 		}()
 	}
-	until(t, "all of them wait", func() bool { return len(descriptors(t, c.Identity().Executor.Pid)) > clients })
+	waitFor(t, "all of them wait", func() bool { return len(openFDs(t, c.Identity().Executor.Pid)) > clients })
 	must.NoError(t, c.Signal(deadline(t), unix.SIGKILL))
 	for range clients {
 		must.Eq(t, "killed by SIGKILL<nil>", <-reasons)
@@ -69,7 +69,7 @@ func TestWait_AnswersEverybody(t *testing.T) {
 }
 
 func TestWait_ObeysItsContext(t *testing.T) {
-	c := guest(t, "idle", "").start(t)
+	c := newTask(t, "idle", "").start(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, err := c.Wait(ctx)
@@ -79,24 +79,24 @@ func TestWait_ObeysItsContext(t *testing.T) {
 }
 
 func TestSignal_WithoutControlDeviceIsTheProcesss(t *testing.T) {
-	c := guest(t, "idle", "").start(t)
+	c := newTask(t, "idle", "").start(t)
 	must.NoError(t, c.Signal(deadline(t), unix.SIGHUP))
-	exit := wait(t, c)
+	exit := waitExit(t, c)
 	must.Eq(t, int(unix.SIGHUP), exit.Signal)
 	must.Eq(t, "killed by SIGHUP", exit.Reason)
 }
 
 func TestSignal_ReachesTheProgramThroughTheControlDevice(t *testing.T) {
-	j := guest(t, "control", "").control()
-	c := j.start(t)
+	task := newTask(t, "control", "").withControl()
+	c := task.start(t)
 	must.NoError(t, c.Signal(deadline(t), unix.SIGUSR1))
-	must.StrContains(t, j.expect(t, "signal"), "control: signal 10")
-	must.NoError(t, c.Signal(deadline(t), unix.SIGKILL)) // no program takes that
-	must.Eq(t, int(unix.SIGKILL), wait(t, c).Signal)
+	must.StrContains(t, task.awaitLine(t, "signal"), "control: signal 10")
+	must.NoError(t, c.Signal(deadline(t), unix.SIGKILL)) // no executorBinary takes that
+	must.Eq(t, int(unix.SIGKILL), waitExit(t, c).Signal)
 }
 
 func TestSignal_RefusesWhatIsNone(t *testing.T) {
-	c := guest(t, "idle", "").start(t)
+	c := newTask(t, "idle", "").start(t)
 	var refused *client.RefusedError
 	must.True(t, errors.As(c.Signal(deadline(t), 65), &refused))
 	must.True(t, errors.As(c.Signal(deadline(t), 0), &refused))
@@ -105,9 +105,9 @@ func TestSignal_RefusesWhatIsNone(t *testing.T) {
 }
 
 func TestSignal_AfterTheEnd(t *testing.T) {
-	c := guest(t, "crash", "exit").start(t)
-	wait(t, c)
-	gone(t, c.Identity().Executor)
+	c := newTask(t, "crash", "exit").start(t)
+	waitExit(t, c)
+	waitGone(t, c.Identity().Executor)
 	must.ErrorIs(t, c.Signal(deadline(t), unix.SIGTERM), client.ErrNotRunning)
 	_, err := c.Stats(deadline(t))
 	must.ErrorIs(t, err, client.ErrNotRunning)
@@ -116,42 +116,42 @@ func TestSignal_AfterTheEnd(t *testing.T) {
 }
 
 func TestStop_WithoutControlDeviceIsTheSignal(t *testing.T) {
-	j := guest(t, "idle", "")
-	c := j.start(t)
+	task := newTask(t, "idle", "")
+	c := task.start(t)
 	must.NoError(t, c.Stop(deadline(t), unix.SIGINT, patience))
-	exit, err := client.ReadExit(j.plan.Dir)
+	exit, err := client.ReadExit(task.plan.Dir)
 	must.NoError(t, err)
 	must.Eq(t, int(unix.SIGINT), exit.Signal)
 	must.Eq(t, "stopped by SIGINT", exit.Reason)
 }
 
 func TestStop_LetsTheProgramFinish(t *testing.T) {
-	j := guest(t, "control", "delay=100").control()
-	c := j.start(t)
+	task := newTask(t, "control", "delay=100").withControl()
+	c := task.start(t)
 	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, patience))
-	must.Eq(t, "exited with 0", wait(t, c).Reason)
-	must.StrContains(t, string(j.rest(t)), "control: stop 15\ncontrol: stopping\n")
+	must.Eq(t, "exited with 0", waitExit(t, c).Reason)
+	must.StrContains(t, string(task.readOutput(t)), "control: stop 15\ncontrol: stopping\n")
 }
 
 func TestStop_KillsAtTimeout(t *testing.T) {
-	c := guest(t, "control", "ignore=1").control().start(t)
+	c := newTask(t, "control", "ignore=1").withControl().start(t)
 	began := time.Now()
 	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, 200*time.Millisecond))
 	must.GreaterEq(t, 200*time.Millisecond, time.Since(began))
-	exit := wait(t, c)
+	exit := waitExit(t, c)
 	must.Eq(t, int(unix.SIGKILL), exit.Signal)
 	must.Eq(t, "killed: it did not stop in time", exit.Reason)
 }
 
 func TestStop_KillsAStoppedProcess(t *testing.T) {
-	c := guest(t, "control", "").control().start(t)
+	c := newTask(t, "control", "").withControl().start(t)
 	must.NoError(t, c.Identity().Guest.Signal(unix.SIGSTOP))
 	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, 50*time.Millisecond))
-	must.Eq(t, int(unix.SIGKILL), wait(t, c).Signal)
+	must.Eq(t, int(unix.SIGKILL), waitExit(t, c).Signal)
 }
 
 func TestStop_KillsAGuestThatReadsNothing(t *testing.T) {
-	c := guest(t, "control", "").control().start(t)
+	c := newTask(t, "control", "").withControl().start(t)
 	must.NoError(t, c.Identity().Guest.Signal(unix.SIGSTOP))
 	var err error
 	for range 10_000 {
@@ -161,11 +161,11 @@ func TestStop_KillsAGuestThatReadsNothing(t *testing.T) {
 	}
 	must.ErrorContains(t, err, "does not read its control device")
 	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, 50*time.Millisecond))
-	must.Eq(t, int(unix.SIGKILL), wait(t, c).Signal)
+	must.Eq(t, int(unix.SIGKILL), waitExit(t, c).Signal)
 }
 
 func TestStop_TheShortestTimeoutCounts(t *testing.T) {
-	c := guest(t, "control", "ignore=1").control().start(t)
+	c := newTask(t, "control", "ignore=1").withControl().start(t)
 	long := make(chan error, 1)
 	go func() { long <- c.Stop(deadline(t), unix.SIGTERM, time.Hour) }()
 	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, time.Millisecond))
@@ -173,14 +173,14 @@ func TestStop_TheShortestTimeoutCounts(t *testing.T) {
 }
 
 func TestStop_AfterTheEndIsNoError(t *testing.T) {
-	c := guest(t, "crash", "exit").start(t)
-	wait(t, c)
-	gone(t, c.Identity().Executor)
+	c := newTask(t, "crash", "exit").start(t)
+	waitExit(t, c)
+	waitGone(t, c.Identity().Executor)
 	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, time.Second))
 }
 
 func TestStop_ObeysItsContext(t *testing.T) {
-	c := guest(t, "control", "ignore=1").control().start(t)
+	c := newTask(t, "control", "ignore=1").withControl().start(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	must.ErrorIs(t, c.Stop(ctx, unix.SIGTERM, time.Hour), context.DeadlineExceeded)
@@ -189,23 +189,22 @@ func TestStop_ObeysItsContext(t *testing.T) {
 }
 
 func TestReadExit_WhileItRuns(t *testing.T) {
-	j := guest(t, "idle", "")
-	j.start(t)
-	_, err := client.ReadExit(j.plan.Dir)
+	task := newTask(t, "idle", "")
+	task.start(t)
+	_, err := client.ReadExit(task.plan.Dir)
 	must.ErrorIs(t, err, fs.ErrNotExist)
 }
 
 func TestStats_CountTheGuest(t *testing.T) {
-	j := guest(t, "spin", "")
-	c := j.start(t)
-	j.expect(t, "spinning")
+	task := newTask(t, "spin", "")
+	c := task.start(t)
+	task.awaitLine(t, "spinning")
 	first, err := c.Stats(deadline(t))
 	must.NoError(t, err)
 	must.Positive(t, first.GuestRSS)
 	must.Eq(t, first.GuestRSS, first.Memory.RSS, must.Sprint("without a cgroup"))
-	must.Positive(t, first.ExecutorPrivate)
 	must.Positive(t, first.ExecutorNS)
-	until(t, "the guest uses 50 ms of CPU", func() bool {
+	waitFor(t, "the guest uses 50 ms of CPU", func() bool {
 		now, err := c.Stats(deadline(t))
 		must.NoError(t, err)
 		must.Eq(t, now.TotalNS, now.UserNS+now.SystemNS)

@@ -21,7 +21,7 @@ import (
 // v1 gives the job real cgroups of version 1, as Nomad lays them out, below a
 // parent of the test's own. The task's own directories are the executor's to
 // make.
-func (j *job) v1(t testing.TB) *job {
+func (task *testTask) inV1(t testing.TB) *testTask {
 	t.Helper()
 	testenv.Need(t, testenv.Root)
 	if _, err := os.Stat("/sys/fs/cgroup/memory/tasks"); err != nil {
@@ -44,7 +44,7 @@ func (j *job) v1(t testing.TB) *job {
 			must.NoError(t, os.WriteFile(filepath.Join(dir, file), all, 0))
 		}
 	}
-	j.plan.Cgroup = cgroup.Spec{
+	task.plan.Cgroup = cgroup.Spec{
 		Version: cgroup.V1,
 		Freezer: filepath.Join(parent("freezer"), scope),
 		Memory:  filepath.Join(parent("memory"), scope),
@@ -52,11 +52,11 @@ func (j *job) v1(t testing.TB) *job {
 		CPUSet:  filepath.Join(cpuset, scope),
 		Limits:  cgroup.Limits{MemoryBytes: 32 << 20, MemoryLow: 16 << 20, CPUShares: 512, CPUs: "0"},
 	}
-	return j
+	return task
 }
 
 // unified gives the job a real cgroup of version 2, here without controllers.
-func (j *job) unified(t testing.TB) *job {
+func (task *testTask) inV2(t testing.TB) *testTask {
 	t.Helper()
 	testenv.Need(t, testenv.Root)
 	var st unix.Statfs_t
@@ -70,14 +70,14 @@ func (j *job) unified(t testing.TB) *job {
 	dir := filepath.Join(root, fmt.Sprintf("lkl-executor-test-%d", os.Getpid()))
 	must.NoError(t, os.MkdirAll(dir, 0o755))
 	t.Cleanup(func() { removeTree(t, dir) })
-	j.plan.Cgroup = cgroup.Spec{Version: cgroup.V2, Unified: filepath.Join(dir, "0000.task.scope")}
-	return j
+	task.plan.Cgroup = cgroup.Spec{Version: cgroup.V2, Unified: filepath.Join(dir, "0000.task.scope")}
+	return task
 }
 
 // removeTree removes cgroups, from the innermost out.
 func removeTree(t testing.TB, dir string) {
 	t.Helper()
-	for _, name := range files(t, dir) {
+	for _, name := range fileNames(t, dir) {
 		path := filepath.Join(dir, name)
 		if info, err := os.Lstat(path); err == nil && info.IsDir() {
 			removeTree(t, path)
@@ -86,7 +86,7 @@ func removeTree(t testing.TB, dir string) {
 	must.NoError(t, os.Remove(dir))
 }
 
-func text(t testing.TB, path ...string) string {
+func readTrimmed(t testing.TB, path ...string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(path...))
 	must.NoError(t, err)
@@ -94,21 +94,21 @@ func text(t testing.TB, path ...string) string {
 }
 
 func TestV1_LimitsTheTask(t *testing.T) {
-	j := guest(t, "idle", "").v1(t)
-	c := j.start(t)
-	spec := j.plan.Cgroup
-	must.Eq(t, "33554432", text(t, spec.Memory, "memory.limit_in_bytes"))
-	must.Eq(t, "33554432", text(t, spec.Memory, "memory.memsw.limit_in_bytes"))
-	must.Eq(t, "16777216", text(t, spec.Memory, "memory.soft_limit_in_bytes"))
-	must.Eq(t, "512", text(t, spec.CPU, "cpu.shares"))
-	must.Eq(t, "0", text(t, spec.CPUSet, "cpuset.cpus"))
-	must.Eq(t, "0", status(t, c.Identity().Guest.Pid)["Cpus_allowed_list"])
+	task := newTask(t, "idle", "").inV1(t)
+	c := task.start(t)
+	spec := task.plan.Cgroup
+	must.Eq(t, "33554432", readTrimmed(t, spec.Memory, "memory.limit_in_bytes"))
+	must.Eq(t, "33554432", readTrimmed(t, spec.Memory, "memory.memsw.limit_in_bytes"))
+	must.Eq(t, "16777216", readTrimmed(t, spec.Memory, "memory.soft_limit_in_bytes"))
+	must.Eq(t, "512", readTrimmed(t, spec.CPU, "cpu.shares"))
+	must.Eq(t, "0", readTrimmed(t, spec.CPUSet, "cpuset.cpus"))
+	must.Eq(t, "0", procStatus(t, c.Identity().Guest.Pid)["Cpus_allowed_list"])
 
 	guestPid, executorPid := fmt.Sprint(c.Identity().Guest.Pid), fmt.Sprint(c.Identity().Executor.Pid)
 	for _, dir := range []string{spec.Memory, spec.CPU, spec.CPUSet} {
-		must.SliceContainsAll(t, strings.Fields(text(t, dir, "tasks")), []string{guestPid, executorPid}, must.Sprint(dir))
+		must.SliceContainsAll(t, strings.Fields(readTrimmed(t, dir, "tasks")), []string{guestPid, executorPid}, must.Sprint(dir))
 	}
-	must.Eq(t, guestPid, text(t, spec.Freezer, "tasks"), must.Sprint("the executor is not to be frozen"))
+	must.Eq(t, guestPid, readTrimmed(t, spec.Freezer, "tasks"), must.Sprint("the executor is not to be frozen"))
 
 	stats, err := c.Stats(deadline(t))
 	must.NoError(t, err)
@@ -117,101 +117,101 @@ func TestV1_LimitsTheTask(t *testing.T) {
 	must.Positive(t, stats.Memory.Peak)
 	must.Positive(t, stats.Memory.RSS)
 
-	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
+	destroy(t, task.plan.Dir)
 	for _, dir := range []string{spec.Memory, spec.CPU, spec.CPUSet, spec.Freezer} {
 		must.DirNotExists(t, dir)
 	}
 }
 
 func TestV1_LimitsMayChangeBetweenRuns(t *testing.T) {
-	j := guest(t, "crash", "exit").v1(t)
+	task := newTask(t, "crash", "exit").inV1(t)
 	for _, limit := range []uint64{32 << 20, 64 << 20, 16 << 20} {
-		j.plan.Cgroup.Limits.MemoryBytes = limit
-		c, _, err := client.Start(deadline(t), program, j.plan, j.files)
+		task.plan.Cgroup.Limits.MemoryBytes = limit
+		c, _, err := client.Start(deadline(t), executorBinary, task.plan, task.files)
 		must.NoError(t, err)
-		wait(t, c)
-		gone(t, c.Identity().Executor)
-		must.Eq(t, fmt.Sprint(limit), text(t, j.plan.Cgroup.Memory, "memory.limit_in_bytes"))
-		must.Eq(t, fmt.Sprint(limit), text(t, j.plan.Cgroup.Memory, "memory.memsw.limit_in_bytes"))
+		waitExit(t, c)
+		waitGone(t, c.Identity().Executor)
+		must.Eq(t, fmt.Sprint(limit), readTrimmed(t, task.plan.Cgroup.Memory, "memory.limit_in_bytes"))
+		must.Eq(t, fmt.Sprint(limit), readTrimmed(t, task.plan.Cgroup.Memory, "memory.memsw.limit_in_bytes"))
 	}
-	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
+	destroy(t, task.plan.Dir)
 }
 
 func TestV1_JoinsTheSharedCPUSet(t *testing.T) {
-	j := guest(t, "idle", "").v1(t)
-	j.plan.Cgroup.Limits.CPUs = ""
-	j.plan.Cgroup.CPUSet = filepath.Dir(j.plan.Cgroup.CPUSet) // stands for Nomad's "share"
-	c := j.start(t)
-	must.SliceContains(t, strings.Fields(text(t, j.plan.Cgroup.CPUSet, "tasks")), fmt.Sprint(c.Identity().Guest.Pid))
-	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
-	must.DirExists(t, j.plan.Cgroup.CPUSet)
+	task := newTask(t, "idle", "").inV1(t)
+	task.plan.Cgroup.Limits.CPUs = ""
+	task.plan.Cgroup.CPUSet = filepath.Dir(task.plan.Cgroup.CPUSet) // stands for Nomad's "share"
+	c := task.start(t)
+	must.SliceContains(t, strings.Fields(readTrimmed(t, task.plan.Cgroup.CPUSet, "tasks")), fmt.Sprint(c.Identity().Guest.Pid))
+	destroy(t, task.plan.Dir)
+	must.DirExists(t, task.plan.Cgroup.CPUSet)
 }
 
 func TestOOM_IsWhatTheKernelCounted(t *testing.T) {
-	j := kernel(t, hogKernel(t), "").v1(t)
-	j.plan.Memory = 64 << 20 // of which it may have half
-	for range 2 {            // the count of the first run is not the second's
-		c, _, err := client.Start(deadline(t), program, j.plan, j.files)
+	task := newTaskWithKernel(t, hogKernel(t), "").inV1(t)
+	task.plan.Memory = 64 << 20 // of which it may have half
+	for range 2 {               // the count of the first run is not the second's
+		c, _, err := client.Start(deadline(t), executorBinary, task.plan, task.files)
 		must.NoError(t, err)
-		exit := wait(t, c)
+		exit := waitExit(t, c)
 		must.True(t, exit.OOMKilled, must.Sprint(exit.Reason))
 		must.Eq(t, int(unix.SIGKILL), exit.Signal)
 		must.Eq(t, "out of memory: the task may use 32 MiB", exit.Reason)
-		gone(t, c.Identity().Executor)
+		waitGone(t, c.Identity().Executor)
 	}
 	// Killed in a group that has seen it happen, but not for that.
-	idle := guest(t, "idle", "")
-	idle.plan.Cgroup = j.plan.Cgroup
+	idle := newTask(t, "idle", "")
+	idle.plan.Cgroup = task.plan.Cgroup
 	c := idle.start(t)
 	must.NoError(t, c.Signal(deadline(t), unix.SIGKILL))
-	must.False(t, wait(t, c).OOMKilled)
+	must.False(t, waitExit(t, c).OOMKilled)
 }
 
 func TestStop_ThawsAFrozenGuest(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		in     func(*job, testing.TB) *job
-		freeze func(*job) (file, value string)
+		in     func(*testTask, testing.TB) *testTask
+		freeze func(*testTask) (file, value string)
 	}{
-		{"v1", (*job).v1, func(j *job) (string, string) {
-			return filepath.Join(j.plan.Cgroup.Freezer, "freezer.state"), "FROZEN"
+		{"v1", (*testTask).inV1, func(task *testTask) (string, string) {
+			return filepath.Join(task.plan.Cgroup.Freezer, "freezer.state"), "FROZEN"
 		}},
 		// Here the executor is frozen too, and the client has to do it.
-		{"v2", (*job).unified, func(j *job) (string, string) {
-			return filepath.Join(j.plan.Cgroup.Unified, "cgroup.freeze"), "1"
+		{"v2", (*testTask).inV2, func(task *testTask) (string, string) {
+			return filepath.Join(task.plan.Cgroup.Unified, "cgroup.freeze"), "1"
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			j := tc.in(guest(t, "control", "").control(), t)
-			c := j.start(t)
-			file, value := tc.freeze(j)
+			task := tc.in(newTask(t, "control", "").withControl(), t)
+			c := task.start(t)
+			file, value := tc.freeze(task)
 			must.NoError(t, os.WriteFile(file, []byte(value), 0))
 			must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, 50*time.Millisecond))
-			gone(t, c.Identity().Guest)
-			must.Eq(t, int(unix.SIGKILL), wait(t, c).Signal)
+			waitGone(t, c.Identity().Guest)
+			must.Eq(t, int(unix.SIGKILL), waitExit(t, c).Signal)
 		})
 	}
 }
 
 func TestV2_TheTaskIsBornInItsGroup(t *testing.T) {
-	j := guest(t, "idle", "").unified(t)
-	c := j.start(t)
-	procs := strings.Fields(text(t, j.plan.Cgroup.Unified, "cgroup.procs"))
+	task := newTask(t, "idle", "").inV2(t)
+	c := task.start(t)
+	procs := strings.Fields(readTrimmed(t, task.plan.Cgroup.Unified, "cgroup.procs"))
 	must.SliceContainsAll(t, procs, []string{
 		fmt.Sprint(c.Identity().Executor.Pid), fmt.Sprint(c.Identity().Guest.Pid),
 	})
-	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
-	must.DirNotExists(t, j.plan.Cgroup.Unified)
+	destroy(t, task.plan.Dir)
+	must.DirNotExists(t, task.plan.Cgroup.Unified)
 }
 
 func TestStart_FailsWithoutItsLimits(t *testing.T) {
-	j := guest(t, "idle", "").unified(t) // where the memory controller is not
-	if _, err := os.Stat(filepath.Dir(j.plan.Cgroup.Unified) + "/memory.max"); err == nil {
+	task := newTask(t, "idle", "").inV2(t) // where the memory controller is not
+	if _, err := os.Stat(filepath.Dir(task.plan.Cgroup.Unified) + "/memory.max"); err == nil {
 		t.Skip("needs a cgroup v2 without memory controller")
 	}
-	j.plan.Cgroup.Limits.MemoryBytes = 32 << 20
-	_, _, err := client.Start(deadline(t), program, j.plan, j.files)
-	must.ErrorContains(t, err, "limit the task")
+	task.plan.Cgroup.Limits.MemoryBytes = 32 << 20
+	_, _, err := client.Start(deadline(t), executorBinary, task.plan, task.files)
+	must.ErrorContains(t, err, "set the task's limits")
 	must.ErrorContains(t, err, "memory.max")
-	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{Cgroup: j.plan.Cgroup}))
+	must.NoError(t, client.Destroy(deadline(t), task.plan.Dir, client.Known{Cgroup: task.plan.Cgroup}))
 }

@@ -22,8 +22,8 @@ import (
 )
 
 func TestExecutorKilled_TheGuestDiesAndWaitTells(t *testing.T) {
-	j := guest(t, "idle", "")
-	c := j.start(t)
+	task := newTask(t, "idle", "")
+	c := task.start(t)
 	lost := make(chan error, 1)
 	go func() {
 		_, err := c.Wait(deadline(t))
@@ -31,9 +31,9 @@ func TestExecutorKilled_TheGuestDiesAndWaitTells(t *testing.T) {
 	}()
 	must.NoError(t, c.Identity().Executor.Signal(unix.SIGKILL))
 	must.ErrorIs(t, <-lost, client.ErrLost)
-	gone(t, c.Identity().Guest, c.Identity().Executor)
-	adopt(t, c.Identity().Guest)
-	_, err := client.Dial(j.plan.Dir)
+	waitGone(t, c.Identity().Guest, c.Identity().Executor)
+	reapOrphan(t, c.Identity().Guest)
+	_, err := client.Dial(deadline(t), task.plan.Dir)
 	must.ErrorIs(t, err, client.ErrNotRunning)
 	_, err = c.Wait(deadline(t))
 	must.ErrorIs(t, err, client.ErrLost)
@@ -42,16 +42,16 @@ func TestExecutorKilled_TheGuestDiesAndWaitTells(t *testing.T) {
 
 func TestExecutorTerminated_KillsTheGuestAndSaysSo(t *testing.T) {
 	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGQUIT} {
-		c := guest(t, "idle", "").start(t)
+		c := newTask(t, "idle", "").start(t)
 		must.NoError(t, c.Identity().Executor.Signal(sig))
-		exit := wait(t, c)
+		exit := waitExit(t, c)
 		must.Eq(t, int(unix.SIGKILL), exit.Signal)
-		must.Eq(t, "killed: the executor was told to end", exit.Reason)
+		must.Eq(t, "killed: the executor received a terminating signal", exit.Reason)
 	}
 }
 
 func TestExecutor_IgnoresOtherSignals(t *testing.T) {
-	c := guest(t, "idle", "").start(t)
+	c := newTask(t, "idle", "").start(t)
 	for _, sig := range []syscall.Signal{unix.SIGHUP, unix.SIGPIPE, unix.SIGUSR1, unix.SIGUSR2} {
 		must.NoError(t, c.Identity().Executor.Signal(sig))
 		_, err := c.State(deadline(t))
@@ -83,12 +83,12 @@ func beAPlugin() error {
 }
 
 func TestPluginKilled_EverythingGoesOn(t *testing.T) {
-	j := guest(t, "control", "").control()
-	order, err := json.Marshal(pluginOrder{program, j.plan})
+	task := newTask(t, "control", "").withControl()
+	order, err := json.Marshal(pluginOrder{executorBinary, task.plan})
 	must.NoError(t, err)
 	plugin := exec.Command(os.Args[0])
 	plugin.Env = append(os.Environ(), pluginEnv+"="+string(order))
-	plugin.ExtraFiles = j.files
+	plugin.ExtraFiles = task.files
 	plugin.Stderr = os.Stderr
 	out, err := plugin.StdoutPipe()
 	must.NoError(t, err)
@@ -98,30 +98,30 @@ func TestPluginKilled_EverythingGoesOn(t *testing.T) {
 	must.NoError(t, plugin.Process.Kill())
 	_ = plugin.Wait()
 
-	c, err := client.Dial(j.plan.Dir)
+	c, err := client.Dial(deadline(t), task.plan.Dir)
 	must.NoError(t, err)
 	must.Eq(t, state.Guest, c.Identity().Guest)
 	must.Eq(t, state.Executor, c.Identity().Executor)
 	must.NoError(t, c.Signal(deadline(t), unix.SIGUSR1))
-	j.expect(t, "control: signal 10")
+	task.awaitLine(t, "control: signal 10")
 	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, patience))
-	must.Eq(t, "exited with 0", wait(t, c).Reason)
-	adopt(t, state.Executor)
+	must.Eq(t, "exited with 0", waitExit(t, c).Reason)
+	reapOrphan(t, state.Executor)
 }
 
 // startByHand does what Start does up to the process, and returns our end of
 // the line to it.
-func startByHand(t *testing.T, j *job) (*exec.Cmd, *net.UnixConn) {
+func startByHand(t *testing.T, task *testTask) (*exec.Cmd, *net.UnixConn) {
 	t.Helper()
-	must.NoError(t, executor.WritePlan(j.plan))
+	must.NoError(t, executor.WritePlan(task.plan))
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	must.NoError(t, err)
 	ours, theirs := os.NewFile(uintptr(pair[0]), ""), os.NewFile(uintptr(pair[1]), "")
 	line, err := net.FileConn(ours)
 	must.NoError(t, err)
 	must.NoError(t, ours.Close())
-	cmd := exec.Command(program)
-	cmd.ExtraFiles = append([]*os.File{theirs}, j.files...)
+	cmd := exec.Command(executorBinary)
+	cmd.ExtraFiles = append([]*os.File{theirs}, task.files...)
 	must.NoError(t, cmd.Start())
 	must.NoError(t, theirs.Close())
 	return cmd, line.(*net.UnixConn)
@@ -129,39 +129,39 @@ func startByHand(t *testing.T, j *job) (*exec.Cmd, *net.UnixConn) {
 
 func TestPluginKilled_BeforeThePlan(t *testing.T) {
 	for _, half := range []string{"", `{"Files":1,"Plan":{`} {
-		j := guest(t, "idle", "")
-		cmd, line := startByHand(t, j)
+		task := newTask(t, "idle", "")
+		cmd, line := startByHand(t, task)
 		_, err := line.Write([]byte(half))
 		must.NoError(t, err)
 		must.NoError(t, line.Close())
 		var exit *exec.ExitError
 		must.True(t, errors.As(cmd.Wait(), &exit))
 		must.Eq(t, 2, exit.ExitCode())
-		must.Eq(t, []string{"plan.json"}, files(t, j.plan.Dir))
+		must.Eq(t, []string{"plan.json"}, fileNames(t, task.plan.Dir))
 	}
 }
 
 func TestPluginKilled_BeforeTheAnswer(t *testing.T) {
-	j := guest(t, "idle", "")
-	cmd, line := startByHand(t, j)
-	j.plan.Version = executor.Version
-	must.NoError(t, json.NewEncoder(line).Encode(executor.Order{Files: 1, Plan: j.plan}))
+	task := newTask(t, "idle", "")
+	cmd, line := startByHand(t, task)
+	task.plan.Version = executor.Version
+	must.NoError(t, json.NewEncoder(line).Encode(executor.Order{Files: 1, Plan: task.plan}))
 	must.NoError(t, line.Close())
 	must.NoError(t, cmd.Wait())
-	exit, err := client.ReadExit(j.plan.Dir)
+	exit, err := client.ReadExit(task.plan.Dir)
 	must.NoError(t, err)
 	must.Eq(t, "killed: the plugin ended while it started the task", exit.Reason)
-	id, err := executor.ReadIdentity(j.plan.Dir)
+	id, err := executor.ReadIdentity(task.plan.Dir)
 	must.NoError(t, err)
-	gone(t, id.Guest)
+	waitGone(t, id.Guest)
 }
 
 func TestDial_FindsOnlyItsOwn(t *testing.T) {
-	j := guest(t, "idle", "")
-	j.start(t)
-	id, err := executor.ReadIdentity(j.plan.Dir)
+	task := newTask(t, "idle", "")
+	task.start(t)
+	id, err := executor.ReadIdentity(task.plan.Dir)
 	must.NoError(t, err)
-	_, err = client.Dial(j.plan.Dir)
+	_, err = client.Dial(deadline(t), task.plan.Dir)
 	must.NoError(t, err)
 	for _, tc := range []struct {
 		name string
@@ -170,29 +170,29 @@ func TestDial_FindsOnlyItsOwn(t *testing.T) {
 	}{
 		{"another start time", func(id *executor.Identity) { id.Executor.StartTime++ }, "no executor is running"},
 		{"another boot", func(id *executor.Identity) { id.Executor.BootID = "b" }, "no executor is running"},
-		{"another task", func(id *executor.Identity) { id.Task = "b" }, `of task "b"`},
+		{"another task", func(id *executor.Identity) { id.Task = "b" }, `runs task "b"`},
 		{"another process", func(id *executor.Identity) { id.Executor = id.Guest }, "listens on the socket"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			changed := id
 			tc.with(&changed)
-			rewrite(t, j.plan.Dir, changed)
-			_, err := client.Dial(j.plan.Dir)
+			rewrite(t, task.plan.Dir, changed)
+			_, err := client.Dial(deadline(t), task.plan.Dir)
 			must.ErrorContains(t, err, tc.want)
 		})
 	}
-	rewrite(t, j.plan.Dir, id)
+	rewrite(t, task.plan.Dir, id)
 }
 
 func TestReadExit_OfAnotherRunIsNone(t *testing.T) {
-	j := guest(t, "crash", "exit")
-	wait(t, j.start(t))
-	id, err := executor.ReadIdentity(j.plan.Dir)
+	task := newTask(t, "crash", "exit")
+	waitExit(t, task.start(t))
+	id, err := executor.ReadIdentity(task.plan.Dir)
 	must.NoError(t, err)
-	gone(t, id.Executor)
+	waitGone(t, id.Executor)
 	id.Executor.StartTime++
-	rewrite(t, j.plan.Dir, id)
-	_, err = client.ReadExit(j.plan.Dir)
+	rewrite(t, task.plan.Dir, id)
+	_, err = client.ReadExit(task.plan.Dir)
 	must.ErrorIs(t, err, os.ErrNotExist)
 }
 
@@ -218,49 +218,49 @@ func TestDestroy_KillsNoStranger(t *testing.T) {
 		{Pid: p.Pid, StartTime: p.StartTime, BootID: "b"},
 	} {
 		rewrite(t, dir, executor.Identity{Executor: other, Guest: other})
-		must.NoError(t, client.Destroy(dir, client.Known{}))
+		destroy(t, dir)
 		must.True(t, p.Alive())
 	}
 }
 
 func TestDestroy_AnyNumberOfTimes(t *testing.T) {
-	j := guest(t, "idle", "")
-	c := j.start(t)
-	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
-	gone(t, c.Identity().Executor, c.Identity().Guest)
-	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
-	must.NoError(t, os.RemoveAll(j.plan.Dir))
-	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
+	task := newTask(t, "idle", "")
+	c := task.start(t)
+	destroy(t, task.plan.Dir)
+	waitGone(t, c.Identity().Executor, c.Identity().Guest)
+	destroy(t, task.plan.Dir)
+	must.NoError(t, os.RemoveAll(task.plan.Dir))
+	destroy(t, task.plan.Dir)
 }
 
 func TestDestroy_KillsAnExecutorThatHangs(t *testing.T) {
-	j := guest(t, "idle", "")
-	c := j.start(t)
+	task := newTask(t, "idle", "")
+	c := task.start(t)
 	must.NoError(t, c.Identity().Executor.Signal(unix.SIGSTOP))
-	must.NoError(t, client.Destroy(j.plan.Dir, client.Known{}))
-	gone(t, c.Identity().Executor, c.Identity().Guest)
-	adopt(t, c.Identity().Guest)
+	destroy(t, task.plan.Dir)
+	waitGone(t, c.Identity().Executor, c.Identity().Guest)
+	reapOrphan(t, c.Identity().Guest)
 }
 
 // adopt waits for a process that has lost its parent to become, and end as, a
 // child of this one.
-func adopt(t *testing.T, p executor.Process) {
+func reapOrphan(t *testing.T, p executor.Process) {
 	t.Helper()
-	until(t, "the orphan is ours", func() bool {
+	waitFor(t, "the orphan is ours", func() bool {
 		_, err := unix.Wait4(p.Pid, nil, 0, nil)
 		return err == nil
 	})
 }
 
 func TestProtocol_BadClientsDoNoHarm(t *testing.T) {
-	j := guest(t, "idle", "")
-	c := j.start(t)
-	socket := filepath.Join(j.plan.Dir, executor.SocketFile)
+	task := newTask(t, "idle", "")
+	c := task.start(t)
+	socket := filepath.Join(task.plan.Dir, executor.SocketFile)
 	for _, tc := range []struct{ say, want string }{
 		{"\n", "decode the request"},
 		{"state\n", "decode the request"},
 		{`{"Version":1,"Op":"dance"}` + "\n", `unknown operation "dance"`},
-		{`{"Version":2,"Op":"state"}` + "\n", "this executor is of version 1"},
+		{`{"Version":2,"Op":"state"}` + "\n", "this executor supports versions 1 to 1"},
 		{string(make([]byte, 5000)), ""},
 	} {
 		conn, err := net.Dial("unix", socket)

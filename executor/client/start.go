@@ -21,48 +21,47 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 )
 
-// ErrRunning says that a state directory is in use by a live executor.
-var ErrRunning = errors.New("an executor is running already")
+// ErrRunning reports a state directory with a running executor.
+var ErrRunning = errors.New("an executor is already running")
 
-// environment of the executor: that of a Go runtime for one small, mostly idle
-// program. It takes memory for one processor, collects garbage after about a
-// megabyte, and does not hold files of the cgroup open to watch its CPU limit.
+// environment makes the executor's Go runtime small: it uses memory for one
+// processor only, collects garbage after about a megabyte, and does not open
+// cgroup files to watch the CPU limit.
 var environment = []string{
 	"GOMAXPROCS=1", "GOGC=25", "GODEBUG=containermaxprocs=0,updatemaxprocs=0",
 }
 
-// Start starts an executor from the given binary, hands it the plan and the
-// files that the plan names by their index, and returns when the guest runs.
-// The files stay the caller's. If Start fails, for ctx too, nothing that it
-// made is left: no process, no file.
+// Start starts an executor from the given binary, sends it the plan and the files
+// to which the plan refers, and returns when the guest runs. The caller keeps
+// and closes its files. If Start fails or ctx ends, Start leaves no process and
+// no file behind.
 func Start(ctx context.Context, binary string, plan executor.Plan, files []*os.File) (_ *Client, _ executor.State, err error) {
 	plan.Version = executor.Version
 	if err := plan.Check(len(files)); err != nil {
 		return nil, executor.State{}, err
 	}
-	group, err := plan.Cgroup.Open()
+	group, err := plan.Cgroup.Group()
 	if err != nil {
 		return nil, executor.State{}, err
 	}
-	if err := prepare(plan); err != nil {
+	if err := prepareDir(plan); err != nil {
 		return nil, executor.State{}, err
 	}
 	defer func() {
 		if err != nil {
-			clean(plan.Dir)
+			removeFiles(plan.Dir)
 		}
 	}()
-	cmd, line, err := launch(binary, plan, files)
+	cmd, line, err := startProcess(binary, plan, files)
 	if err != nil {
 		return nil, executor.State{}, err
 	}
-	// Whoever starts a process has to wait for it, or it stays as a zombie.
 	reaped := make(chan struct{})
 	go func() {
 		_ = cmd.Wait()
 		close(reaped)
 	}()
-	state, err := handOver(ctx, line, executor.Order{Files: len(files), Plan: plan})
+	state, err := sendOrder(ctx, line, executor.Order{Files: len(files), Plan: plan})
 	if err != nil {
 		// The kernel kills the guest when the executor dies.
 		_ = cmd.Process.Kill()
@@ -70,30 +69,27 @@ func Start(ctx context.Context, binary string, plan executor.Plan, files []*os.F
 		return nil, executor.State{}, fmt.Errorf("start executor %d: %w", cmd.Process.Pid, err)
 	}
 	id := executor.Identity{
-		Version: state.Version, Task: state.Task,
+		Version: state.Version, MinVersion: executor.MinVersion, Task: state.Task,
 		Executor: state.Executor, Guest: state.Guest, UID: state.UID,
 	}
-	return &Client{dir: plan.Dir, id: id, cgroup: plan.Cgroup, group: group}, state, nil
+	return newClient(plan.Dir, id, plan.Cgroup, group), state, nil
 }
 
-// prepare makes the state directory ready for a new executor. The plan is
-// written before there is a process, so that whoever comes later finds out
-// about everything that was started.
-func prepare(plan executor.Plan) error {
-	switch _, id, err := identify(plan.Dir); {
-	case err == nil:
+// prepareDir removes the files of an earlier run and writes the plan. It writes
+// the plan before the process exists, so that a later plugin finds every task
+// that was started.
+func prepareDir(plan executor.Plan) error {
+	// Other errors than a running executor mean unreadable files of an earlier
+	// run, which are removed.
+	if _, id, err := liveExecutor(plan.Dir); err == nil {
 		return fmt.Errorf("%s: process %d: %w", plan.Dir, id.Executor.Pid, ErrRunning)
-	case errors.Is(err, ErrNotRunning):
-	default:
-		// Unreadable leftovers; nothing can be said of them but that the
-		// directory is ours.
 	}
-	clean(plan.Dir)
+	removeFiles(plan.Dir)
 	return executor.WritePlan(plan)
 }
 
-// clean removes what Start and the executor write into a state directory.
-func clean(dir string) {
+// removeFiles removes the files that Start and the executor write.
+func removeFiles(dir string) {
 	for _, name := range []string{
 		executor.PlanFile, executor.IdentityFile, executor.SocketFile, executor.ExitFile, executor.DroppedFile,
 	} {
@@ -102,12 +98,12 @@ func clean(dir string) {
 	}
 }
 
-// launch starts the process with our end of a socket pair, over which the plan
-// goes, as descriptor 3 and the files from 4 on.
-func launch(binary string, plan executor.Plan, files []*os.File) (*exec.Cmd, net.Conn, error) {
+// startProcess starts the executor with one end of a socket pair as descriptor
+// PlanFD, followed by the files. It returns the other end.
+func startProcess(binary string, plan executor.Plan, files []*os.File) (*exec.Cmd, net.Conn, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a socket pair for the executor: %w", err)
+		return nil, nil, fmt.Errorf("create a socket pair for the executor: %w", err)
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "plan"), os.NewFile(uintptr(pair[1]), "plan")
 	defer func() { _ = errors.Join(ours.Close(), theirs.Close()) }()
@@ -120,7 +116,7 @@ func launch(binary string, plan executor.Plan, files []*os.File) (*exec.Cmd, net
 	cmd.Dir = "/"
 	cmd.ExtraFiles = append([]*os.File{theirs}, files...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	group, err := bornIn(plan.Cgroup, cmd.SysProcAttr)
+	group, err := startInCgroup(plan.Cgroup, cmd.SysProcAttr)
 	if err != nil {
 		_ = line.Close()
 		return nil, nil, err
@@ -133,14 +129,15 @@ func launch(binary string, plan executor.Plan, files []*os.File) (*exec.Cmd, net
 	return cmd, line, nil
 }
 
-// bornIn has the process be born in its v2 cgroup, which is quicker than
-// moving it there. The file is to be closed after the start; it may be nil.
-func bornIn(spec cgroup.Spec, attr *syscall.SysProcAttr) (*os.File, error) {
+// startInCgroup makes the kernel create the process in its v2 cgroup, which is
+// faster than moving it there. The caller closes the returned file, which may be
+// nil, after the start.
+func startInCgroup(spec cgroup.Spec, attr *syscall.SysProcAttr) (*os.File, error) {
 	if spec.Version != cgroup.V2 {
 		return nil, nil
 	}
 	if err := os.MkdirAll(spec.Unified, 0o755); err != nil {
-		return nil, fmt.Errorf("make a cgroup: %w", err)
+		return nil, fmt.Errorf("create the task's cgroup: %w", err)
 	}
 	f, err := os.Open(spec.Unified)
 	if err != nil {
@@ -150,9 +147,8 @@ func bornIn(spec cgroup.Spec, attr *syscall.SysProcAttr) (*os.File, error) {
 	return f, nil
 }
 
-// handOver sends the plan and waits for the word that the guest runs. It
-// closes the line.
-func handOver(ctx context.Context, line net.Conn, order executor.Order) (executor.State, error) {
+// sendOrder sends an order, waits until the guest runs, and closes the connection.
+func sendOrder(ctx context.Context, line net.Conn, order executor.Order) (executor.State, error) {
 	defer func() { _ = line.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = line.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -169,11 +165,11 @@ func handOver(ctx context.Context, line net.Conn, order executor.Order) (executo
 	case ctx.Err() != nil:
 		return executor.State{}, ctx.Err()
 	case err != nil:
-		return executor.State{}, fmt.Errorf("no answer: %w", err)
+		return executor.State{}, fmt.Errorf("no response from the executor: %w", err)
 	case r.Error != "":
 		return executor.State{}, &RefusedError{r.Error}
 	case r.State == nil:
-		return executor.State{}, errors.New("answer to the plan without a state")
+		return executor.State{}, errors.New("the executor's response to the plan contains no state")
 	}
 	return *r.State, nil
 }

@@ -23,42 +23,42 @@ import (
 )
 
 func TestStart_RunsTheGuest(t *testing.T) {
-	j := guest(t, "hello", "from here")
+	task := newTask(t, "hello", "from here")
 	before := time.Now()
-	c, state, err := client.Start(deadline(t), program, j.plan, j.files)
+	c, state, err := client.Start(deadline(t), executorBinary, task.plan, task.files)
 	must.NoError(t, err)
 	must.Eq(t, t.Name(), state.Task)
 	must.Eq(t, executor.TenderSPT, state.Tender)
 	must.Eq(t, executor.Version, state.Version)
 	must.Between(t, before.UnixNano(), state.Started.UnixNano(), time.Now().UnixNano())
 	must.Eq(t, state.Guest, c.Identity().Guest)
-	exit := wait(t, c)
+	exit := waitExit(t, c)
 	must.Eq(t, executor.Exit{Reason: "exited with 0", Finished: exit.Finished}, exit)
-	must.StrContains(t, string(j.rest(t)), "command line: from here\n")
-	gone(t, state.Executor, state.Guest)
+	must.StrContains(t, string(task.readOutput(t)), "command line: from here\n")
+	waitGone(t, state.Executor, state.Guest)
 }
 
 func TestStart_GivesBlockDevicesTheirSize(t *testing.T) {
-	j := guest(t, "disk", "")
+	task := newTask(t, "disk", "")
 	disk, err := os.CreateTemp(t.TempDir(), "")
 	must.NoError(t, err)
 	must.NoError(t, disk.Truncate(1<<20+100)) // not a whole number of blocks
-	j.files = append(j.files, disk)
-	j.plan.Devices = []executor.Device{{Name: "disk", Type: unikernel.Block, FD: 1}}
-	exit := wait(t, j.start(t))
-	must.Eq(t, 0, exit.Code, must.Sprint(string(j.rest(t)), exit.Reason))
+	task.files = append(task.files, disk)
+	task.plan.Devices = []executor.Device{{Name: "disk", Type: unikernel.Block, FD: 1}}
+	exit := waitExit(t, task.start(t))
+	must.Eq(t, 0, exit.Code, must.Sprint(string(task.readOutput(t)), exit.Reason))
 }
 
 func TestStart_PutsTheGuestInAJail(t *testing.T) {
 	testenv.Need(t, testenv.Root)
-	j := guest(t, "idle", "")
-	c := j.start(t)
-	j.expect(t, "idle: waiting")
+	task := newTask(t, "idle", "")
+	c := task.start(t)
+	task.awaitLine(t, "idle: waiting")
 	id := c.Identity()
-	uid := strconv.Itoa(j.plan.UIDBase + id.Executor.Pid)
+	uid := strconv.Itoa(task.plan.UIDBase + id.Executor.Pid)
 	must.Eq(t, uid, strconv.Itoa(id.UID))
 
-	s := status(t, id.Guest.Pid)
+	s := procStatus(t, id.Guest.Pid)
 	must.Eq(t, strings.Repeat(" "+uid, 4), " "+s["Uid"])
 	must.Eq(t, strings.Repeat(" "+uid, 4), " "+s["Gid"])
 	must.Eq(t, "", s["Groups"])
@@ -66,12 +66,12 @@ func TestStart_PutsTheGuestInAJail(t *testing.T) {
 	must.Eq(t, "1", s["NoNewPrivs"])
 	must.Eq(t, "2", s["Seccomp"])
 	must.Eq(t, strconv.Itoa(id.Guest.Pid), s["NSsid"])
-	must.Eq(t, "", string(proc(t, id.Guest.Pid, "environ")))
-	must.Eq(t, "0\n", string(proc(t, id.Guest.Pid, "oom_score_adj")))
+	must.Eq(t, "", string(readProc(t, id.Guest.Pid, "environ")))
+	must.Eq(t, "0\n", string(readProc(t, id.Guest.Pid, "oom_score_adj")))
 	root, err := os.Readlink(fmt.Sprintf("/proc/%d/root", id.Guest.Pid))
 	must.NoError(t, err)
-	must.Eq(t, j.plan.Root, root)
-	must.StrContains(t, string(proc(t, id.Guest.Pid, "limits")), "Max core file size        0                    0")
+	must.Eq(t, task.plan.Root, root)
+	must.StrContains(t, string(readProc(t, id.Guest.Pid, "limits")), "Max core file size        0                    0")
 }
 
 func TestStart_ExecutorKeepsOnlyWhatItNeeds(t *testing.T) {
@@ -80,46 +80,46 @@ func TestStart_ExecutorKeepsOnlyWhatItNeeds(t *testing.T) {
 	foreign, err := unix.FcntlInt(0, unix.F_DUPFD, 200)
 	must.NoError(t, err)
 	defer func() { _ = unix.Close(foreign) }()
-	c := guest(t, "control", "").control().start(t)
+	c := newTask(t, "control", "").withControl().start(t)
 	pid := c.Identity().Executor.Pid
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	must.NoError(t, err)
 	for _, thread := range tasks {
 		tid, err := strconv.Atoi(thread.Name())
 		must.NoError(t, err)
-		s := status(t, tid)
+		s := procStatus(t, tid)
 		must.Eq(t, fmt.Sprintf("%016x", 1<<unix.CAP_KILL), s["CapPrm"])
 		must.Eq(t, fmt.Sprintf("%016x", 1<<unix.CAP_KILL), s["CapEff"])
 		must.Eq(t, "1", s["NoNewPrivs"])
 	}
-	must.Eq(t, strconv.Itoa(pid), status(t, pid)["NSsid"], must.Sprint("a session of its own"))
-	for fd, to := range descriptors(t, pid) {
+	must.Eq(t, strconv.Itoa(pid), procStatus(t, pid)["NSsid"], must.Sprint("a session of its own"))
+	for fd, to := range openFDs(t, pid) {
 		must.NotEq(t, strconv.Itoa(foreign), fd)
 		must.StrNotContains(t, to, ".spt", must.Sprint("the kernel is the guest's"))
 	}
-	must.MapContainsKeys(t, descriptors(t, c.Identity().Guest.Pid), []string{"1", "3", "4", "5"})
-	must.MapLen(t, 4, descriptors(t, c.Identity().Guest.Pid))
+	must.MapContainsKeys(t, openFDs(t, c.Identity().Guest.Pid), []string{"1", "3", "4", "5"})
+	must.MapLen(t, 4, openFDs(t, c.Identity().Guest.Pid))
 }
 
 func TestStart_ProtectsTheExecutorFromTheOOMKiller(t *testing.T) {
-	caps, err := strconv.ParseUint(status(t, os.Getpid())["CapEff"], 16, 64)
+	caps, err := strconv.ParseUint(procStatus(t, os.Getpid())["CapEff"], 16, 64)
 	must.NoError(t, err)
 	if caps&(1<<unix.CAP_SYS_RESOURCE) == 0 {
 		t.Skip("needs the capability CAP_SYS_RESOURCE")
 	}
-	c := guest(t, "idle", "").start(t)
-	must.Eq(t, "-999\n", string(proc(t, c.Identity().Executor.Pid, "oom_score_adj")))
-	must.Eq(t, "0\n", string(proc(t, c.Identity().Guest.Pid, "oom_score_adj")))
+	c := newTask(t, "idle", "").start(t)
+	must.Eq(t, "-999\n", string(readProc(t, c.Identity().Executor.Pid, "oom_score_adj")))
+	must.Eq(t, "0\n", string(readProc(t, c.Identity().Guest.Pid, "oom_score_adj")))
 }
 
 func TestStart_WritesNoSecretToDisk(t *testing.T) {
-	j := guest(t, "idle", "PASSWORD=secret-of-the-task")
-	c := j.start(t)
+	task := newTask(t, "idle", "PASSWORD=secret-of-the-task")
+	c := task.start(t)
 	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, 0))
-	gone(t, c.Identity().Executor)
-	must.SliceContainsAll(t, files(t, j.plan.Dir), []string{"executor.json", "exit.json", "plan.json"})
-	for _, name := range files(t, j.plan.Dir) {
-		path := filepath.Join(j.plan.Dir, name)
+	waitGone(t, c.Identity().Executor)
+	must.SliceContainsAll(t, fileNames(t, task.plan.Dir), []string{"executor.json", "exit.json", "plan.json"})
+	for _, name := range fileNames(t, task.plan.Dir) {
+		path := filepath.Join(task.plan.Dir, name)
 		content, err := os.ReadFile(path)
 		must.NoError(t, err)
 		must.StrNotContains(t, string(content), "secret-of-the-task")
@@ -132,72 +132,72 @@ func TestStart_WritesNoSecretToDisk(t *testing.T) {
 func TestStart_TellsWhatIsWrong(t *testing.T) {
 	for _, tc := range []struct {
 		name string
-		with func(*job)
+		with func(*testTask)
 		want string
 	}{
-		{"no such directory", func(j *job) { j.plan.Dir += "/none" }, "open state directory"},
-		{"relative directory", func(j *job) { j.plan.Dir = "task" }, "not absolute"},
-		{"no task", func(j *job) { j.plan.Task = "" }, "no task id"},
-		{"another tender", func(j *job) { j.plan.Tender = "hvt" }, `unknown tender "hvt"`},
-		{"no kernel", func(j *job) { j.plan.KernelFD = 1 }, "kernel is file 1 of 1"},
-		{"not a kernel", func(j *job) { j.files[0] = openNull(t) }, "read the kernel"},
-		{"undeclared device", func(j *job) { j.control() }, `device "control"`},
-		{"not enough memory", func(j *job) { j.plan.Memory = 1 << 20 }, "memory"},
-		{"no output", func(j *job) { j.plan.Stdout += "/none" }, "stdout.fifo/none"},
-		{"no root", func(j *job) { j.plan.Root = "/nonexistent" }, "/nonexistent"},
-		{"unknown cgroup", func(j *job) { j.plan.Cgroup.Version = 3 }, "unknown cgroup version: 3"},
+		{"no such directory", func(task *testTask) { task.plan.Dir += "/none" }, "open state directory"},
+		{"relative directory", func(task *testTask) { task.plan.Dir = "task" }, "not absolute"},
+		{"no task", func(task *testTask) { task.plan.Task = "" }, "no task ID"},
+		{"another tender", func(task *testTask) { task.plan.Tender = "hvt" }, `unknown tender "hvt"`},
+		{"no kernel", func(task *testTask) { task.plan.KernelFD = 1 }, "kernel is file 1 of 1"},
+		{"not a kernel", func(task *testTask) { task.files[0] = openNull(t) }, "read the kernel"},
+		{"undeclared device", func(task *testTask) { task.withControl() }, `device "control"`},
+		{"not enough memory", func(task *testTask) { task.plan.Memory = 1 << 20 }, "memory"},
+		{"no output", func(task *testTask) { task.plan.Stdout += "/none" }, "stdout.fifo/none"},
+		{"no root", func(task *testTask) { task.plan.Root = "/nonexistent" }, "/nonexistent"},
+		{"unknown cgroup", func(task *testTask) { task.plan.Cgroup.Version = 3 }, "unknown cgroup version: 3"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			j := guest(t, "idle", "")
-			dir := j.plan.Dir
-			tc.with(j)
-			c, _, err := client.Start(deadline(t), program, j.plan, j.files)
+			task := newTask(t, "idle", "")
+			dir := task.plan.Dir
+			tc.with(task)
+			c, _, err := client.Start(deadline(t), executorBinary, task.plan, task.files)
 			must.ErrorContains(t, err, tc.want)
 			must.Nil(t, c)
-			must.Eq(t, []string{}, files(t, dir), must.Sprint("nothing is left"))
+			must.Eq(t, []string{}, fileNames(t, dir), must.Sprint("nothing is left"))
 			must.True(t, childless())
 		})
 	}
 }
 
 func TestStart_NeedsTheBinary(t *testing.T) {
-	j := guest(t, "idle", "")
-	_, _, err := client.Start(deadline(t), "/nonexistent/lkl-executor", j.plan, j.files)
+	task := newTask(t, "idle", "")
+	_, _, err := client.Start(deadline(t), "/nonexistent/lkl-executor", task.plan, task.files)
 	must.ErrorIs(t, err, os.ErrNotExist)
-	must.Eq(t, []string{}, files(t, j.plan.Dir))
+	must.Eq(t, []string{}, fileNames(t, task.plan.Dir))
 }
 
 func TestStart_GivesUpOnAnExecutorThatHangs(t *testing.T) {
-	j := guest(t, "idle", "")
+	task := newTask(t, "idle", "")
 	hanging := filepath.Join(t.TempDir(), "hanging")
 	must.NoError(t, os.WriteFile(hanging, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o755))
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	_, _, err := client.Start(ctx, hanging, j.plan, j.files)
+	_, _, err := client.Start(ctx, hanging, task.plan, task.files)
 	must.ErrorIs(t, err, context.DeadlineExceeded)
 	must.True(t, childless())
-	must.Eq(t, []string{}, files(t, j.plan.Dir))
+	must.Eq(t, []string{}, fileNames(t, task.plan.Dir))
 }
 
 func TestStart_RefusesADirectoryInUse(t *testing.T) {
-	j := guest(t, "idle", "")
-	c := j.start(t)
-	_, _, err := client.Start(deadline(t), program, j.plan, j.files)
+	task := newTask(t, "idle", "")
+	c := task.start(t)
+	_, _, err := client.Start(deadline(t), executorBinary, task.plan, task.files)
 	must.ErrorIs(t, err, client.ErrRunning)
 	_, err = c.State(deadline(t))
 	must.NoError(t, err)
 }
 
 func TestStart_AgainAfterTheEnd(t *testing.T) {
-	j := guest(t, "crash", "exit 7")
-	must.Eq(t, 7, wait(t, j.start(t)).Code)
-	first, err := executor.ReadIdentity(j.plan.Dir)
+	task := newTask(t, "crash", "exit 7")
+	must.Eq(t, 7, waitExit(t, task.start(t)).Code)
+	first, err := executor.ReadIdentity(task.plan.Dir)
 	must.NoError(t, err)
-	gone(t, first.Executor)
+	waitGone(t, first.Executor)
 
-	j.plan.CommandLine = "exit 8"
-	c := j.start(t)
-	must.Eq(t, 8, wait(t, c).Code)
+	task.plan.CommandLine = "exit 8"
+	c := task.start(t)
+	must.Eq(t, 8, waitExit(t, c).Code)
 	must.NotEq(t, first.Executor, c.Identity().Executor)
 }
 

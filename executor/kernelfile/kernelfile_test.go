@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestRead_AnySizeUpToTheBound(t *testing.T) {
+func TestRead_ReadsFilesUpToTheSizeLimit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	for _, size := range []int{0, 1, 1023, 1024, 1025, maxSize - 1} {
 		want := strings.Repeat("x", size)
@@ -26,7 +26,7 @@ func TestRead_AnySizeUpToTheBound(t *testing.T) {
 	must.ErrorIs(t, err, unix.EFBIG)
 }
 
-func TestErrors_NameThePath(t *testing.T) {
+func TestReadWrite_ErrorsNameThePath(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	_, err := Read(path)
 	must.ErrorIs(t, err, os.ErrNotExist)

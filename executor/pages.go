@@ -11,17 +11,18 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/kernelfile"
 )
 
-// forgetStart gives back the memory of those parts of this program's file that
-// only the start needed: more than a megabyte, where one stays. What is needed
-// again comes back from the page cache. If it fails, nothing is lost but memory.
-func forgetStart() {
+// dropStartupPages drops the pages of this program's file that only startup used;
+// it saves more than 1 MiB per task. The kernel reads pages from the page cache
+// when they are needed again. Errors cost nothing but memory.
+func dropStartupPages() {
 	maps, err := kernelfile.Read("/proc/self/maps")
 	if err != nil {
 		return
 	}
 	for line := range bytes.Lines(maps) {
 		f := bytes.Fields(line) // addresses, permissions, offset, device, inode, path
-		if len(f) < 6 || f[5][0] != '/' || bytes.IndexByte(f[1], 'w') >= 0 {
+		writable := len(f) > 1 && bytes.IndexByte(f[1], 'w') >= 0
+		if len(f) < 6 || f[5][0] != '/' || writable {
 			continue
 		}
 		a, b, _ := bytes.Cut(f[0], []byte{'-'})
@@ -30,7 +31,6 @@ func forgetStart() {
 		if errFrom != nil || errTo != nil {
 			return
 		}
-		// Not written to, so that the file has it all.
 		_, _, _ = unix.Syscall(unix.SYS_MADVISE, uintptr(from), uintptr(to-from), unix.MADV_DONTNEED)
 	}
 }

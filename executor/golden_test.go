@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package executor
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+var (
+	goldenWrittenPlan = withoutCommandLine(goldenPlan)
+	goldenPlan = Plan{
+		Version: 1, Task: "8f2e/web/1", Dir: "/var/lib/tasks/1", Tender: TenderSPT, Memory: 64 << 20,
+		CommandLine: `{"cmdline":"<a> & b"}`, ExecHeap: true, HugePages: true, KernelFD: 2,
+		Devices: []Device{
+			{
+				Name: "rootfs", Type: unikernel.Block, FD: 1, Capacity: 1 << 30, BlockSize: 512,
+				MaxTransfer: 128 << 10, Flush: true,
+			},
+			{Name: "eth0", Type: unikernel.Net, FD: 0, MAC: [6]byte{2, 0, 0, 0xab, 0xcd, 0xef}, MTU: 1450},
+			{Name: "control", Type: unikernel.Net, Control: true},
+		},
+		Stdout: "/alloc/logs/.web.stdout.fifo", Stderr: "/alloc/logs/.web.stderr.fifo", OutputRoot: "/alloc",
+		UIDBase: 0x70000000, Root: "/var/lib/empty",
+		Cgroup: cgroup.Spec{
+			Version: cgroup.V1, Unified: "/sys/fs/cgroup/nomad.slice/8f2e.web.scope",
+			Freezer: "/sys/fs/cgroup/freezer/nomad/8f2e.web", Memory: "/sys/fs/cgroup/memory/nomad/8f2e.web",
+			CPU: "/sys/fs/cgroup/cpu/nomad/8f2e.web", CPUSet: "/sys/fs/cgroup/cpuset/nomad/share",
+			Limits: cgroup.Limits{MemoryBytes: 64 << 20, MemoryLow: 32 << 20, CPUShares: 100, CPUs: "0,2-3"},
+		},
+	}
+	goldenExecutor = Process{Pid: 100, StartTime: 12345, BootID: "3f0d4a6e-0000-4000-8000-000000000001"}
+	goldenGuest    = Process{Pid: 101, StartTime: 12346, BootID: "3f0d4a6e-0000-4000-8000-000000000001"}
+	goldenTime     = time.Date(2026, 11, 27, 13, 21, 1, 123456789, time.UTC)
+	goldenExit     = Exit{
+		Code: 1, Signal: 9, OOMKilled: true, Reason: "out of memory: the task may use 64 MiB",
+		Finished: goldenTime, Dropped: 4096,
+	}
+	goldenState = State{
+		Version: 1, Task: "8f2e/web/1", Tender: TenderSPT, Guest: goldenGuest, Executor: goldenExecutor,
+		UID: 0x70000064, Started: goldenTime, Control: true, Dropped: 4096,
+	}
+)
+
+func withoutCommandLine(p Plan) Plan {
+	p.CommandLine = ""
+	return p
+}
+
+// goldens has a value of every format that outlives a process or crosses a socket,
+// by the name of its file in testdata/v1. A new version gets another directory,
+// and the files in this one must stay readable.
+var goldens = map[string]any{
+	"plan.json": goldenWrittenPlan,
+	"executor.json": Identity{
+		Version: 1, MinVersion: 1, Task: "8f2e/web/1",
+		Executor: goldenExecutor, Guest: goldenGuest, UID: 0x70000064,
+	},
+	// Written by builds before MinVersion existed.
+	"executor-without-min-version.json": Identity{
+		Version: 1, Task: "8f2e/web/1", Executor: goldenExecutor, Guest: goldenGuest, UID: 0x70000064,
+	},
+	"exit.json":           ExitRecord{Version: 1, Executor: goldenExecutor, Guest: goldenGuest, Exit: goldenExit},
+	"order.json":          Order{Files: 3, Plan: goldenPlan},
+	"request-state.json":  Request{Version: 1, Op: OpState},
+	"request-wait.json":   Request{Version: 1, Op: OpWait},
+	"request-signal.json": Request{Version: 1, Op: OpSignal, Signal: 10},
+	"request-stop.json":   Request{Version: 1, Op: OpStop, Signal: 15, TimeoutMS: 5000},
+	"response-done.json":  Response{Version: 1},
+	"response-error.json": Response{Version: 1, Error: `unknown operation "dance"`},
+	"response-state.json": Response{Version: 1, State: &goldenState},
+	"response-exit.json":  Response{Version: 1, Exit: &goldenExit},
+}
+
+// Executors and plugins of different builds exchange these formats. A name or a
+// type in them must not change without a new version.
+func TestFormats_EqualTheirGoldenFiles(t *testing.T) {
+	for name, value := range goldens {
+		path := filepath.Join("testdata", "v1", name)
+		encoded, err := json.Marshal(value)
+		must.NoError(t, err)
+		encoded = append(encoded, '\n')
+		if *update {
+			must.NoError(t, os.WriteFile(path, encoded, 0o644))
+		}
+		golden, err := os.ReadFile(path)
+		must.NoError(t, err)
+		must.Eq(t, string(golden), string(encoded), must.Sprint(path))
+	}
+}
+
+func TestFormats_GoldenFilesOfEveryVersionAreRead(t *testing.T) {
+	for name, want := range goldens {
+		path := filepath.Join("testdata", "v1", name)
+		golden, err := os.ReadFile(path)
+		must.NoError(t, err)
+		got := reflect.New(reflect.TypeOf(want))
+		must.NoError(t, json.Unmarshal(golden, got.Interface()))
+		must.Eq(t, want, got.Elem().Interface(), must.Sprint(path))
+	}
+}
