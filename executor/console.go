@@ -170,7 +170,7 @@ func (c *console) reportMissing(now time.Time) {
 	if c.missing == 0 {
 		return
 	}
-	line := fmt.Sprintf("[lkl-executor: %d bytes of console output are missing here: nothing took them in time]\n", c.missing)
+	line := fmt.Sprintf("[lkl-executor: %d bytes of console output are missing here: the reader was too slow]\n", c.missing)
 	if c.midLine {
 		line = "\n" + line
 	}

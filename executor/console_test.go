@@ -137,7 +137,7 @@ func TestConsole_ReportsMissingBytesOnANewLine(t *testing.T) {
 	b.writeAsGuest(" of line")
 	b.failing = true // allows reading before the report is written
 	b.transferAll()
-	must.Eq(t, "no end of line\n[lkl-executor: 5 bytes of console output are missing here: nothing took them in time]\n", b.readAll())
+	must.Eq(t, "no end of line\n[lkl-executor: 5 bytes of console output are missing here: the reader was too slow]\n", b.readAll())
 }
 
 func TestConsole_LosesNothingWhileTheReaderMakesProgress(t *testing.T) {
@@ -207,7 +207,7 @@ func TestConsole_ContinuesAfterAFailedWrite(t *testing.T) {
 	must.NoError(t, unix.Close(full))
 	b.writeAsGuest("here\n")
 	b.transferAll()
-	must.Eq(t, "here\n[lkl-executor: 4 bytes of console output are missing here: nothing took them in time]\n", b.readAll())
+	must.Eq(t, "here\n[lkl-executor: 4 bytes of console output are missing here: the reader was too slow]\n", b.readAll())
 }
 
 func TestConsole_AllocatesNothing(t *testing.T) {

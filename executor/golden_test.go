@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write the golden files")
 
 var (
 	goldenWrittenPlan = withoutCommandLine(goldenPlan)
-	goldenPlan = Plan{
+	goldenPlan        = Plan{
 		Version: 1, Task: "8f2e/web/1", Dir: "/var/lib/tasks/1", Tender: TenderSPT, Memory: 64 << 20,
 		CommandLine: `{"cmdline":"<a> & b"}`, ExecHeap: true, HugePages: true, KernelFD: 2,
 		Devices: []Device{
