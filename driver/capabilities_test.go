@@ -28,11 +28,11 @@ func TestCapabilities_AreWhatTheDriverDoes(t *testing.T) {
 	t.Run("exec", func(t *testing.T) {
 		must.False(t, caps.Exec)
 		_, err := b.ExecTask(task.ID, []string{"true"}, time.Second)
-		must.ErrorContains(t, err, "no command can be run")
+		must.ErrorContains(t, err, "cannot run a command")
 		said := &execStream{}
 		streaming := b.DriverPlugin.(drivers.ExecTaskStreamingRawDriver)
 		must.NoError(t, streaming.ExecTaskStreamingRaw(t.Context(), task.ID, []string{"true"}, false, said))
-		must.StrContains(t, said.stderr, "no command can be run")
+		must.StrContains(t, said.stderr, "cannot run a command")
 		must.Eq(t, cannotExecute, said.code)
 	})
 	t.Run("file system", func(t *testing.T) {
@@ -41,8 +41,8 @@ func TestCapabilities_AreWhatTheDriverDoes(t *testing.T) {
 		must.Eq(t, "/local", task.Env["NOMAD_TASK_DIR"])
 		must.Eq(t, "/secrets", task.Env["NOMAD_SECRETS_DIR"])
 		must.Eq(t, "/alloc", task.Env["NOMAD_ALLOC_DIR"])
-		for _, dir := range taskRoots {
-			must.NoError(t, checkSource("/"+dir+"/file"))
+		for _, dir := range taskDirNames {
+			must.NoError(t, checkJobPath("/"+dir+"/file"))
 		}
 	})
 	t.Run("network", func(t *testing.T) {

@@ -10,11 +10,11 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
 )
 
-// cgroupOf names the control groups that Nomad has made for a task, and the
-// limits that the task's resources ask for: joining and limiting is left to
-// drivers (Nomad: client/lib/cgroupslib). Without control groups in Nomad's
-// client it is the zero Spec.
-func cgroupOf(task *drivers.TaskConfig) (cgroup.Spec, error) {
+// taskCgroup returns the control groups that Nomad has created for a task, with
+// the limits of the task's resources: Nomad leaves joining and limiting to
+// drivers (Nomad: client/lib/cgroupslib). It returns the zero Spec if Nomad's
+// client works without control groups.
+func taskCgroup(task *drivers.TaskConfig) (cgroup.Spec, error) {
 	res := task.Resources.LinuxResources
 	if res.CpusetCgroupPath == "" {
 		return cgroup.Spec{}, nil
@@ -32,7 +32,7 @@ func cgroupOf(task *drivers.TaskConfig) (cgroup.Spec, error) {
 	return spec, nil
 }
 
-// cgroupPath is the one path that stands for a task's control groups.
+// cgroupPath returns the path that the task's attributes show.
 func cgroupPath(s cgroup.Spec) string {
 	if s.Version == cgroup.V1 {
 		return s.Memory

@@ -12,76 +12,78 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
 
-// writeCommandLine writes what the guest is told: its arguments, and for Linux
-// also Nomad's environment and its addresses.
-func (s *start) writeCommandLine() error {
-	if s.kernel.flavor != unikernel.FlavorLKL {
-		args, err := s.addresses.fill(s.job.Args)
+// commandLine returns the guest's command line: its arguments, and for an LKL
+// guest also Nomad's environment and the guest's configuration.
+func (g guest) commandLine() (string, error) {
+	args := g.job.config.Args
+	if g.kernel.flavor != unikernel.FlavorLKL {
+		args, err := g.addresses.expand(args)
 		if err != nil {
-			return err
+			return "", err
 		}
-		s.line, err = cmdline.Solo5(args)
-		return err
+		return cmdline.Solo5(args)
 	}
-	env, err := s.environment()
+	env, err := g.environment()
 	if err != nil {
-		return err
+		return "", err
 	}
-	config := s.lklConfig()
-	config.Program.Directory = s.job.WorkDir
-	config.Disks = s.lklDisks()
-	config.FSGSBase = s.kernel.knows(unikernel.FeatureFSGSBase) && tender.HostHasFSGSBase()
-	config.Program.UID, config.Program.GID, _ = parseUser(s.task.User) // validated
-	s.line, err = lkl.CommandLine(s.kernel.image, config, env, s.job.Args)
-	return err
+	return lkl.CommandLine(g.kernel.image, g.lklConfig(), env, args)
 }
 
-// environment is Nomad's, and for a guest of 2020 the size of its kernel, which
-// would else be the same for every guest.
-func (s *start) environment() (map[string]string, error) {
-	env := maps.Clone(s.task.Env)
+// environment returns Nomad's environment. For a legacy LKL guest it also
+// contains the memory size of the guest's kernel, which would otherwise be the
+// same for every guest.
+func (g guest) environment() (map[string]string, error) {
+	env := maps.Clone(g.job.task.Env)
 	if env == nil {
 		env = map[string]string{}
 	}
-	if _, ok := env[lkl.BootVariable]; ok || s.kernel.knows(unikernel.FeatureMemory) {
+	if _, ok := env[lkl.BootVariable]; ok || g.kernel.supports(unikernel.FeatureMemory) {
 		return env, nil
 	}
-	argument, err := lkl.KernelMemory(s.memory)
+	argument, err := lkl.KernelMemory(g.memory())
 	if err != nil {
-		return nil, fmt.Errorf("size the kernel of the guest (or set %s in the job's env): %w", lkl.BootVariable, err)
+		return nil, fmt.Errorf("set the memory of the guest's kernel (or set %s in the job's env): %w", lkl.BootVariable, err)
 	}
 	env[lkl.BootVariable] = argument
 	return env, nil
 }
 
-// lklConfig is the configuration of an LKL guest. It has to be there even
-// without a network: without it the guest adds no disk either.
-func (s *start) lklConfig() *lkl.Config {
+// lklConfig returns the configuration of an LKL guest. The guest needs one even
+// without a network: otherwise it adds no disk.
+func (g guest) lklConfig() *lkl.Config {
+	k := g.kernel
 	c := &lkl.Config{}
-	if s.kernel.knows(unikernel.FeatureConfig) && s.kernel.diskDevice() != unikernel.DeviceRootfs {
-		c.Root = s.kernel.diskDevice()
+	c.Program.Directory = g.job.config.WorkDir
+	c.Program.UID, c.Program.GID, _ = parseUser(g.job.task.User) // validate has checked it
+	c.FSGSBase = k.supports(unikernel.FeatureFSGSBase) && tender.HostHasFSGSBase()
+	if offer := g.diskOffer(); offer.Transfer != 0 || offer.Flush {
+		c.Disks = []lkl.Disk{offer}
 	}
-	if s.tap == nil {
+	if k.supports(unikernel.FeatureConfig) && k.diskDevice() != unikernel.DeviceRootfs {
+		c.Root = k.diskDevice()
+	}
+	if g.tap == nil {
 		return c
 	}
-	c.Interfaces = []lkl.Interface{s.addresses.lklInterface(s.kernel.netDevice(), s.tap)}
-	c.Gateway, c.Gateway6 = s.addresses.gateway4, s.addresses.gateway6
-	if s.kernel.knows(unikernel.FeatureConfig) {
-		c.Routes = s.addresses.lklRoutes()
+	c.Interfaces = []lkl.Interface{g.addresses.lklInterface(k.netDevice(), g.tap)}
+	c.Gateway, c.Gateway6 = g.addresses.gateway4, g.addresses.gateway6
+	if k.supports(unikernel.FeatureConfig) {
+		c.Routes = g.addresses.lklRoutes()
 	}
 	return c
 }
 
-// lklDisks tells the guest what its tender offers for its disk, as far as it
-// understands that.
-func (s *start) lklDisks() []lkl.Disk {
-	offer := lkl.Disk{Name: s.kernel.diskDevice()}
-	if s.kernel.knows(unikernel.FeatureTransfer) {
+// diskOffer returns the block device calls beyond the Solo5 ABI that the tender
+// offers to the guest, as far as the guest supports them.
+func (g guest) diskOffer() lkl.Disk {
+	offer := lkl.Disk{Name: g.kernel.diskDevice()}
+	if g.disk == nil {
+		return offer
+	}
+	if g.kernel.supports(unikernel.FeatureTransfer) {
 		offer.Transfer = tender.LargestTransfer
 	}
-	offer.Flush = s.job.RootfsSync == syncFlush // which check has let pass
-	if s.disk == nil || offer.Transfer == 0 && !offer.Flush {
-		return nil
-	}
-	return []lkl.Disk{offer}
+	offer.Flush = g.job.config.RootfsSync == syncFlush // check has refused it for other guests
+	return offer
 }

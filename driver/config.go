@@ -3,7 +3,6 @@
 package driver
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -13,9 +12,11 @@ import (
 	"strings"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 )
 
-// DefaultStateDir is where a plugin without state_dir keeps its tasks.
+// DefaultStateDir is the default of the plugin's option state_dir.
 const DefaultStateDir = "/var/lib/nomad-driver-lkl"
 
 // Config is the plugin's block in the agent's configuration.
@@ -25,46 +26,28 @@ type Config struct {
 	AllowExecHeap bool     `codec:"allow_exec_heap"`
 }
 
-// errConfig is what every mistake in a configuration is.
-var errConfig = errors.New("config")
-
-// mistakes collects what is wrong with a configuration, by field.
-type mistakes struct {
-	where string // "plugin" or "task"
-	list  []string
-}
-
-func (m *mistakes) add(field, format string, args ...any) {
-	m.list = append(m.list, field+": "+fmt.Sprintf(format, args...))
-}
-
-// err is nil without a mistake. It is one line, since Nomad shows it in one.
-func (m *mistakes) err() error {
-	if len(m.list) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%s %w: %s", m.where, errConfig, strings.Join(m.list, "; "))
-}
-
-// validate finds every mistake in the plugin's configuration.
+// validate reports every mistake in the plugin's configuration.
 func (c *Config) validate() error {
-	m := &mistakes{where: "plugin"}
-	if !filepath.IsAbs(c.StateDir) {
-		m.add("state_dir", "%q is not an absolute path", c.StateDir)
-	} else if info, err := os.Stat(c.StateDir); err == nil && !info.IsDir() {
-		m.add("state_dir", "%s is not a directory", c.StateDir)
-	}
+	var list problems.List
+	checkDir(&list, "state_dir", c.StateDir)
 	for i, p := range c.ImagePaths {
-		field := fmt.Sprintf("image_paths[%d]", i)
-		if !filepath.IsAbs(p) {
-			m.add(field, "%q is not an absolute path", p)
-			continue
-		}
-		if info, err := os.Stat(p); err == nil && !info.IsDir() {
-			m.add(field, "%s is not a directory", p)
-		}
+		checkDir(&list, fmt.Sprintf("image_paths[%d]", i), p)
 	}
-	return m.err()
+	if err := list.Err(); err != nil {
+		return fmt.Errorf("plugin %w: %w", errConfig, err)
+	}
+	return nil
+}
+
+// checkDir checks that a path can be used as a directory. It may be missing.
+func checkDir(list *problems.List, field, path string) {
+	if !filepath.IsAbs(path) {
+		list.Addf(field, "%q is not an absolute path", path)
+		return
+	}
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		list.Addf(field, "%s is not a directory", path)
+	}
 }
 
 // TaskConfig is the config block of a task.
@@ -97,121 +80,131 @@ const (
 	syncWriteThrough = "write-through"
 )
 
-// validate finds every mistake that can be seen without looking at a file.
-func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
-	m := &mistakes{where: "task"}
-	if t.Kernel == "" {
-		m.add("kernel", "is missing: name the unikernel, such as %q", "local/web.spt")
-	} else if err := checkSource(t.Kernel); err != nil {
-		m.add("kernel", "%v", err)
+// taskConfigError returns the mistakes in a task's configuration as one error.
+func taskConfigError(list *problems.List) error {
+	if err := list.Err(); err != nil {
+		return fmt.Errorf("task %w: %w", errConfig, err)
 	}
-	t.validateRootfs(m)
-	for i, arg := range t.Args {
-		if strings.ContainsRune(arg, 0) {
-			m.add(fmt.Sprintf("args[%d]", i), "has a zero byte, which no argument can carry")
-		}
-	}
-	oneOf(m, "flavor", t.Flavor, flavors)
-	oneOf(m, "tender", t.Tender, tenders)
-	if t.ExecHeap && !plugin.AllowExecHeap {
-		m.add("exec_heap", "is not allowed on this client: its plugin config lacks allow_exec_heap = true")
-	}
-	if t.WorkDir != "" && !path.IsAbs(t.WorkDir) {
-		m.add("work_dir", "%q is not an absolute path in the guest, such as %q", t.WorkDir, "/srv")
-	}
-	t.validatePorts(m, task)
-	validateTask(m, task)
-	return m.err()
+	return nil
 }
 
-func (t *TaskConfig) validateRootfs(m *mistakes) {
-	if t.Rootfs != "" {
-		if err := checkSource(t.Rootfs); err != nil {
-			m.add("rootfs", "%v", err)
+// validate reports every mistake that can be found without access to a file.
+func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
+	var list problems.List
+	if t.Kernel == "" {
+		list.Addf("kernel", "is missing: set it to the path of a unikernel, such as %q", "local/web.spt")
+	} else if err := checkJobPath(t.Kernel); err != nil {
+		list.Addf("kernel", "%w", err)
+	}
+	t.validateRootfs(&list)
+	for i, arg := range t.Args {
+		if strings.ContainsRune(arg, 0) {
+			list.Addf(fmt.Sprintf("args[%d]", i), "contains a NUL byte, which is not allowed in an argument")
 		}
 	}
-	oneOf(m, "rootfs_sync", t.RootfsSync, syncs)
+	oneOf(&list, "flavor", t.Flavor, flavors)
+	oneOf(&list, "tender", t.Tender, tenders)
+	if t.ExecHeap && !plugin.AllowExecHeap {
+		list.Addf("exec_heap", "is not allowed on this client: its plugin config does not set allow_exec_heap")
+	}
+	if t.WorkDir != "" && !path.IsAbs(t.WorkDir) {
+		list.Addf("work_dir", "%q is not an absolute path in the guest, such as %q", t.WorkDir, "/srv")
+	}
+	t.validatePorts(&list, task)
+	validateTask(&list, task)
+	return taskConfigError(&list)
+}
+
+func (t *TaskConfig) validateRootfs(list *problems.List) {
+	if t.Rootfs != "" {
+		if err := checkJobPath(t.Rootfs); err != nil {
+			list.Addf("rootfs", "%w", err)
+		}
+	}
+	oneOf(list, "rootfs_sync", t.RootfsSync, syncs)
 	if t.Rootfs == "" && (t.RootfsSync == syncFlush || t.RootfsSync == syncWriteThrough) {
-		m.add("rootfs_sync", "is set without a rootfs")
+		list.Addf("rootfs_sync", "is set without a rootfs")
 	}
 	if t.RootfsSize == "" {
 		return
 	}
 	if _, err := parseSize(t.RootfsSize); err != nil {
-		m.add("rootfs_size", "%v", err)
+		list.Addf("rootfs_size", "%w", err)
 	}
 	if t.Rootfs == "" {
-		m.add("rootfs_size", "is set without a rootfs")
+		list.Addf("rootfs_size", "is set without a rootfs")
 	}
 }
 
-func (t *TaskConfig) validatePorts(m *mistakes, task *drivers.TaskConfig) {
+func (t *TaskConfig) validatePorts(list *problems.List, task *drivers.TaskConfig) {
 	var labels []string
 	if task.Resources != nil && task.Resources.Ports != nil {
 		for _, p := range *task.Resources.Ports {
 			labels = append(labels, p.Label)
 		}
 	}
-	known := "has no ports"
+	known := "which has no ports"
 	if len(labels) > 0 {
-		known = "has " + strings.Join(labels, ", ")
+		known = "which has " + strings.Join(labels, ", ")
 	}
 	for i, label := range t.Ports {
 		switch field := fmt.Sprintf("ports[%d]", i); {
 		case !slices.Contains(labels, label):
-			m.add(field, "the group's network %s, not %q", known, label)
+			list.Addf(field, "%q is not a port of the group's network, %s", label, known)
 		case slices.Contains(t.Ports[:i], label):
-			m.add(field, "%q is named twice", label)
+			list.Addf(field, "%q is listed twice", label)
 		}
 	}
 }
 
-// validateTask finds what a job may ask of a task, outside its config block,
-// that a unikernel does not have.
-func validateTask(m *mistakes, task *drivers.TaskConfig) {
+// validateTask reports settings of the task outside of its config block that
+// unikernels do not support.
+func validateTask(list *problems.List, task *drivers.TaskConfig) {
 	if task.Resources == nil || task.Resources.LinuxResources == nil ||
 		task.Resources.LinuxResources.MemoryLimitBytes <= 0 {
-		m.add("resources", "memory is missing")
+		list.Addf("resources", "memory is missing")
 	}
 	for _, mount := range task.Mounts {
-		m.add("volume_mount", "%s cannot be mounted: a unikernel has no access to the host's files, so put them into the rootfs",
+		list.Addf("volume_mount", "%s cannot be mounted: a unikernel has no access to the host's files, so add them to the rootfs",
 			mount.TaskPath)
 	}
 	for _, device := range task.Devices {
-		m.add("device", "%s cannot be used by a unikernel", device.HostPath)
+		list.Addf("device", "%s cannot be used by a unikernel", device.HostPath)
 	}
 	if _, _, err := parseUser(task.User); err != nil {
-		m.add("user", "%v", err)
+		list.Addf("user", "%w", err)
 	}
 }
 
-// parseUser reads a task's user: numbers, since names are a matter of the guest's
-// own /etc/passwd. The group is the user's number where there is none.
+// parseUser parses a task's user, UID or UID:GID. Without a GID, the group has
+// the number of the user. An empty user is root.
 func parseUser(user string) (uid, gid uint32, err error) {
 	if user == "" {
 		return 0, 0, nil
 	}
-	first, second, both := strings.Cut(user, ":")
+	uidText, gidText, both := strings.Cut(user, ":")
 	if !both {
-		second = first
+		gidText = uidText
 	}
-	u, err := strconv.ParseUint(first, 10, 32)
-	g, errGroup := strconv.ParseUint(second, 10, 32)
-	const nobody = 1<<32 - 1 // as an id it means none (setuid(2))
-	if err != nil || errGroup != nil || u == nobody || g == nobody {
-		return 0, 0, fmt.Errorf("%q is neither a number nor two, such as %q or %q: a guest's users are its own", user, "1000", "1000:100")
+	u, err := strconv.ParseUint(uidText, 10, 32)
+	g, errGID := strconv.ParseUint(gidText, 10, 32)
+	const unchanged = 1<<32 - 1 // not an ID, but "leave it as it is" (setresuid(2))
+	if err != nil || errGID != nil || u == unchanged || g == unchanged {
+		return 0, 0, fmt.Errorf("%q must be a numeric UID or UID:GID, such as %q or %q: "+
+			"names cannot be resolved, because /etc/passwd is inside the guest", user, "1000", "1000:100")
 	}
 	return uint32(u), uint32(g), nil
 }
 
-func oneOf(m *mistakes, field, value string, allowed []string) {
+func oneOf(list *problems.List, field, value string, allowed []string) {
 	if value != "" && !slices.Contains(allowed, value) {
-		m.add(field, "%q is not one of %s", value, strings.Join(allowed, ", "))
+		list.Addf(field, "%q is not one of %s", value, strings.Join(allowed, ", "))
 	}
 }
 
-// parseSize reads a size in bytes. A number without a unit counts MiB, as in
-// Nomad's resources; K, M and G are powers of 1024, with or without B or iB.
+// parseSize parses a size and returns it in bytes. A number without a unit is in
+// MiB, as in Nomad's resources. K, M and G are powers of 1024, with or without B
+// or iB.
 func parseSize(s string) (int64, error) {
 	number := strings.TrimRight(s, "KMGiB")
 	unit := int64(1) << 20
@@ -229,11 +222,11 @@ func parseSize(s string) (int64, error) {
 		return 0, fmt.Errorf("%q is not a size, such as 256MiB", s)
 	}
 	if n > maxDisk/unit {
-		return 0, fmt.Errorf("%q is more than the largest disk of 16 TiB", s)
+		return 0, fmt.Errorf("%q exceeds the maximum disk size of 16 TiB", s)
 	}
 	return n * unit, nil
 }
 
-// maxDisk is the size of the largest ext4 file system of 4 KiB blocks without
-// the 64bit feature, in bytes (mke2fs.conf(5): 2^32 blocks).
+// maxDisk is the size in bytes of the largest ext4 file system with blocks of
+// 4 KiB and without the feature 64bit: 2^32 blocks (mke2fs.conf(5)).
 const maxDisk = 16 << 40

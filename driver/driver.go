@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package driver is the Nomad task driver "lkl": it runs Linux Kernel Library
+// Package driver is the Nomad task driver "lkl". It runs Linux Kernel Library
 // unikernels, and any other Solo5 unikernel, as tasks.
 //
-// The plugin is stateless. Each task is held by an executor, a process that
-// outlives the plugin, and all that the task owns is in one directory, one set
-// of control groups and the executor's descriptors. start.go is the way of a
-// task; recover.go finds tasks again.
+// The plugin keeps no state of its own. Each task has an executor, a process
+// that outlives the plugin. A task owns one directory, one set of control groups
+// and its executor's descriptors. StartTask shows the steps from a job to a
+// running guest; RecoverTask finds running guests again.
 package driver
 
 import (
@@ -26,14 +26,12 @@ import (
 )
 
 const (
-	// Name is what jobs call the driver.
+	// Name is the driver's name in a job.
 	Name = "lkl"
-	// Version is that of the plugin.
+	// Version is the plugin's version.
 	Version = "0.1.0"
-	// handleVersion is that of taskState.
-	handleVersion = 1
-	// fingerprintPeriod is how often the host is looked at for changes that
-	// nothing else tells of.
+	// fingerprintPeriod is the time between checks of the host for changes that
+	// cause no event.
 	fingerprintPeriod = 30 * time.Second
 )
 
@@ -46,28 +44,28 @@ type Driver struct {
 	config Config
 	cpus   cpus
 
-	tasks   tasks
+	tasks   taskTable
 	strays  strays
-	kernels kernels
-	sweep   sync.Once
+	kernels kernelCache
+	sweep   sync.Once // starts the sweeps
 
 	installing sync.Mutex
-	executor   string // path of the installed program; "" before
+	executor   string // path of the installed program, or ""
 }
 
 var _ drivers.DriverPlugin = (*Driver)(nil)
 
-// New returns the plugin. What it starts in the background ends with the
-// context; tasks do not.
+// New returns the plugin. Its goroutines end with the context. Tasks run on.
 func New(ctx context.Context, log hclog.Logger) *Driver {
 	log = log.Named(Name)
 	return &Driver{
 		ctx: ctx, log: log, events: newEvents(ctx, log),
-		config: Config{StateDir: DefaultStateDir},
+		config:  Config{StateDir: DefaultStateDir},
+		kernels: kernelCache{dir: kernelsDir(DefaultStateDir)},
 	}
 }
 
-// PluginInfo says what the plugin is.
+// PluginInfo returns the type, name and version of the plugin.
 func (d *Driver) PluginInfo() (*base.PluginInfoResponse, error) {
 	return &base.PluginInfoResponse{
 		Type:              base.PluginTypeDriver,
@@ -77,18 +75,19 @@ func (d *Driver) PluginInfo() (*base.PluginInfoResponse, error) {
 	}, nil
 }
 
-// ConfigSchema is the schema of the plugin's block in the agent's configuration.
+// ConfigSchema returns the schema of the plugin's block in the agent's
+// configuration.
 func (d *Driver) ConfigSchema() (*hclspec.Spec, error) { return schema(pluginOptions), nil }
 
-// TaskConfigSchema is the schema of a task's config block.
+// TaskConfigSchema returns the schema of a task's config block.
 func (d *Driver) TaskConfigSchema() (*hclspec.Spec, error) { return schema(taskOptions), nil }
 
-// Capabilities says what the driver can do.
+// Capabilities returns the abilities of the driver.
 func (d *Driver) Capabilities() (*drivers.Capabilities, error) { return capabilities, nil }
 
-// SetConfig takes the plugin's configuration. Nomad calls it three times, each
-// on a process of its own: twice to check the configuration, without
-// AgentConfig.Driver, and once on the one that then runs tasks.
+// SetConfig sets the plugin's configuration. Nomad calls it in three plugin
+// processes: in two without AgentConfig.Driver, to check the configuration, and
+// in the one that runs tasks.
 func (d *Driver) SetConfig(c *base.Config) error {
 	config := Config{StateDir: DefaultStateDir}
 	if len(c.PluginConfig) > 0 {
@@ -100,6 +99,7 @@ func (d *Driver) SetConfig(c *base.Config) error {
 		return err
 	}
 	d.config = config
+	d.kernels.dir = kernelsDir(config.StateDir)
 	if c.AgentConfig == nil || c.AgentConfig.Driver == nil {
 		return nil
 	}
@@ -109,31 +109,33 @@ func (d *Driver) SetConfig(c *base.Config) error {
 	}
 	d.sweep.Do(func() {
 		if err := d.findStrays(); err != nil {
-			d.log.Error("cannot look for tasks of an earlier plugin", "error", err)
+			d.log.Error("cannot list the tasks of an earlier plugin", "error", err)
 		}
-		go d.sweepKernelsForever(config.StateDir)
+		go d.sweepForever()
+		go d.sweepKernelsForever()
 	})
 	return nil
 }
 
-// Fingerprint sends what this host can run, now and whenever it changes.
+// Fingerprint sends the host's ability to run guests, now and after each change.
 func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(d.ctx, cancel)
 	context.AfterFunc(ctx, func() { stop() })
-	host := fingerprint.LocalHost(d.executorInPlace, disk.Tools)
+	host := fingerprint.LocalHost(d.checkExecutor, disk.Tools)
 	return fingerprint.Watch(ctx, d.log, fingerprintPeriod, fingerprint.WatchDevices(ctx),
 		func(ctx context.Context) *drivers.Fingerprint {
 			return fingerprint.Read(ctx, Version, host)
 		}), nil
 }
 
-func (d *Driver) executorInPlace() error {
-	_, err := d.installExecutor()
+// checkExecutor returns an error if the executor's program cannot be installed.
+func (d *Driver) checkExecutor() error {
+	_, err := d.installedExecutor()
 	return err
 }
 
-// TaskEvents sends what happens to tasks that their owners should know.
+// TaskEvents sends the events of all tasks.
 func (d *Driver) TaskEvents(ctx context.Context) (<-chan *drivers.TaskEvent, error) {
 	return d.events.TaskEvents(ctx)
 }

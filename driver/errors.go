@@ -6,15 +6,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"syscall"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 )
 
-// taskError is an error of StartTask as Nomad's plugin server wants it: it
-// tells whether the same task may start at another time on this client, and so
-// is worth a restart. (The server looks for nomad/structs.Recoverable without
-// unwrapping, so this has to be the outermost error.)
+// errConfig means that a configuration contains mistakes.
+var errConfig = errors.New("config")
+
+// A taskError is an error of StartTask for Nomad's plugin server, which asks it
+// whether a restart of the task may succeed. (The server does not unwrap errors,
+// so a taskError must be the outermost one.)
 type taskError struct {
 	err   error
 	retry bool
@@ -24,7 +27,7 @@ func (e *taskError) Error() string       { return e.err.Error() }
 func (e *taskError) Unwrap() error       { return e.err }
 func (e *taskError) IsRecoverable() bool { return e.retry }
 
-// retryable marks an error of the host's making; nil stays nil.
+// retryable marks an error that the host has caused. It returns nil for nil.
 func retryable(err error) error {
 	if err == nil {
 		return nil
@@ -32,33 +35,44 @@ func retryable(err error) error {
 	return &taskError{err: err, retry: true}
 }
 
-// startError is the error of a step of StartTask, for Nomad. A mistake in the
-// configuration names its field, which tells more than the step.
+// startError returns the error of StartTask for a failed step. A mistake in the
+// configuration names its field, so the step's name is left out.
 func startError(step string, err error) error {
 	if errors.Is(err, errConfig) {
 		return &taskError{err: err}
 	}
-	return &taskError{err: fmt.Errorf("%s: %w", step, err), retry: worthRetrying(err)}
+	return &taskError{err: fmt.Errorf("%s: %w", step, err), retry: mayRetry(err)}
 }
 
-// passing are errors of the system whose cause may go away by itself.
-var passing = []error{
+// transientErrors are system errors whose cause may go away by itself.
+var transientErrors = []error{
 	syscall.ENOSPC, syscall.EDQUOT, syscall.ENOMEM, syscall.EAGAIN, syscall.EMFILE, syscall.ENFILE,
 	syscall.EBUSY, syscall.EINTR, context.Canceled, context.DeadlineExceeded,
 }
 
-func worthRetrying(err error) bool {
+// mayRetry reports whether a later start of the same task may succeed.
+func mayRetry(err error) bool {
 	if errors.Is(err, executor.ErrPlan) {
-		return false // a mistake of ours, and the same the next time
+		return false // a bug of the driver
 	}
 	var marked *taskError
 	if errors.As(err, &marked) {
 		return marked.retry
 	}
-	for _, p := range passing {
-		if errors.Is(err, p) {
+	for _, transient := range transientErrors {
+		if errors.Is(err, transient) {
 			return true
 		}
 	}
 	return false
+}
+
+// withoutPath returns the cause of a path error. Callers use it to name the file
+// as the job does, instead of by a path of the driver.
+func withoutPath(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
 }

@@ -11,19 +11,20 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 )
 
-// maxEvents is how many events wait for a slow agent before more are dropped.
+// maxEvents limits the queue of events that a slow agent has not received. More
+// events are dropped.
 const maxEvents = 256
 
-// events tells the owners of tasks what happens to them. Nomad's eventer holds
-// up whoever emits an event until each agent has taken the one before; a task
-// must not wait for that.
+// events sends task events to the agents. Nomad's eventer blocks the sender of
+// an event until every agent has received the one before. The queue keeps such
+// a delay away from tasks.
 type events struct {
 	*eventer.Eventer
 	log   hclog.Logger
 	queue chan *drivers.TaskEvent
 }
 
-// newEvents ends with the context.
+// newEvents returns an events that works until the context ends.
 func newEvents(ctx context.Context, log hclog.Logger) *events {
 	e := &events{
 		Eventer: eventer.NewEventer(ctx, log),
@@ -33,7 +34,7 @@ func newEvents(ctx context.Context, log hclog.Logger) *events {
 		for {
 			select {
 			case event := <-e.queue:
-				_ = e.EmitEvent(event) // its error is that of the context
+				_ = e.EmitEvent(event) // fails only when the context has ended
 			case <-ctx.Done():
 				return
 			}
@@ -42,8 +43,8 @@ func newEvents(ctx context.Context, log hclog.Logger) *events {
 	return e
 }
 
-// tell sends an event about a task.
-func (e *events) tell(task *drivers.TaskConfig, message string, annotations map[string]string) {
+// emit queues an event about a task.
+func (e *events) emit(task *drivers.TaskConfig, message string, annotations map[string]string) {
 	event := &drivers.TaskEvent{
 		TaskID: task.ID, TaskName: task.Name, AllocID: task.AllocID,
 		Timestamp: time.Now(), Message: message, Annotations: annotations,
@@ -51,6 +52,6 @@ func (e *events) tell(task *drivers.TaskConfig, message string, annotations map[
 	select {
 	case e.queue <- event:
 	default:
-		e.log.Warn("dropped an event of a task: the agent takes none", "task_id", task.ID, "message", message)
+		e.log.Warn("dropped a task event, because the agent does not receive events", "task_id", task.ID, "message", message)
 	}
 }

@@ -11,28 +11,28 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers/proto"
 )
 
-// errNoExec is what every way to run a command in a task gets.
-var errNoExec = errors.New("a unikernel is one program without a shell: no command can be run in it " +
+// errNoExec is the error of each method that would run a command in a task.
+var errNoExec = errors.New("cannot run a command in a unikernel: it is a single program without a shell " +
 	"(for health checks, use http, tcp or grpc instead of script)")
 
-// ExecTask returns an error: see errNoExec.
+// ExecTask always returns an error.
 func (d *Driver) ExecTask(string, []string, time.Duration) (*drivers.ExecTaskResult, error) {
 	return nil, errNoExec
 }
 
 const (
-	// cannotExecute is the exit status of a shell for a command that it finds
-	// and cannot run.
+	// cannotExecute is a shell's exit status for a command that it cannot run.
 	cannotExecute = 126
-	// execGrace is how long the other side may go on sending input.
-	execGrace = time.Second
+	// execDrainTimeout limits how long the client may go on sending input.
+	execDrainTimeout = time.Second
 )
 
 var _ drivers.ExecTaskStreamingRawDriver = (*Driver)(nil)
 
-// ExecTaskStreamingRaw writes errNoExec to the command's stderr and ends it with
-// the status cannotExecute. Nomad calls this whatever the capabilities say, and its
-// clients show an error of the call itself as a broken stream, or not at all.
+// ExecTaskStreamingRaw writes errNoExec to the command's stderr and ends the
+// command with the status cannotExecute. Nomad calls this method regardless of
+// the capabilities. Its clients show an error of the method itself as a broken
+// stream, or not at all.
 func (d *Driver) ExecTaskStreamingRaw(
 	ctx context.Context, _ string, _ []string, _ bool, stream drivers.ExecTaskStream,
 ) error {
@@ -45,11 +45,11 @@ func (d *Driver) ExecTaskStreamingRaw(
 	if err != nil {
 		return err
 	}
-	// Input that finds the stream closed is an error on the other side, and
-	// there comes before what was sent.
-	ended := make(chan struct{})
-	go func() { // ends with the stream, when this returns
-		defer close(ended)
+	// If the stream closes while the client still sends input, the client reports
+	// that instead of our message. So read until the client stops.
+	drained := make(chan struct{})
+	go func() { // ends with the stream, when this method returns
+		defer close(drained)
 		for {
 			if _, err := stream.Recv(); err != nil {
 				return
@@ -57,9 +57,9 @@ func (d *Driver) ExecTaskStreamingRaw(
 		}
 	}()
 	select {
-	case <-ended:
+	case <-drained:
 	case <-ctx.Done():
-	case <-time.After(execGrace):
+	case <-time.After(execDrainTimeout):
 	}
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 )
 
 // bytesPerWrite is how much the guest has written with each call, on average:
@@ -38,7 +40,7 @@ func TestLinux_WithoutAControlDeviceIsToldAllElse(t *testing.T) {
 	handle := b.startLinux(t, task)
 	says(t, task, "host="+hostname(task)+" uid=1000 gid=100 cwd=/local alloc="+task.AllocID)
 	says(t, task, "disk=write back")
-	must.Greater(t, sectorSize, bytesPerWrite(t, handle))
+	must.Greater(t, tender.MinBlockSize, bytesPerWrite(t, handle))
 	must.Eq(t, 60<<20-128<<10, stateOf(t, handle).GuestMemory)
 
 	must.False(t, stateOf(t, handle).Control)
@@ -60,7 +62,7 @@ func TestLinux_WithoutANoteIsToldNothingNew(t *testing.T) {
 	must.NoError(t, os.WriteFile(kernel, content, 0o644))
 	handle := b.startLinux(t, task)
 	says(t, task, "host="+hostname(task)+" uid=0 gid=0 cwd=/ alloc="+task.AllocID)
-	must.LessEq(t, sectorSize, bytesPerWrite(t, handle))
+	must.LessEq(t, tender.MinBlockSize, bytesPerWrite(t, handle))
 	must.Eq(t, 48<<20, stateOf(t, handle).GuestMemory)
 	must.True(t, stateOf(t, handle).Control)
 	must.NoError(t, b.StopTask(task.ID, time.Minute, ""))

@@ -32,7 +32,7 @@ func TestExitResult_IsAsAShellTellsIt(t *testing.T) {
 		{"killed", executor.Exit{Signal: 9, Reason: "killed"}, drivers.ExitResult{ExitCode: 137, Signal: 9}, "killed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := exitResult(c.exit)
+			got := nomadExit(c.exit)
 			must.Eq(t, c.err == "", got.Successful())
 			if c.err != "" {
 				must.EqError(t, got.Err, c.err)
@@ -77,28 +77,28 @@ func TestEvents_TellWhatIsSurprising(t *testing.T) {
 	events := collect(t, d)
 	task := plainTask()
 
-	end := func(exit executor.Exit, stopping bool) {
-		h := d.newHandle(task, taskState{})
-		if stopping {
-			h.stop()
+	end := func(exit executor.Exit, stopRequested bool) {
+		h := d.newHandle(task, taskState{}, nil)
+		if stopRequested {
+			h.requestStop()
 		}
-		d.ended(h, exit)
-		<-h.done
+		d.recordExit(h, exit)
+		<-h.ended
 	}
 	end(executor.Exit{Reason: "exited with 0"}, false)                                   // says nothing
 	end(executor.Exit{Signal: int(syscall.SIGTERM), Reason: "stopped by SIGTERM"}, true) // nor this
 	end(executor.Exit{Signal: 31, Reason: "forbidden system call (SIGSYS)"}, false)      // this does
 	end(executor.Exit{Signal: 9, OOMKilled: true, Reason: "out of memory"}, true)        // and this
 	end(executor.Exit{Reason: "exited with 0", Dropped: 4096}, false)                    // and this
-	d.reportDropped(d.newHandle(task, taskState{}), 0)                                   // nothing
-	d.events.tell(task, "last", nil)
+	d.reportDropped(d.newHandle(task, taskState{}, nil), 0)                                   // nothing
+	d.events.emit(task, "last", nil)
 
 	first := nextEvent(t, events)
 	must.Eq(t, task.ID, first.TaskID)
 	must.Eq(t, "Unikernel forbidden system call (SIGSYS)", first.Message)
 	must.Eq(t, "31", first.Annotations["signal"])
 	oom := nextEvent(t, events)
-	must.StrContains(t, oom.Message, "more than its 64 MiB")
+	must.StrContains(t, oom.Message, "its limit of 64 MiB")
 	must.Eq(t, "67108864", oom.Annotations["limit_bytes"])
 	must.StrContains(t, nextEvent(t, events).Message, "4096 bytes")
 	must.Eq(t, "last", nextEvent(t, events).Message)
@@ -110,7 +110,7 @@ func TestEvents_NobodyWaitsForAnAgentThatTakesNone(t *testing.T) {
 	must.NoError(t, err)
 	begin := time.Now()
 	for range 2 * maxEvents {
-		d.events.tell(plainTask(), "again", nil)
+		d.events.emit(plainTask(), "again", nil)
 	}
 	must.Less(t, time.Second, time.Since(begin))
 }
@@ -118,11 +118,11 @@ func TestEvents_NobodyWaitsForAnAgentThatTakesNone(t *testing.T) {
 func TestReportDropped_OnceForEachLoss(t *testing.T) {
 	d := testDriver(t)
 	events := collect(t, d)
-	h := d.newHandle(plainTask(), taskState{})
+	h := d.newHandle(plainTask(), taskState{}, nil)
 	for _, total := range []uint64{10, 10, 25, 25} {
 		d.reportDropped(h, total)
 	}
-	d.events.tell(h.task, "last", nil)
+	d.events.emit(h.task, "last", nil)
 	must.StrContains(t, nextEvent(t, events).Message, "10 bytes")
 	must.StrContains(t, nextEvent(t, events).Message, "25 bytes")
 	must.Eq(t, "last", nextEvent(t, events).Message)

@@ -67,23 +67,23 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			task := plainTask()
 			task.NetworkIsolation = c.network
-			k := &kernel{image: &unikernel.Info{
+			k := kernelInfo{image: &unikernel.Info{
 				Manifest: c.manifest, Features: c.features, Entry: 0x100000, End: 0x101000,
 				Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 0x1000, End: 0x101000}},
 			}}
 			if k.flavor = unikernel.Flavor(c.job.Flavor); k.flavor == "" {
 				k.flavor = k.image.Flavor()
 			}
-			must.Eq(t, c.wrong, fields(k.check(&c.job, task)))
+			must.Eq(t, c.wrong, fields(k.check(job{task: task, config: c.job})))
 		})
 	}
 }
 
 func TestKernel_FlushForADiskOfTheLongestName(t *testing.T) {
-	k := &kernel{flavor: unikernel.FlavorLKL, image: &unikernel.Info{
+	k := kernelInfo{flavor: unikernel.FlavorLKL, image: &unikernel.Info{
 		Manifest: []unikernel.Device{{Name: strings.Repeat("d", unikernel.MaxDeviceName), Type: unikernel.Block}},
 		Features: unikernel.FeatureConfig | unikernel.FeatureFlush, Entry: 0x100000, End: 0x101000,
 		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 0x1000, End: 0x101000}},
 	}}
-	must.NoError(t, k.check(&TaskConfig{Rootfs: "local/root", RootfsSync: syncFlush}, plainTask()))
+	must.NoError(t, k.check(job{task: plainTask(), config: TaskConfig{Rootfs: "local/root", RootfsSync: syncFlush}}))
 }

@@ -28,11 +28,11 @@ func TestGuestMemory_LeavesRoomForRunningIt(t *testing.T) {
 }
 
 func TestLimitFor_IsTheLeastThatIsEnough(t *testing.T) {
-	for _, grain := range []uint64{unikernel.PageSize, oldGrain} {
+	for _, align := range []uint64{unikernel.PageSize, legacyMemoryAlign} {
 		for guest := uint64(1 << 20); guest < 4<<30; guest = guest*3/2 + 12345 {
-			limit := limitFor(guest, grain)
-			must.True(t, guestMemory(limit<<20, grain) >= guest)
-			must.True(t, guestMemory((limit-1)<<20, grain) < guest)
+			limit := limitFor(guest, align)
+			must.True(t, guestMemory(limit<<20, align) >= guest)
+			must.True(t, guestMemory((limit-1)<<20, align) < guest)
 		}
 	}
 }
@@ -68,9 +68,9 @@ func TestCheckMemory_RefusesWithTheNumbers(t *testing.T) {
 		Entry: 0x100000, End: 20 << 20,
 		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 19 << 20, End: 20 << 20}},
 	}
-	k := &kernel{image: image, flavor: unikernel.FlavorSolo5}
+	k := kernelInfo{image: image, flavor: unikernel.FlavorSolo5}
 	must.NoError(t, k.checkMemory(25<<20))
-	must.ErrorContains(t, k.checkMemory(24<<20), "give the task at least 25 MiB")
+	must.ErrorContains(t, k.checkMemory(24<<20), "set memory to at least 25")
 }
 
 // The guests of 2020 overwrite their stack where the size has lower bits.
@@ -80,16 +80,16 @@ func TestGuestMemory_OfLinuxOf2020IsInWholeGrains(t *testing.T) {
 		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 7 << 20, End: 8 << 20}},
 		Manifest: []unikernel.Device{{Name: "rootfs", Type: unikernel.Block}, {Name: "tap", Type: unikernel.Net}},
 	}
-	k := &kernel{image: image, flavor: unikernel.FlavorLKL}
+	k := kernelInfo{image: image, flavor: unikernel.FlavorLKL}
 	for limit, want := range map[uint64]uint64{37: 32, 64: 48, 264: 256, 512: 496, 1024: 1008} { // MiB
 		must.NoError(t, k.checkMemory(limit<<20))
-		must.Eq(t, want<<20, guestMemory(limit<<20, k.memoryGrain()))
+		must.Eq(t, want<<20, guestMemory(limit<<20, k.memoryAlign()))
 	}
 	err := k.checkMemory(36 << 20)
-	must.ErrorContains(t, err, "after 4168 KiB for running it, of which Linux of 2020 can have 16384 KiB")
-	must.ErrorContains(t, err, "give the task at least 37 MiB")
+	must.ErrorContains(t, err, "(4168 KiB are reserved for its executor and page tables, rounded down to 16384 KiB for a legacy LKL guest)")
+	must.ErrorContains(t, err, "set memory to at least 37")
 	image.Manifest = append(image.Manifest, unikernel.Device{Name: "control", Type: unikernel.Net})
-	must.Eq(t, 496<<20, guestMemory(512<<20, k.memoryGrain()), must.Sprint("which says nothing of it"))
+	must.Eq(t, 496<<20, guestMemory(512<<20, k.memoryAlign()), must.Sprint("which says nothing of it"))
 	image.Features = unikernel.FeatureMemory
-	must.Eq(t, 507<<20, guestMemory(512<<20, k.memoryGrain()))
+	must.Eq(t, 507<<20, guestMemory(512<<20, k.memoryAlign()))
 }

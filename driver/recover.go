@@ -11,14 +11,13 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
 )
 
-// RecoverTask finds a task again that an earlier plugin started: the running
-// guest, or how it ended meanwhile. If there is neither, it removes what is
-// left before it returns the error, since Nomad will start the task anew, and
-// what it then asks this plugin to destroy the plugin does not know.
+// RecoverTask finds a task that an earlier plugin started: its running guest, or
+// its exit status. If there is neither, RecoverTask removes the rest of the task
+// before it returns the error. Nomad then starts the task again, and this plugin
+// cannot destroy a task that it does not know.
 func (d *Driver) RecoverTask(h *drivers.TaskHandle) error {
 	if h == nil || h.Config == nil {
 		return errors.New("cannot recover a task without a handle")
@@ -31,45 +30,36 @@ func (d *Driver) RecoverTask(h *drivers.TaskHandle) error {
 		return err
 	}
 	defer release()
-	d.strays.claim(taskDir(d.config.StateDir, h.Config.ID))
+	dir := taskDirPath(d.config.StateDir, h.Config.ID)
+	if err := d.strays.forget(dir); err != nil {
+		return fmt.Errorf("recover task %s: %w", h.Config.ID, err)
+	}
 	state, err := decodeState(h)
 	if err == nil {
-		err = d.find(h.Config, state)
+		err = d.reattach(h.Config, state)
 	}
 	if err == nil {
 		return nil
 	}
-	d.taskLog(h.Config).Warn("cannot recover the task, removing what is left of it", "error", err)
-	return errors.Join(fmt.Errorf("recover task %s: %w", h.Config.ID, err), d.clearUnknown(h.Config, state))
+	return errors.Join(fmt.Errorf("recover task %s: %w", h.Config.ID, err), d.removeLost(h, state, err))
 }
 
-// decodeState reads a handle. Where it is of a version that this plugin does
-// not know, the state is empty.
-func decodeState(h *drivers.TaskHandle) (taskState, error) {
-	var state taskState
-	if h.Version != handleVersion {
-		return state, fmt.Errorf("its handle has version %d, and this plugin knows version %d", h.Version, handleVersion)
-	}
-	if err := h.GetDriverState(&state); err != nil {
-		return taskState{}, fmt.Errorf("decode the state of the driver: %w", err)
-	}
-	return state, nil
-}
-
-// find reaches the executor of a task, or reads what it left.
-func (d *Driver) find(task *drivers.TaskConfig, state taskState) error {
+// reattach connects to the executor of a task, or reads the exit status that it
+// left.
+func (d *Driver) reattach(task *drivers.TaskConfig, state taskState) error {
 	c, dialErr := d.dial(state.Dir)
 	if dialErr == nil {
 		if c.Identity().Executor != state.Executor {
-			return fmt.Errorf("process %d holds the task, not %d", c.Identity().Executor.Pid, state.Executor.Pid)
+			return fmt.Errorf("the task's executor is process %d, but its handle names process %d",
+				c.Identity().Executor.Pid, state.Executor.Pid)
 		}
-		d.adopt(task, state, c)
+		d.track(task, state, c)
 		return nil
 	}
 	exit, err := client.ReadExit(state.Dir)
 	switch {
 	case err == nil:
-		d.adoptEnded(task, state, exit)
+		d.trackEnded(task, state, exit)
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		return dialErr
@@ -77,14 +67,14 @@ func (d *Driver) find(task *drivers.TaskConfig, state taskState) error {
 	return errors.Join(dialErr, err)
 }
 
-// dialPatience is how long a live executor may keep a new plugin waiting: on a
-// host that has just come under load with all of its tasks, no answer yet is no
-// reason to end one.
-const dialPatience = 30 * time.Second
+// dialTimeout limits how long a live executor may take to answer a new plugin.
+// A host that has just come under load with all of its tasks is slow.
+const dialTimeout = 30 * time.Second
 
-// dial reaches an executor, or finds that it is gone.
+// dial connects to an executor. It tries again for as long as a live executor is
+// too busy to answer.
 func (d *Driver) dial(dir string) (*client.Client, error) {
-	for deadline := time.Now().Add(dialPatience); ; {
+	for deadline := time.Now().Add(dialTimeout); ; {
 		c, err := client.Dial(d.ctx, dir)
 		busy := errors.Is(err, context.DeadlineExceeded)
 		if !busy || time.Now().After(deadline) || d.ctx.Err() != nil {
@@ -93,26 +83,31 @@ func (d *Driver) dial(dir string) (*client.Client, error) {
 	}
 }
 
-// adoptEnded makes a task known that ended while no plugin was there.
-func (d *Driver) adoptEnded(task *drivers.TaskConfig, state taskState, exit executor.Exit) {
-	h := d.newHandle(task, state)
-	d.ended(h, exit)
-	d.tasks.put(h)
-}
-
-// clearUnknown removes what is left of a task whose state may be empty: then
-// the record in its directory tells what it owned.
-func (d *Driver) clearUnknown(task *drivers.TaskConfig, state taskState) error {
-	dir := taskDir(d.config.StateDir, task.ID)
-	if state.Dir != "" {
-		dir = state.Dir
+// removeLost removes a task that could not be recovered, for the given reason. A
+// guest that a newer plugin started is spared: it becomes a stray, which the
+// next start of the task replaces.
+func (d *Driver) removeLost(h *drivers.TaskHandle, state taskState, reason error) error {
+	log := d.taskLog(h.Config)
+	dir := state.Dir
+	if dir == "" {
+		dir = taskDirPath(d.config.StateDir, h.Config.ID)
 	}
 	r, err := readRecord(dir)
 	if err != nil {
-		r = record{Netns: state.Netns, Tap: state.Tap, Cgroup: state.Cgroup}
+		r = record{
+			Task: h.Config.ID, AllocID: h.Config.AllocID, Name: h.Config.Name, AllocDir: h.Config.AllocDir,
+			Netns: state.Netns, Tap: state.Tap, Cgroup: state.Cgroup,
+		}
 	}
-	if err := clearAway(d.ctx, dir, r, state.known()); err != nil {
-		return fmt.Errorf("clear it away: %w", err)
+	if h.Version > handleVersion && !errors.Is(reason, client.ErrNotRunning) {
+		log.Error("cannot recover a task of a newer plugin; leaving it alone until it is started again", "error", reason)
+		d.strays.add(dir, r)
+		return nil
+	}
+	log.Warn("cannot recover the task; removing what is left of it", "error", reason)
+	if err := d.removeTask(dir, r, state.known()); err != nil {
+		d.strays.add(dir, r)
+		return fmt.Errorf("remove the task: %w", err)
 	}
 	return nil
 }

@@ -62,7 +62,6 @@ func TestRecover_RemovesWhatItCannotRecover(t *testing.T) {
 			must.NoError(t, stateOf(t, handle).Executor.Signal(syscall.SIGKILL))
 			eventually(t, "its end", func() bool { return !stateOf(t, handle).Executor.Alive() })
 		}},
-		{"handle of another version", func(_ *testing.T, handle *drivers.TaskHandle) { handle.Version++ }},
 		{"handle without a state", func(_ *testing.T, handle *drivers.TaskHandle) { handle.DriverState = nil }},
 		{"handle of another executor", func(t *testing.T, handle *drivers.TaskHandle) {
 			state := stateOf(t, handle)
@@ -82,6 +81,44 @@ func TestRecover_RemovesWhatItCannotRecover(t *testing.T) {
 			must.ErrorContains(t, second.DestroyTask(task.ID, true), drivers.ErrTaskNotFound.Error())
 		})
 	}
+}
+
+// A handle of a newer plugin has at least the fields of this one's.
+func TestRecover_FindsAGuestOfANewerPlugin(t *testing.T) {
+	first := newBed(t)
+	task, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
+	state := stateOf(t, handle)
+	handle.Version++
+	must.NoError(t, handle.SetDriverState(&struct {
+		taskState
+		Novelty string
+	}{state, "unknown to this plugin"}))
+	second := first.again(t)
+	must.NoError(t, second.RecoverTask(handle))
+	must.True(t, state.Guest.Alive())
+	must.NoError(t, second.DestroyTask(task.ID, true))
+	nothingLeft(t, handle)
+}
+
+func TestRecover_SparesAGuestOfANewerPluginThatItCannotReach(t *testing.T) {
+	first := newBed(t)
+	task, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
+	state := stateOf(t, handle)
+	newer := handle.Copy()
+	newer.Version++
+	newer.DriverState = []byte{0x80} // an empty map: all fields have other names
+	second := first.again(t)
+	must.Error(t, second.RecoverTask(newer))
+	must.True(t, state.Guest.Alive())
+
+	// The next start of the task replaces it.
+	again := task.Copy()
+	again.ID += "x"
+	t.Cleanup(func() { _ = second.impl.DestroyTask(again.ID, true) })
+	_, _, err := second.StartTask(again)
+	must.NoError(t, err)
+	must.False(t, state.Guest.Alive())
+	must.DirNotExists(t, state.Dir)
 }
 
 func TestRecover_TwiceDestroyedIsAnError(t *testing.T) {
@@ -140,7 +177,7 @@ func TestStart_ReplacesAGuestThatNomadNeverKnew(t *testing.T) {
 }
 
 func TestReserve_OneStartOfATaskAtATime(t *testing.T) {
-	var known tasks
+	var known taskTable
 	task := &drivers.TaskConfig{ID: "a/web/1", AllocID: "a", Name: "web"}
 	again := &drivers.TaskConfig{ID: "a/web/2", AllocID: "a", Name: "web"}
 	other := &drivers.TaskConfig{ID: "a/db/1", AllocID: "a", Name: "db"}

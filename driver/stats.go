@@ -12,7 +12,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 )
 
-// What is measured of a task, as Nomad's own drivers name it.
+// The measured figures of a task, under the names that Nomad's drivers use.
 var (
 	measuredCPU = []string{
 		"System Mode", "User Mode", "Percent", "Total Ticks", "Throttled Periods", "Throttled Time",
@@ -20,8 +20,8 @@ var (
 	measuredMemory = []string{"RSS", "Cache", "Swap", "Usage", "Max Usage"}
 )
 
-// TaskStats sends what the task uses, at once and then every interval, until
-// the context, the task or the plugin ends.
+// TaskStats sends the task's resource usage, at once and then at each interval,
+// until the context, the task or the plugin ends.
 func (d *Driver) TaskStats(
 	ctx context.Context, id string, interval time.Duration,
 ) (<-chan *drivers.TaskResourceUsage, error) {
@@ -30,7 +30,7 @@ func (d *Driver) TaskStats(
 		return nil, err
 	}
 	if !h.running() {
-		// Unrecoverable: Nomad need not ask again.
+		// An unrecoverable error stops Nomad from calling again.
 		return nil, &taskError{err: fmt.Errorf("task %s has ended", id)}
 	}
 	out := make(chan *drivers.TaskResourceUsage)
@@ -57,11 +57,11 @@ func (d *Driver) sendStats(
 			}
 			last = next
 		} else if ctx.Err() == nil && h.running() {
-			h.log.Debug("cannot read what the task uses", "error", err)
+			h.log.Debug("cannot read the resource usage of the task", "error", err)
 		}
 		select {
 		case <-ticker.C:
-		case <-h.done:
+		case <-h.ended:
 			return
 		case <-ctx.Done():
 			return
@@ -71,8 +71,8 @@ func (d *Driver) sendStats(
 	}
 }
 
-// usage makes Nomad's figures from two readings. Without an earlier one the
-// shares of CPU time are those since the guest started, which are zero.
+// usage converts two readings to Nomad's figures. Without an earlier reading the
+// shares of CPU time are zero.
 func (c cpus) usage(last, next executor.Stats) *drivers.TaskResourceUsage {
 	share := func(before, after uint64) float64 {
 		elapsed := next.Time.Sub(last.Time)

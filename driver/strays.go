@@ -3,10 +3,8 @@
 package driver
 
 import (
-	"context"
 	"errors"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -16,103 +14,155 @@ import (
 )
 
 const (
-	// sweepGrace is how long a task that was there before the plugin is left
-	// alone: Nomad recovers all that it knows right after it has started the
-	// plugin.
+	// sweepGrace is how long tasks from before the plugin's start are left
+	// alone. Nomad recovers the tasks that it knows right after the start.
 	sweepGrace = 2 * time.Minute
-	// sweepPeriod is the time between further looks at those that stayed.
+	// sweepPeriod is the time between later sweeps.
 	sweepPeriod = 5 * time.Minute
 )
 
-// strays are the tasks that were there when the plugin started and that Nomad
-// has not recovered (yet): a plugin was killed in the middle of StartTask, or
-// Nomad lost its own state. One is cleared away when the same task starts
-// anew, or when its alloc directory is gone. Any other is left alone: another
-// Nomad client may use the same state directory.
+// strays are tasks in the state directory that Nomad has not recovered: a
+// plugin was killed during StartTask, Nomad lost its state, or a removal
+// failed. A stray is removed when the same task starts again, or when its alloc
+// directory is gone. Otherwise it is left alone, because another Nomad client
+// may use the same state directory.
 type strays struct {
-	mu      sync.Mutex
-	records map[string]record // by directory
+	mu    sync.Mutex
+	byDir map[string]*stray
 }
 
-// claim takes a task off the list: Nomad has asked for it.
-func (s *strays) claim(dir string) (record, bool) {
+type stray struct {
+	record   record
+	removing bool
+}
+
+// errRemoving means that a stray is being removed by another goroutine.
+var errRemoving = errors.New("the task is being removed")
+
+func (s *strays) add(dir string, r record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, ok := s.records[dir]
-	delete(s.records, dir)
-	return r, ok
+	if s.byDir == nil {
+		s.byDir = map[string]*stray{}
+	}
+	if s.byDir[dir] == nil {
+		s.byDir[dir] = &stray{record: r}
+	}
 }
 
-func (s *strays) list() map[string]record {
+// forget removes a task from the list, but not from the host: Nomad has asked
+// for it.
+func (s *strays) forget(dir string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return maps.Clone(s.records)
+	if found := s.byDir[dir]; found != nil && found.removing {
+		return errRemoving
+	}
+	delete(s.byDir, dir)
+	return nil
 }
 
-// clear removes what an earlier start of a task left.
-func (s *strays) clear(ctx context.Context, task record) error {
-	for dir, r := range s.list() {
+// records returns the records of all strays by directory.
+func (s *strays) records() map[string]record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make(map[string]record, len(s.byDir))
+	for dir, found := range s.byDir {
+		all[dir] = found.record
+	}
+	return all
+}
+
+// remove removes one stray. The stray stays on the list until removeTask has
+// succeeded, so that a failed removal is tried again.
+func (s *strays) remove(dir string, removeTask func() error) error {
+	s.mu.Lock()
+	found := s.byDir[dir]
+	if found == nil {
+		s.mu.Unlock()
+		return nil
+	}
+	if found.removing {
+		s.mu.Unlock()
+		return errRemoving
+	}
+	found.removing = true
+	s.mu.Unlock()
+
+	err := removeTask()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found.removing = false
+	if err == nil {
+		delete(s.byDir, dir)
+	}
+	return err
+}
+
+// removeStrays removes the strays that are earlier starts of a task.
+func (d *Driver) removeStrays(task record) error {
+	for dir, r := range d.strays.records() {
 		if !r.sameTask(task) {
 			continue
 		}
-		if _, ok := s.claim(dir); !ok {
-			continue
-		}
-		if err := clearAway(ctx, dir, r, client.Known{}); err != nil {
+		if err := d.strays.remove(dir, func() error { return d.removeTask(dir, r, client.Known{}) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// findStrays reads what tasks there are, and looks after those that nobody
-// claims for as long as there are any.
+// findStrays lists the tasks in the state directory.
 func (d *Driver) findStrays() error {
 	records, err := readRecords(d.config.StateDir)
-	if err != nil || len(records) == 0 {
-		return err
+	for dir, r := range records {
+		d.strays.add(dir, r)
 	}
-	d.strays.mu.Lock()
-	d.strays.records = records
-	d.strays.mu.Unlock()
-	go func() {
-		for wait := sweepGrace; len(d.strays.list()) > 0; wait = sweepPeriod {
-			select {
-			case <-time.After(wait):
-				d.sweepStrays()
-			case <-d.ctx.Done():
-				return
-			}
-		}
-	}()
-	return nil
+	return err
 }
 
-// sweepStrays clears away the strays whose alloc is gone.
+// sweepForever removes strays for as long as the plugin runs.
+func (d *Driver) sweepForever() {
+	timer := time.NewTimer(sweepGrace)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-d.ctx.Done():
+			return
+		}
+		d.sweepStrays()
+		if err := sweepIncomplete(d.config.StateDir, time.Now().Add(-sweepGrace)); err != nil {
+			d.log.Error("cannot remove incomplete task directories", "error", err)
+		}
+		timer.Reset(sweepPeriod)
+	}
+}
+
+// sweepStrays removes the strays whose alloc directory is gone.
 func (d *Driver) sweepStrays() {
-	for dir, r := range d.strays.list() {
-		// Another plugin, which shares the directory, may have been in the middle
-		// of the task's start when its record was read.
+	for dir, r := range d.strays.records() {
+		// A plugin of an earlier version, which uses the same state directory, may
+		// have written the record after this plugin found the directory.
 		if now, err := readRecord(dir); err == nil {
 			r = now
 		}
-		if !allocGone(r) {
+		if r.Version > recordVersion || !allocGone(r) {
 			continue
 		}
-		if _, ok := d.strays.claim(dir); !ok {
+		err := d.strays.remove(dir, func() error { return d.removeTask(dir, r, client.Known{}) })
+		if err != nil {
+			d.log.Error("cannot remove a task whose alloc is gone", "task_id", r.Task, "dir", dir, "error", err)
 			continue
 		}
-		if err := clearAway(d.ctx, dir, r, client.Known{}); err != nil {
-			d.log.Error("cannot clear away a task whose alloc is gone", "task_id", r.Task, "dir", dir, "error", err)
-			continue
-		}
-		d.log.Warn("cleared away a task whose alloc is gone", "task_id", r.Task, "dir", dir)
+		d.log.Warn("removed a task whose alloc is gone", "task_id", r.Task, "dir", dir)
 	}
 }
 
-// allocGone tells whether a task's alloc directory has been removed. That the
-// directory of all allocs is there rules out that a disk is not mounted. A
-// task without a record had not got so far as to own anything.
+// allocGone reports whether a task's alloc directory has been removed. It
+// returns false if the parent directory is missing as well: then a file system
+// may not be mounted. A task without a record belongs to no alloc.
 func allocGone(r record) bool {
 	if r.AllocDir == "" {
 		return true

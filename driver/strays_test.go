@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 )
 
 // testDriver is a plugin that ends with the test.
@@ -17,10 +20,10 @@ func testDriver(t testing.TB) *Driver {
 	return New(t.Context(), hclog.NewNullLogger())
 }
 
-// stray makes a task's directory as a killed plugin leaves it.
-func stray(t *testing.T, stateDir string, r record) string {
+// makeStray makes a task's directory as a killed plugin leaves it.
+func makeStray(t *testing.T, stateDir string, r record) string {
 	t.Helper()
-	dir := taskDir(stateDir, r.Task)
+	dir := taskDirPath(stateDir, r.Task)
 	must.NoError(t, os.MkdirAll(dir, 0o700))
 	must.NoError(t, r.write(dir))
 	return dir
@@ -32,16 +35,15 @@ func TestSweep_RemovesOnlyWhatHasNoAllocAnyMore(t *testing.T) {
 	allocs := t.TempDir()
 	must.NoError(t, os.Mkdir(filepath.Join(allocs, "alive"), 0o700))
 
-	gone := stray(t, d.config.StateDir, record{Task: "gone/web/1", AllocDir: filepath.Join(allocs, "gone")})
-	alive := stray(t, d.config.StateDir, record{Task: "alive/web/1", AllocDir: filepath.Join(allocs, "alive")})
-	unmounted := stray(t, d.config.StateDir, record{Task: "far/web/1", AllocDir: filepath.Join(allocs, "not", "there")})
-	claimed := stray(t, d.config.StateDir, record{Task: "claimed/web/1", AllocDir: filepath.Join(allocs, "claimed")})
-	unrecorded := taskDir(d.config.StateDir, "unrecorded")
+	gone := makeStray(t, d.config.StateDir, record{Task: "gone/web/1", AllocDir: filepath.Join(allocs, "gone")})
+	alive := makeStray(t, d.config.StateDir, record{Task: "alive/web/1", AllocDir: filepath.Join(allocs, "alive")})
+	unmounted := makeStray(t, d.config.StateDir, record{Task: "far/web/1", AllocDir: filepath.Join(allocs, "not", "there")})
+	claimed := makeStray(t, d.config.StateDir, record{Task: "claimed/web/1", AllocDir: filepath.Join(allocs, "claimed")})
+	unrecorded := taskDirPath(d.config.StateDir, "unrecorded")
 	must.NoError(t, os.MkdirAll(unrecorded, 0o700))
 
 	must.NoError(t, d.findStrays())
-	_, ok := d.strays.claim(claimed)
-	must.True(t, ok)
+	must.NoError(t, d.strays.forget(claimed))
 	d.sweepStrays()
 
 	must.DirNotExists(t, gone)
@@ -49,14 +51,14 @@ func TestSweep_RemovesOnlyWhatHasNoAllocAnyMore(t *testing.T) {
 	must.DirExists(t, alive)
 	must.DirExists(t, unmounted)
 	must.DirExists(t, claimed)
-	must.MapLen(t, 2, d.strays.list())
+	must.MapLen(t, 2, d.strays.records())
 }
 
 func TestSweep_SparesATaskThatAnotherPluginWasStarting(t *testing.T) {
 	d := testDriver(t)
 	d.config.StateDir = t.TempDir()
 	task := record{Task: "a/web/1", AllocDir: t.TempDir()}
-	dir := taskDir(d.config.StateDir, task.Task)
+	dir := taskDirPath(d.config.StateDir, task.Task)
 	must.NoError(t, os.MkdirAll(dir, 0o700))
 	must.NoError(t, d.findStrays()) // before its record is written
 	must.NoError(t, task.write(dir))
@@ -67,23 +69,115 @@ func TestSweep_SparesATaskThatAnotherPluginWasStarting(t *testing.T) {
 func TestStart_ClearsAwayAnEarlierTryOfTheSameTask(t *testing.T) {
 	d := testDriver(t)
 	d.config.StateDir = t.TempDir()
-	same := stray(t, d.config.StateDir, record{Task: "a/web/1", AllocID: "a", Name: "web"})
-	other := stray(t, d.config.StateDir, record{Task: "a/db/1", AllocID: "a", Name: "db"})
+	same := makeStray(t, d.config.StateDir, record{Task: "a/web/1", AllocID: "a", Name: "web"})
+	other := makeStray(t, d.config.StateDir, record{Task: "a/db/1", AllocID: "a", Name: "db"})
 	// As a plugin leaves it that is killed while it unpacks an archive.
 	staged := filepath.Join(same, ".lkl-stage-1", "closed")
 	must.NoError(t, os.MkdirAll(staged, 0o700))
 	must.NoError(t, os.WriteFile(filepath.Join(staged, "file"), nil, 0o000))
 	must.NoError(t, os.Symlink("/etc", filepath.Join(staged, "link")))
 	must.NoError(t, d.findStrays())
-	must.NoError(t, d.strays.clear(t.Context(), record{Task: "a/web/2", AllocID: "a", Name: "web"}))
+	must.NoError(t, d.removeStrays(record{Task: "a/web/2", AllocID: "a", Name: "web"}))
 	must.DirNotExists(t, same)
 	must.DirExists(t, other)
 	must.DirExists(t, "/etc")
 }
 
+// A stray stays known until its removal succeeds. Otherwise a retried start of
+// the task would run beside it.
+func TestStrays_FailedRemovalIsRetried(t *testing.T) {
+	d := testDriver(t)
+	d.config.StateDir = t.TempDir()
+	allocDir := filepath.Join(t.TempDir(), "gone")
+	dir := makeStray(t, d.config.StateDir, record{Task: "a/web/1", AllocID: "a", Name: "web", AllocDir: allocDir})
+	unreadable := filepath.Join(dir, executor.IdentityFile)
+	must.NoError(t, os.Mkdir(unreadable, 0o700)) // so the executor cannot be found
+	must.NoError(t, d.findStrays())
+
+	next := record{Task: "a/web/2", AllocID: "a", Name: "web"}
+	must.Error(t, d.removeStrays(next))
+	must.Error(t, d.removeStrays(next))
+	d.sweepStrays()
+	must.DirExists(t, dir)
+	must.NoError(t, os.Remove(unreadable))
+	must.NoError(t, d.removeStrays(next))
+	must.DirNotExists(t, dir)
+	must.MapEmpty(t, d.strays.records())
+}
+
+func TestStrays_OneRemovalAtATime(t *testing.T) {
+	var s strays
+	s.add("dir", record{})
+	must.NoError(t, s.remove("dir", func() error {
+		must.ErrorIs(t, s.remove("dir", func() error { return nil }), errRemoving)
+		must.ErrorIs(t, s.forget("dir"), errRemoving)
+		return nil
+	}))
+	must.MapEmpty(t, s.records())
+	must.NoError(t, s.remove("dir", func() error { t.Fatal("removed twice"); return nil }))
+}
+
+func TestSweep_SparesATaskOfANewerPlugin(t *testing.T) {
+	d := testDriver(t)
+	d.config.StateDir = t.TempDir()
+	dir := makeStray(t, d.config.StateDir, record{
+		Version: recordVersion + 1, Task: "a/web/1", AllocDir: filepath.Join(t.TempDir(), "gone"),
+	})
+	must.NoError(t, d.findStrays())
+	d.sweepStrays()
+	must.DirExists(t, dir)
+}
+
+func TestStart_FailedCleanUpIsRetried(t *testing.T) {
+	d := testDriver(t)
+	d.config.StateDir = t.TempDir()
+	task := plainTask()
+	var undo undo
+	dir, err := d.claimTaskDir(task, &undo)
+	must.NoError(t, err)
+	undo.add(func() error { return errors.New("busy") })
+	d.endStart(task, &undo, errors.New("a later step failed"))
+	must.DirExists(t, dir.path)
+
+	again := task.Copy()
+	again.ID += "x"
+	_, err = d.claimTaskDir(again, &undo)
+	must.NoError(t, err)
+	must.DirNotExists(t, dir.path)
+}
+
+func TestTaskDir_HasItsRecordFromTheFirstMoment(t *testing.T) {
+	stateDir := t.TempDir()
+	must.NoError(t, makeStateDir(stateDir))
+	r := record{Version: recordVersion, Task: "a/web/1", AllocID: "a", Name: "web"}
+	// A plugin was killed before it wrote the record of an earlier start.
+	must.NoError(t, os.Mkdir(filepath.Join(incompleteDir(stateDir), shortHash("a/web")), 0o700))
+
+	path, err := createTaskDir(stateDir, r)
+	must.NoError(t, err)
+	got, err := readRecord(path)
+	must.NoError(t, err)
+	must.Eq(t, r, got)
+	left, err := os.ReadDir(incompleteDir(stateDir))
+	must.NoError(t, err)
+	must.SliceEmpty(t, left)
+}
+
+func TestSweepIncomplete_RemovesOldDirectories(t *testing.T) {
+	stateDir := t.TempDir()
+	must.NoError(t, sweepIncomplete(stateDir, time.Now())) // the directory is missing
+	must.NoError(t, makeStateDir(stateDir))
+	dir := filepath.Join(incompleteDir(stateDir), "0123456789abcdef")
+	must.NoError(t, os.Mkdir(dir, 0o700))
+	must.NoError(t, sweepIncomplete(stateDir, time.Now().Add(-time.Minute)))
+	must.DirExists(t, dir) // another plugin may be about to complete it
+	must.NoError(t, sweepIncomplete(stateDir, time.Now().Add(time.Minute)))
+	must.DirNotExists(t, dir)
+}
+
 func TestRecord_RoundTrip(t *testing.T) {
 	r := record{Task: "a/web/1", AllocID: "a", Name: "web", AllocDir: "/x", Netns: "/n", Tap: "tap0", Created: fixedTime.Add(time.Second)}
-	dir := stray(t, t.TempDir(), r)
+	dir := makeStray(t, t.TempDir(), r)
 	got, err := readRecord(dir)
 	must.NoError(t, err)
 	must.Eq(t, r, got)

@@ -261,7 +261,7 @@ func TestStart_UndoesItselfOnAnError(t *testing.T) {
 		{"no rootfs", "rootfs", TaskConfig{Kernel: "disk.spt"}, nil},
 		{"no network", `mode = "bridge"`, TaskConfig{Kernel: "httpd.spt"}, nil},
 		{"an argument with blanks", "argument 1", TaskConfig{Kernel: "hello.spt", Args: []string{"a b"}}, nil},
-		{"too small", "give the task at least", TaskConfig{Kernel: "hello.spt"}, func(c *drivers.TaskConfig) {
+		{"too small", "set memory to at least", TaskConfig{Kernel: "hello.spt"}, func(c *drivers.TaskConfig) {
 			c.Resources.LinuxResources.MemoryLimitBytes = 4 << 20
 		}},
 		{"no console", "stdout", TaskConfig{Kernel: "hello.spt"}, func(c *drivers.TaskConfig) {
@@ -304,7 +304,7 @@ func TestStart_OnceAtATime(t *testing.T) {
 	b := newBed(t)
 	task, _ := b.run(t, TaskConfig{Kernel: "idle.spt"})
 	_, _, err := b.StartTask(task)
-	must.ErrorContains(t, err, "started already")
+	must.ErrorContains(t, err, "has already been started")
 }
 
 func TestStart_StateDirMayBeLong(t *testing.T) {

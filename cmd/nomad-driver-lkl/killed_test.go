@@ -51,6 +51,9 @@ func TestPlugin_KilledInTheMiddleOfAStart(t *testing.T) {
 		left, err := os.ReadDir(filepath.Join(stateDir, "tasks"))
 		must.NoError(t, err)
 		must.Len(t, 1, left)
+		incomplete, err := os.ReadDir(filepath.Join(stateDir, "incomplete"))
+		must.NoError(t, err)
+		must.SliceEmpty(t, incomplete)
 		must.NoError(t, next.driver.DestroyTask(task.ID, true))
 		next.client.Kill()
 		for deadline := time.Now().Add(patience); ; runtime.Gosched() {

@@ -32,11 +32,11 @@ func TestRootFiles_AreWhatATaskExpects(t *testing.T) {
 	}
 	task.AllocID = "0a1b2c3d-1111-2222-3333-444444444444"
 	task.DNS = &drivers.DNSConfig{Servers: []string{"10.0.0.53"}}
-	skipped, err := openSource(task, nil, "local/k")
+	skipped, err := openJobFile(task, nil, "local/k")
 	must.NoError(t, err)
 	defer skipped.Close()
 
-	files, err := rootFiles(task, addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}, []*source{skipped, nil})
+	files, err := guestFiles(task, addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}, []*jobFile{skipped, nil})
 	must.NoError(t, err)
 	found := map[string]disk.File{}
 	for _, f := range files {
@@ -70,7 +70,7 @@ func TestRootFiles_NothingFromOutsideTheAlloc(t *testing.T) {
 	must.NoError(t, os.Symlink(filepath.Dir(secret), filepath.Join(shared, "data")))
 	must.NoError(t, os.MkdirAll(filepath.Join(shared, "tmp"), 0o777))
 	must.NoError(t, os.Symlink(secret, filepath.Join(shared, "tmp", "link")))
-	files, err := rootFiles(task, addresses{}, nil)
+	files, err := guestFiles(task, addresses{}, nil)
 	must.NoError(t, err)
 	links := 0
 	for _, f := range files {
@@ -85,7 +85,7 @@ func TestRootFiles_NothingFromOutsideTheAlloc(t *testing.T) {
 func TestRootFiles_SeedIsNeverTheSame(t *testing.T) {
 	_, task := taskTree(t)
 	seed := func() string {
-		files, err := rootFiles(task, addresses{}, nil)
+		files, err := guestFiles(task, addresses{}, nil)
 		must.NoError(t, err)
 		return string(files[3].Content)
 	}
@@ -137,9 +137,7 @@ func TestResolvConf(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			hostResolvConfs = c.paths
-			got, err := resolvConf(c.dns)
-			must.NoError(t, err)
-			must.Eq(t, c.want, string(got))
+			must.Eq(t, c.want, string(resolvConf(c.dns)))
 		})
 	}
 }

@@ -73,7 +73,7 @@ func TestOpenSource(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			s, err := openSource(task, allowed, c.path)
+			s, err := openJobFile(task, allowed, c.path)
 			if c.content == "" {
 				must.Error(t, err)
 				return
@@ -89,14 +89,14 @@ func TestOpenSource(t *testing.T) {
 
 func TestOpenSource_NoHostPathWithoutAllowList(t *testing.T) {
 	host, task := taskTree(t)
-	_, err := openSource(task, nil, filepath.Join(host, "images/k"))
+	_, err := openJobFile(task, nil, filepath.Join(host, "images/k"))
 	must.ErrorContains(t, err, "image_paths")
 }
 
 // What was opened stays what is used, whatever happens to the path.
 func TestSource_PathIsOfTheOpenFile(t *testing.T) {
 	host, task := taskTree(t)
-	s, err := openSource(task, nil, "local/k")
+	s, err := openJobFile(task, nil, "local/k")
 	must.NoError(t, err)
 	defer s.Close()
 	must.NoError(t, os.Remove(filepath.Join(host, "alloc/web/local/k")))
@@ -108,7 +108,7 @@ func TestSource_PathIsOfTheOpenFile(t *testing.T) {
 
 func TestSource_PathOfADirectoryIsADirectory(t *testing.T) {
 	_, task := taskTree(t)
-	s, err := openSource(task, nil, "local")
+	s, err := openJobFile(task, nil, "local")
 	must.NoError(t, err)
 	defer s.Close()
 	info, err := os.Lstat(s.path())

@@ -10,29 +10,29 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 )
 
-// tasks are the handles by Nomad's task id.
-type tasks struct {
+// A taskTable holds the plugin's tasks by Nomad's task ID.
+type taskTable struct {
 	mu       sync.Mutex
 	handles  map[string]*handle
-	starting map[string]record
+	starting map[string]record // being started or recovered
 }
 
-// errStarted says that a task is started or recovered already.
-var errStarted = errors.New("is started already")
+// errStarted means that a task is being started or has been started.
+var errStarted = errors.New("has already been started")
 
-// reserve makes sure that a task is started once, and one start of it at a time:
-// Nomad gives each another id. The returned function ends the reservation. Errors:
-// errStarted, or one that is worth another try.
-func (t *tasks) reserve(task *drivers.TaskConfig) (func(), error) {
+// reserve makes sure that each task is started once, and that only one start of
+// it is under way. (Nomad gives each start another ID.) The returned function
+// ends the reservation. The error is errStarted or retryable.
+func (t *taskTable) reserve(task *drivers.TaskConfig) (func(), error) {
 	id, r := task.ID, record{AllocID: task.AllocID, Name: task.Name}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, starting := t.starting[id]; starting || t.handles[id] != nil {
 		return nil, fmt.Errorf("task %s %w", id, errStarted)
 	}
-	for other, o := range t.starting {
-		if o.sameTask(r) {
-			return nil, retryable(fmt.Errorf("an earlier start of this task, %s, is still under way", other))
+	for otherID, other := range t.starting {
+		if other.sameTask(r) {
+			return nil, retryable(fmt.Errorf("an earlier start of this task, %s, is still under way", otherID))
 		}
 	}
 	if t.starting == nil {
@@ -46,7 +46,7 @@ func (t *tasks) reserve(task *drivers.TaskConfig) (func(), error) {
 	}, nil
 }
 
-func (t *tasks) put(h *handle) {
+func (t *taskTable) put(h *handle) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.handles == nil {
@@ -55,8 +55,8 @@ func (t *tasks) put(h *handle) {
 	t.handles[h.task.ID] = h
 }
 
-// get returns drivers.ErrTaskNotFound where the plugin does not know the task.
-func (t *tasks) get(id string) (*handle, error) {
+// get returns drivers.ErrTaskNotFound for an unknown task.
+func (t *taskTable) get(id string) (*handle, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if h := t.handles[id]; h != nil {
@@ -65,8 +65,8 @@ func (t *tasks) get(id string) (*handle, error) {
 	return nil, drivers.ErrTaskNotFound
 }
 
-// earlier are the starts of the same task that the plugin knows.
-func (t *tasks) earlier(task record) []*handle {
+// earlier returns the earlier starts of a task.
+func (t *taskTable) earlier(task record) []*handle {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var found []*handle
@@ -78,7 +78,7 @@ func (t *tasks) earlier(task record) []*handle {
 	return found
 }
 
-func (t *tasks) drop(id string) {
+func (t *taskTable) drop(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.handles, id)

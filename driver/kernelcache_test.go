@@ -15,15 +15,15 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// linked has a store make a copy of a file and returns its digest.
-func linked(t *testing.T, k *kernels, stateDir, path, to string) string {
+// linkKernel links a copy of a file from the cache and returns its digest.
+func linkKernel(t *testing.T, c *kernelCache, path, to string) string {
 	t.Helper()
 	f, err := os.Open(path)
 	must.NoError(t, err)
 	defer f.Close()
 	info, err := f.Stat()
 	must.NoError(t, err)
-	sum, err := k.link(t.Context(), stateDir, &source{File: f, info: info, name: path}, to)
+	sum, err := c.link(t.Context(), &jobFile{File: f, info: info, name: path}, to)
 	must.NoError(t, err)
 	return sum
 }
@@ -43,10 +43,10 @@ func TestKernels_OneCopyOfEachContent(t *testing.T) {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	must.NoError(t, os.WriteFile(in("k"), []byte("one"), 0o666))
 	must.NoError(t, os.WriteFile(in("other"), []byte("one"), 0o666))
-	var k kernels
-	one := linked(t, &k, dir, in("k"), in("1"))
+	cache := kernelCache{dir: kernelsDir(dir)}
+	one := linkKernel(t, &cache, in("k"), in("1"))
 	must.Eq(t, "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed", one) // sha256sum
-	must.Eq(t, one, linked(t, &k, dir, in("other"), in("2")))
+	must.Eq(t, one, linkKernel(t, &cache, in("other"), in("2")))
 	must.True(t, sameFile(t, in("1"), in("2")))
 	must.False(t, sameFile(t, in("1"), in("k")))
 
@@ -55,7 +55,7 @@ func TestKernels_OneCopyOfEachContent(t *testing.T) {
 	must.NoError(t, err)
 	must.NoError(t, os.WriteFile(in("k"), []byte("two"), 0o666))
 	must.NoError(t, os.Chtimes(in("k"), info.ModTime(), info.ModTime()))
-	must.NotEq(t, one, linked(t, &k, dir, in("k"), in("3")))
+	must.NotEq(t, one, linkKernel(t, &cache, in("k"), in("3")))
 	content, err := os.ReadFile(in("1"))
 	must.NoError(t, err)
 	must.Eq(t, "one", string(content))
@@ -66,31 +66,31 @@ func TestKernels_KnowsAnUnchangedFileAndMissesASweptCopy(t *testing.T) {
 	must.NoError(t, makeStateDir(dir))
 	in := func(name string) string { return filepath.Join(dir, name) }
 	guest := testenv.Guest(t, "hello.spt") // older than any clock's tick
-	var k kernels
-	sum := linked(t, &k, dir, guest, in("1"))
-	must.MapLen(t, 1, k.known)
-	must.Eq(t, sum, linked(t, &k, dir, guest, in("2")))
+	cache := kernelCache{dir: kernelsDir(dir)}
+	sum := linkKernel(t, &cache, guest, in("1"))
+	must.MapLen(t, 1, cache.known)
+	must.Eq(t, sum, linkKernel(t, &cache, guest, in("2")))
 	must.True(t, sameFile(t, in("1"), in("2")))
 
 	must.NoError(t, os.Remove(filepath.Join(kernelsDir(dir), sum)))
-	must.Eq(t, sum, linked(t, &k, dir, guest, in("3")))
+	must.Eq(t, sum, linkKernel(t, &cache, guest, in("3")))
 	must.FileExists(t, filepath.Join(kernelsDir(dir), sum))
 }
 
 func TestKernels_SweepsWhatNoTaskUsed(t *testing.T) {
 	dir := t.TempDir()
-	must.NoError(t, sweepKernels(dir, time.Now())) // there is none yet
+	cache := kernelCache{dir: kernelsDir(dir)}
+	must.NoError(t, cache.sweep(time.Now())) // the directory is missing
 	must.NoError(t, makeStateDir(dir))
-	var k kernels
 	to := filepath.Join(dir, "task")
-	shared := filepath.Join(kernelsDir(dir), linked(t, &k, dir, testenv.Guest(t, "hello.spt"), to))
+	shared := filepath.Join(kernelsDir(dir), linkKernel(t, &cache, testenv.Guest(t, "hello.spt"), to))
 	later := time.Now().Add(time.Minute)
-	must.NoError(t, sweepKernels(dir, later))
+	must.NoError(t, cache.sweep(later))
 	must.FileExists(t, shared) // a task uses it
 	must.NoError(t, os.Remove(to))
-	must.NoError(t, sweepKernels(dir, time.Now().Add(-time.Minute)))
+	must.NoError(t, cache.sweep(time.Now().Add(-time.Minute)))
 	must.FileExists(t, shared) // it did a moment ago
-	must.NoError(t, sweepKernels(dir, later))
+	must.NoError(t, cache.sweep(later))
 	must.FileNotExists(t, shared)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -97,7 +98,7 @@ func TestRoot_RawForOtherGuests(t *testing.T) {
 	})
 	content, err := os.ReadFile(image)
 	must.NoError(t, err)
-	must.Eq(t, sectorSize, len(content))
+	must.Eq(t, tender.MinBlockSize, len(content))
 	must.True(t, strings.HasPrefix(string(content), "anything\x00"))
 }
 

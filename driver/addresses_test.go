@@ -64,12 +64,12 @@ func TestLKLRoutes_AreThoseThatTheGuestCanHave(t *testing.T) {
 func TestFill_PutsAddressesIntoArguments(t *testing.T) {
 	a := addresses{v4: netip.MustParsePrefix("172.26.64.5/20"), gateway4: netip.MustParseAddr("172.26.64.1")}
 	args := []string{"--ipv4={{ipv4}}", "--ipv4-gateway={{ipv4_gateway}}", "{{other}}", "{{ipv4}},{{ipv4}}"}
-	got, err := a.fill(args)
+	got, err := a.expand(args)
 	must.NoError(t, err)
 	must.Eq(t, []string{"--ipv4=172.26.64.5/20", "--ipv4-gateway=172.26.64.1", "{{other}}", "172.26.64.5/20,172.26.64.5/20"}, got)
 	must.Eq(t, "--ipv4={{ipv4}}", args[0]) // untouched
 
-	_, err = addresses{}.fill([]string{"{{ipv6}}", "x", "{{ipv4}}"})
+	_, err = addresses{}.expand([]string{"{{ipv6}}", "x", "{{ipv4}}"})
 	must.Eq(t, []string{"args[0]", "args[2]"}, fields(err))
 }
 
@@ -79,11 +79,11 @@ func TestDriverNetwork_AdvertisesTheGuestsOwnPorts(t *testing.T) {
 		{Label: "http", Value: 23456, To: 8080}, {Label: "admin", Value: 23457},
 	}}}
 	must.Eq(t, &drivers.DriverNetwork{IP: "172.26.64.5", PortMap: map[string]int{"http": 8080, "admin": 23457}},
-		driverNetwork(a, task, nil))
+		driverNetwork(job{task: task}, a))
 	must.Eq(t, &drivers.DriverNetwork{IP: "172.26.64.5", PortMap: map[string]int{"http": 8080}},
-		driverNetwork(a, task, []string{"http"}))
-	must.Nil(t, driverNetwork(addresses{}, task, nil))
-	must.False(t, driverNetwork(a, task, nil).Advertise())
+		driverNetwork(job{task: task, config: TaskConfig{Ports: []string{"http"}}}, a))
+	must.Nil(t, driverNetwork(job{task: task}, addresses{}))
+	must.False(t, driverNetwork(job{task: task}, a).Advertise())
 }
 
 func TestNetnsOf_IsTheGroupsAlone(t *testing.T) {

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
+	"github.com/lkl-nomad/nomad-driver-lkl/network"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
+)
+
+// netnsOf returns the path of the alloc's network namespace. It returns "" if
+// the group uses the host's network.
+func netnsOf(task *drivers.TaskConfig) string {
+	n := task.NetworkIsolation
+	if n == nil || n.Mode != drivers.NetIsolationModeGroup {
+		return ""
+	}
+	return n.Path
+}
+
+// addresses are the addresses and routes of a guest: those of its alloc. The
+// zero value is a guest without a network.
+type addresses struct {
+	v4, v6             netip.Prefix
+	gateway4, gateway6 netip.Addr
+	routes             []network.Route // except for the default routes
+	mac                string
+}
+
+// addressesOf chooses the guest's addresses: the first of each family.
+func addressesOf(i *network.Interface) addresses {
+	a := addresses{gateway4: i.Gateway4, gateway6: i.Gateway6, routes: i.Routes, mac: i.MAC.String()}
+	for _, p := range i.Addresses {
+		switch addr := p.Addr(); {
+		case addr.Is4() && !a.v4.IsValid():
+			a.v4 = p
+		case addr.Is6() && !a.v6.IsValid():
+			a.v6 = p
+		}
+	}
+	return a
+}
+
+// ip returns the guest's IPv4 address, or else its IPv6 address, or "".
+func (a addresses) ip() string {
+	for _, p := range []netip.Prefix{a.v4, a.v6} {
+		if p.IsValid() {
+			return p.Addr().String()
+		}
+	}
+	return ""
+}
+
+// lklInterface returns an LKL guest's configuration of its net device.
+func (a addresses) lklInterface(device string, tap *network.Tap) lkl.Interface {
+	return lkl.Interface{
+		Name: device, Address: a.v4, Address6: a.v6,
+		Gateway: a.gateway4, Gateway6: a.gateway6,
+		MAC: tap.MAC, MTU: tap.MTU, Offload: tap.Offload,
+	}
+}
+
+// lklRoutes returns the routes, except for the default routes, that an LKL guest
+// can use with its addresses. Any IPv4 gateway works: like the namespace, the
+// guest adds a host route for a gateway that is not on the link.
+func (a addresses) lklRoutes() []lkl.Route {
+	var routes []lkl.Route
+	for _, r := range a.routes {
+		usable := a.v4.IsValid()
+		if r.Destination.Addr().Is6() {
+			usable = a.v6.IsValid() && (!r.Gateway.IsValid() || r.Gateway.IsLinkLocalUnicast() || a.v6.Contains(r.Gateway))
+		}
+		if usable {
+			routes = append(routes, lkl.Route{To: r.Destination, Via: r.Gateway})
+		}
+	}
+	return routes
+}
+
+// placeholders returns the placeholders in the arguments of a Solo5 guest, and
+// their values. The addresses are unknown when the job is written.
+func (a addresses) placeholders() map[string]string {
+	return map[string]string{
+		"{{ipv4}}":         prefixText(a.v4),
+		"{{ipv4_gateway}}": addrText(a.gateway4),
+		"{{ipv6}}":         prefixText(a.v6),
+		"{{ipv6_gateway}}": addrText(a.gateway6),
+	}
+}
+
+func prefixText(p netip.Prefix) string {
+	if !p.IsValid() {
+		return ""
+	}
+	return p.String()
+}
+
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// expand replaces the placeholders in the arguments. A missing address is an
+// error, because the guest would misread the rest of the argument.
+func (a addresses) expand(args []string) ([]string, error) {
+	expanded := slices.Clone(args)
+	values := a.placeholders()
+	names := slices.Sorted(maps.Keys(values))
+	var list problems.List
+	for i, arg := range args {
+		for _, name := range names {
+			switch {
+			case !strings.Contains(arg, name):
+			case values[name] == "":
+				list.Addf(fmt.Sprintf("args[%d]", i), "the task's network has no %s", strings.Trim(name, "{}"))
+			default:
+				expanded[i] = strings.ReplaceAll(expanded[i], name, values[name])
+			}
+		}
+	}
+	return expanded, taskConfigError(&list)
+}
+
+// driverNetwork returns the address and ports that Nomad advertises for services
+// with address_mode "driver". Group networks map the same ports for the guest
+// as for the alloc. Without an address the result is nil, as Nomad expects.
+func driverNetwork(j job, a addresses) *drivers.DriverNetwork {
+	if a.ip() == "" {
+		return nil
+	}
+	n := &drivers.DriverNetwork{IP: a.ip(), PortMap: map[string]int{}}
+	ports := j.task.Resources.Ports
+	if ports == nil {
+		return n
+	}
+	for _, p := range *ports {
+		if len(j.config.Ports) > 0 && !slices.Contains(j.config.Ports, p.Label) {
+			continue
+		}
+		n.PortMap[p.Label] = p.To
+		if p.To <= 0 {
+			n.PortMap[p.Label] = p.Value
+		}
+	}
+	return n
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+	"github.com/lkl-nomad/nomad-driver-lkl/network"
+)
+
+// removeEarlierStarts removes earlier starts of a task that Nomad does not
+// know: from a plugin that was killed, or from this one for an agent that was
+// killed before it received the handle.
+func (d *Driver) removeEarlierStarts(task record) error {
+	for _, h := range d.tasks.earlier(task) {
+		if err := d.destroy(h); err != nil {
+			return err
+		}
+	}
+	return d.removeStrays(task)
+}
+
+// removeTask removes everything that a task owns: its processes and control
+// groups, the redirection of its traffic, and its directory. The directory
+// comes last, so that a failed removal can be repeated. Processes in known are
+// ended even if the directory no longer names them.
+func (d *Driver) removeTask(dir string, r record, known client.Known) error {
+	known.Cgroup = r.Cgroup
+	if err := client.Destroy(d.ctx, dir, known); err != nil {
+		return fmt.Errorf("end the task's processes: %w", err)
+	}
+	if r.Tap != "" {
+		if err := network.Detach(r.Netns, r.Tap); err != nil {
+			return fmt.Errorf("detach tap %s: %w", r.Tap, err)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove the task directory: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+)
+
+// track adds a running task to the plugin's tasks and waits for its end in the
+// background.
+func (d *Driver) track(task *drivers.TaskConfig, state taskState, c *client.Client) {
+	h := d.newHandle(task, state, c)
+	d.tasks.put(h)
+	go d.awaitExit(h)
+}
+
+// trackEnded adds a task that ended while no plugin was running.
+func (d *Driver) trackEnded(task *drivers.TaskConfig, state taskState, exit executor.Exit) {
+	h := d.newHandle(task, state, nil)
+	d.recordExit(h, exit)
+	d.tasks.put(h)
+}
+
+// awaitExit waits for the end of the guest and records it. It returns early if
+// the plugin ends, which does not end the task.
+func (d *Driver) awaitExit(h *handle) {
+	exit, err := h.client.Wait(d.ctx)
+	switch {
+	case err == nil:
+		d.recordExit(h, exit)
+	case d.ctx.Err() == nil:
+		d.recordLoss(h, err)
+	}
+}
+
+// recordExit records the end of a guest and sends events about its cause.
+func (d *Driver) recordExit(h *handle, exit executor.Exit) {
+	d.reportDropped(h, exit.Dropped)
+	result := nomadExit(exit)
+	switch {
+	case exit.OOMKilled:
+		limit := memoryLimit(h.task)
+		d.events.emit(h.task, fmt.Sprintf("Out of memory: the task exceeded its limit of %d MiB", limit>>20),
+			map[string]string{"limit_bytes": strconv.FormatUint(limit, 10)})
+	case result.Err != nil && !h.isStopRequested():
+		d.events.emit(h.task, "Unikernel "+exit.Reason, map[string]string{
+			"exit_code": strconv.Itoa(exit.Code), "signal": strconv.Itoa(exit.Signal),
+		})
+	}
+	h.log.Info("unikernel ended", "reason", exit.Reason, "exit_code", exit.Code, "signal", exit.Signal)
+	h.setExit(result, exit.Finished)
+}
+
+// recordLoss records that the executor was killed and its guest's exit status
+// is unknown. Such an end is always a failure.
+func (d *Driver) recordLoss(h *handle, err error) {
+	err = errors.Join(err, client.Destroy(d.ctx, h.state.Dir, h.state.known()))
+	if !h.isStopRequested() {
+		h.log.Error("the task's executor was killed", "error", err)
+		d.events.emit(h.task, "The task's executor was killed; the unikernel was killed with it", nil)
+	}
+	h.setExit(&drivers.ExitResult{ExitCode: -1, Err: err}, time.Now())
+}
+
+// nomadExit converts an exit status of the executor to Nomad's. As in a shell,
+// an end by a signal has the exit code 128 plus the signal's number. A failure
+// includes the reason.
+func nomadExit(exit executor.Exit) *drivers.ExitResult {
+	result := &drivers.ExitResult{ExitCode: exit.Code, Signal: exit.Signal, OOMKilled: exit.OOMKilled}
+	if exit.Signal != 0 {
+		result.ExitCode = 128 + exit.Signal
+	}
+	if exit.Code != 0 || exit.Signal != 0 || exit.OOMKilled {
+		result.Err = errors.New(exit.Reason)
+	}
+	return result
+}
+
+// reportDropped sends an event when more console output has been lost because
+// its reader was too slow.
+func (d *Driver) reportDropped(h *handle, dropped uint64) {
+	if h.newDropped(dropped) {
+		d.events.emit(h.task, fmt.Sprintf("%d bytes of console output were lost since the start: the log reader is too slow", dropped),
+			map[string]string{"dropped_bytes": strconv.FormatUint(dropped, 10)})
+	}
+}

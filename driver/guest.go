@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"os"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/network"
+	"github.com/lkl-nomad/nomad-driver-lkl/tender"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+)
+
+// A guest is everything that a task's unikernel runs with.
+type guest struct {
+	job       job
+	kernel    *kernel
+	addresses addresses
+	disk      *rootDisk    // nil without a block device
+	tap       *network.Tap // nil without a net device
+}
+
+// memory returns the size of the guest's memory in bytes.
+func (g guest) memory() uint64 {
+	return guestMemory(memoryLimit(g.job.task), g.kernel.memoryAlign())
+}
+
+// uidBase is the first of the UIDs that guests' processes run as, one for each
+// task. The range lies above the UIDs that systemd and distributions assign
+// (systemd: UIDS-GIDS.md) and has room for the largest PID.
+const uidBase = 0x70000000
+
+// plan returns the executor's instructions and the files that they refer to by
+// index.
+func (g guest) plan(commandLine string, dir taskDir, root string) (executor.Plan, []*os.File) {
+	task, config := g.job.task, g.job.config
+	plan := executor.Plan{
+		Task: task.ID, Dir: dir.path,
+		Tender: g.kernel.tender, Memory: g.memory(), CommandLine: commandLine,
+		ExecHeap: config.ExecHeap, HugePages: config.HugePages,
+		Stdout: task.StdoutPath, Stderr: task.StderrPath, OutputRoot: task.AllocDir,
+		UIDBase: uidBase, Root: root, Cgroup: dir.record.Cgroup,
+	}
+	files := []*os.File{g.kernel.private} // Plan.KernelFD is 0
+	for _, declared := range g.kernel.image.Manifest {
+		device, file := g.device(declared)
+		if file != nil {
+			device.FD = len(files)
+			files = append(files, file)
+		}
+		plan.Devices = append(plan.Devices, device)
+	}
+	return plan, files
+}
+
+// device returns the executor's description of a device, and the file behind
+// it, if any.
+func (g guest) device(declared unikernel.Device) (executor.Device, *os.File) {
+	device := executor.Device{Name: declared.Name, Type: declared.Type}
+	switch {
+	case isControl(declared):
+		device.Control = true
+		return device, nil
+	case declared.Type == unikernel.Block:
+		device.Capacity, device.BlockSize = g.disk.size, tender.MinBlockSize
+		offer := g.diskOffer()
+		device.MaxTransfer, device.Flush = offer.Transfer, offer.Flush
+		return device, g.disk.file
+	default:
+		device.MTU = uint16(g.tap.MTU)
+		copy(device.MAC[:], g.tap.MAC)
+		return device, g.tap.File
+	}
+}
+
+// state returns the state to keep of a running guest.
+func (g guest) state(dir taskDir, running executor.State) taskState {
+	s := taskState{
+		Dir: dir.path, Tender: g.kernel.tender,
+		Executor: running.Executor, Guest: running.Guest, UID: running.UID, Control: running.Control,
+		Kernel: g.job.config.Kernel, KernelDigest: g.kernel.digest, Flavor: string(g.kernel.flavor),
+		GuestMemory: g.memory(),
+		IP:          g.addresses.ip(), MAC: g.addresses.mac, Netns: dir.record.Netns,
+		Cgroup:    dir.record.Cgroup,
+		StartedAt: running.Started.UnixNano(),
+	}
+	if g.tap != nil {
+		s.Tap = g.tap.Name
+	}
+	return s
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+)
+
+// A guest seeds its random number generator from this file. A Solo5 guest has no
+// other source of entropy.
+const (
+	seedPath = "/etc/random-seed"
+	seedSize = 512 // bytes: the size of Linux's entropy pool
+)
+
+// guestFiles returns the files that the driver adds to the root disk of an LKL
+// guest. It leaves out the given files, from which the disk is made.
+func guestFiles(task *drivers.TaskConfig, a addresses, exclude []*jobFile) ([]disk.File, error) {
+	host := hostname(task)
+	seed := make([]byte, seedSize)
+	if _, err := rand.Read(seed); err != nil {
+		return nil, fmt.Errorf("create the random seed: %w", err)
+	}
+	files := []disk.File{
+		{Path: "/etc/hostname", Mode: 0o644, Content: []byte(host + "\n")},
+		{Path: "/etc/hosts", Mode: 0o644, Content: []byte(etcHosts(host, a))},
+		{Path: "/etc/resolv.conf", Mode: 0o644, Content: resolvConf(task.DNS)},
+		{Path: seedPath, Mode: 0o600, Content: seed},
+	}
+	trees, err := taskFiles(task, exclude)
+	return append(files, trees...), err
+}
+
+// taskFiles returns the current content of the task's directories: local/,
+// secrets/, and alloc/ without its logs.
+func taskFiles(task *drivers.TaskConfig, exclude []*jobFile) ([]disk.File, error) {
+	dir := task.TaskDir()
+	var files []disk.File
+	for _, tree := range []struct{ root, name, guest string }{
+		{dir.LocalDir, ".", "/local"},
+		{dir.SecretsDir, ".", "/secrets"},
+		// These are opened below the shared directory, because another task of the
+		// alloc may have replaced them by symbolic links.
+		{dir.SharedAllocDir, "data", "/alloc"},
+		{dir.SharedAllocDir, "tmp", "/alloc"},
+	} {
+		host := filepath.Join(tree.root, tree.name)
+		if _, err := os.Lstat(host); err != nil {
+			continue // only in tests: Nomad creates all of them
+		}
+		if isAnyOf(host, exclude) {
+			files = append(files, disk.File{Path: path.Join(tree.guest, tree.name), Mode: fs.ModeDir | 0o755})
+			continue
+		}
+		found, err := disk.Tree(tree.root, tree.name, tree.guest, func(name string) bool {
+			return isAnyOf(filepath.Join(tree.root, name), exclude)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", host, err)
+		}
+		files = append(files, found...)
+	}
+	return files, setOwner(files, task.User)
+}
+
+// setOwner gives files to the task's user. Files in /secrets become accessible
+// to that user only.
+func setOwner(files []disk.File, user string) error {
+	uid, gid, err := parseUser(user)
+	if err != nil {
+		return fmt.Errorf("user: %w", err)
+	}
+	for i := range files {
+		files[i].UID, files[i].GID = int(uid), int(gid)
+		if files[i].Path == "/secrets" || strings.HasPrefix(files[i].Path, "/secrets/") {
+			files[i].Mode = ownerOnly(files[i].Mode)
+		}
+	}
+	return nil
+}
+
+func ownerOnly(mode fs.FileMode) fs.FileMode {
+	switch {
+	case mode.IsDir():
+		return fs.ModeDir | 0o700
+	case mode.IsRegular():
+		return 0o600
+	}
+	return mode
+}
+
+// isAnyOf reports whether a path leads to one of the open files.
+func isAnyOf(path string, files []*jobFile) bool {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return false
+	}
+	for _, f := range files {
+		if f != nil && os.SameFile(info, f.info) {
+			return true
+		}
+	}
+	return false
+}
+
+// hostname returns the hostname of the group's network, if it has one. Otherwise
+// it joins the names of task and alloc, within the limit for a DNS label (RFC
+// 1035: 63 bytes).
+func hostname(task *drivers.TaskConfig) string {
+	if n := task.NetworkIsolation; n != nil && n.HostsConfig != nil && n.HostsConfig.Hostname != "" {
+		return n.HostsConfig.Hostname
+	}
+	const maxLabel, shortID = 63, 8
+	alloc := task.AllocID[:min(shortID, len(task.AllocID))]
+	label := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r - 'A' + 'a'
+		}
+		return '-'
+	}, task.Name)
+	label = label[:min(maxLabel-shortID-1, len(label))]
+	return strings.Trim(label+"-"+alloc, "-")
+}
+
+// etcHosts returns the content of /etc/hosts.
+func etcHosts(host string, a addresses) string {
+	ip := a.ip()
+	if ip == "" {
+		ip = "127.0.1.1"
+	}
+	return "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n" + ip + " " + host + "\n"
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"strings"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+)
+
+// inspectHint tells the operator how to find out which features a guest has.
+const inspectHint = "run `nomad-driver-lkl inspect KERNEL` to list its features"
+
+// check reports every way in which the job does not fit the kernel.
+func (k kernelInfo) check(j job) error {
+	var list problems.List
+	k.checkDisk(&list, &j.config)
+	k.checkNetwork(&list, j)
+	k.checkProgram(&list, j)
+	if err := k.checkMemory(memoryLimit(j.task)); err != nil {
+		list.Addf("resources", "%w", err)
+	}
+	return taskConfigError(&list)
+}
+
+// checkDisk compares the rootfs with the manifest's block devices. A guest only
+// starts with all devices of its manifest.
+func (k kernelInfo) checkDisk(list *problems.List, config *TaskConfig) {
+	names := k.devices(unikernel.Block)
+	switch {
+	case len(names) > 1:
+		list.Addf("kernel", "declares the block devices %s, but the driver supports only one", strings.Join(names, ", "))
+	case len(names) == 0 && k.supports(unikernel.FeatureConfig):
+		list.Addf("kernel", "declares no block device, but Linux needs one for its root file system: "+
+			"link it with one in its manifest")
+	case len(names) == 1 && names[0] != unikernel.DeviceRootfs && k.flavor == unikernel.FlavorLKL && !k.supports(unikernel.FeatureConfig):
+		list.Addf("kernel", "declares the block device %q, but a guest without the feature config must name it %q (%s)",
+			names[0], unikernel.DeviceRootfs, inspectHint)
+	case len(names) == 1 && config.Rootfs == "":
+		list.Addf("rootfs", "is missing: the kernel declares the block device %q and does not start without it", names[0])
+	case len(names) == 0 && config.Rootfs != "":
+		list.Addf("rootfs", "cannot be used with this kernel, which declares no block device")
+	}
+	if config.RootfsSync == syncFlush && !k.supports(unikernel.FeatureFlush) {
+		list.Addf("rootfs_sync", "%q is not supported by this guest: use %q (%s)", syncFlush, syncWriteThrough, inspectHint)
+	}
+}
+
+// checkNetwork compares the group's network with the manifest's net devices.
+func (k kernelInfo) checkNetwork(list *problems.List, j job) {
+	names := k.devices(unikernel.Net)
+	switch {
+	case len(names) > 1:
+		list.Addf("kernel", "declares the net devices %s, but the driver supports only one", strings.Join(names, ", "))
+	case len(names) == 1 && netnsOf(j.task) == "":
+		list.Addf("network", "the kernel declares the net device %q, which needs a network namespace: "+
+			"add network { mode = \"bridge\" } to the group", names[0])
+	case len(names) == 0 && len(j.config.Ports) > 0:
+		list.Addf("ports", "cannot be used with this kernel, which declares no net device")
+	}
+}
+
+// checkProgram reports settings of the program that the guest does not support.
+func (k kernelInfo) checkProgram(list *problems.List, j job) {
+	if k.supports(unikernel.FeatureProgram) {
+		return
+	}
+	if j.config.WorkDir != "" {
+		list.Addf("work_dir", "is not supported by this guest (%s)", inspectHint)
+	}
+	if j.task.User != "" {
+		list.Addf("user", "is not supported by this guest (%s)", inspectHint)
+	}
+}

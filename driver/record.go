@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
+)
+
+// recordVersion is the version of record. A new field needs no new version; a
+// new kind of resource, which an older plugin would not release, does.
+const recordVersion = 1
+
+// A record lists the resources of a task, so that a later plugin can release
+// them even if Nomad has forgotten the task or never heard of it.
+type record struct {
+	Version  int         `json:"Version"` // 0 before versions were recorded
+	Task     string      `json:"Task"`    // Nomad's task ID
+	AllocID  string      `json:"AllocID"`
+	Name     string      `json:"Name"` // of the task in its group
+	AllocDir string      `json:"AllocDir"`
+	Netns    string      `json:"Netns"` // "" without a network
+	Tap      string      `json:"Tap"`
+	Cgroup   cgroup.Spec `json:"Cgroup"`
+	Created  time.Time   `json:"Created"`
+}
+
+// newRecord returns the record of a task that is about to start.
+func newRecord(task *drivers.TaskConfig) (record, error) {
+	spec, err := taskCgroup(task)
+	if err != nil {
+		return record{}, err
+	}
+	return record{
+		Version: recordVersion,
+		Task:    task.ID, AllocID: task.AllocID, Name: task.Name, AllocDir: task.AllocDir,
+		Netns: netnsOf(task), Cgroup: spec, Created: time.Now(),
+	}, nil
+}
+
+// sameTask reports whether two records are of the same task of the same alloc.
+// Nomad gives each start of it another task ID.
+func (r record) sameTask(o record) bool { return r.AllocID == o.AllocID && r.Name == o.Name }
+
+// write stores the record in a task's directory. It replaces an earlier record
+// as a whole, and survives a power loss.
+func (r record) write(dir string) error {
+	content, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode the record of task %s: %w", r.Task, err)
+	}
+	if err := atomicfile.Write(filepath.Join(dir, recordFile), content, 0o600); err != nil {
+		return fmt.Errorf("write the record of task %s: %w", r.Task, err)
+	}
+	return nil
+}
+
+// errNoRecord means that a task's directory has no usable record.
+var errNoRecord = errors.New("no record")
+
+// readRecord returns errNoRecord if there is no record, or none that can be
+// decoded.
+func readRecord(dir string) (record, error) {
+	path := filepath.Join(dir, recordFile)
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return record{}, fmt.Errorf("%s: %w", path, errNoRecord)
+	}
+	if err != nil {
+		return record{}, fmt.Errorf("read the record of a task: %w", err)
+	}
+	var r record
+	if err := json.Unmarshal(content, &r); err != nil {
+		return record{}, fmt.Errorf("%s: %w: %w", path, errNoRecord, err)
+	}
+	return r, nil
+}
+
+// readRecords returns the records of all tasks by directory. A directory
+// without a usable record has an empty one: its task owns nothing outside of
+// it. A plugin before version 1 of the record was killed before it wrote one,
+// or the host crashed.
+func readRecords(stateDir string) (map[string]record, error) {
+	entries, err := os.ReadDir(tasksDir(stateDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the task directories: %w", err)
+	}
+	records := make(map[string]record, len(entries))
+	var errs []error
+	for _, e := range entries {
+		dir := filepath.Join(tasksDir(stateDir), e.Name())
+		r, err := readRecord(dir)
+		if err != nil && !errors.Is(err, errNoRecord) {
+			errs = append(errs, err)
+			continue
+		}
+		records[dir] = r
+	}
+	return records, errors.Join(errs...)
+}

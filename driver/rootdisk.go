@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+	"github.com/lkl-nomad/nomad-driver-lkl/tender"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+)
+
+const (
+	// freeSpace is the free space in bytes on a root disk that is built from a
+	// directory or tar without a rootfs_size. Disks are sparse, so unused space
+	// costs nothing.
+	freeSpace = 64 << 20
+	// spacePerFile is the space in bytes that a file may need in addition to its
+	// content: the rest of its last block, and its name.
+	spacePerFile = 2 * disk.BlockSize
+)
+
+// A rootDisk is a task's private root disk.
+type rootDisk struct {
+	file *os.File
+	size uint64 // bytes, a multiple of the block size
+}
+
+// Close closes the plugin's descriptor. The executor has its own. Close does
+// nothing for nil.
+func (r *rootDisk) Close() {
+	if r != nil {
+		_ = r.file.Close() // nothing was written through it
+	}
+}
+
+// makeRootDisk creates the task's private copy of its rootfs. For an LKL guest it
+// adds the task's files. It returns nil for a kernel without a block device.
+func (d *Driver) makeRootDisk(j job, dir taskDir, k *kernel, a addresses) (*rootDisk, error) {
+	if k.diskDevice() == "" {
+		return nil, nil
+	}
+	src, err := openJobFile(j.task, d.config.ImagePaths, j.config.Rootfs)
+	if err != nil {
+		return nil, fmt.Errorf("rootfs: %w", err)
+	}
+	defer src.Close()
+
+	var files []disk.File
+	if k.flavor == unikernel.FlavorLKL {
+		files, err = guestFiles(j.task, a, []*jobFile{k.jobFile, src})
+		if err != nil {
+			return nil, err
+		}
+	}
+	path := filepath.Join(dir.path, diskFile)
+	if err := d.copyRoot(j, src, path, k.flavor, spaceFor(files)); err != nil {
+		return nil, fmt.Errorf("rootfs: %w", withSizeAdvice(src.wrap(err)))
+	}
+	if len(files) > 0 {
+		if err := disk.Put(d.ctx, path, files); err != nil {
+			return nil, fmt.Errorf("rootfs: add the task's files: %w", withSizeAdvice(err))
+		}
+	}
+	return openRootDisk(path, j.config.RootfsSync)
+}
+
+// withSizeAdvice adds the remedy to the error for a disk that is too small.
+func withSizeAdvice(err error) error {
+	if errors.Is(err, disk.ErrNoSpace) {
+		return fmt.Errorf("%w: set a larger rootfs_size", err)
+	}
+	return err
+}
+
+// copyRoot creates the disk at path from the job's rootfs, with room for extra
+// bytes.
+func (d *Driver) copyRoot(j job, src *jobFile, path string, flavor unikernel.Flavor, extra int64) error {
+	size, err := j.config.rootSize()
+	if err != nil {
+		return err
+	}
+	kind, err := disk.Kind(src.path())
+	raw := errors.Is(err, disk.ErrKind) && flavor == unikernel.FlavorSolo5
+	switch {
+	case raw:
+		return copyRaw(d.ctx, src, path, size)
+	case err != nil:
+		return err
+	case kind == disk.Ext4:
+		if err := disk.Copy(d.ctx, src.path(), path); err != nil {
+			return err
+		}
+		if size > src.info.Size() {
+			return disk.Grow(d.ctx, path, size)
+		}
+		return nil
+	}
+	d.events.emit(j.task, fmt.Sprintf("Building the root disk from the %s %s", kind, src.name), nil)
+	return disk.Build(d.ctx, src.path(), path, disk.BuildOptions{
+		Size: size, Room: freeSpace + extra, Shared: inSharedDir(j.config.Rootfs),
+	})
+}
+
+// rootSize returns the rootfs_size in bytes, or 0 if it is not set.
+func (t *TaskConfig) rootSize() (int64, error) {
+	if t.RootfsSize == "" {
+		return 0, nil
+	}
+	return parseSize(t.RootfsSize)
+}
+
+// copyRaw copies a disk whose content only the guest understands. It pads the
+// copy to whole blocks.
+func copyRaw(ctx context.Context, src *jobFile, path string, size int64) error {
+	if err := disk.Copy(ctx, src.path(), path); err != nil {
+		return err
+	}
+	const block = tender.MinBlockSize
+	size = max(size, src.info.Size(), 1)
+	size = (size + block - 1) / block * block
+	if err := os.Truncate(path, size); err != nil {
+		return fmt.Errorf("set the size of the disk: %w", withoutPath(err))
+	}
+	return nil
+}
+
+// spaceFor returns the space in bytes that files need on a disk.
+func spaceFor(files []disk.File) int64 {
+	var sum int64
+	for _, f := range files {
+		sum += spacePerFile + int64(len(f.Content))
+		if f.Source == "" {
+			continue
+		}
+		if info, err := os.Lstat(f.Source); err == nil {
+			sum += info.Size()
+		}
+	}
+	return sum
+}
+
+// openRootDisk opens the disk for the job's rootfs_sync. If the mode makes the
+// guest's writes durable, the disk's initial content is flushed first.
+func openRootDisk(path, sync string) (*rootDisk, error) {
+	flags := os.O_RDWR
+	if sync == syncWriteThrough {
+		flags |= unix.O_DSYNC
+	}
+	f, err := os.OpenFile(path, flags, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the root disk: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && (sync == syncFlush || sync == syncWriteThrough) {
+		err = syncWithParents(path)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("flush the root disk: %w", err)
+	}
+	// Every guest can use the smallest block size, and legacy LKL guests read 512
+	// bytes at a time.
+	const block = tender.MinBlockSize
+	return &rootDisk{file: f, size: uint64(info.Size()) / block * block}, nil
+}
+
+// syncWithParents flushes a task's disk, its name in the task's directory, and
+// the name of that directory.
+func syncWithParents(path string) error {
+	dir := filepath.Dir(path)
+	for _, p := range []string{path, dir, filepath.Dir(dir)} {
+		if err := syncFile(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+)
+
+// handleVersion is the version of taskState. Later versions may add fields, but
+// keep the names and meanings of those here: then a task survives a downgrade
+// of the plugin too.
+const handleVersion = 1
+
+// A taskState is the driver's part of the handle that Nomad keeps for
+// RecoverTask. It suffices to find all of a task's resources.
+type taskState struct {
+	Dir      string           `codec:"Dir"` // the task's directory in state_dir
+	Tender   string           `codec:"Tender"`
+	Executor executor.Process `codec:"Executor"`
+	Guest    executor.Process `codec:"Guest"`
+	UID      int              `codec:"UID"`
+	Control  bool             `codec:"Control"` // signals reach the program in the guest
+
+	Kernel       string `codec:"Kernel"`       // as the job names it
+	KernelDigest string `codec:"KernelDigest"` // SHA-256
+	Flavor       string `codec:"Flavor"`
+	GuestMemory  uint64 `codec:"GuestMemory"` // bytes
+
+	// Without a network these are empty.
+	IP    string `codec:"IP"`
+	MAC   string `codec:"MAC"`
+	Netns string `codec:"Netns"`
+	Tap   string `codec:"Tap"`
+
+	Cgroup    cgroup.Spec `codec:"Cgroup"`
+	StartedAt int64       `codec:"StartedAt"` // nanoseconds since 1970
+}
+
+// encodeHandle returns the handle of a running task.
+func encodeHandle(task *drivers.TaskConfig, state taskState) (*drivers.TaskHandle, error) {
+	handle := drivers.NewTaskHandle(handleVersion)
+	handle.Config = task
+	handle.State = drivers.TaskStateRunning
+	if err := handle.SetDriverState(&state); err != nil {
+		return nil, fmt.Errorf("encode the driver's state: %w", err)
+	}
+	return handle, nil
+}
+
+// decodeState reads the driver's part of a handle. Of a handle that a newer
+// plugin made, it reads the fields that this plugin knows.
+func decodeState(h *drivers.TaskHandle) (taskState, error) {
+	var state taskState
+	if err := h.GetDriverState(&state); err != nil {
+		return taskState{}, fmt.Errorf("decode a handle of version %d: %w", h.Version, err)
+	}
+	if state.Dir == "" {
+		return taskState{}, fmt.Errorf("a handle of version %d names no task directory", h.Version)
+	}
+	return state, nil
+}
+
+// known returns the processes and control groups that the handle names. They
+// can be found even if the task's directory is lost.
+func (s taskState) known() client.Known {
+	return client.Known{Executor: s.Executor, Guest: s.Guest, Cgroup: s.Cgroup}
+}
+
+// attributes returns the attributes that InspectTask shows.
+func (s taskState) attributes() map[string]string {
+	all := map[string]string{
+		"tender":        s.Tender,
+		"flavor":        s.Flavor,
+		"pid":           strconv.Itoa(s.Guest.Pid),
+		"executor_pid":  strconv.Itoa(s.Executor.Pid),
+		"kernel":        s.Kernel,
+		"kernel_sha256": s.KernelDigest,
+		"guest_memory":  strconv.FormatUint(s.GuestMemory, 10),
+		"cgroup":        cgroupPath(s.Cgroup),
+		"ip":            s.IP,
+		"mac":           s.MAC,
+		"tap":           s.Tap,
+		"netns":         s.Netns,
+	}
+	for name, value := range all {
+		if value == "" {
+			delete(all, name)
+		}
+	}
+	return all
+}
