@@ -13,14 +13,14 @@ import (
 )
 
 func BenchmarkBuild(b *testing.B) {
-	ctx := begin(b)
+	ctx := toolContext(b)
 	dir := b.TempDir()
 	for i := range 1000 {
 		writeFile(b, filepath.Join(dir, fmt.Sprint(i/50), fmt.Sprint(i)), strings.Repeat("content ", 500))
 	}
 	var entries []tarEntry
 	for i := range 1000 {
-		entries = append(entries, regular(fmt.Sprint(i/50, "/", i), strings.Repeat("content ", 500)))
+		entries = append(entries, tarRegular(fmt.Sprint(i/50, "/", i), strings.Repeat("content ", 500)))
 	}
 	for name, src := range map[string]string{"directory": dir, "tar": tarFile(b, entries...)} {
 		b.Run(name, func(b *testing.B) {
@@ -33,12 +33,12 @@ func BenchmarkBuild(b *testing.B) {
 	}
 }
 
-// What a task's start does with a cached image.
+// A task's start copies its cached image.
 func BenchmarkCopy(b *testing.B) {
-	ctx := begin(b)
+	ctx := toolContext(b)
 	for _, size := range []int{1 << 20, 64 << 20} {
 		b.Run(fmt.Sprint(size>>20, "MiB"), func(b *testing.B) {
-			image := build(b, tarFile(b, regular("a", strings.Repeat("x", size))), BuildOptions{Room: 64 << 20})
+			image := buildChecked(b, tarFile(b, tarRegular("a", strings.Repeat("x", size))), BuildOptions{Room: 64 << 20})
 			for b.Loop() {
 				must.NoError(b, Copy(ctx, image, image+"-copy"))
 				must.NoError(b, os.Remove(image+"-copy"))
@@ -48,13 +48,13 @@ func BenchmarkCopy(b *testing.B) {
 }
 
 func BenchmarkPut(b *testing.B) {
-	ctx := begin(b)
-	image := base(b)
+	ctx := toolContext(b)
+	image := sampleImage(b)
 	for _, n := range []int{4, 100} {
 		b.Run(fmt.Sprint(n, "files"), func(b *testing.B) {
 			var files []File
 			for i := range n {
-				files = append(files, file(fmt.Sprint("/local/", i), "content"))
+				files = append(files, textFile(fmt.Sprint("/local/", i), "content"))
 			}
 			for b.Loop() {
 				must.NoError(b, Put(ctx, image, files))

@@ -11,99 +11,98 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/debugfs"
+	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/e2fsprogs"
 )
 
-// lostFoundName is in the root of every ext4. What a source has there is put into
-// it; another kind of file would become a second entry of that name, which damages
-// the image.
+// lostFoundName is a directory that mke2fs creates in every root. The files of a
+// directory of that name are added to it. mke2fs would make a second entry of the same
+// name for another type of file, which damages the image.
 const lostFoundName = "lost+found"
-
-// longestBuilt is the longest path below a source, in bytes. mke2fs 1.47 writes one
-// byte behind its buffer for a path, with the slash before it, of 255 times a power
-// of two; at 2040 that is no longer slack, and it is aborted, or worse.
-const longestBuilt = 2000
 
 var errLostFound = errors.New("lost+found at the root must be a directory")
 
-// BuildOptions say how large an image becomes.
+// BuildOptions control the size of an image and the confinement of mke2fs.
 type BuildOptions struct {
-	Size int64 // of the whole image, in bytes, rounded down to blocks; 0: content plus Room
-	Room int64 // bytes that stay free for more files when Size is 0
-	// Shared says that others may change the directory meanwhile. Then mke2fs is
-	// confined to it, or not run at all: ErrConfine.
+	Size int64 // of the image, in bytes, rounded down to blocks; 0 means content plus Room
+	Room int64 // free space in bytes if Size is 0
+	// Shared means that other users may change the directory during the build. Build
+	// then returns ErrConfine instead of running mke2fs unconfined.
 	Shared bool
 }
 
-// The features of an image: those that mke2fs 1.47 gives an ext4 of its own accord
-// and that Linux 5.3 and 6.1 both know. They are named one by one because
-// another version of mke2fs or /etc/mke2fs.conf may have others; orphan_file,
-// for one, is refused by kernels before 5.15 after a kill.
+// features are those that mke2fs 1.47 enables by default for ext4 and that Linux 5.3
+// knows. They are listed one by one because other versions of mke2fs and
+// /etc/mke2fs.conf may enable more. For example, kernels before 5.15 refuse images with
+// orphan_file after a crash.
 const features = "none,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg," +
 	"sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
 
-// What is random or the present otherwise, so that one source makes one image.
+// Fixed values replace random ones and the current time, so that builds are reproducible.
 const (
 	fixedUUID = "6c6b6c2d-726f-4f74-8673-000000000001"
 	fixedSeed = "6c6b6c2d-726f-4f74-8673-000000000002"
 	fixedTime = "946684800" // 2000-01-01, seconds since 1970
 )
 
-const fakeTime = "E2FSPROGS_FAKE_TIME=" + fixedTime
+// fakeTimeEnv sets the current time for e2fsprogs.
+const fakeTimeEnv = "E2FSPROGS_FAKE_TIME=" + fixedTime
 
-// Build makes dst, which must not exist, an ext4 image that holds what src does: a
+// Build creates dst, which must not exist, as an ext4 image with the content of src: a
 // directory, or a tar archive, plain or compressed by gzip. Owners, permissions,
-// modification times, links, devices and extended attributes stay as they are in
-// src; nobody has to be root for it, but a directory's files must be readable.
-// What is read for a directory is inside it: a symbolic link that somebody puts in
-// the place of a file which mke2fs is about to read leads nowhere else, where the
-// kernel has Landlock (see BuildOptions.Shared).
-// dst appears when it is complete and on the disk, as a sparse file of mode 0600.
+// modification times, links, devices and extended attributes are preserved. Build does
+// not need root, but it must be able to read the files of a directory.
 //
-// ErrNoSpace: the content does not fit in o.Size. ErrArchive: an archive holds
-// what has no place in a file system, such as a path with "..".
+// A symbolic link that replaces a file during the build cannot make mke2fs read files
+// outside of the directory, if the kernel has Landlock; see BuildOptions.Shared.
 //
-// While an archive is unpacked, the directory of dst holds one whose name begins
-// with ".lkl-stage-".
+// dst appears when it is complete and synced to disk, as a sparse file of mode 0600. While
+// an archive is unpacked, dst's directory contains one whose name begins with
+// ".lkl-stage-".
+//
+// ErrNoSpace: the content does not fit in o.Size. ErrArchive: the archive has an entry
+// that is not allowed, such as a path with "..".
 func Build(ctx context.Context, src, dst string, o BuildOptions) error {
-	kind, err := Kind(src)
+	kind, err := KindOf(src)
 	if err != nil {
 		return fmt.Errorf("build an image: %w", err)
 	}
-	var s *source
+	var in *buildInput
 	switch kind {
 	case Directory:
-		s, err = survey(ctx, src)
+		in, err = survey(ctx, src)
 	case Tar:
-		s, err = unpack(ctx, src, filepath.Dir(dst), o)
+		in, err = unpack(ctx, src, filepath.Dir(dst), o)
 	default:
-		return fmt.Errorf("build an image: %s is an ext4 image already: copy it", src)
+		return fmt.Errorf("build an image: %s is already an ext4 image: copy it", src)
 	}
 	if err != nil {
 		return fmt.Errorf("build an image from %s: %w", src, err)
 	}
-	defer s.remove()
-	if err := s.build(ctx, dst, o); err != nil {
+	defer in.close()
+	if err := in.writeImage(ctx, dst, o); err != nil {
 		return fmt.Errorf("build an image from %s: %w", src, err)
 	}
 	return nil
 }
 
-// source is a directory for mke2fs and what is to know and to do beside it.
-type source struct {
-	contents
-	dir    *os.File
-	remove func()               // closes it; nothing else may be done then
-	args   []string             // more extended options for mke2fs
-	nodes  int64                // inodes that repair makes
-	repair func(*session) error // sets what mke2fs cannot
+// buildInput is a directory for mke2fs and the changes that debugfs makes afterwards.
+type buildInput struct {
+	usage
+	dir         *os.File
+	close       func()                       // closes dir, and removes it if it is temporary
+	options     []string                     // extended options of mke2fs
+	fixup       func(*debugfs.Session) error // sets what mke2fs cannot
+	fixupInodes int64                        // inodes that fixup creates
 }
 
-func (s *source) build(ctx context.Context, dst string, o BuildOptions) error {
-	g, err := layout(s.contents, o)
+func (in *buildInput) writeImage(ctx context.Context, dst string, o BuildOptions) error {
+	g, err := planGeometry(in.usage, o)
 	if err != nil {
 		return err
 	}
-	out, err := newOutput(dst)
+	out, err := newPendingFile(dst)
 	if err != nil {
 		return err
 	}
@@ -111,11 +110,11 @@ func (s *source) build(ctx context.Context, dst string, o BuildOptions) error {
 	if err := out.Truncate(g.blocks * BlockSize); err != nil {
 		return err
 	}
-	if err := s.format(ctx, out.File, g, o.Shared); err != nil {
+	if err := in.format(ctx, out.File, g, o.Shared); err != nil {
 		return fmt.Errorf("%w (the image has %d MiB; its content takes about %d MiB)",
-			err, g.blocks*BlockSize>>20, s.needs()>>20)
+			err, g.blocks*BlockSize>>20, in.imageSize()>>20)
 	}
-	if err := s.complete(ctx, out.File); err != nil {
+	if err := in.applyFixups(ctx, out.File); err != nil {
 		return err
 	}
 	if err := out.Sync(); err != nil {
@@ -124,17 +123,17 @@ func (s *source) build(ctx context.Context, dst string, o BuildOptions) error {
 	return out.commit()
 }
 
-// format makes the file system with the files in it.
-func (s *source) format(ctx context.Context, image *os.File, g geometry, shared bool) error {
+// format creates the file system with the files of the directory.
+func (in *buildInput) format(ctx context.Context, image *os.File, g geometry, shared bool) error {
 	args := []string{
 		"-q", "-F", "-b", strconv.Itoa(BlockSize), "-I", "256", "-m", "0",
 		"-N", strconv.FormatInt(g.inodes, 10), "-U", fixedUUID,
-		// The tables of a sparse file are zero: written now, which leaves it
-		// sparse, the guest's kernel has nothing to initialise later.
+		// The holes of the new file read as zeros, so initializing the inode tables
+		// now writes nothing, and the guest's kernel does not have to do it later.
 		"-E", strings.Join(append([]string{
 			"hash_seed=" + fixedSeed, "lazy_itable_init=0", "lazy_journal_init=1",
 			"nodiscard", "root_owner=0:0",
-		}, s.args...), ","),
+		}, in.options...), ","),
 	}
 	if g.journal == 0 {
 		args = append(args, "-O", features)
@@ -142,52 +141,53 @@ func (s *source) format(ctx context.Context, image *os.File, g geometry, shared 
 		args = append(args, "-O", features+",has_journal", "-J",
 			"size="+strconv.FormatInt(g.journal*BlockSize>>20, 10))
 	}
-	args = append(args, "-d", secondPath, imagePath, strconv.FormatInt(g.blocks, 10))
-	cmd, err := newTool(ctx, mke2fs, image, args...)
+	args = append(args, "-d", e2fsprogs.DirectoryPath, e2fsprogs.ImagePath, strconv.FormatInt(g.blocks, 10))
+	cmd, err := e2fsprogs.Command(ctx, e2fsprogs.Mke2fs, image, args...)
 	if err != nil {
 		return err
 	}
-	cmd.Env = append(cmd.Env, fakeTime)
-	cmd.ExtraFiles = append(cmd.ExtraFiles, s.dir)
-	return runToolBy(ctx, cmd, startConfined(shared))
+	cmd.Env = []string{fakeTimeEnv}
+	cmd.Directory, cmd.RequireConfinement = in.dir, shared
+	return cmd.Run()
 }
 
-// complete sets what mke2fs cannot, and gives every inode the same times of
-// access and change.
-func (s *source) complete(ctx context.Context, image *os.File) error {
+// applyFixups sets what mke2fs cannot, and resets the times of access and change of every
+// inode.
+func (in *buildInput) applyFixups(ctx context.Context, image *os.File) error {
 	sb, err := readSuperblock(image)
 	if err != nil {
 		return err
 	}
-	d, err := openSession(ctx, image, true, fakeTime)
+	session, err := debugfs.Open(ctx, image, fakeTimeEnv)
 	if err != nil {
 		return err
 	}
-	defer d.kill()
-	if err := s.repair(d); err != nil {
+	defer session.Kill()
+	if err := in.fixup(session); err != nil {
 		return err
 	}
-	if err := d.do(times(int64(sb.inodes-sb.freeInodes) + s.nodes)); err != nil {
+	if err := session.RunAll(resetTimes(int64(sb.inodes-sb.freeInodes) + in.fixupInodes)); err != nil {
 		return err
 	}
-	return d.close()
+	return session.Close()
 }
 
-// The inodes in use: those below firstInode are the file system's own but for the
-// root; mke2fs and debugfs then number in succession. debugfs(8), ext4(5).
+// Inodes below firstInode are reserved for the file system, except for the root. mke2fs
+// and debugfs number further inodes consecutively. See debugfs(8), ext4(5).
 const (
 	rootInode  = 2
 	firstInode = 11
 )
 
-func times(last int64) iter.Seq2[string, error] {
+// resetTimes returns commands that set atime and ctime of the inodes up to last.
+func resetTimes(last int64) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for i := int64(rootInode); i <= last; i++ {
 			if i > rootInode && i < firstInode {
 				continue
 			}
 			for _, field := range []string{"atime", "ctime"} {
-				if !yield(command("set_inode_field", fmt.Sprintf("<%d>", i), field, "@"+fixedTime)) {
+				if !yield(debugfs.Command("set_inode_field", fmt.Sprintf("<%d>", i), field, "@"+fixedTime)) {
 					return
 				}
 			}

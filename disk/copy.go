@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How much is copied between two looks at the context, in bytes.
+// copyChunk is how much is copied between two checks of the context, in bytes.
 const copyChunk = 8 << 20
 
-// Copy makes dst, which must not exist, a copy of a file: by sharing its blocks
-// where the file system can (Btrfs, XFS), else by copying its data and leaving its
-// holes. dst appears when it is complete, with mode 0600. It is not written
-// through to the disk.
+// Copy copies a file to dst, which must not exist. Where the file system supports it
+// (Btrfs, XFS), the copy shares the blocks of the file; elsewhere its data is copied and
+// its holes are kept. dst appears when it is complete, with mode 0600. It is not synced
+// to disk.
 func Copy(ctx context.Context, src, dst string) error {
 	in, err := os.Open(src)
 	if err != nil {
@@ -32,7 +32,7 @@ func Copy(ctx context.Context, src, dst string) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("copy %s: not a regular file", src)
 	}
-	out, err := newOutput(dst)
+	out, err := newPendingFile(dst)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func copyFile(ctx context.Context, in, out *os.File, size int64) error {
 	if err := out.Truncate(size); err != nil {
 		return err
 	}
-	for r, err := range dataOf(in, size) {
+	for r, err := range dataRanges(in, size) {
 		if err != nil {
 			return err
 		}
@@ -64,8 +64,8 @@ func copyFile(ctx context.Context, in, out *os.File, size int64) error {
 	return nil
 }
 
-// copyRange copies a range inside the kernel where it can.
-func copyRange(ctx context.Context, in, out *os.File, r extent) error {
+// copyRange copies a range with copy_file_range where the file systems support it.
+func copyRange(ctx context.Context, in, out *os.File, r byteRange) error {
 	for r.from < r.to {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -82,7 +82,7 @@ func copyRange(ctx context.Context, in, out *os.File, r extent) error {
 			n = int(copied)
 		}
 		if n == 0 && err == nil {
-			err = io.ErrUnexpectedEOF // cut short meanwhile
+			err = io.ErrUnexpectedEOF // the file has been truncated
 		}
 		if err != nil {
 			return err

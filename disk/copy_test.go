@@ -12,9 +12,11 @@ import (
 	"testing"
 
 	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 )
 
-func TestCopy_KeepsContentAndHoles(t *testing.T) {
+func TestCopy_PreservesContentAndHoles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	src := filepath.Join(dir, "src")
@@ -28,14 +30,14 @@ func TestCopy_KeepsContentAndHoles(t *testing.T) {
 	must.NoError(t, f.Close())
 	dst := filepath.Join(dir, "dst")
 	must.NoError(t, Copy(t.Context(), src, dst))
-	must.True(t, same(t, src, dst))
+	must.True(t, sameContent(t, src, dst))
 	info, err := os.Stat(dst)
 	must.NoError(t, err)
 	must.Eq(t, 0o600, info.Mode())
 	must.Less(t, 2<<20, info.Sys().(*syscall.Stat_t).Blocks*512)
 }
 
-func same(t *testing.T, a, b string) bool {
+func sameContent(t *testing.T, a, b string) bool {
 	t.Helper()
 	one, err := os.ReadFile(a)
 	must.NoError(t, err)
@@ -44,7 +46,7 @@ func same(t *testing.T, a, b string) bool {
 	return string(one) == string(two)
 }
 
-func TestCopy_AcrossFileSystems(t *testing.T) {
+func TestCopy_WorksAcrossFileSystems(t *testing.T) {
 	t.Parallel()
 	shm, err := os.MkdirTemp("/dev/shm", "copy-")
 	if err != nil {
@@ -54,17 +56,17 @@ func TestCopy_AcrossFileSystems(t *testing.T) {
 	src := writeFile(t, filepath.Join(t.TempDir(), "src"), strings.Repeat("data", 3<<20))
 	dst := filepath.Join(shm, "dst")
 	must.NoError(t, Copy(t.Context(), src, dst))
-	must.True(t, same(t, src, dst))
+	must.True(t, sameContent(t, src, dst))
 }
 
-func TestCopy_NeverLeavesHalfAFile(t *testing.T) {
+func TestCopy_LeavesNoPartialFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	src := writeFile(t, filepath.Join(dir, "src"), strings.Repeat("data", 1000))
 	dst := filepath.Join(dir, "dst")
-	stopped, stop := context.WithCancel(t.Context())
-	stop()
-	must.ErrorIs(t, Copy(stopped, src, dst), context.Canceled)
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	must.ErrorIs(t, Copy(canceled, src, dst), context.Canceled)
 	must.ErrorIs(t, Copy(t.Context(), src, src), fs.ErrExist)
 	must.ErrorIs(t, Copy(t.Context(), filepath.Join(dir, "missing"), dst), fs.ErrNotExist)
 	must.Error(t, Copy(t.Context(), dir, dst))
@@ -74,39 +76,39 @@ func TestCopy_NeverLeavesHalfAFile(t *testing.T) {
 	must.SliceLen(t, 1, left)
 }
 
-// Where a file cannot be without a name, it has another one until it is complete.
-func TestOutput_WithATemporaryName(t *testing.T) {
+// This is the way on file systems without O_TMPFILE.
+func TestPendingFile_WithTemporaryName(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	newOutput := func() *output {
+	newPendingFile := func() *pendingFile {
 		f, err := os.CreateTemp(dir, ".lkl-*")
 		must.NoError(t, err)
-		return &output{File: f, dst: filepath.Join(dir, "dst"), temporary: f.Name()}
+		return &pendingFile{File: f, path: filepath.Join(dir, "dst"), temporaryName: f.Name()}
 	}
-	newOutput().discard()
-	must.NoError(t, newOutput().commit())
-	must.ErrorIs(t, newOutput().commit(), fs.ErrExist)
+	newPendingFile().discard()
+	must.NoError(t, newPendingFile().commit())
+	must.ErrorIs(t, newPendingFile().commit(), fs.ErrExist)
 	left, err := os.ReadDir(dir)
 	must.NoError(t, err)
 	must.SliceLen(t, 1, left)
 	must.Eq(t, "dst", left[0].Name())
 }
 
-func TestCopy_IsIndependentOfItsSource(t *testing.T) {
+func TestCopy_IsIndependentOfItsOriginal(t *testing.T) {
 	t.Parallel()
-	ctx := begin(t)
-	src := base(t)
+	ctx := toolContext(t)
+	src := sampleImage(t)
 	dst := filepath.Join(t.TempDir(), "dst")
 	must.NoError(t, Copy(ctx, src, dst))
-	must.NoError(t, Put(ctx, dst, []File{file("/etc/hosts", "changed")}))
-	must.Eq(t, "old", content(t, src, "/etc/hosts"))
-	must.Eq(t, "changed", content(t, dst, "/etc/hosts"))
+	must.NoError(t, Put(ctx, dst, []File{textFile("/etc/hosts", "changed")}))
+	must.Eq(t, "old", readFile(t, src, "/etc/hosts"))
+	must.Eq(t, "changed", readFile(t, dst, "/etc/hosts"))
 }
 
-func TestGrow_MakesRoom(t *testing.T) {
+func TestGrow_AddsFreeSpace(t *testing.T) {
 	t.Parallel()
-	ctx := begin(t)
-	image := base(t)
+	ctx := toolContext(t)
+	image := sampleImage(t)
 	size := func() int64 {
 		info, err := os.Stat(image)
 		must.NoError(t, err)
@@ -119,10 +121,10 @@ func TestGrow_MakesRoom(t *testing.T) {
 	must.Error(t, Grow(ctx, image, before-BlockSize))
 	for _, to := range []int64{before + BlockSize*100, 64<<20 + 5, 2 << 30} {
 		must.NoError(t, Grow(ctx, image, to))
-		must.NoError(t, Check(ctx, image))
+		must.NoError(t, ext4.Check(image))
 		must.Eq(t, to-to%BlockSize, size())
 	}
-	must.NoError(t, Put(ctx, image, []File{{Path: "/big", Source: big(t, 50<<20)}}))
-	must.Eq(t, "old", content(t, image, "/etc/hosts"))
+	must.NoError(t, Put(ctx, image, []File{{Path: "/big", Source: hostFile(t, 50<<20)}}))
+	must.Eq(t, "old", readFile(t, image, "/etc/hosts"))
 	must.ErrorIs(t, Grow(ctx, writeFile(t, filepath.Join(t.TempDir(), "x"), "text"), 1<<20), ErrKind)
 }

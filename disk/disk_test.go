@@ -9,7 +9,6 @@ import (
 	"context"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -20,18 +19,19 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 )
 
-// begin is how each test begins that runs the real tools.
-func begin(t testing.TB) context.Context {
+// toolContext returns a context for a test that runs e2fsprogs.
+func toolContext(t testing.TB) context.Context {
 	t.Helper()
 	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"), testenv.Tool("resize2fs"), testenv.Tool("e2fsck"))
-	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
-	t.Cleanup(stop)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	t.Cleanup(cancel)
 	return ctx
 }
 
-// tarFile writes an archive; a header's Size is that of its body.
+// tarFile writes an archive. The Size of each header is set from its body.
 func tarFile(t testing.TB, entries ...tarEntry) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "archive")
@@ -68,33 +68,33 @@ func gzipped(t testing.TB, plain []byte) []byte {
 	return b.Bytes()
 }
 
-func regular(name, body string) tarEntry {
+func tarRegular(name, body string) tarEntry {
 	return tarEntry{tar.Header{Name: name, Mode: 0o644, Typeflag: tar.TypeReg}, body}
 }
 
-func symlink(name, target string) tarEntry {
+func tarSymlink(name, target string) tarEntry {
 	return tarEntry{tar.Header{Name: name, Linkname: target, Typeflag: tar.TypeSymlink}, ""}
 }
 
-func hardlink(name, target string) tarEntry {
+func tarHardLink(name, target string) tarEntry {
 	return tarEntry{tar.Header{Name: name, Linkname: target, Typeflag: tar.TypeLink}, ""}
 }
 
-func directory(name string) tarEntry {
+func tarDirectory(name string) tarEntry {
 	return tarEntry{tar.Header{Name: name, Mode: 0o755, Typeflag: tar.TypeDir}, ""}
 }
 
-// build makes an image and has e2fsck look at it.
-func build(t testing.TB, src string, o BuildOptions) string {
+// buildChecked builds an image and checks it with e2fsck.
+func buildChecked(t testing.TB, src string, o BuildOptions) string {
 	t.Helper()
 	image := filepath.Join(t.TempDir(), "image")
 	must.NoError(t, Build(t.Context(), src, image, o))
-	must.NoError(t, Check(t.Context(), image))
+	must.NoError(t, ext4.Check(image))
 	return image
 }
 
-// status is what debugfs's stat says, read by other means than the product's.
-type status struct {
+// fileStatus is the output of debugfs's stat.
+type fileStatus struct {
 	kind           string
 	mode           int64
 	uid, gid       int64
@@ -113,15 +113,15 @@ var (
 	devicePattern = regexp.MustCompile(`Device major/minor number: (\d+):(\d+)`)
 )
 
-func stat(t testing.TB, image, path string) status {
+func statFile(t testing.TB, image, path string) fileStatus {
 	t.Helper()
-	out := debug(t, image, `stat "`+strings.ReplaceAll(path, `"`, `""`)+`"`)
+	out := runDebugfs(t, image, "stat "+ext4.Quote(path))
 	if strings.Contains(out, "File not found") {
-		return status{missing: true}
+		return fileStatus{missing: true}
 	}
 	m := statPattern.FindStringSubmatch(out)
 	must.SliceLen(t, 7, m, must.Sprintf("stat %q: %s", path, out))
-	s := status{exist: true, kind: m[1], mode: number(t, m[2], 8)}
+	s := fileStatus{exist: true, kind: m[1], mode: number(t, m[2], 8)}
 	s.uid, s.gid = number(t, m[3], 10)&(1<<32-1), number(t, m[4], 10)&(1<<32-1)
 	s.size, s.links = number(t, m[5], 10), number(t, m[6], 10)
 	s.mtime = number(t, mtimePattern.FindStringSubmatch(out)[1], 16)
@@ -141,20 +141,20 @@ func number(t testing.TB, text string, base int) int64 {
 	return n
 }
 
-// debug runs one command of debugfs, read only.
-func debug(t testing.TB, image, request string) string {
+// runDebugfs runs one command of debugfs on an image, without changing it.
+func runDebugfs(t testing.TB, image, command string) string {
 	t.Helper()
-	out, err := exec.Command("debugfs", "-R", request, image).CombinedOutput()
-	must.NoError(t, err, must.Sprint(string(out)))
-	return string(out)
+	out, err := ext4.Debugfs(image, command)
+	must.NoError(t, err)
+	return out
 }
 
-// content is a file of an image.
-func content(t testing.TB, image, path string) string {
+// readFile returns the content of a file of an image.
+func readFile(t testing.TB, image, path string) string {
 	t.Helper()
-	got, err := Get(t.Context(), image, path)
+	content, err := ext4.ReadFile(image, path)
 	must.NoError(t, err)
-	return string(got)
+	return string(content)
 }
 
 func writeFile(t testing.TB, path, body string) string {
@@ -164,14 +164,14 @@ func writeFile(t testing.TB, path, body string) string {
 	return path
 }
 
-func TestKind_IsJudgedByContent(t *testing.T) {
+func TestKindOf_DependsOnContent(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	ext := make([]byte, 4096)
 	ext[1080], ext[1081] = 0x53, 0xef
-	plain := tarBytes(t, regular("a", "b"))
-	v7 := tarBytes(t, regular("a", "b"))
-	copy(v7[257:], make([]byte, 8)) // no magic: the checksum alone has to do
+	plain := tarBytes(t, tarRegular("a", "b"))
+	v7 := tarBytes(t, tarRegular("a", "b"))
+	copy(v7[257:], make([]byte, 8)) // no magic, only the checksum
 	sum := 0
 	copy(v7[148:], "        ")
 	for _, b := range v7[:512] {
@@ -181,21 +181,21 @@ func TestKind_IsJudgedByContent(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		body []byte
-		kind Source
+		kind Kind
 	}{
 		{"tar", plain, Tar},
 		{"image.ext4", gzipped(t, plain), Tar},
 		{"old tar", v7, Tar},
-		{"tar of nothing.tar.gz", ext, Ext4},
+		{"ext4 magic.tar.gz", ext, Ext4},
 		{"text.tar", []byte("hello"), 0},
 		{"empty.tar", nil, 0},
 		{"gzip of text.tar.gz", gzipped(t, []byte("hello")), 0},
-		{"gzip cut short.tar.gz", gzipped(t, plain)[:20], 0},
+		{"truncated gzip.tar.gz", gzipped(t, plain)[:20], 0},
 		{"zeros.ext4", make([]byte, 8192), 0},
 	} {
 		path := filepath.Join(dir, c.name)
 		must.NoError(t, os.WriteFile(path, c.body, 0o600))
-		kind, err := Kind(path)
+		kind, err := KindOf(path)
 		must.Eq(t, c.kind, kind, must.Sprint(c.name))
 		if c.kind == 0 {
 			must.ErrorIs(t, err, ErrKind)
@@ -203,19 +203,11 @@ func TestKind_IsJudgedByContent(t *testing.T) {
 			must.NoError(t, err)
 		}
 	}
-	kind, err := Kind(dir)
+	kind, err := KindOf(dir)
 	must.NoError(t, err)
 	must.Eq(t, Directory, kind)
-	_, err = Kind("/dev/null")
+	_, err = KindOf("/dev/null")
 	must.ErrorIs(t, err, ErrKind)
-	_, err = Kind(filepath.Join(dir, "missing"))
+	_, err = KindOf(filepath.Join(dir, "missing"))
 	must.ErrorIs(t, err, os.ErrNotExist)
-}
-
-func TestTools_FoundOutsideAnOrdinaryPath(t *testing.T) {
-	begin(t)
-	t.Setenv("PATH", t.TempDir())
-	if _, err := os.Stat("/usr/sbin/mke2fs"); err == nil {
-		must.NoError(t, Tools())
-	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// fullHost is a directory of a file system of 12 MiB.
-func fullHost(t *testing.T) string {
+// smallHostDir returns a directory in a file system of 12 MiB.
+func smallHostDir(t *testing.T) string {
 	t.Helper()
 	testenv.Need(t, testenv.Root)
 	root, err := detachedMount("tmpfs", [2]string{"size", "12m"})
@@ -26,46 +26,47 @@ func fullHost(t *testing.T) string {
 	return fmt.Sprintf("/proc/self/fd/%d", root.Fd())
 }
 
-// A larger image would not help, and the same image may do so later.
-func mustBlameTheHost(t *testing.T, err error) {
+// mustBeHostFull requires the error of a full host. ErrNoSpace would be wrong, because a
+// larger image would not help.
+func mustBeHostFull(t *testing.T, err error) {
 	t.Helper()
 	must.ErrorIs(t, err, syscall.ENOSPC)
 	test.False(t, errors.Is(err, ErrNoSpace), test.Sprint(err))
 }
 
-func noise(size int) []byte {
+func randomBytes(size int) []byte {
 	b := make([]byte, size)
 	rand.Read(b)
 	return b
 }
 
-func TestBuild_OnAFullHost(t *testing.T) {
+func TestBuild_ReportsFullHost(t *testing.T) {
 	t.Parallel()
-	ctx := begin(t)
-	src, host := t.TempDir(), fullHost(t)
-	must.NoError(t, os.WriteFile(filepath.Join(src, "large"), noise(20<<20), 0o600))
-	mustBlameTheHost(t, Build(ctx, src, filepath.Join(host, "image"), BuildOptions{Room: 1 << 20}))
-	mustBlameTheHost(t, Build(ctx, tarFile(t, regular("large", string(noise(20<<20)))), filepath.Join(host, "image"), BuildOptions{}))
+	ctx := toolContext(t)
+	src, host := t.TempDir(), smallHostDir(t)
+	must.NoError(t, os.WriteFile(filepath.Join(src, "large"), randomBytes(20<<20), 0o600))
+	mustBeHostFull(t, Build(ctx, src, filepath.Join(host, "image"), BuildOptions{Room: 1 << 20}))
+	mustBeHostFull(t, Build(ctx, tarFile(t, tarRegular("large", string(randomBytes(20<<20)))), filepath.Join(host, "image"), BuildOptions{}))
 }
 
-func TestPut_OnAFullHost(t *testing.T) {
+func TestPut_ReportsFullHost(t *testing.T) {
 	t.Parallel()
-	ctx := begin(t)
-	image := filepath.Join(fullHost(t), "image")
-	must.NoError(t, Build(ctx, tarFile(t, regular("small", "x")), image, BuildOptions{Room: 40 << 20}))
-	mustBlameTheHost(t, Put(ctx, image, []File{file("/large", string(noise(20<<20)))}))
+	ctx := toolContext(t)
+	image := filepath.Join(smallHostDir(t), "image")
+	must.NoError(t, Build(ctx, tarFile(t, tarRegular("small", "x")), image, BuildOptions{Room: 40 << 20}))
+	mustBeHostFull(t, Put(ctx, image, []File{textFile("/large", string(randomBytes(20<<20)))}))
 }
 
-func TestGrow_OnAFullHost(t *testing.T) {
+func TestGrow_ReportsFullHost(t *testing.T) {
 	t.Parallel()
-	ctx := begin(t)
-	host := fullHost(t)
+	ctx := toolContext(t)
+	host := smallHostDir(t)
 	image := filepath.Join(host, "image")
-	must.NoError(t, Build(ctx, tarFile(t, regular("small", "x")), image, BuildOptions{Room: 1 << 20}))
+	must.NoError(t, Build(ctx, tarFile(t, tarRegular("small", "x")), image, BuildOptions{Room: 1 << 20}))
 	f, err := os.Create(filepath.Join(host, "others"))
 	must.NoError(t, err)
 	defer f.Close()
-	_, err = f.Write(noise(12 << 20))
+	_, err = f.Write(randomBytes(12 << 20))
 	must.ErrorIs(t, err, syscall.ENOSPC)
-	mustBlameTheHost(t, Grow(ctx, image, 4<<30))
+	mustBeHostFull(t, Grow(ctx, image, 4<<30))
 }

@@ -6,167 +6,169 @@ import (
 	"fmt"
 )
 
-// contents is how much an image has to hold, in its own terms.
-type contents struct {
-	inodes int64 // files, directories, links, devices, without the root
+// Figures of ext4 with blocks of 4096 bytes, from Documentation/filesystems/ext4 of Linux
+// and mke2fs(8).
+const (
+	blocksPerGroup      = 8 * BlockSize
+	inodesPerGroup      = 8 * BlockSize
+	inodesPerBlock      = BlockSize / 256
+	descriptorsPerBlock = BlockSize / 64
+	extentsInInode      = 4
+	extentsPerLeaf      = 340 / 2        // if every leaf is half full, as after a split
+	maxExtentLen        = 32768          // blocks
+	inlineSymlinkLen    = 60             // bytes of a target from which on it needs a block
+	direntHeader        = 8              // bytes before the name, which is padded to 4
+	direntSpace         = BlockSize - 12 // bytes of a directory block, without its checksum
+	rootBlocks          = 4 + 1          // blocks of lost+found and of the root
+	bytesPerInode       = 8192           // of free space: half of mke2fs's default, for small files
+	reservedInodes      = firstInode     // 1 to 11, the last one for lost+found
+	spareInodes         = 64             // for small files in images without more space
+	resizeFactor        = 1024           // resize_inode reserves descriptors for this growth
+	minJournal          = 1024           // blocks
+	maxJournal          = 16384          // blocks: 64 MiB
+	minImage            = 4 * minJournal // blocks
+	minLastGroup        = 50             // blocks beyond its tables without which mke2fs omits the last group
+)
+
+// usage is the space that the content of an image takes.
+type usage struct {
+	inodes int64 // of files, directories, symlinks and devices, without the root
 	blocks int64
 }
 
-// Figures of ext4 with blocks of 4096 bytes, from the kernel's
-// Documentation/filesystems/ext4 and mke2fs(8).
-const (
-	blocksPerGroup   = 8 * BlockSize
-	inodesPerGroup   = 8 * BlockSize
-	inodesPerBlock   = BlockSize / 256
-	groupsPerBlock   = BlockSize / 64 // descriptors of 64 bytes
-	extentsInInode   = 4
-	extentsPerLeaf   = 340 / 2        // when every leaf is the half of one split
-	longestExtent    = 32768          // blocks
-	inlineLink       = 60             // bytes of a symlink's target that need no block
-	direntHeader     = 8              // bytes before the name, padded to 4
-	direntSpace      = BlockSize - 12 // without the checksum
-	mostLinks        = 65000          // of one inode
-	mostBlocks       = 1<<32 - 1      // 16 TiB
-	lostFound        = 4 + 1          // blocks of lost+found and of the root
-	bytesPerInode    = 8192           // of free space: half of mke2fs's default, for small files
-	ownInodes        = firstInode     // 1 to 11, the last for lost+found
-	spareInodes      = 64             // for small files without more space
-	growthFactor     = 1024           // resize_inode reserves descriptors for it
-	smallestJournal  = 1024           // blocks
-	largestJournal   = 16384          // blocks: 64 MiB
-	smallestImage    = 4 * smallestJournal
-	smallestLeftover = 50 // blocks beyond its tables for which a last group is made
-)
-
-// file adds a regular file with so many blocks of data, in so many pieces.
-func (c *contents) file(blocks, pieces int64) {
-	c.inodes++
-	c.data(blocks, pieces+2*(blocks/longestExtent)+1)
+// addFile adds a regular file with this number of data blocks, in this number of ranges
+// between holes.
+func (u *usage) addFile(blocks, ranges int64) {
+	u.inodes++
+	u.addData(blocks, ranges+2*(blocks/maxExtentLen)+1)
 }
 
-func (c *contents) data(blocks, extents int64) {
-	c.blocks += blocks
+func (u *usage) addData(blocks, extents int64) {
+	u.blocks += blocks
 	if extents > extentsInInode {
-		c.blocks += 1 + extents/extentsPerLeaf
+		u.blocks += 1 + extents/extentsPerLeaf
 	}
 }
 
-func (c *contents) symlink(target int) {
-	c.inodes++
-	if target >= inlineLink {
-		c.blocks++
+func (u *usage) addSymlink(targetLen int) {
+	u.inodes++
+	if targetLen >= inlineSymlinkLen {
+		u.blocks++
 	}
 }
 
-func (c *contents) special() { c.inodes++ }
+// addSpecial adds a device, FIFO or socket.
+func (u *usage) addSpecial() { u.inodes++ }
 
-// attributes adds those extended attributes that may not fit into an inode.
-func (c *contents) attributes() { c.blocks++ }
+// addXattrs adds a file's extended attributes, which may not fit into its inode.
+func (u *usage) addXattrs() { u.blocks++ }
 
-// directory adds one, but for its inode, with names of so many bytes, each with
-// its header and padding. An entry never crosses blocks, and each block may lie
-// apart.
-func (c *contents) directory(bytes int64) {
-	bytes += 2 * (direntHeader + 4) // . and ..
+// addDirectory adds the blocks of a directory whose entries have entryBytes in all; see
+// direntSize. An entry never crosses a block boundary, and each block may be an extent.
+func (u *usage) addDirectory(entryBytes int64) {
+	entryBytes += 2 * (direntHeader + 4) // . and ..
 	blocks := int64(1)
-	if bytes > direntSpace {
-		blocks = ceil(bytes, direntSpace-direntHeader-longestName)
+	if entryBytes > direntSpace {
+		blocks = divideUp(entryBytes, direntSpace-direntHeader-maxNameLen)
 	}
-	c.data(blocks, blocks)
+	u.addData(blocks, blocks)
 }
 
-// dirent is the room that a name takes in its directory.
-func dirent(name string) int64 { return direntHeader + ceil(int64(len(name)), 4)*4 }
+// direntSize returns the size of a directory entry in bytes.
+func direntSize(name string) int64 { return direntHeader + divideUp(int64(len(name)), 4)*4 }
 
-// needs is the size of the smallest image for sure, in bytes.
-func (c *contents) needs() int64 {
-	g, err := layout(*c, BuildOptions{})
+// imageSize returns the size in bytes of an image that is certain to hold the content.
+func (u *usage) imageSize() int64 {
+	g, err := planGeometry(*u, BuildOptions{})
 	if err != nil {
-		return c.blocks * BlockSize
+		return u.blocks * BlockSize
 	}
 	return g.blocks * BlockSize
 }
 
-// geometry is what mke2fs is told to make; blocks of BlockSize.
+// geometry is what mke2fs is asked for. Blocks have BlockSize bytes.
 type geometry struct {
-	blocks, inodes, journal int64
+	blocks, inodes int64
+	journal        int64 // blocks
 }
 
-// layout plans an image. With a Size it is taken; mke2fs finds out whether the
-// content fits, unless it cannot.
-func layout(c contents, o BuildOptions) (geometry, error) {
+// planGeometry chooses the geometry of an image. With a fixed size, it returns ErrNoSpace
+// only if the content certainly does not fit; mke2fs finds out otherwise.
+func planGeometry(u usage, o BuildOptions) (geometry, error) {
 	if o.Size < 0 || o.Room < 0 {
-		return geometry{}, fmt.Errorf("size of %d bytes and room of %d: both must be positive", o.Size, o.Room)
+		return geometry{}, fmt.Errorf("size of %d bytes, room of %d bytes: neither may be negative", o.Size, o.Room)
 	}
 	if o.Size > 0 {
-		return fixedLayout(c, o.Size/BlockSize)
+		return planFixedSize(u, o.Size/BlockSize)
 	}
-	room := ceil(o.Room, BlockSize)
-	g := geometry{inodes: c.inodes + ownInodes + spareInodes + o.Room/bytesPerInode}
-	// More blocks need more tables, whose number settles after a few rounds.
-	for need := int64(smallestImage); need > g.blocks; {
+	room := divideUp(o.Room, BlockSize)
+	g := geometry{inodes: u.inodes + reservedInodes + spareInodes + o.Room/bytesPerInode}
+	// More blocks need larger tables. The sum converges within a few rounds.
+	for need := int64(minImage); need > g.blocks; {
 		g.blocks = need
-		g.journal = journal(g.blocks)
-		content := c.blocks + lostFound + room
-		need = content + content/512 + 16 + g.journal + g.tables()
-		need = max(g.wholeGroups(need), smallestImage)
+		g.journal = journalBlocks(g.blocks)
+		content := u.blocks + rootBlocks + room
+		need = content + content/512 + 16 + g.journal + g.tableBlocks()
+		need = max(g.completeLastGroup(need), minImage)
 	}
-	if g.blocks > mostBlocks {
+	if g.blocks > maxBlocks {
 		return g, fmt.Errorf("the content takes %d MiB: %w", g.blocks*BlockSize>>20, ErrNoSpace)
 	}
 	return g, nil
 }
 
-func fixedLayout(c contents, blocks int64) (geometry, error) {
-	g := geometry{blocks: blocks, journal: journal(blocks)}
-	if c.blocks+lostFound >= blocks || blocks > mostBlocks {
-		return g, fmt.Errorf("%d MiB for an image whose content takes about %d MiB: %w",
-			blocks*BlockSize>>20, c.needs()>>20, ErrNoSpace)
+func planFixedSize(u usage, blocks int64) (geometry, error) {
+	g := geometry{blocks: blocks, journal: journalBlocks(blocks)}
+	if u.blocks+rootBlocks >= blocks || blocks > maxBlocks {
+		return g, fmt.Errorf("the image may have %d MiB, but its content takes about %d MiB: %w",
+			blocks*BlockSize>>20, u.imageSize()>>20, ErrNoSpace)
 	}
-	free := blocks - c.blocks - g.journal
-	g.inodes = c.inodes + ownInodes + spareInodes + max(free, 0)*BlockSize/bytesPerInode
-	g.inodes = min(g.inodes, ceil(blocks, blocksPerGroup)*inodesPerGroup)
+	free := blocks - u.blocks - g.journal
+	g.inodes = u.inodes + reservedInodes + spareInodes + max(free, 0)*BlockSize/bytesPerInode
+	g.inodes = min(g.inodes, divideUp(blocks, blocksPerGroup)*inodesPerGroup)
 	return g, nil
 }
 
-// journal is the blocks of an image's journal: enough for its size, none where
-// it would be a large part of a small image.
-func journal(blocks int64) int64 {
-	if blocks < smallestImage {
+// journalBlocks returns the size of the journal, in whole MiB. An image in which it would
+// take too large a part has no journal.
+func journalBlocks(blocks int64) int64 {
+	if blocks < minImage {
 		return 0
 	}
-	return min(max(blocks/32, smallestJournal), largestJournal) &^ 255 // whole MiB
+	const mib = 1 << 20 / BlockSize
+	return min(max(blocks/32, minJournal), maxJournal) / mib * mib
 }
 
-// tables is how many blocks the file system takes for itself.
-func (g *geometry) tables() int64 {
-	groups := ceil(g.blocks, blocksPerGroup)
-	descriptors := ceil(groups, groupsPerBlock)
-	reserved := ceil(min(g.blocks*growthFactor, mostBlocks)/blocksPerGroup, groupsPerBlock)
+// tableBlocks returns the number of blocks for the file system's own tables.
+func (g *geometry) tableBlocks() int64 {
+	groups := divideUp(g.blocks, blocksPerGroup)
+	descriptors := divideUp(groups, descriptorsPerBlock)
+	reserved := divideUp(min(g.blocks*resizeFactor, maxBlocks)/blocksPerGroup, descriptorsPerBlock)
 	perCopy := 1 + max(descriptors, min(reserved, BlockSize/4))
-	return groups*(2+g.inodeBlocks(groups)) + copies(groups)*perCopy + 2 // and two blocks to map the reserved ones
+	const reservedMap = 2 // blocks that map the reserved descriptors
+	return groups*(2+g.inodeTableBlocks(groups)) + superblockCopies(groups)*perCopy + reservedMap
 }
 
-func (g *geometry) inodeBlocks(groups int64) int64 {
-	return ceil(ceil(g.inodes, groups), inodesPerBlock)
+func (g *geometry) inodeTableBlocks(groups int64) int64 {
+	return divideUp(divideUp(g.inodes, groups), inodesPerBlock)
 }
 
-// wholeGroups rounds a number of blocks up so that mke2fs does not leave off the
-// last group for being too small, and so that there are groups for all inodes.
-func (g *geometry) wholeGroups(blocks int64) int64 {
-	blocks = max(blocks, (ceil(g.inodes, inodesPerGroup)-1)*blocksPerGroup+1)
-	groups := ceil(blocks, blocksPerGroup)
-	rest := blocks - (groups-1)*blocksPerGroup
-	least := 2 + g.inodeBlocks(groups) + 1 + BlockSize/4 + smallestLeftover
-	if groups > 1 && rest < least {
-		return blocks + min(least, blocksPerGroup) - rest
+// completeLastGroup rounds a number of blocks up, so that mke2fs does not omit the last
+// group for being too small, and that there are enough groups for all inodes.
+func (g *geometry) completeLastGroup(blocks int64) int64 {
+	blocks = max(blocks, (divideUp(g.inodes, inodesPerGroup)-1)*blocksPerGroup+1)
+	groups := divideUp(blocks, blocksPerGroup)
+	last := blocks - (groups-1)*blocksPerGroup
+	least := 2 + g.inodeTableBlocks(groups) + 1 + BlockSize/4 + minLastGroup
+	if groups > 1 && last < least {
+		return blocks + min(least, blocksPerGroup) - last
 	}
 	return blocks
 }
 
-// copies is how many groups hold the superblock: the first two and those whose
-// number is a power of 3, 5 or 7 (sparse_super).
-func copies(groups int64) int64 {
+// superblockCopies returns the number of groups that contain a superblock: the first two
+// and those whose number is a power of 3, 5 or 7 (sparse_super).
+func superblockCopies(groups int64) int64 {
 	n := min(groups, 2)
 	for _, base := range []int64{3, 5, 7} {
 		for power := base; power < groups; power *= base {
@@ -176,4 +178,4 @@ func copies(groups int64) int64 {
 	return n
 }
 
-func ceil(n, unit int64) int64 { return (n + unit - 1) / unit }
+func divideUp(n, unit int64) int64 { return (n + unit - 1) / unit }

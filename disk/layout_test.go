@@ -12,23 +12,24 @@ import (
 
 	"github.com/shoenig/test"
 	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 )
 
-// Whatever the content is made of, the image is made, the room is there, and no
-// more is wasted than a little.
-func TestBuild_ContentPlusRoomIsEnough(t *testing.T) {
+// Images of very different content are large enough, have the room, and waste little.
+func TestBuild_SizesImageForContentAndRoom(t *testing.T) {
 	t.Parallel()
-	begin(t)
+	toolContext(t)
 	random := rand.New(rand.NewPCG(1, 2))
 	for name, c := range map[string]struct {
 		fill func(dir string)
 		room int64
 	}{
 		"nothing":     {func(string) {}, 0},
-		"small files": {func(dir string) { many(t, dir, 4000, func() int { return random.IntN(300) }) }, 0},
-		"empty files": {func(dir string) { many(t, dir, 6000, func() int { return 0 }) }, 1 << 20},
-		"mixed":       {func(dir string) { many(t, dir, 400, func() int { return random.IntN(200_000) }) }, 10 << 20},
-		"one large":   {func(dir string) { many(t, dir, 1, func() int { return 150 << 20 }) }, 0},
+		"small files": {func(dir string) { writeFiles(t, dir, 4000, func() int { return random.IntN(300) }) }, 0},
+		"empty files": {func(dir string) { writeFiles(t, dir, 6000, func() int { return 0 }) }, 1 << 20},
+		"mixed":       {func(dir string) { writeFiles(t, dir, 400, func() int { return random.IntN(200_000) }) }, 10 << 20},
+		"one large":   {func(dir string) { writeFiles(t, dir, 1, func() int { return 150 << 20 }) }, 0},
 		"long names": {func(dir string) {
 			for i := range 1500 {
 				writeFile(t, filepath.Join(dir, fmt.Sprintf("%0250d", i)), "")
@@ -58,22 +59,23 @@ func TestBuild_ContentPlusRoomIsEnough(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			c.fill(dir)
-			image := build(t, dir, BuildOptions{Room: c.room})
-			f, err := openImage(image, os.O_RDONLY)
+			image := buildChecked(t, dir, BuildOptions{Room: c.room})
+			f, err := openExt4(image, os.O_RDONLY)
 			must.NoError(t, err)
 			defer f.Close()
 			free, size := int64(f.freeBlocks)*BlockSize, f.size()
 			test.GreaterEq(t, c.room, free)
 			test.GreaterEq(t, 60, int(f.freeInodes))
-			test.LessEq(t, max(c.room+size/20+(4<<20), smallestImage*BlockSize), free)
+			test.LessEq(t, max(c.room+size/20+(4<<20), minImage*BlockSize), free)
 			info, err := os.Stat(image)
 			must.NoError(t, err)
-			test.Eq(t, size, info.Size(), test.Sprint("mke2fs left off a group"))
+			test.Eq(t, size, info.Size(), test.Sprint("mke2fs omitted a group"))
 		})
 	}
 }
 
-func many(t *testing.T, dir string, n int, size func() int) {
+// writeFiles writes n files with the sizes that size returns.
+func writeFiles(t *testing.T, dir string, n int, size func() int) {
 	t.Helper()
 	body := strings.Repeat("content ", 1<<20)
 	for i := range n {
@@ -89,10 +91,10 @@ func many(t *testing.T, dir string, n int, size func() int) {
 	}
 }
 
-func TestBuild_SizeIsHard(t *testing.T) {
+func TestBuild_ObservesSize(t *testing.T) {
 	t.Parallel()
-	ctx := begin(t)
-	archive := tarFile(t, regular("a", strings.Repeat("x", 10<<20)))
+	ctx := toolContext(t)
+	archive := tarFile(t, tarRegular("a", strings.Repeat("x", 10<<20)))
 	for _, c := range []struct {
 		size int64
 		err  error
@@ -111,7 +113,7 @@ func TestBuild_SizeIsHard(t *testing.T) {
 			continue
 		}
 		must.NoError(t, err)
-		must.NoError(t, Check(ctx, image))
+		must.NoError(t, ext4.Check(image))
 		info, err := os.Stat(image)
 		must.NoError(t, err)
 		test.Eq(t, c.size-c.size%BlockSize, info.Size())

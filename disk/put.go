@@ -14,235 +14,230 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/debugfs"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/procfd"
 )
 
-// File is one thing to put into an image: a regular file, a directory or a
-// symlink, by the type in Mode.
+// File is a regular file, a directory or a symlink to put into an image. The type in Mode
+// determines which.
 type File struct {
 	Path     string      // in the guest; absolute
 	Mode     fs.FileMode // type, permissions, setuid, setgid, sticky
 	UID, GID int
 	Content  []byte // of a regular file
-	Source   string // host path of a regular file's content, instead of Content
+	Source   string // path on the host of a regular file's content; replaces Content
 	Link     string // target of a symlink
 
-	tree *tree  // Source is inside of it and is opened there,
-	name string // by this name
+	tree *tree  // if set, Source is opened below its directory,
+	name string // by this path
 }
 
-// The longest name in a directory of ext4, and the longest target of a symlink
-// in an image with blocks of 4096 bytes; in bytes.
-const (
-	longestName = 255
-	longestLink = BlockSize - 1
-	longestPath = 4095 // for debugfs
-)
-
-// Put puts files into an image, in their order, in one run of debugfs. What is at
-// a path already is replaced, but a directory only by a directory, which keeps
-// its content. Directories that are missing above a file are made with mode 0755
-// for root; symlinks among them are followed inside the image. A journal that the
-// last user of the image left is replayed first.
+// Put puts files into an image, in order, in one run of debugfs. A file replaces an
+// existing file; a directory keeps the content of an existing directory; neither replaces
+// the other. Missing parent directories are created for root, with mode 0755. Symlinks in
+// a path are followed inside the image. If the image was not unmounted cleanly, its
+// journal is replayed first.
 //
-// All names are checked before anything is written: ErrName. After any other
-// error the image may hold some of the files and should be thrown away.
-func Put(ctx context.Context, image string, files []File) error {
+// All names are checked before anything is written: ErrName. After any other error, the
+// image may contain some of the files and should be discarded.
+func Put(ctx context.Context, path string, files []File) error {
 	var errs []error
 	for i := range files {
-		errs = append(errs, files[i].check())
+		errs = append(errs, files[i].validate())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	img, err := openImage(image, os.O_RDWR)
+	image, err := openExt4(path, os.O_RDWR)
 	if err != nil {
 		return fmt.Errorf("put files into an image: %w", err)
 	}
-	defer img.Close()
-	if err := replay(ctx, img); err != nil {
+	defer image.Close()
+	if err := image.replayJournal(ctx); err != nil {
 		return err
 	}
-	s, err := openSession(ctx, img.File, true)
+	session, err := debugfs.Open(ctx, image.File)
 	if err != nil {
-		return fmt.Errorf("put files into %s: %w", image, err)
+		return fmt.Errorf("put files into %s: %w", path, err)
 	}
-	defer s.kill()
-	p := putter{session: s, directories: map[string]bool{"/": true}}
-	defer p.release()
+	defer session.Kill()
+	p := putter{session: session, directories: map[string]bool{"/": true}}
+	defer p.close()
 	for i := range files {
 		if err := p.put(&files[i]); err != nil {
-			return fmt.Errorf("put %s into %s: %w", files[i].Path, image, err)
+			return fmt.Errorf("put %s into %s: %w", files[i].Path, path, err)
 		}
 	}
-	if err := s.close(); err != nil {
-		return fmt.Errorf("put files into %s: %w", image, err)
+	if err := session.Close(); err != nil {
+		return fmt.Errorf("put files into %s: %w", path, err)
 	}
 	return nil
 }
 
-// check refuses what would not become what was asked for.
-func (f *File) check() error {
-	if !path.IsAbs(f.Path) {
-		return fmt.Errorf("put %q: not an absolute path: %w", f.Path, ErrName)
+// validate refuses files that cannot be put as described.
+func (f *File) validate() error {
+	if err := f.validatePath(); err != nil {
+		return err
 	}
-	for part := range strings.SplitSeq(f.Path, "/") {
-		if len(part) > longestName || part == ".." {
-			return fmt.Errorf("put %q: no element may be \"..\" or longer than %d bytes: %w",
-				f.Path, longestName, ErrName)
+	if f.UID < 0 || f.GID < 0 || f.UID > maxID || f.GID > maxID {
+		return fmt.Errorf("put %q: invalid owner %d:%d", f.Path, f.UID, f.GID)
+	}
+	isRoot := path.Clean(f.Path) == "/"
+	switch f.Mode.Type() {
+	case fs.ModeDir:
+	case fs.ModeSymlink:
+		if f.Link == "" || len(f.Link) > maxSymlinkTargetLen || isRoot {
+			return fmt.Errorf("put %q: a symlink's target must have 1 to %d bytes: %w", f.Path, maxSymlinkTargetLen, ErrName)
+		}
+	case 0:
+		if isRoot {
+			return fmt.Errorf("put a regular file at %q: %w", f.Path, ErrName)
+		}
+	default:
+		return fmt.Errorf("put %q: unsupported file type %s: only regular files, directories and symlinks can be put", f.Path, f.Mode)
+	}
+	return nil
+}
+
+func (f *File) validatePath() error {
+	if !path.IsAbs(f.Path) {
+		return fmt.Errorf("put %q: the path is not absolute: %w", f.Path, ErrName)
+	}
+	for element := range strings.SplitSeq(f.Path, "/") {
+		if len(element) > maxNameLen || element == ".." {
+			return fmt.Errorf("put %q: path element \"..\" or of over %d bytes: %w", f.Path, maxNameLen, ErrName)
 		}
 	}
-	if len(f.Path) > longestPath {
-		return fmt.Errorf("put %.40q…: over %d bytes: %w", f.Path, longestPath, ErrName)
+	if len(f.Path) > maxPutPathLen {
+		return fmt.Errorf("put %.40q…: path of over %d bytes: %w", f.Path, maxPutPathLen, ErrName)
 	}
-	// The two longest of the commands that will be given.
-	_, err := command("symlink", within(f.Path), f.Link)
-	if _, err2 := command("set_inode_field", within(f.Path), "mode", "0177777"); err == nil {
-		err = err2
+	// These are the longest commands that putting the file may take.
+	_, err := debugfs.Command("symlink", throughSymlinks(f.Path), f.Link)
+	if err == nil {
+		_, err = debugfs.Command("set_inode_field", throughSymlinks(f.Path), "mode", "0177777")
 	}
 	if err != nil {
 		return fmt.Errorf("put %q: %w", f.Path, err)
 	}
-	if f.UID < 0 || f.GID < 0 || f.UID > 1<<32-2 || f.GID > 1<<32-2 {
-		return fmt.Errorf("put %q: no such owner: %d:%d", f.Path, f.UID, f.GID)
-	}
-	root := path.Clean(f.Path) == "/"
-	switch f.Mode.Type() {
-	case fs.ModeDir:
-	case fs.ModeSymlink:
-		if f.Link == "" || len(f.Link) > longestLink || root {
-			return fmt.Errorf("put %q: a symlink's target has 1 to %d bytes: %w", f.Path, longestLink, ErrName)
-		}
-	case 0:
-		if root {
-			return fmt.Errorf("put a regular file at %q: %w", f.Path, ErrName)
-		}
-	default:
-		return fmt.Errorf("put %q: only regular files, directories and symlinks can be put, not %s", f.Path, f.Mode)
-	}
 	return nil
 }
 
-// putter is one Put under way.
+// putter is the state of a call of Put.
 type putter struct {
-	*session
-	directories map[string]bool // that are known to be in the image
+	session     *debugfs.Session
+	directories map[string]bool // known to exist in the image
 	roots       map[*tree]*os.Root
-	memory      *os.File // holds one Content after another for debugfs
 }
 
-func (p *putter) release() {
+func (p *putter) close() {
 	for _, root := range p.roots {
 		root.Close()
-	}
-	if p.memory != nil {
-		p.memory.Close()
 	}
 }
 
 func (p *putter) put(f *File) error {
 	name := path.Clean(f.Path)
 	if f.Mode.IsDir() {
-		if err := p.directory(name); err != nil {
+		if err := p.makeDirectory(name); err != nil {
 			return err
 		}
-		return p.attributes(inDirectory(name), typeDir, f)
+		return p.setAttributes(followSymlink(name), unix.S_IFDIR, f)
 	}
-	if err := p.directory(path.Dir(name)); err != nil {
+	if err := p.makeDirectory(path.Dir(name)); err != nil {
 		return err
 	}
 	if err := p.remove(name); err != nil {
 		return err
 	}
 	if f.Mode.Type() == fs.ModeSymlink {
-		if err := p.run("symlink", within(name), f.Link); err != nil {
+		if err := p.session.Run("symlink", throughSymlinks(name), f.Link); err != nil {
 			return err
 		}
-		return p.attributes(name, typeSymlink, f)
+		return p.setAttributes(name, unix.S_IFLNK, f)
 	}
-	content, err := p.open(f)
+	content, err := p.openContent(f)
 	if err != nil {
 		return err
 	}
-	if content != p.memory {
-		defer content.Close()
-	}
-	// debugfs opens our own descriptor anew, so that it reads what was checked.
-	if err := p.run("write", descriptorPath(content), within(name)); err != nil {
+	defer content.Close()
+	// debugfs reopens this descriptor, so it reads the file that was checked.
+	if err := p.session.Run("write", procfd.Path(content), throughSymlinks(name)); err != nil {
 		return err
 	}
-	return p.attributes(name, typeRegular, f)
+	return p.setAttributes(name, unix.S_IFREG, f)
 }
 
-// within makes debugfs, which cuts a path at its last slash and looks at what is
-// before it, go through a symlink there.
-func within(name string) string {
+// throughSymlinks returns a path whose parent debugfs resolves through symlinks. debugfs
+// splits a path at its last slash, and would take a parent that is a symlink itself for
+// the directory.
+func throughSymlinks(name string) string {
 	dir, base := path.Split(name)
 	return dir + "./" + base
 }
 
-// inDirectory names a directory itself where name is a symlink to one.
-func inDirectory(name string) string { return strings.TrimSuffix(name, "/") + "/." }
+// followSymlink returns a path that names the target if the directory is a symlink.
+func followSymlink(name string) string { return strings.TrimSuffix(name, "/") + "/." }
 
-// directory makes a directory and those above it where they are missing.
-func (p *putter) directory(dir string) error {
+// makeDirectory creates a directory and its parents where they are missing.
+func (p *putter) makeDirectory(dir string) error {
 	if p.directories[dir] {
 		return nil
 	}
-	if err := p.directory(path.Dir(dir)); err != nil {
+	if err := p.makeDirectory(path.Dir(dir)); err != nil {
 		return err
 	}
-	found, err := p.look(inDirectory(dir))
+	found, err := p.session.FileType(followSymlink(dir))
 	if errors.Is(err, fs.ErrNotExist) {
-		if found, err = p.look(dir); errors.Is(err, fs.ErrNotExist) {
-			err = p.run("mkdir", within(dir))
-			found.mode = typeDir
-		} else if err == nil && found.is(typeSymlink) {
-			err = fmt.Errorf("%s in the image is a symlink that leads nowhere", dir)
+		if found, err = p.session.FileType(dir); errors.Is(err, fs.ErrNotExist) {
+			found, err = unix.S_IFDIR, p.session.Run("mkdir", throughSymlinks(dir))
+		} else if err == nil && found == unix.S_IFLNK {
+			err = fmt.Errorf("%s in the image is a dangling symlink", dir)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	if !found.is(typeDir) {
+	if found != unix.S_IFDIR {
 		return fmt.Errorf("%s in the image: %w", dir, errNotDirectory)
 	}
 	p.directories[dir] = true
 	return nil
 }
 
-// remove takes away what is at name, so that something new can be there.
+// remove removes an existing file or symlink.
 func (p *putter) remove(name string) error {
-	found, err := p.look(name)
+	found, err := p.session.FileType(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
-	case found.is(typeDir):
+	case found == unix.S_IFDIR:
 		return fmt.Errorf("%s in the image is a directory", name)
 	}
-	return p.run("rm", within(name))
+	return p.session.Run("rm", throughSymlinks(name))
 }
 
-// attributes sets type, permissions and owner of what was just made.
-func (p *putter) attributes(name string, kind uint16, f *File) error {
+// setAttributes sets type, permissions and owner of a new inode.
+func (p *putter) setAttributes(name string, fileType uint32, f *File) error {
 	lines := slices.Grow([]string(nil), 3)
-	for _, field := range [][2]string{
-		{"mode", fmt.Sprintf("0%o", uint32(kind)|permissions(f.Mode))},
+	for _, field := range []inodeField{
+		{"mode", fmt.Sprintf("0%o", fileType|permissionBits(f.Mode))},
 		{"uid", strconv.Itoa(f.UID)},
 		{"gid", strconv.Itoa(f.GID)},
 	} {
-		line, err := command("set_inode_field", name, field[0], field[1])
+		line, err := debugfs.Command("set_inode_field", name, field.name, field.value)
 		if err != nil {
 			return err
 		}
 		lines = append(lines, line)
 	}
-	return p.doBatch(lines)
+	return p.session.RunBatch(lines)
 }
 
-// permissions are the low 12 bits of a mode as the kernel has them.
-func permissions(mode fs.FileMode) uint32 {
+// permissionBits returns the lower 12 bits of st_mode.
+func permissionBits(mode fs.FileMode) uint32 {
 	bits := uint32(mode.Perm())
 	if mode&fs.ModeSymlink != 0 {
 		return 0o777

@@ -17,13 +17,13 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// On XFS a copy is made without copying, and takes no room of its own.
-func TestCopy_SharesBlocksWhereTheFileSystemCan(t *testing.T) {
-	dir := xfs(t)
+// On XFS, a copy shares the blocks of its original.
+func TestCopy_SharesBlocksOnXFS(t *testing.T) {
+	dir := newXFS(t)
 	src := writeFile(t, filepath.Join(dir, "src"), strings.Repeat("data", 8<<20))
 	f, err := os.Open(src)
 	must.NoError(t, err)
-	must.NoError(t, unix.Syncfs(int(f.Fd()))) // what is not on the disk yet has no blocks to share
+	must.NoError(t, unix.Syncfs(int(f.Fd()))) // data that is not on disk yet has no blocks to share
 	must.NoError(t, f.Close())
 	free := func() uint64 {
 		var stat unix.Statfs_t
@@ -33,15 +33,15 @@ func TestCopy_SharesBlocksWhereTheFileSystemCan(t *testing.T) {
 	before := free()
 	dst := filepath.Join(dir, "dst")
 	must.NoError(t, Copy(t.Context(), src, dst))
-	must.True(t, same(t, src, dst))
+	must.True(t, sameContent(t, src, dst))
 	must.Less(t, 1<<20, before-free())
 	must.NoError(t, os.Truncate(src, 0))
-	must.False(t, same(t, src, dst))
+	must.False(t, sameContent(t, src, dst))
 }
 
-// xfs is the root of a new file system that is mounted nowhere: it goes with the
-// test's descriptor of it.
-func xfs(t *testing.T) string {
+// newXFS creates a file system and returns the path of its root. It is not mounted at any
+// path, and vanishes with the test's descriptor.
+func newXFS(t *testing.T) string {
 	t.Helper()
 	testenv.Need(t, testenv.Root, testenv.Tool("mkfs.xfs"), testenv.Loop)
 	image := filepath.Join(t.TempDir(), "xfs")
@@ -49,7 +49,7 @@ func xfs(t *testing.T) string {
 	must.NoError(t, os.Truncate(image, 512<<20))
 	out, err := exec.Command("mkfs.xfs", "-q", "-m", "reflink=1", image).CombinedOutput()
 	must.NoError(t, err, must.Sprint(string(out)))
-	device, err := loop(image)
+	device, err := attachLoop(image)
 	must.NoError(t, err)
 	t.Cleanup(func() { device.Close() })
 	root, err := detachedMount("xfs", [2]string{"source", device.Name()})
@@ -58,8 +58,8 @@ func xfs(t *testing.T) string {
 	return fmt.Sprintf("/proc/self/fd/%d", root.Fd())
 }
 
-// loop makes a file a block device until the last user of that closes it.
-func loop(image string) (*os.File, error) {
+// attachLoop makes a file a block device until the last user closes the device.
+func attachLoop(image string) (*os.File, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -86,13 +86,13 @@ func loop(image string) (*os.File, error) {
 			return device, nil
 		}
 		device.Close()
-		if !errors.Is(err, unix.EBUSY) { // somebody else took it
+		if !errors.Is(err, unix.EBUSY) { // another process took the device
 			return nil, err
 		}
 	}
 }
 
-// detachedMount makes a file system, with options, that is mounted nowhere.
+// detachedMount creates a file system with options, and mounts it at no path.
 func detachedMount(kind string, options ...[2]string) (*os.File, error) {
 	fs, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
 	if err != nil {

@@ -10,31 +10,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// extent is a range of a file, in bytes.
-type extent struct{ from, to int64 }
+// byteRange is a range of a file, in bytes.
+type byteRange struct{ from, to int64 }
 
-// dataOf goes through the ranges of a file that are no holes; all of it where the
-// file system cannot tell. It moves the file's offset.
-func dataOf(f *os.File, size int64) iter.Seq2[extent, error] {
-	return func(yield func(extent, error) bool) {
+// dataRanges returns the ranges of a file that are not holes, or one range for the whole
+// file where the file system does not report holes. It moves the file's offset.
+func dataRanges(f *os.File, size int64) iter.Seq2[byteRange, error] {
+	return func(yield func(byteRange, error) bool) {
 		for at := int64(0); at < size; {
 			from, err := f.Seek(at, unix.SEEK_DATA)
 			switch {
 			case errors.Is(err, unix.ENXIO):
-				return // only a hole is left
+				return // the rest is a hole
 			case errors.Is(err, unix.EINVAL):
-				yield(extent{at, size}, nil)
+				yield(byteRange{at, size}, nil)
 				return
 			case err != nil:
-				yield(extent{}, err)
+				yield(byteRange{}, err)
 				return
 			}
 			to, err := f.Seek(from, unix.SEEK_HOLE)
 			if err != nil {
-				yield(extent{}, err)
+				yield(byteRange{}, err)
 				return
 			}
-			if from >= size || !yield(extent{from, min(to, size)}, nil) {
+			if from >= size || !yield(byteRange{from, min(to, size)}, nil) {
 				return
 			}
 			at = to
@@ -42,7 +42,7 @@ func dataOf(f *os.File, size int64) iter.Seq2[extent, error] {
 	}
 }
 
-// isZero is for the parts of a file that a hole can stand for.
+// isZero reports whether all bytes of p are zero.
 func isZero(p []byte) bool {
 	for _, b := range p {
 		if b != 0 {
@@ -52,14 +52,14 @@ func isZero(p []byte) bool {
 	return true
 }
 
-// sparseWriter writes a file from its beginning, leaving holes for zeros.
+// sparseWriter writes a file from its beginning and leaves holes for zeros.
 type sparseWriter struct {
 	f     *os.File
-	limit int64 // blocks of data that may be written
+	limit int64 // maximum number of blocks with data
 	at    int64
 
-	blocks, pieces int64 // written, and in how many pieces
-	last           int64 // the block after the one written last
+	blocks, extents int64 // with data, so far
+	nextBlock       int64 // the block behind the last one with data
 }
 
 func (w *sparseWriter) Write(p []byte) (int, error) {
@@ -67,7 +67,7 @@ func (w *sparseWriter) Write(p []byte) (int, error) {
 	for written < len(p) {
 		part := p[written:min(int64(len(p)), int64(written)+BlockSize-w.at%BlockSize)]
 		if !isZero(part) {
-			if err := w.data(part); err != nil {
+			if err := w.writeInBlock(part); err != nil {
 				return written, err
 			}
 		}
@@ -76,20 +76,20 @@ func (w *sparseWriter) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// data writes what lies within one block.
-func (w *sparseWriter) data(part []byte) error {
-	if block := w.at/BlockSize + 1; block != w.last {
+// writeInBlock writes data that lies within one block.
+func (w *sparseWriter) writeInBlock(part []byte) error {
+	if block := w.at / BlockSize; block+1 != w.nextBlock { // the first data in this block
 		if w.blocks++; w.blocks > w.limit {
 			return ErrNoSpace
 		}
-		if block != w.last+1 {
-			w.pieces++
+		if block != w.nextBlock {
+			w.extents++
 		}
-		w.last = block
+		w.nextBlock = block + 1
 	}
 	_, err := w.f.WriteAt(part, w.at)
 	return err
 }
 
-// finish gives the file its length, which a hole at its end has not.
+// finish sets the length of a file, which may end in a hole.
 func (w *sparseWriter) finish() error { return w.f.Truncate(w.at) }

@@ -12,11 +12,17 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/debugfs"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/memfd"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/procfd"
 )
 
-// source makes what was unpacked the source of an image: everything that the host
-// can hold without rights is in the stage then, debugfs adds the rest.
-func (u *unpacker) source(stage string) (*source, error) {
+// finish turns the staging directory into the input of mke2fs. The staging directory gets
+// everything that an unprivileged process can create; debugfs adds the rest.
+func (u *unpacker) finish(stage string) (*buildInput, error) {
 	if err := u.root.Chmod(".", 0o700); err != nil {
 		return nil, err
 	}
@@ -24,118 +30,113 @@ func (u *unpacker) source(stage string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &source{
-		dir:    dir,
-		remove: func() { dir.Close(); os.RemoveAll(stage) },
-		// The stage's attributes are the host's (labels, inherited lists).
-		args: []string{"no_copy_xattrs"},
+	in := &buildInput{
+		dir:   dir,
+		close: func() { dir.Close(); os.RemoveAll(stage) },
+		// The extended attributes of the staging directory belong to the host, such
+		// as labels and inherited ACLs.
+		options: []string{"no_copy_xattrs"},
 	}
-	if err := u.complete(s); err != nil {
-		s.remove()
+	if err := u.fill(in); err != nil {
+		in.close()
 		return nil, err
 	}
-	return s, nil
+	return in, nil
 }
 
-// complete finishes the stage, adds up what is in it, and keeps what is to repair.
-func (u *unpacker) complete(s *source) error {
-	info, err := s.dir.Stat()
+// fill completes the staging directory and sets the usage and the fixup of in.
+func (u *unpacker) fill(in *buildInput) error {
+	info, err := in.dir.Stat()
 	if err != nil {
 		return err
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return fmt.Errorf("%s has no owner", info.Name())
+		return fmt.Errorf("%s: owner unknown", info.Name())
 	}
-	if err := u.stage(s, u.top, ".", map[*entry]bool{}); err != nil {
+	if err := u.stageDirectory(in, u.top, ".", map[*archiveInode]bool{}); err != nil {
 		return err
 	}
-	s.repair = func(d *session) error {
-		if err := d.do(u.repairs(int(owner.Uid), int(owner.Gid))); err != nil {
+	in.fixup = func(session *debugfs.Session) error {
+		if err := session.RunAll(u.fixups(int(owner.Uid), int(owner.Gid))); err != nil {
 			return err
 		}
-		return u.attributes(d)
+		return u.setXattrs(session)
 	}
 	return nil
 }
 
-// stage finishes a directory in the stage and adds up what is in it.
-func (u *unpacker) stage(s *source, dir *node, at string, seen map[*entry]bool) error {
-	bytes, subdirectories := int64(0), 0
-	for _, name := range slices.Sorted(maps.Keys(dir.children)) {
-		child := dir.children[name]
-		bytes += dirent(name)
-		if child.is(typeDir) {
+// stageDirectory completes a directory of the staging directory and adds up its usage.
+func (u *unpacker) stageDirectory(in *buildInput, dir *node, name string, seen map[*archiveInode]bool) error {
+	entryBytes, subdirectories := int64(0), 0
+	for _, childName := range slices.Sorted(maps.Keys(dir.children)) {
+		child := dir.children[childName]
+		entryBytes += direntSize(childName)
+		if child.isType(unix.S_IFDIR) {
 			subdirectories++
 		}
-		if err := u.stageChild(s, child, path.Join(at, name), seen); err != nil {
+		if err := u.stageChild(in, child, path.Join(name, childName), seen); err != nil {
 			return err
 		}
 	}
-	if n := dir.children[lostFoundName]; at == "." && n != nil && !n.is(typeDir) {
+	if n := dir.children[lostFoundName]; name == "." && n != nil && !n.isType(unix.S_IFDIR) {
 		return fmt.Errorf("%w: %w", ErrArchive, errLostFound)
 	}
-	if subdirectories > mostLinks-2 {
-		return fmt.Errorf("%w: %d subdirectories in %q, at most %d", ErrArchive, subdirectories, at, mostLinks-2)
+	if subdirectories > maxLinks-2 {
+		return fmt.Errorf("%w: %q has %d subdirectories; ext4 allows %d", ErrArchive, name, subdirectories, maxLinks-2)
 	}
-	s.contents.directory(bytes)
-	s.xattrs(dir.entry)
-	if at == "." {
+	in.addDirectory(entryBytes)
+	in.addXattrsOf(dir.archiveInode)
+	if name == "." {
 		return nil
 	}
-	if err := u.root.Chmod(at, dir.filePerm()); err != nil {
+	if err := u.root.Chmod(name, dir.stagedPerm()); err != nil {
 		return err
 	}
-	return u.root.Chtimes(at, stagedTime(dir.mtime), stagedTime(dir.mtime))
+	return u.root.Chtimes(name, clampTime(dir.mtime), clampTime(dir.mtime))
 }
 
-func (u *unpacker) stageChild(s *source, child *node, at string, seen map[*entry]bool) error {
-	if child.is(typeDir) {
-		s.inodes++
-		return u.stage(s, child, at, seen)
+func (u *unpacker) stageChild(in *buildInput, child *node, name string, seen map[*archiveInode]bool) error {
+	if child.isType(unix.S_IFDIR) {
+		in.inodes++
+		return u.stageDirectory(in, child, name, seen)
 	}
-	first := !seen[child.entry]
-	seen[child.entry] = true
+	firstName := !seen[child.archiveInode]
+	seen[child.archiveInode] = true
 	switch {
-	case child.is(typeRegular) && !first:
+	case child.isType(unix.S_IFREG) && !firstName:
 		return nil
-	case child.is(typeRegular):
-		s.file(child.blocks, child.pieces)
-	case child.is(typeSymlink):
-		s.symlink(len(child.target))
-		if err := u.root.Symlink(child.target, at); err != nil {
+	case child.isType(unix.S_IFREG):
+		in.addFile(child.blocks, child.extents)
+	case child.isType(unix.S_IFLNK):
+		in.addSymlink(len(child.target))
+		if err := u.root.Symlink(child.target, name); err != nil {
 			return err
 		}
 	default:
-		s.special()
-		s.nodes++
+		in.addSpecial()
+		in.fixupInodes++
 	}
-	s.xattrs(child.entry)
+	in.addXattrsOf(child.archiveInode)
 	return nil
 }
 
-func (c *contents) xattrs(e *entry) {
-	if e.xattrs != nil {
-		c.attributes()
+func (u *usage) addXattrsOf(i *archiveInode) {
+	if i.xattrs != nil {
+		u.addXattrs()
 	}
 }
 
-// stagedTime is the nearest time that debugfs can set, which a file of the stage
-// gets too: whole seconds of 31 bits, since -1 would be an error to it.
-func stagedTime(t time.Time) time.Time {
-	return time.Unix(min(max(t.Unix(), 0), 1<<31-1), 0)
-}
-
-// all goes through an archive's names, parents first, by paths in the guest.
-func (u *unpacker) all() iter.Seq2[string, *node] {
+// nodesByPath returns the nodes by their paths in the guest, parents first.
+func (u *unpacker) nodesByPath() iter.Seq2[string, *node] {
 	return func(yield func(string, *node) bool) {
 		var walk func(string, *node) bool
-		walk = func(at string, n *node) bool {
-			if !yield(at, n) {
+		walk = func(name string, n *node) bool {
+			if !yield(name, n) {
 				return false
 			}
-			for _, name := range slices.Sorted(maps.Keys(n.children)) {
-				if !walk(path.Join(at, name), n.children[name]) {
+			for _, child := range slices.Sorted(maps.Keys(n.children)) {
+				if !walk(path.Join(name, child), n.children[child]) {
 					return false
 				}
 			}
@@ -145,29 +146,29 @@ func (u *unpacker) all() iter.Seq2[string, *node] {
 	}
 }
 
-// repairs are debugfs's commands for devices, and for owners, permissions and
-// times that the stage, whose files belong to uid and gid, could not have.
-func (u *unpacker) repairs(uid, gid int) iter.Seq2[string, error] {
+// fixups returns commands of debugfs that create devices, and that set the owners,
+// permissions and times that the staged files do not have. Those belong to uid and gid.
+func (u *unpacker) fixups(uid, gid int) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		done := map[*entry]bool{}
-		for at, n := range u.all() {
-			staged := &entry{mode: n.stagedMode(), uid: uid, gid: gid, mtime: stagedTime(n.mtime)}
+		done := map[*archiveInode]bool{}
+		for name, n := range u.nodesByPath() {
+			staged := &archiveInode{mode: n.stagedMode(), uid: uid, gid: gid, mtime: clampTime(n.mtime)}
 			switch {
-			case n.special():
-				if !yieldNode(at, n, yield) {
+			case n.isSpecial():
+				if !yieldMknod(name, n, yield) {
 					return
 				}
 				staged.uid, staged.gid, staged.mtime = 0, 0, time.Time{}
-			case n.is(typeSymlink):
+			case n.isType(unix.S_IFLNK):
 				staged.mtime = time.Time{}
-			case at == "/":
-				staged = &entry{}
-			case n.is(typeRegular) && done[n.entry]:
+			case name == "/":
+				staged = &archiveInode{}
+			case n.isType(unix.S_IFREG) && done[n.archiveInode]:
 				continue
 			}
-			done[n.entry] = true
-			for _, f := range n.fields(staged) {
-				if !yield(command("set_inode_field", at, f.name, f.value)) {
+			done[n.archiveInode] = true
+			for _, f := range n.changedFields(staged) {
+				if !yield(debugfs.Command("set_inode_field", name, f.name, f.value)) {
 					return
 				}
 			}
@@ -175,44 +176,47 @@ func (u *unpacker) repairs(uid, gid int) iter.Seq2[string, error] {
 	}
 }
 
-// yieldNode makes a device or FIFO, which debugfs can only do in the directory
-// that it is in.
-func yieldNode(at string, n *node, yield func(string, error) bool) bool {
-	words := []string{path.Base(at), "p"}
-	if !n.is(syscall.S_IFIFO) {
-		words = []string{
-			path.Base(at), "b",
+// yieldMknod yields the commands that create a device or FIFO. mknod of debugfs works only
+// in the current directory.
+func yieldMknod(name string, n *node, yield func(string, error) bool) bool {
+	args := []string{path.Base(name), "p"}
+	if !n.isType(unix.S_IFIFO) {
+		args = []string{
+			path.Base(name), "b",
 			strconv.FormatInt(n.major, 10), strconv.FormatInt(n.minor, 10),
 		}
-		if n.is(syscall.S_IFCHR) {
-			words[1] = "c"
+		if n.isType(unix.S_IFCHR) {
+			args[1] = "c"
 		}
 	}
-	return yield(command("cd", path.Dir(at))) && yield(command("mknod", words...)) && yield(command("cd", "/"))
+	return yield(debugfs.Command("cd", path.Dir(name))) && yield(debugfs.Command("mknod", args...)) &&
+		yield(debugfs.Command("cd", "/"))
 }
 
-// attributes sets extended attributes. Their values go through memory: they may
-// be any bytes.
-func (u *unpacker) attributes(d *session) error {
-	memory, err := newMemory()
-	if err != nil {
-		return err
-	}
-	defer memory.Close()
-	done := map[*entry]bool{}
-	for at, n := range u.all() {
-		if done[n.entry] && n.is(typeRegular) {
+// setXattrs sets extended attributes.
+func (u *unpacker) setXattrs(session *debugfs.Session) error {
+	done := map[*archiveInode]bool{}
+	for path, n := range u.nodesByPath() {
+		if done[n.archiveInode] && n.isType(unix.S_IFREG) {
 			continue
 		}
-		done[n.entry] = true
+		done[n.archiveInode] = true
 		for _, name := range slices.Sorted(maps.Keys(n.xattrs)) {
-			if err := setMemory(memory, []byte(n.xattrs[name])); err != nil {
-				return err
-			}
-			if err := d.run("ea_set", "-f", descriptorPath(memory), at, name); err != nil {
+			if err := setXattr(session, path, name, n.xattrs[name]); err != nil {
 				return fmt.Errorf("extended attribute %s: %w", name, err)
 			}
 		}
 	}
 	return nil
+}
+
+// setXattr sets one extended attribute. Its value may be any bytes, so debugfs reads it
+// from a file.
+func setXattr(session *debugfs.Session, path, name, value string) error {
+	f, err := memfd.New("xattr", []byte(value))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return session.Run("ea_set", "-f", procfd.Path(f), path, name)
 }

@@ -15,22 +15,26 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/debugfs"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/procfd"
 )
 
-// surveyor adds up a directory of the host.
+// surveyor adds up the space that a directory of the host takes in an image.
 type surveyor struct {
-	contents
+	usage
 	ctx   context.Context
 	root  *os.Root
-	dir   *os.File       // the same
-	links map[fileID]int // of files with several names
+	dir   *os.File // the same directory
+	names map[fileID]int
 }
 
-type fileID struct{ dev, ino uint64 }
+// fileID identifies a file that has several names.
+type fileID struct{ device, inode uint64 }
 
-// survey makes a directory the source of an image as it is. It is opened once:
-// what is at its path later does not matter.
-func survey(ctx context.Context, path string) (_ *source, err error) {
+// survey prepares a directory for mke2fs. The directory is opened once, so replacing its
+// path later has no effect.
+func survey(ctx context.Context, path string) (_ *buildInput, err error) {
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, err
@@ -49,41 +53,42 @@ func survey(ctx context.Context, path string) (_ *source, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := surveyor{ctx: ctx, root: root, dir: dir, links: map[fileID]int{}}
-	if err := s.directory("."); err != nil {
+	s := surveyor{ctx: ctx, root: root, dir: dir, names: map[fileID]int{}}
+	if err := s.surveyDirectory("."); err != nil {
 		return nil, err
 	}
-	return &source{
-		contents: s.contents,
-		dir:      dir,
-		remove:   func() { dir.Close() },
-		repair:   func(d *session) error { return d.do(rootAttributes(info)) },
+	return &buildInput{
+		usage: s.usage,
+		dir:   dir,
+		close: func() { dir.Close() },
+		fixup: func(session *debugfs.Session) error { return session.RunAll(rootAttributes(info)) },
 	}, nil
 }
 
-// rootAttributes sets those of the root, which mke2fs leaves alone.
+// rootAttributes returns commands that set the attributes of the root, which mke2fs does
+// not copy.
 func rootAttributes(info fs.FileInfo) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		stat, ok := info.Sys().(*syscall.Stat_t)
 		if !ok {
-			yield("", fmt.Errorf("%s has no owner", info.Name()))
+			yield("", fmt.Errorf("%s: owner unknown", info.Name()))
 			return
 		}
-		for _, field := range [][2]string{
+		for _, field := range []inodeField{
 			{"mode", "0" + strconv.FormatUint(uint64(stat.Mode), 8)},
 			{"uid", strconv.FormatUint(uint64(stat.Uid), 10)},
 			{"gid", strconv.FormatUint(uint64(stat.Gid), 10)},
 			{"mtime", debugfsTime(info.ModTime())},
 		} {
-			if !yield(command("set_inode_field", "/", field[0], field[1])) {
+			if !yield(debugfs.Command("set_inode_field", "/", field.name, field.value)) {
 				return
 			}
 		}
 	}
 }
 
-// directory adds one by its path below the root, and all that is in it.
-func (s *surveyor) directory(dir string) error {
+// surveyDirectory adds a directory, by its path below the root, and its content.
+func (s *surveyor) surveyDirectory(dir string) error {
 	if s.ctx.Err() != nil {
 		return context.Cause(s.ctx)
 	}
@@ -91,30 +96,30 @@ func (s *surveyor) directory(dir string) error {
 	if err != nil {
 		return err
 	}
-	bytes, subdirectories := int64(0), 0
+	entryBytes, subdirectories := int64(0), 0
 	for _, entry := range entries {
-		bytes += dirent(entry.Name())
+		entryBytes += direntSize(entry.Name())
 		if entry.IsDir() {
 			subdirectories++
 		} else if dir == "." && entry.Name() == lostFoundName {
 			return errLostFound
 		}
 	}
-	s.contents.directory(bytes)
-	if subdirectories > mostLinks-2 {
-		return fmt.Errorf("%s has %d subdirectories; a directory of ext4 has at most %d", dir, subdirectories, mostLinks-2)
+	s.addDirectory(entryBytes)
+	if subdirectories > maxLinks-2 {
+		return fmt.Errorf("%s has %d subdirectories; ext4 allows %d", dir, subdirectories, maxLinks-2)
 	}
 	for _, entry := range entries {
-		if err := s.entry(path.Join(dir, entry.Name())); err != nil {
+		if err := s.surveyEntry(path.Join(dir, entry.Name())); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *surveyor) entry(name string) error {
-	if len(name) > longestBuilt {
-		return fmt.Errorf("%.40q…: path of over %d bytes", name, longestBuilt)
+func (s *surveyor) surveyEntry(name string) error {
+	if len(name) > maxBuildPathLen {
+		return fmt.Errorf("%.40q…: path of over %d bytes", name, maxBuildPathLen)
 	}
 	info, err := s.root.Lstat(name)
 	if err != nil {
@@ -122,41 +127,41 @@ func (s *surveyor) entry(name string) error {
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return fmt.Errorf("%s has no inode", name)
+		return fmt.Errorf("%s: inode unknown", name)
 	}
-	if s.inodes >= mostEntries {
-		return fmt.Errorf("more than %d files", mostEntries)
+	if s.inodes >= maxEntries {
+		return fmt.Errorf("more than %d files", maxEntries)
 	}
 	if !info.IsDir() && stat.Nlink > 1 {
 		id := fileID{stat.Dev, stat.Ino}
-		if s.links[id]++; s.links[id] > 1 && info.Mode().Type() != fs.ModeSymlink {
-			if s.links[id] > mostLinks {
-				return fmt.Errorf("%s has more than the %d names that a file of ext4 can have", name, mostLinks)
+		if s.names[id]++; s.names[id] > 1 && info.Mode().Type() != fs.ModeSymlink {
+			if s.names[id] > maxLinks {
+				return fmt.Errorf("%s: the file has more than %d names, the maximum of ext4", name, maxLinks)
 			}
 			return nil
 		}
 	}
-	if n, err := unix.Llistxattr(descriptorPath(s.dir)+"/"+name, nil); err == nil && n > 0 {
-		s.attributes()
+	if n, err := unix.Llistxattr(procfd.Path(s.dir)+"/"+name, nil); err == nil && n > 0 {
+		s.addXattrs()
 	}
 	switch info.Mode().Type() {
 	case fs.ModeDir:
 		s.inodes++
-		return s.directory(name)
+		return s.surveyDirectory(name)
 	case fs.ModeSymlink:
-		s.symlink(int(info.Size()))
+		s.addSymlink(int(info.Size()))
 	case 0:
-		return s.regular(name, info.Size(), stat.Blocks*512)
+		return s.surveyFile(name, info.Size(), stat.Blocks*512)
 	default:
-		s.special()
+		s.addSpecial()
 	}
 	return nil
 }
 
-// regular adds a file by the data that it has, since mke2fs keeps holes.
-func (s *surveyor) regular(name string, size, allocated int64) error {
+// surveyFile adds a regular file without its holes, which mke2fs preserves.
+func (s *surveyor) surveyFile(name string, size, allocated int64) error {
 	if allocated >= size {
-		s.file(ceil(size, BlockSize), 1)
+		s.addFile(divideUp(size, BlockSize), 1)
 		return nil
 	}
 	f, err := s.root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
@@ -164,19 +169,19 @@ func (s *surveyor) regular(name string, size, allocated int64) error {
 		return err
 	}
 	defer f.Close()
-	var blocks, pieces int64
-	for r, err := range dataOf(f, size) {
+	var blocks, ranges int64
+	for r, err := range dataRanges(f, size) {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		blocks, pieces = blocks+ceil(r.to, BlockSize)-r.from/BlockSize, pieces+1
+		blocks, ranges = blocks+divideUp(r.to, BlockSize)-r.from/BlockSize, ranges+1
 	}
-	s.file(blocks, pieces)
+	s.addFile(blocks, ranges)
 	return nil
 }
 
-// readDir lists a directory by names, which, unlike those of an fs.FS, may be any
-// bytes.
+// readDir lists a directory sorted by name. Unlike fs.ReadDir, it accepts names that are
+// not valid UTF-8.
 func readDir(root *os.Root, name string) ([]fs.DirEntry, error) {
 	dir, err := root.Open(name)
 	if err != nil {

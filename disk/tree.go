@@ -11,53 +11,52 @@ import (
 	"syscall"
 )
 
-// The most files and directories that are taken from one source.
-const mostEntries = 1 << 20
-
-// tree is where files of Tree come from.
+// tree is the directory of a call of Tree.
 type tree struct{ dir string }
 
-// Tree lists what is at a name of a directory of the host, "." for all of it, as
-// files for Put, with its own modes and owners. It will be at the same name of
-// guestDir; the first file is that. Sockets, FIFOs and devices are left out, and so
-// is what skip says yes to, by its path below hostDir, with all that is in it; skip
-// may be nil. Put reads the contents, and never from outside hostDir, whatever the
-// tree has become by then. Where hostDir itself leads to is the caller's to know.
+// Tree lists a file or directory of the host for Put, with its modes and owners. The name
+// is a path below hostDir, or "." for all of hostDir; in the guest it is the same path
+// below guestDir. The first File of the result is the named one.
+//
+// Tree leaves out sockets, FIFOs and devices, and the paths below hostDir for which skip
+// returns true, with everything in them; skip may be nil. Put reads the contents later,
+// but never from outside of hostDir, even if the tree has changed. Tree follows symlinks
+// in the path of hostDir itself.
 func Tree(hostDir, name, guestDir string, skip func(string) bool) ([]File, error) {
 	root, err := os.OpenRoot(hostDir)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	l := lister{tree: &tree{dir: hostDir}, root: root, guest: guestDir, skip: skip}
-	if err := l.add(name); err != nil {
+	l := treeLister{tree: &tree{dir: hostDir}, root: root, guestDir: guestDir, skip: skip}
+	if err := l.list(name); err != nil {
 		return nil, fmt.Errorf("list %s: %w", hostDir, err)
 	}
 	return l.files, nil
 }
 
-// lister is one Tree under way.
-type lister struct {
+// treeLister is the state of a call of Tree.
+type treeLister struct {
 	*tree
-	root  *os.Root
-	guest string
-	skip  func(string) bool
-	files []File
+	root     *os.Root
+	guestDir string
+	skip     func(string) bool
+	files    []File
 }
 
-// add lists what is at a name, and all that is in it if that is a directory.
-func (l *lister) add(name string) error {
+// list adds the file at a path, and everything in it if it is a directory.
+func (l *treeLister) list(name string) error {
 	if name != "." && l.skip != nil && l.skip(name) {
 		return nil
 	}
-	if len(l.files) == mostEntries {
-		return fmt.Errorf("more than %d files", mostEntries)
+	if len(l.files) == maxEntries {
+		return fmt.Errorf("more than %d files", maxEntries)
 	}
-	f, ok, err := l.file(l.root, name)
+	f, ok, err := l.newFile(l.root, name)
 	if err != nil || !ok {
 		return err
 	}
-	f.Path = path.Join(l.guest, name)
+	f.Path = path.Join(l.guestDir, name)
 	l.files = append(l.files, f)
 	if !f.Mode.IsDir() {
 		return nil
@@ -67,22 +66,23 @@ func (l *lister) add(name string) error {
 		return err
 	}
 	for _, entry := range entries {
-		if err := l.add(path.Join(name, entry.Name())); err != nil {
+		if err := l.list(path.Join(name, entry.Name())); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// file makes a File of what is at name; false: nothing that can be put.
-func (t *tree) file(root *os.Root, name string) (File, bool, error) {
+// newFile returns the File for a path, without its path in the guest. The result is false
+// for types that Put does not support.
+func (t *tree) newFile(root *os.Root, name string) (File, bool, error) {
 	info, err := root.Lstat(name)
 	if err != nil {
 		return File{}, false, err
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return File{}, false, fmt.Errorf("%s has no owner", name)
+		return File{}, false, fmt.Errorf("%s: owner unknown", name)
 	}
 	f := File{Mode: info.Mode(), UID: int(stat.Uid), GID: int(stat.Gid)}
 	switch info.Mode().Type() {

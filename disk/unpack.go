@@ -15,35 +15,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limits on an archive, so that a small file cannot fill the host.
-const (
-	mostContent  = 64 << 30 // bytes of all files together
-	mostText     = 64 << 20 // bytes of all names, targets and attributes together
-	mostSymlinks = 40       // that one path leads through, as in the kernel
-	mostSteps    = 32 << 20 // from one directory to the next, for all names together
-	mostXattrs   = 3500     // bytes of a file's attributes: one block has to hold them
-)
-
-// unpacker puts an archive into an empty directory.
+// unpacker unpacks an archive into an empty staging directory.
 //
-// That holds regular files and directories of ours alone, at paths without
-// symlinks: whatever an archive says, nothing in it is followed on the host.
-// Symlinks, owners, devices and the like are kept in memory and resolved there as
-// a guest would.
+// The staging directory contains only directories and regular files of this process's
+// user, at paths without symlinks, so that nothing in an archive is followed on the host.
+// Symlinks, owners, devices and the like are kept in memory, where paths are resolved as
+// the guest would.
 type unpacker struct {
-	ctx    context.Context
-	root   *os.Root
-	top    *node
-	limit  int64 // bytes of data that fit at all
-	nodes  int64
-	steps  int64
-	text   int64
-	bytes  int64 // apparent
-	blocks int64 // not zero
+	ctx       context.Context
+	root      *os.Root
+	top       *node
+	sizeLimit int64 // bytes of data that may be unpacked
+	nodes     int64
+	steps     int64 // path elements that have been resolved
+	textBytes int64 // of names, targets and attributes
+	fileBytes int64 // sum of file sizes
+	blocks    int64 // with data
 }
 
-// unpack makes an archive the source of an image, unpacked below dir.
-func unpack(ctx context.Context, archive, dir string, o BuildOptions) (*source, error) {
+// unpack unpacks an archive into a staging directory below dir, for mke2fs.
+func unpack(ctx context.Context, archive, dir string, o BuildOptions) (*buildInput, error) {
 	f, err := os.Open(archive)
 	if err != nil {
 		return nil, err
@@ -53,23 +44,23 @@ func unpack(ctx context.Context, archive, dir string, o BuildOptions) (*source, 
 	if err != nil {
 		return nil, err
 	}
-	s, err := unpackInto(ctx, f, stage, o)
+	in, err := unpackInto(ctx, f, stage, o)
 	if err != nil {
 		os.RemoveAll(stage)
 		return nil, err
 	}
-	return s, nil
+	return in, nil
 }
 
-func unpackInto(ctx context.Context, f *os.File, stage string, o BuildOptions) (*source, error) {
+func unpackInto(ctx context.Context, f *os.File, stage string, o BuildOptions) (*buildInput, error) {
 	root, err := os.OpenRoot(stage)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	u := &unpacker{ctx: ctx, root: root, top: newDirectory(), limit: o.Size}
-	if u.limit == 0 {
-		u.limit = mostContent
+	u := &unpacker{ctx: ctx, root: root, top: newDirectory(), sizeLimit: o.Size}
+	if u.sizeLimit == 0 {
+		u.sizeLimit = maxArchiveContent
 	}
 	archive, err := openTar(f)
 	if err != nil {
@@ -86,151 +77,151 @@ func unpackInto(ctx context.Context, f *os.File, stage string, o BuildOptions) (
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrArchive, err)
 		}
-		if err := u.add(header, archive); err != nil {
+		if err := u.unpackEntry(header, archive); err != nil {
 			return nil, fmt.Errorf("%q: %w", header.Name, err)
 		}
 	}
-	return u.source(stage)
+	return u.finish(stage)
 }
 
-// add takes one entry of the archive. A later one takes the place of an earlier.
-func (u *unpacker) add(h *tar.Header, body io.Reader) error {
+// unpackEntry unpacks one entry. It replaces an earlier entry of the same path.
+func (u *unpacker) unpackEntry(h *tar.Header, body io.Reader) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil
 	}
-	e, err := newEntry(h)
+	inode, err := parseHeader(h)
 	if err != nil {
 		return err
 	}
-	if err := u.count(h); err != nil {
+	if err := u.checkLimits(h); err != nil {
 		return err
 	}
-	dir, name, err := u.place(h.Name)
+	parent, name, err := u.resolve(h.Name)
 	if err != nil {
 		return err
 	}
-	if name == "." { // the root itself
-		if !e.is(typeDir) {
+	if name == "." {
+		if !inode.isType(unix.S_IFDIR) {
 			return fmt.Errorf("%w: the root must be a directory", ErrArchive)
 		}
-		u.top.entry = e
+		u.top.archiveInode = inode
 		return nil
 	}
 	switch {
 	case h.Typeflag == tar.TypeLink:
-		return u.link(dir, name, h.Linkname)
-	case e.is(typeDir):
-		return u.directory(dir, name, e)
+		return u.addHardLink(parent, name, h.Linkname)
+	case inode.isType(unix.S_IFDIR):
+		return u.addDirectory(parent, name, inode)
 	}
-	if err := u.clear(dir, name); err != nil {
+	if err := u.remove(parent, name); err != nil {
 		return err
 	}
-	if e.is(typeRegular) {
-		if err := u.regular(name, e, body); err != nil {
+	if inode.isType(unix.S_IFREG) {
+		if err := u.writeFile(name, inode, body); err != nil {
 			return err
 		}
 	}
-	dir.children[path.Base(name)] = &node{entry: e}
+	parent.children[path.Base(name)] = &node{archiveInode: inode}
 	return nil
 }
 
-// count keeps the memory and the disk that an archive takes bounded.
-func (u *unpacker) count(h *tar.Header) error {
-	u.text += int64(len(h.Name) + len(h.Linkname))
+// checkLimits bounds the memory and the disk space that an archive takes.
+func (u *unpacker) checkLimits(h *tar.Header) error {
+	u.textBytes += int64(len(h.Name) + len(h.Linkname))
 	for key, value := range h.PAXRecords {
-		u.text += int64(len(key) + len(value))
+		u.textBytes += int64(len(key) + len(value))
 	}
 	if h.Typeflag == tar.TypeReg {
-		u.bytes += min(h.Size, mostContent+1)
+		u.fileBytes += min(h.Size, maxArchiveContent+1)
 	}
 	switch {
-	case u.text > mostText:
-		return fmt.Errorf("%w: over %d MiB of names", ErrArchive, mostText>>20)
-	case u.bytes > mostContent:
-		return fmt.Errorf("%w: over %d GiB of files", ErrArchive, mostContent>>30)
+	case u.textBytes > maxArchiveText:
+		return fmt.Errorf("%w: over %d MiB of names", ErrArchive, maxArchiveText>>20)
+	case u.fileBytes > maxArchiveContent:
+		return fmt.Errorf("%w: over %d GiB of files", ErrArchive, maxArchiveContent>>30)
 	}
 	return u.countNode()
 }
 
 func (u *unpacker) countNode() error {
-	if u.nodes++; u.nodes > mostEntries {
-		return fmt.Errorf("%w: over %d files", ErrArchive, mostEntries)
+	if u.nodes++; u.nodes > maxEntries {
+		return fmt.Errorf("%w: over %d files", ErrArchive, maxEntries)
 	}
 	return nil
 }
 
-// place finds the directory of a path, making those that are missing, and the
-// path from the root without symlinks: "." is the root.
-func (u *unpacker) place(name string) (*node, string, error) {
-	for part := range strings.SplitSeq(name, "/") {
-		if part == ".." || len(part) > longestName {
-			return nil, "", fmt.Errorf("%w: a name is \"..\" or longer than %d bytes", ErrArchive, longestName)
+// resolve returns the parent directory of a path, and the path below the root without
+// symlinks. It creates missing directories. The path of the root is ".".
+func (u *unpacker) resolve(name string) (*node, string, error) {
+	for element := range strings.SplitSeq(name, "/") {
+		if element == ".." || len(element) > maxNameLen {
+			return nil, "", fmt.Errorf("%w: path element \"..\" or of over %d bytes", ErrArchive, maxNameLen)
 		}
 	}
 	if strings.ContainsAny(name, "\n\r\x00") {
-		return nil, "", fmt.Errorf("%w: line breaks in names: %w", ErrArchive, ErrName)
+		return nil, "", fmt.Errorf("%w: line break or NUL in a path: %w", ErrArchive, ErrName)
 	}
-	parts := strings.Split(path.Clean("/" + name)[1:], "/")
-	if parts[0] == "" {
+	elements := strings.Split(path.Clean("/" + name)[1:], "/")
+	if elements[0] == "" {
 		return u.top, ".", nil
 	}
-	base := parts[len(parts)-1]
-	dir, at, err := u.walk(parts[:len(parts)-1])
+	base := elements[len(elements)-1]
+	parent, resolved, err := u.walk(elements[:len(elements)-1])
 	if err != nil {
 		return nil, "", err
 	}
-	at = path.Join(at, base)
-	if len(at) > longestBuilt {
-		return nil, "", fmt.Errorf("%w: path of over %d bytes", ErrArchive, longestBuilt)
+	resolved = path.Join(resolved, base)
+	if len(resolved) > maxBuildPathLen {
+		return nil, "", fmt.Errorf("%w: path of over %d bytes", ErrArchive, maxBuildPathLen)
 	}
-	return dir, at, nil
+	return parent, resolved, nil
 }
 
-// walk goes down from the root as a guest would, through symlinks.
-func (u *unpacker) walk(parts []string) (*node, string, error) {
+// walk resolves a directory from the root, through symlinks, as the guest would.
+func (u *unpacker) walk(elements []string) (*node, string, error) {
 	trail, names := []*node{u.top}, []string{}
-	for symlinks := 0; len(parts) > 0; {
-		if u.steps++; u.steps > mostSteps {
-			return nil, "", fmt.Errorf("%w: over %d steps along its paths", ErrArchive, mostSteps)
+	for symlinks := 0; len(elements) > 0; {
+		if u.steps++; u.steps > maxArchiveSteps {
+			return nil, "", fmt.Errorf("%w: over %d steps along its paths", ErrArchive, maxArchiveSteps)
 		}
-		part := parts[0]
-		parts = parts[1:]
-		at := trail[len(trail)-1]
-		switch part {
+		element := elements[0]
+		elements = elements[1:]
+		current := trail[len(trail)-1]
+		switch element {
 		case "", ".":
 			continue
 		case "..":
 			trail, names = trail[:max(len(trail)-1, 1)], names[:max(len(names)-1, 0)]
 			continue
 		}
-		next := at.children[part]
+		next := current.children[element]
 		if next == nil {
-			if err := u.implied(at, path.Join(path.Join(names...), part)); err != nil {
+			if err := u.addImpliedDirectory(current, path.Join(path.Join(names...), element)); err != nil {
 				return nil, "", err
 			}
-			next = at.children[part]
+			next = current.children[element]
 		}
-		if next.is(typeSymlink) {
-			if symlinks++; symlinks > mostSymlinks {
-				return nil, "", fmt.Errorf("%w: over %d symlinks", ErrArchive, mostSymlinks)
+		if next.isType(unix.S_IFLNK) {
+			if symlinks++; symlinks > maxPathSymlinks {
+				return nil, "", fmt.Errorf("%w: path through over %d symlinks", ErrArchive, maxPathSymlinks)
 			}
 			if path.IsAbs(next.target) {
 				trail, names = trail[:1], names[:0]
 			}
-			parts = append(strings.Split(next.target, "/"), parts...)
+			elements = append(strings.Split(next.target, "/"), elements...)
 			continue
 		}
-		if !next.is(typeDir) {
-			return nil, "", fmt.Errorf("%w: %s: %w", ErrArchive, path.Join(append(names, part)...), errNotDirectory)
+		if !next.isType(unix.S_IFDIR) {
+			return nil, "", fmt.Errorf("%w: %s: %w", ErrArchive, path.Join(append(names, element)...), errNotDirectory)
 		}
-		trail, names = append(trail, next), append(names, part)
+		trail, names = append(trail, next), append(names, element)
 	}
 	return trail[len(trail)-1], path.Join(names...), nil
 }
 
-// implied makes a directory that the archive uses before, or without, listing it.
-func (u *unpacker) implied(parent *node, name string) error {
-	if len(path.Base(name)) > longestName || len(name) > longestBuilt {
+// addImpliedDirectory creates a directory that the archive uses but has not listed so far.
+func (u *unpacker) addImpliedDirectory(parent *node, name string) error {
+	if len(path.Base(name)) > maxNameLen || len(name) > maxBuildPathLen {
 		return fmt.Errorf("%w: path too long", ErrArchive)
 	}
 	if err := u.countNode(); err != nil {
@@ -243,25 +234,25 @@ func (u *unpacker) implied(parent *node, name string) error {
 	return nil
 }
 
-// directory lists one: its own attributes over those of one that is there.
-func (u *unpacker) directory(parent *node, name string, e *entry) error {
+// addDirectory creates a directory, or sets the attributes of an existing one.
+func (u *unpacker) addDirectory(parent *node, name string, inode *archiveInode) error {
 	base := path.Base(name)
-	if old := parent.children[base]; old != nil && old.is(typeDir) {
-		old.entry = e
+	if old := parent.children[base]; old != nil && old.isType(unix.S_IFDIR) {
+		old.archiveInode = inode
 		return nil
 	}
-	if err := u.clear(parent, name); err != nil {
+	if err := u.remove(parent, name); err != nil {
 		return err
 	}
 	if err := u.root.Mkdir(name, 0o700); err != nil {
 		return err
 	}
-	parent.children[base] = &node{entry: e, children: map[string]*node{}}
+	parent.children[base] = &node{archiveInode: inode, children: map[string]*node{}}
 	return nil
 }
 
-// clear removes what an earlier entry put at a name, with all below it.
-func (u *unpacker) clear(parent *node, name string) error {
+// remove removes an earlier entry of a path, with everything below it.
+func (u *unpacker) remove(parent *node, name string) error {
 	base := path.Base(name)
 	old := parent.children[base]
 	if old == nil {
@@ -271,19 +262,19 @@ func (u *unpacker) clear(parent *node, name string) error {
 	if old.links--; old.links == 0 {
 		u.blocks -= old.blocks
 	}
-	if old.is(typeDir) || old.is(typeRegular) {
+	if old.isType(unix.S_IFDIR) || old.isType(unix.S_IFREG) {
 		return u.root.RemoveAll(name)
 	}
 	return nil
 }
 
-func (u *unpacker) regular(name string, e *entry, body io.Reader) error {
+func (u *unpacker) writeFile(name string, inode *archiveInode, body io.Reader) error {
 	f, err := u.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	w := &sparseWriter{f: f, limit: u.limit/BlockSize - u.blocks}
+	w := &sparseWriter{f: f, limit: u.sizeLimit/BlockSize - u.blocks}
 	if _, err := io.Copy(w, &contextReader{u.ctx, body}); err != nil {
 		return err
 	}
@@ -291,40 +282,53 @@ func (u *unpacker) regular(name string, e *entry, body io.Reader) error {
 		return err
 	}
 	u.blocks += w.blocks
-	e.blocks, e.pieces = w.blocks, w.pieces
-	if err := f.Chmod(e.filePerm()); err != nil {
+	inode.blocks, inode.extents = w.blocks, w.extents
+	if err := f.Chmod(inode.stagedPerm()); err != nil {
 		return err
 	}
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return u.root.Chtimes(name, stagedTime(e.mtime), stagedTime(e.mtime))
+	return u.root.Chtimes(name, clampTime(inode.mtime), clampTime(inode.mtime))
 }
 
-// link gives a file that is there another name.
-func (u *unpacker) link(parent *node, name, target string) error {
-	dir, from, err := u.place(target)
+// addHardLink gives an existing file another name.
+func (u *unpacker) addHardLink(parent *node, name, target string) error {
+	targetParent, targetName, err := u.resolve(target)
 	if err != nil {
 		return err
 	}
-	old := dir.children[path.Base(from)]
-	if old == nil || old.is(typeDir) {
-		return fmt.Errorf("%w: hard link to %q, which is no file before it", ErrArchive, target)
+	old := targetParent.children[path.Base(targetName)]
+	if old == nil || old.isType(unix.S_IFDIR) {
+		return fmt.Errorf("%w: hard link to %q: no such file earlier in the archive", ErrArchive, target)
 	}
-	if from == name {
+	if targetName == name {
 		return nil
 	}
-	if err := u.clear(parent, name); err != nil {
+	if err := u.remove(parent, name); err != nil {
 		return err
 	}
-	if old.links++; old.links > mostLinks {
-		return fmt.Errorf("%w: over %d links to %q", ErrArchive, mostLinks, target)
+	if old.links++; old.links > maxLinks {
+		return fmt.Errorf("%w: over %d links to %q", ErrArchive, maxLinks, target)
 	}
-	if old.is(typeRegular) {
-		if err := u.root.Link(from, name); err != nil {
+	if old.isType(unix.S_IFREG) {
+		if err := u.root.Link(targetName, name); err != nil {
 			return err
 		}
 	}
-	parent.children[path.Base(name)] = &node{entry: old.entry}
+	parent.children[path.Base(name)] = &node{archiveInode: old.archiveInode}
 	return nil
+}
+
+// contextReader fails when its context has ended.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *contextReader) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.r.Read(p)
 }

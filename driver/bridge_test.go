@@ -21,9 +21,9 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 )
 
 const (
@@ -299,7 +299,7 @@ func TestBridge_LinuxIsToldOfItsNetworkAndDisk(t *testing.T) {
 		must.StrContains(t, said, want)
 	}
 	must.StrNotContains(t, said, "offload") // which one of 2020 takes for something else
-	hosts, err := disk.Get(t.Context(), stateOf(t, handle).Dir+"/"+diskFile, "/etc/hosts")
+	hosts, err := ext4.ReadFile(stateOf(t, handle).Dir+"/"+diskFile, "/etc/hosts")
 	must.NoError(t, err)
 	must.StrContains(t, string(hosts), allocIP+" "+hostname(task))
 }

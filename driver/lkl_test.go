@@ -19,8 +19,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 )
 
 // linux makes a task of a C program of testdata on Linux, in a network of its
@@ -80,8 +80,8 @@ func TestLinux_SignalsReachTheProgram(t *testing.T) {
 	says(t, task, "signal=15")
 
 	image := filepath.Join(stateOf(t, handle).Dir, diskFile)
-	must.NoError(t, disk.Check(t.Context(), image))
-	content, err := disk.Get(t.Context(), image, "/written")
+	must.NoError(t, ext4.Check(image))
+	content, err := ext4.ReadFile(image, "/written")
 	must.NoError(t, err)
 	must.Eq(t, "kept\n", string(content))
 	must.NoError(t, b.DestroyTask(task.ID, false))
@@ -96,7 +96,7 @@ func TestLinux_StartsTheProgramAsTheUserInTheDirectory(t *testing.T) {
 	says(t, task, "host="+hostname(task)+" uid=1000 gid=100 cwd=/local alloc="+task.AllocID)
 	must.NoError(t, b.StopTask(task.ID, time.Minute, ""))
 	image := filepath.Join(stateOf(t, handle).Dir, diskFile)
-	content, err := disk.Get(t.Context(), image, "/local/written") // the task's directory is its user's
+	content, err := ext4.ReadFile(image, "/local/written") // the task's directory is its user's
 	must.NoError(t, err)
 	must.Eq(t, "kept\n", string(content))
 }

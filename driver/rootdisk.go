@@ -86,7 +86,7 @@ func (d *Driver) copyRoot(j job, src *jobFile, path string, flavor unikernel.Fla
 	if err != nil {
 		return err
 	}
-	kind, err := disk.Kind(src.path())
+	kind, err := disk.KindOf(src.path())
 	raw := errors.Is(err, disk.ErrKind) && flavor == unikernel.FlavorSolo5
 	switch {
 	case raw:

@@ -16,6 +16,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 )
 
 // diskGuest is the guest with a disk of the flavour's name.
@@ -49,20 +50,19 @@ func TestRoot_LinuxFindsItsTasksFiles(t *testing.T) {
 		must.NoError(t, os.WriteFile(filepath.Join(local, "../secrets/token"), []byte("secret"), 0o644))
 		must.NoError(t, os.WriteFile(filepath.Join(local, "../../alloc/data/shared"), []byte("shared"), 0o644))
 	})
-	ctx := t.Context()
-	must.NoError(t, disk.Check(ctx, image))
+	must.NoError(t, ext4.Check(image))
 	for path, want := range map[string]string{
 		"/own": "kept", "/local/data": "local", "/secrets/token": "secret", "/alloc/data/shared": "shared",
 		"/etc/hostname": hostname(task) + "\n",
 	} {
-		content, err := disk.Get(ctx, image, path)
+		content, err := ext4.ReadFile(image, path)
 		must.NoError(t, err, must.Sprint(path))
 		must.Eq(t, want, string(content))
 	}
-	hosts, err := disk.Get(ctx, image, "/etc/hosts")
+	hosts, err := ext4.ReadFile(image, "/etc/hosts")
 	must.NoError(t, err)
 	must.StrContains(t, string(hosts), "localhost")
-	_, err = disk.Get(ctx, image, "/local/root/own") // what the disk is made from
+	_, err = ext4.ReadFile(image, "/local/root/own") // what the disk is made from
 	must.Error(t, err)
 	info, err := os.Stat(image)
 	must.NoError(t, err)
@@ -82,10 +82,10 @@ func TestRoot_FromAnImageIsACopyThatMayGrow(t *testing.T) {
 			info, err := os.Stat(image)
 			must.NoError(t, err)
 			must.Eq(t, 32<<20, info.Size())
-			must.NoError(t, disk.Check(t.Context(), image))
-			_, err = disk.Get(t.Context(), image, "/etc/hostname")
+			must.NoError(t, ext4.Check(image))
+			_, err = ext4.ReadFile(image, "/etc/hostname")
 			must.Eq(t, flavor == "lkl", err == nil) // no other guest's disk is touched
-			_, err = disk.Get(t.Context(), original, "/etc/hostname")
+			_, err = ext4.ReadFile(original, "/etc/hostname")
 			must.Error(t, err)
 		})
 	}

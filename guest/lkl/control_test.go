@@ -11,7 +11,7 @@ import (
 	"github.com/shoenig/test"
 	"github.com/shoenig/test/must"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 )
 
 func TestControl_SignalRunsProgramHandler(t *testing.T) {
@@ -32,7 +32,7 @@ func TestControl_StopRunsHandlerAndSyncsDisk(t *testing.T) {
 	test.Eq(t, 5, status)
 	requireCleanDisk(t, g.root)
 	for _, path := range []string{"/early", "/late"} {
-		content, err := disk.Get(t.Context(), g.root, path)
+		content, err := ext4.ReadFile(g.root, path)
 		test.NoError(t, err)
 		test.Eq(t, "written\n", string(content))
 	}
@@ -73,7 +73,7 @@ func TestControl_StopWritesSharedMappingsBack(t *testing.T) {
 	test.Eq(t, []string{"map: done", "ready"}, lines)
 	test.Eq(t, exitBySignal(syscall.SIGTERM), status)
 	requireCleanDisk(t, g.root)
-	content, err := disk.Get(t.Context(), g.root, "/file")
+	content, err := ext4.ReadFile(g.root, "/file")
 	must.NoError(t, err)
 	must.SliceLen(t, 8192, content)
 	test.Eq(t, "mapped", string(content[4096:4102]))

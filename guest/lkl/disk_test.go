@@ -18,6 +18,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
@@ -132,7 +133,7 @@ func TestDisk_SyncedDataSurvivesKill(t *testing.T) {
 		must.Eq(t, []string{"write: done"}, lines)
 		must.Eq(t, 0, status)
 		requireCleanDisk(t, root)
-		content, err := disk.Get(t.Context(), root, "/log")
+		content, err := ext4.ReadFile(root, "/log")
 		must.NoError(t, err)
 		must.StrContains(t, string(content), "\n"+strings.TrimPrefix(lastSynced, "synced ")+"\n")
 	}

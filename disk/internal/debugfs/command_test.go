@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package disk
+package debugfs
 
 import (
 	"errors"
@@ -10,46 +10,46 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// split is debugfs's parser of a line (lib/ss/parse.c of e2fsprogs) told in Go.
-func split(line string) ([]string, error) {
+// splitCommand is the parser of debugfs (lib/ss/parse.c of e2fsprogs) in Go.
+func splitCommand(line string) ([]string, error) {
 	const (
 		blank = iota
 		token
 		quoted
 	)
-	var words []string
-	mode := blank
-	add := func(b byte) { words[len(words)-1] += string([]byte{b}) }
+	var args []string
+	state := blank
+	add := func(b byte) { args[len(args)-1] += string([]byte{b}) }
 	for i := 0; i < len(line); i++ {
 		c := line[i]
 		switch {
-		case mode == quoted && c == '"' && i+1 < len(line) && line[i+1] == '"':
+		case state == quoted && c == '"' && i+1 < len(line) && line[i+1] == '"':
 			add('"')
 			i++
-		case mode == quoted && c == '"':
-			mode = token
-		case mode == quoted:
+		case state == quoted && c == '"':
+			state = token
+		case state == quoted:
 			add(c)
 		case c == ' ' || c == '\t':
-			mode = blank
+			state = blank
 		default:
-			if mode == blank {
-				words = append(words, "")
+			if state == blank {
+				args = append(args, "")
 			}
-			if mode = token; c == '"' {
-				mode = quoted
+			if state = token; c == '"' {
+				state = quoted
 			} else {
 				add(c)
 			}
 		}
 	}
-	if mode == quoted {
+	if state == quoted {
 		return nil, errors.New("unbalanced quotes")
 	}
-	return words, nil
+	return args, nil
 }
 
-func FuzzCommand_SplitsBackToItsWords(f *testing.F) {
+func FuzzCommand_ParsesBackToItsArguments(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"/etc/hosts", ""},
 		{`/a "b" c`, `"`},
@@ -63,21 +63,21 @@ func FuzzCommand_SplitsBackToItsWords(f *testing.F) {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, one, two string) {
-		line, err := command("verb", one, two)
+		line, err := Command("verb", one, two)
 		if err != nil {
 			must.ErrorIs(t, err, ErrName)
-			must.True(t, strings.ContainsAny(one+two, "\n\r\x00") || len(line) == 0 && len(one)+len(two) > longestCommand/2-20)
+			must.True(t, strings.ContainsAny(one+two, "\n\r\x00") || len(line) == 0 && len(one)+len(two) > maxCommandLen/2-20)
 			return
 		}
-		must.LessEq(t, longestCommand, len(line))
+		must.LessEq(t, maxCommandLen, len(line))
 		must.False(t, strings.ContainsAny(line, "\n\r\x00"))
-		words, err := split(line)
+		args, err := splitCommand(line)
 		must.NoError(t, err)
-		must.Eq(t, []string{"verb", one, two}, words)
+		must.Eq(t, []string{"verb", one, two}, args)
 	})
 }
 
-func FuzzHexdump_NeverPanics(f *testing.F) {
+func FuzzParseHexdump_NeverPanics(f *testing.F) {
 	f.Add("0000  a481 0000 d007 0000 00ca 9a3b 00ca 9a3b  ...........;...;\n*\n0160  0000 0000 0000 0000 0000 0000 923a 0000  x")
 	f.Add("*\n0020  ")
 	f.Add("177760  a481 0000 d007 0000 00ca 9a3b 00ca 9a3b  ")

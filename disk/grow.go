@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package disk
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/e2fsprogs"
+)
+
+// Grow enlarges an image and its file system to size bytes, rounded down to whole blocks.
+// An image that has this size is left unchanged; a larger one is an error. An image that
+// was not unmounted cleanly is repaired first.
+func Grow(ctx context.Context, path string, size int64) error {
+	image, err := openExt4(path, os.O_RDWR)
+	if err != nil {
+		return fmt.Errorf("grow an image: %w", err)
+	}
+	defer image.Close()
+	size -= size % image.blockSize
+	switch current := image.size(); {
+	case size == current:
+		return nil
+	case size < current:
+		return fmt.Errorf("grow %s to %d bytes: the image has already %d bytes", path, size, current)
+	}
+	if err := image.grow(ctx, size); err != nil {
+		return fmt.Errorf("grow %s to %d bytes: %w", path, size, err)
+	}
+	return nil
+}
+
+func (f *ext4File) grow(ctx context.Context, size int64) error {
+	if !f.clean {
+		if err := f.repair(ctx); err != nil {
+			return err
+		}
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() < size {
+		if err := f.Truncate(size); err != nil {
+			return err
+		}
+	}
+	// Without -f, resize2fs refuses images that were mounted since their last full
+	// check. The state flag has been examined above.
+	cmd, err := e2fsprogs.Command(ctx, e2fsprogs.Resize2fs, f.File, "-f", e2fsprogs.ImagePath,
+		strconv.FormatInt(size/512, 10)+"s")
+	if err != nil {
+		return err
+	}
+	return cmd.Run()
+}
+
+// repair makes the repairs that Linux distributions make at boot.
+func (f *ext4File) repair(ctx context.Context) error {
+	return f.runE2fsck(ctx, "-p", e2fsprogs.ImagePath)
+}
+
+// replayJournal applies the journal of an image that was not unmounted cleanly. Otherwise
+// the next mount would apply it over the changes of debugfs.
+func (f *ext4File) replayJournal(ctx context.Context) error {
+	if !f.needsRecovery {
+		return nil
+	}
+	return f.runE2fsck(ctx, "-y", "-E", "journal_only", e2fsprogs.ImagePath)
+}
+
+// e2fsckCorrected is the exit status of e2fsck after it has corrected errors: e2fsck(8).
+const e2fsckCorrected = 1
+
+func (f *ext4File) runE2fsck(ctx context.Context, args ...string) error {
+	cmd, err := e2fsprogs.Command(ctx, e2fsprogs.E2fsck, f.File, args...)
+	if err != nil {
+		return err
+	}
+	if err := cmd.Run(); err != nil && e2fsprogs.ExitCode(err) != e2fsckCorrected {
+		return fmt.Errorf("repair %s: %w", f.Name(), err)
+	}
+	return nil
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Package e2fsprogs runs the tools of e2fsprogs on images: mke2fs, debugfs, e2fsck and
+// resize2fs. Each tool is started by Cmd.start, which confines it.
+package e2fsprogs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// The tools.
+const (
+	Mke2fs    = "mke2fs"
+	Debugfs   = "debugfs"
+	Resize2fs = "resize2fs"
+	E2fsck    = "e2fsck"
+)
+
+// A tool finds its files at these paths. They name descriptors, because the path of an
+// image may be replaced, or contain characters that e2fsprogs interprets, such as '?'.
+const (
+	ImagePath     = "/proc/self/fd/3"
+	DirectoryPath = "/proc/self/fd/4/." // the dot follows the descriptor's link
+)
+
+// MaxOutput is how much of a tool's output an error message contains, in bytes.
+const MaxOutput = 4096
+
+// waitDelay is how long a stopped tool's output is waited for.
+const waitDelay = 5 * time.Second
+
+// CheckInstalled returns an error that names the missing tools and their package.
+func CheckInstalled() error {
+	var missing []string
+	for _, name := range []string{Mke2fs, Debugfs, Resize2fs, E2fsck} {
+		if _, err := findTool(name); err != nil {
+			missing = append(missing, name)
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return fmt.Errorf("not found: %s; install the package e2fsprogs", strings.Join(missing, ", "))
+}
+
+// findTool searches PATH and the directories for system tools, which the PATH of an
+// ordinary user on Debian does not contain.
+func findTool(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return filepath.Abs(path)
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%s: %w; install the package e2fsprogs", name, err)
+}
+
+// Cmd is one run of a tool. Its fields must not change once the tool has started.
+type Cmd struct {
+	// Env is added to the environment, which contains nothing of this process's.
+	Env []string
+	// Directory is the only directory that the tool may read, at DirectoryPath.
+	Directory *os.File
+	// RequireConfinement makes the run fail with ErrConfine where the kernel cannot
+	// confine the tool to Directory.
+	RequireConfinement bool
+
+	ctx  context.Context
+	exec *exec.Cmd
+}
+
+// Command prepares a run of a tool on an image, which it finds at ImagePath. The tool is
+// killed when the context ends.
+func Command(ctx context.Context, tool string, image *os.File, args ...string) (*Cmd, error) {
+	path, err := findTool(tool)
+	if err != nil {
+		return nil, err
+	}
+	return newCmd(ctx, path, image, args), nil
+}
+
+func newCmd(ctx context.Context, path string, image *os.File, args []string) *Cmd {
+	c := &Cmd{ctx: ctx, exec: exec.CommandContext(ctx, path, args...)}
+	c.exec.Env = []string{
+		"LC_ALL=C", "TZ=UTC", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+		"MKE2FS_CONFIG=/dev/null", "E2FSCK_CONFIG=/dev/null",
+	}
+	c.exec.Dir = "/"
+	c.exec.ExtraFiles = []*os.File{image}
+	c.exec.WaitDelay = waitDelay
+	return c
+}
+
+// Run runs the tool to its end. An error contains the beginning of its output; ExitCode
+// returns its exit status.
+func (c *Cmd) Run() error {
+	out := &prefixWriter{limit: MaxOutput}
+	c.exec.Stdout, c.exec.Stderr = out, out
+	err := c.start()
+	if err == nil {
+		err = c.exec.Wait()
+	}
+	return c.DescribeError(err, string(out.kept))
+}
+
+// StartInteractive starts the tool and returns its standard input, and a pipe that
+// carries both its output and its error messages. The caller closes them and calls Wait.
+func (c *Cmd) StartInteractive() (in io.WriteCloser, out *os.File, err error) {
+	out, w, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer w.Close()
+	c.exec.Stdout, c.exec.Stderr = w, w
+	if in, err = c.exec.StdinPipe(); err == nil {
+		err = c.start()
+	}
+	if err != nil {
+		out.Close()
+		return nil, nil, fmt.Errorf("start %s: %w", c.name(), err)
+	}
+	return in, out, nil
+}
+
+// Wait waits for a tool that StartInteractive has started.
+func (c *Cmd) Wait() error { return c.exec.Wait() }
+
+// Kill kills a tool that StartInteractive has started. The caller still calls Wait.
+func (c *Cmd) Kill() {
+	_ = c.exec.Process.Kill() // fails only if the tool has exited
+}
+
+func (c *Cmd) name() string { return filepath.Base(c.exec.Path) }
+
+// DescribeError turns the error of a tool's run into one that contains the tool's output,
+// or the cause for which the context ended. It returns nil for nil.
+func (c *Cmd) DescribeError(err error, output string) error {
+	if err == nil {
+		return nil
+	}
+	if c.ctx.Err() != nil {
+		return fmt.Errorf("%s stopped: %w", c.name(), context.Cause(c.ctx))
+	}
+	output = strings.TrimSpace(strings.ToValidUTF8(output, "?"))
+	if cause := FindSpaceError(output); cause != nil {
+		err = cause
+	}
+	return fmt.Errorf("%s: %w: %s", c.name(), err, output)
+}
+
+// ExitCode returns the exit status in an error of Run, or -1 if the tool did not exit.
+func ExitCode(err error) int {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit.ExitCode()
+	}
+	return -1
+}
+
+// prefixWriter keeps the first bytes that are written to it and drops the others.
+type prefixWriter struct {
+	kept  []byte
+	limit int
+}
+
+func (w *prefixWriter) Write(p []byte) (int, error) {
+	w.kept = append(w.kept, p[:min(len(p), w.limit-len(w.kept))]...)
+	return len(p), nil
+}

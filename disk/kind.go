@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package disk
+
+import (
+	"archive/tar"
+	"bufio"
+	"compress/gzip"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+)
+
+// Kind is the kind of file that a root disk is made from.
+type Kind int
+
+// The kinds.
+const (
+	Directory Kind = iota + 1
+	Tar
+	Ext4
+)
+
+func (k Kind) String() string {
+	switch k {
+	case Directory:
+		return "directory"
+	case Tar:
+		return "tar"
+	case Ext4:
+		return "ext4"
+	}
+	return "unknown"
+}
+
+// KindOf returns the kind of the file at a path. It depends on the file's content, not on
+// its name. ErrKind: no root disk can be made from the file.
+func KindOf(path string) (Kind, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case info.IsDir():
+		return Directory, nil
+	case !info.Mode().IsRegular():
+		return 0, fmt.Errorf("%s is %w", path, ErrKind)
+	case hasExtMagic(f):
+		return Ext4, nil
+	case isTar(f):
+		return Tar, nil
+	}
+	return 0, fmt.Errorf("%s is %w", path, ErrKind)
+}
+
+func hasExtMagic(r io.ReaderAt) bool {
+	magic := make([]byte, 2)
+	_, err := r.ReadAt(magic, superblockOffset+magicOffset)
+	return err == nil && binary.LittleEndian.Uint16(magic) == extMagic
+}
+
+// isTar reports whether archive/tar can read a first header. It accepts the formats ustar,
+// pax and GNU, and the V7 format, which has no magic, by its checksum.
+func isTar(f io.ReadSeeker) bool {
+	archive, err := openTar(f)
+	if err != nil {
+		return false
+	}
+	_, err = archive.Next()
+	return err == nil
+}
+
+// openTar reads a tar archive from its beginning, decompressing gzip.
+func openTar(f io.ReadSeeker) (*tar.Reader, error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	buffered := bufio.NewReaderSize(f, 1<<16)
+	if magic, _ := buffered.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
+		decompressed, err := gzip.NewReader(buffered)
+		if err != nil {
+			return nil, err
+		}
+		return tar.NewReader(decompressed), nil
+	}
+	return tar.NewReader(buffered), nil
+}
