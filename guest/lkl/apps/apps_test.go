@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package apps holds the tests of redis, nginx and Python as unikernels.
+// Package apps tests redis, nginx and Python as unikernels.
 package apps
 
 import (
@@ -20,21 +20,26 @@ import (
 	"time"
 
 	"github.com/shoenig/test/must"
+	"github.com/shoenig/test/wait"
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// patience is how long a test may take that is not of many parts.
+// patience limits a test that consists of few parts.
 const patience = 50 * time.Second
 
-// config is quoted for the guest, which takes its words apart again.
+// startLimit limits the run of one guest, and thereby its start.
+const startLimit = 40 * time.Second
+
+// config is quoted for the guest's command line parser.
 const config = `'{"interfaces":[{"name":"tap","ip":"10.0.0.2","masklen":"24","offload":"1"}],"gateway":"10.0.0.1"}'`
 
-// namespaced has the test of a guest run in a network of its own, for so long at
-// most: see testenv.OwnNetwork.
-func namespaced(t *testing.T, guest string, limit time.Duration) bool {
+// enterOwnNetwork runs the test again in a private network namespace, at most
+// until the limit. It returns true there, and false in the original process: see
+// testenv.OwnNetwork.
+func enterOwnNetwork(t *testing.T, guest string, limit time.Duration) bool {
 	t.Helper()
 	testenv.Need(t, testenv.Tool("mke2fs"))
 	testenv.Guest(t, guest)
@@ -42,15 +47,15 @@ func namespaced(t *testing.T, guest string, limit time.Duration) bool {
 	return testenv.OwnNetwork(t, limit)
 }
 
-// A guest runs, and can be stopped by its control device.
+// A guest is a running guest.
 type guest struct {
 	cmd     *exec.Cmd
-	control *os.File
+	control *os.File // the host's end of the control device
 	console bytes.Buffer
 }
 
-// start runs a guest until it answers at the port.
-func start(t *testing.T, kernel, root, port string, args ...string) *guest {
+// startGuest starts a guest, and waits until it accepts connections at the port.
+func startGuest(t *testing.T, kernel, root, port string, args ...string) *guest {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	must.NoError(t, err)
@@ -61,7 +66,7 @@ func start(t *testing.T, kernel, root, port string, args ...string) *guest {
 		"run", "--mem=128", "--net:control=@3", "--net:tap=tap0", "--net-offload:tap", "--block:rootfs=" + root,
 		"--", testenv.Guest(t, kernel), "--config", config, "--",
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	g.cmd = exec.CommandContext(ctx, testenv.Plugin(t), append(words, args...)...)
 	g.cmd.ExtraFiles = []*os.File{theirs}
 	g.cmd.Stdout, g.cmd.Stderr = &g.console, &g.console
@@ -73,32 +78,26 @@ func start(t *testing.T, kernel, root, port string, args ...string) *guest {
 			_ = g.cmd.Wait()
 		}
 	})
-	answers(ctx, t, "10.0.0.2:"+port)
+	waitForServer(t, "10.0.0.2:"+port)
 	return g
 }
 
-// answers waits until something listens at the address: nothing tells it.
-func answers(ctx context.Context, t *testing.T, address string) {
+// waitForServer waits until something accepts connections at the address.
+func waitForServer(t *testing.T, address string) {
 	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	dial := func() error {
 		c, err := net.DialTimeout("tcp", address, time.Second)
-		if err == nil {
-			must.NoError(t, c.Close())
-			return
+		if err != nil {
+			return err
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("the guest does not answer at %s: %v", address, err)
-		}
+		return c.Close()
 	}
+	must.Wait(t, wait.InitialSuccess(wait.ErrorFunc(dial), wait.Timeout(startLimit), wait.Gap(10*time.Millisecond)))
 }
 
-// redis sends so many commands, one after the other, and gives their answers as
-// they come.
-func redis(t *testing.T, count int, command func(i int) string) []string {
+// queryRedis sends commands one after the other, and returns their answers as
+// received.
+func queryRedis(t *testing.T, count int, command func(i int) string) []string {
 	t.Helper()
 	c, err := net.Dial("tcp", "10.0.0.2:6379")
 	must.NoError(t, err)
@@ -116,9 +115,10 @@ func redis(t *testing.T, count int, command func(i int) string) []string {
 	return answers
 }
 
-// write sets keys of the round, one after the other, until the guest is gone,
-// and gives how many it has confirmed. After the 200th it calls end beside that.
-func write(t *testing.T, round int, end func()) (confirmed int) {
+// setKeysUntilClosed sets the keys of a round, one after the other, until the
+// guest closes the connection. It calls end in parallel after the 200th key, and
+// returns the number of keys that the guest has confirmed.
+func setKeysUntilClosed(t *testing.T, round int, end func()) (confirmed int) {
 	t.Helper()
 	c, err := net.Dial("tcp", "10.0.0.2:6379")
 	must.NoError(t, err)
@@ -139,60 +139,60 @@ func write(t *testing.T, round int, end func()) (confirmed int) {
 		if confirmed++; confirmed == 200 {
 			group.Go(func() {
 				end()
-				// Who is killed closes no connection.
+				// A killed guest does not close its connections.
 				_ = c.SetDeadline(time.Now().Add(2 * time.Second))
 			})
 		}
 	}
 }
 
-// needsReplay tells whether the image's journal has to be replayed.
-func needsReplay(t *testing.T, image string) bool {
+// journalNeedsReplay reports whether the image's journal needs a replay.
+func journalNeedsReplay(t *testing.T, image string) bool {
 	t.Helper()
 	out, err := exec.Command("dumpe2fs", "-h", image).CombinedOutput()
 	must.NoError(t, err, must.Sprintf("%s", out))
 	return bytes.Contains(out, []byte("needs_recovery"))
 }
 
-// The guest ends while it is being written to: by its control device's SIGTERM,
-// and by kill -9. What it has confirmed is there at the next start.
-func TestRedis_KeepsWhatItHasConfirmed(t *testing.T) {
-	if !namespaced(t, "lkl-redis.spt", patience) {
+// A guest ends while a client writes to it, once by SIGTERM through its control
+// device and once by SIGKILL. All confirmed keys must exist at the next start.
+func TestRedis_ConfirmedWritesSurviveStopAndKill(t *testing.T) {
+	if !enterOwnNetwork(t, "lkl-redis.spt", patience) {
 		return
 	}
 	testenv.Need(t, testenv.Tool("dumpe2fs"))
 	root := filepath.Join(t.TempDir(), "root.ext4")
 	must.NoError(t, disk.Build(t.Context(), strings.TrimSuffix(testenv.Guest(t, "lkl-redis.spt"), ".spt")+".root", root,
 		disk.BuildOptions{Size: 64 << 20}))
-	kept := make([]int, 2)
+	confirmedKeys := make([]int, 2)
 	for round, kill := range []bool{false, true} {
-		g := start(t, "lkl-redis.spt", root, "6379", "/etc/redis.conf", "--appendfsync", "always")
-		kept[round] = write(t, round, func() {
+		g := startGuest(t, "lkl-redis.spt", root, "6379", "/etc/redis.conf", "--appendfsync", "always")
+		confirmedKeys[round] = setKeysUntilClosed(t, round, func() {
 			if kill {
 				_ = g.cmd.Process.Kill()
 				return
 			}
 			_, _ = g.control.WriteString("stop 15")
 		})
-		err := g.cmd.Wait() // its console too, so the guest itself
-		must.GreaterEq(t, 200, kept[round], must.Sprint(&g.console))
+		err := g.cmd.Wait() // returns when the guest has closed its console
+		must.GreaterEq(t, 200, confirmedKeys[round], must.Sprint(&g.console))
 		if !kill {
 			must.NoError(t, err, must.Sprint(&g.console))
 		}
-		must.Eq(t, kill, needsReplay(t, root))
+		must.Eq(t, kill, journalNeedsReplay(t, root))
 	}
-	_ = start(t, "lkl-redis.spt", root, "6379", "/etc/redis.conf", "--appendfsync", "always")
-	for round, confirmed := range kept {
-		t.Logf("round %d: %d were confirmed", round, confirmed)
-		for i, a := range redis(t, confirmed, func(i int) string { return fmt.Sprintf("GET k%d-%d", round, i) }) {
+	_ = startGuest(t, "lkl-redis.spt", root, "6379", "/etc/redis.conf", "--appendfsync", "always")
+	for round, confirmed := range confirmedKeys {
+		t.Logf("round %d: %d keys confirmed", round, confirmed)
+		for i, a := range queryRedis(t, confirmed, func(i int) string { return fmt.Sprintf("GET k%d-%d", round, i) }) {
 			value := fmt.Sprintf("v%d-%d", round, i)
 			must.Eq(t, fmt.Sprintf("$%d\r\n%s\r\n", len(value), value), a)
 		}
 	}
 }
 
-func TestNginx_ServesFilesExactlyToManyAtOnce(t *testing.T) {
-	if !namespaced(t, "lkl-nginx.spt", patience) {
+func TestNginx_ServesFilesToManyClients(t *testing.T) {
+	if !enterOwnNetwork(t, "lkl-nginx.spt", patience) {
 		return
 	}
 	dir := t.TempDir()
@@ -208,7 +208,7 @@ func TestNginx_ServesFilesExactlyToManyAtOnce(t *testing.T) {
 		must.NoError(t, os.WriteFile(filepath.Join(files, "www", name), content, 0o644))
 	}
 	must.NoError(t, disk.Build(t.Context(), files, root, disk.BuildOptions{Size: 64 << 20}))
-	_ = start(t, "lkl-nginx.spt", root, "80")
+	_ = startGuest(t, "lkl-nginx.spt", root, "80")
 
 	const clients = 50
 	errs := make([]error, clients)
@@ -218,9 +218,9 @@ func TestNginx_ServesFilesExactlyToManyAtOnce(t *testing.T) {
 			client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}
 			for name, content := range contents {
 				if len(content) > 1<<20 && i%5 != 0 {
-					continue // ten of them are enough
+					continue // ten clients are enough for large files
 				}
-				if errs[i] = same(&client, name, content); errs[i] != nil {
+				if errs[i] = checkFile(&client, name, content); errs[i] != nil {
 					return
 				}
 			}
@@ -232,8 +232,8 @@ func TestNginx_ServesFilesExactlyToManyAtOnce(t *testing.T) {
 	}
 }
 
-// same tells whether the server's file has the content.
-func same(client *http.Client, name string, content []byte) error {
+// checkFile requests a file, and returns an error if its content differs.
+func checkFile(client *http.Client, name string, content []byte) error {
 	answer, err := client.Get("http://10.0.0.2/" + name)
 	if err != nil {
 		return err
@@ -244,7 +244,7 @@ func same(client *http.Client, name string, content []byte) error {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
 	if answer.StatusCode != http.StatusOK || !bytes.Equal(got, content) {
-		return fmt.Errorf("%s: %s, and other bytes than the file's: %d of %d", name, answer.Status, len(got), len(content))
+		return fmt.Errorf("%s: %s, content differs: %d bytes, not %d", name, answer.Status, len(got), len(content))
 	}
 	return nil
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// python starts testdata/service.py.
-func python(t *testing.T) *guest {
+// startPythonService starts testdata/service.py in a guest.
+func startPythonService(t *testing.T) *guest {
 	t.Helper()
 	dir := t.TempDir()
 	files, root := filepath.Join(dir, "files"), filepath.Join(dir, "root.ext4")
@@ -31,11 +31,11 @@ func python(t *testing.T) *guest {
 	must.NoError(t, err)
 	must.NoError(t, os.WriteFile(filepath.Join(files, "service.py"), service, 0o644))
 	must.NoError(t, disk.Build(t.Context(), files, root, disk.BuildOptions{Size: 64 << 20}))
-	return start(t, "lkl-python3.spt", root, "8000", "/service.py")
+	return startGuest(t, "lkl-python3.spt", root, "8000", "/service.py")
 }
 
-// ask gives the service's answer.
-func ask(ctx context.Context, path string) (string, error) {
+// getAnswer returns the service's answer to a request.
+func getAnswer(ctx context.Context, path string) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://10.0.0.2:8000/"+path, nil)
 	if err != nil {
 		return "", err
@@ -50,11 +50,11 @@ func ask(ctx context.Context, path string) (string, error) {
 	return string(body), err
 }
 
-func TestPython_ServesWhatItsLibraryCan(t *testing.T) {
-	if !namespaced(t, "lkl-python3.spt", patience) {
+func TestPython_RunsStandardLibraryAndThreads(t *testing.T) {
+	if !enterOwnNetwork(t, "lkl-python3.spt", patience) {
 		return
 	}
-	g := python(t)
+	g := startPythonService(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for path, want := range map[string]string{
@@ -64,23 +64,23 @@ func TestPython_ServesWhatItsLibraryCan(t *testing.T) {
 		"summer":   "2024-07-01T14:00:00+02:00",
 		"digest":   fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Repeat("python", 10000)))),
 	} {
-		answer, err := ask(ctx, path)
+		answer, err := getAnswer(ctx, path)
 		must.NoError(t, err, must.Sprint(&g.console))
 		must.Eq(t, want, answer, must.Sprint(path))
 	}
 
-	// A thread that computes holds up neither another one, nor the signal.
-	waits := make(chan string, 1)
+	// A thread that computes must not block another thread or a signal.
+	waited := make(chan string, 1)
 	go func() {
-		answer, err := ask(ctx, "wait")
-		waits <- fmt.Sprint(answer, err)
+		answer, err := getAnswer(ctx, "wait")
+		waited <- fmt.Sprint(answer, err)
 	}()
-	answer, err := ask(ctx, "release")
+	answer, err := getAnswer(ctx, "release")
 	must.NoError(t, err)
 	must.Eq(t, "releasing", answer)
-	must.Eq(t, "released<nil>", <-waits)
-	go func() { _, _ = ask(ctx, "forever") }() // ends with the guest
-	answer, err = ask(ctx, "begun")
+	must.Eq(t, "released<nil>", <-waited)
+	go func() { _, _ = getAnswer(ctx, "forever") }() // ends with the guest
+	answer, err = getAnswer(ctx, "begun")
 	must.NoError(t, err)
 	must.Eq(t, "begun", answer)
 	_, err = g.control.WriteString("stop 15")
@@ -89,8 +89,8 @@ func TestPython_ServesWhatItsLibraryCan(t *testing.T) {
 	must.Eq(t, 7, g.cmd.ProcessState.ExitCode(), must.Sprint(&g.console))
 }
 
-// A part of Python's own tests, which is quick; selftest/run has all of them.
-func TestPython_PassesItsOwnTests(t *testing.T) {
+// Runs the fast modules of Python's test suite; selftest/run can run all.
+func TestPython_PassesUpstreamTests(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tun, testenv.Tool("ip"), testenv.Tool("mke2fs"))
 	testenv.Guest(t, "lkl-python3.spt")
 	testenv.Plugin(t)

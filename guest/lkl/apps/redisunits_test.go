@@ -18,36 +18,36 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// Variables of TestRedis_PassesItsOwnUnitTests.
+// Environment variables of TestRedis_PassesUpstreamUnitTests.
 const (
-	unitsVariable  = "LKL_REDIS_UNITS"  // blank separated; "all"
-	nativeVariable = "LKL_REDIS_NATIVE" // not empty: Debian's redis-server instead of the guest
+	unitsEnv  = "LKL_REDIS_UNITS"  // names of units, separated by spaces, or "all"
+	nativeEnv = "LKL_REDIS_NATIVE" // if set, tests Debian's redis-server instead of the guest
 )
 
-// quick are the units that are run without being asked for.
-const quick = "unit/auth unit/protocol unit/keyspace unit/info unit/type/hash unit/type/stream-cgroups unit/multi unit/pubsub " +
+// quickUnits are the units that run by default.
+const quickUnits = "unit/auth unit/protocol unit/keyspace unit/info unit/type/hash unit/type/stream-cgroups unit/multi unit/pubsub " +
 	"unit/acl unit/scripting unit/introspection unit/limits unit/maxmemory unit/client-eviction"
 
-// The lines of redis's runner, without their colours.
+// Patterns of the test runner's output, which is colored.
 var (
-	colours   = regexp.MustCompile("\x1b\\[[0-9;]*m")
-	passed    = regexp.MustCompile(`(?m)^\[ok\]: `)
-	leftOut   = regexp.MustCompile(`(?m)^\[(skip|ignore)\]: `)
-	failed    = regexp.MustCompile(`(?m)^\[(err|exception|TIMEOUT)\]`)
-	nextState = regexp.MustCompile(`(?m)^\[(ok|err|exception|TIMEOUT|testing|skip|ignore|done|[0-9]+/[0-9]+ done)\]`)
+	ansiColors  = regexp.MustCompile("\x1b\\[[0-9;]*m")
+	passedLine  = regexp.MustCompile(`(?m)^\[ok\]: `)
+	skippedLine = regexp.MustCompile(`(?m)^\[(skip|ignore)\]: `)
+	failedLine  = regexp.MustCompile(`(?m)^\[(err|exception|TIMEOUT)\]`)
+	statusLine  = regexp.MustCompile(`(?m)^\[(ok|err|exception|TIMEOUT|testing|skip|ignore|done|[0-9]+/[0-9]+ done)\]`)
 )
 
-// TestRedis_PassesItsOwnUnitTests runs the unit tests of redis's source package:
-// each server that they start is a unikernel. What is left out is listed, with
-// the reasons, in redis/selftest/left-out.
-func TestRedis_PassesItsOwnUnitTests(t *testing.T) {
+// TestRedis_PassesUpstreamUnitTests runs the unit tests of redis's source
+// package. Each server that they start is a unikernel. The file
+// redis/selftest/left-out lists the excluded tests with the reasons.
+func TestRedis_PassesUpstreamUnitTests(t *testing.T) {
 	testenv.Need(t, testenv.Tool("tclsh"), testenv.Tool("redis-cli"), testenv.Tool("redis-benchmark"), testenv.Tool("iptables"))
-	units := os.Getenv(unitsVariable)
+	units := os.Getenv(unitsEnv)
 	limit := 5 * time.Minute
 	if units != "" {
 		limit = time.Hour
 	}
-	if !namespaced(t, "lkl-redis.spt", limit) {
+	if !enterOwnNetwork(t, "lkl-redis.spt", limit) {
 		return
 	}
 	out, err := exec.Command("../../source", "redis").Output()
@@ -55,10 +55,10 @@ func TestRedis_PassesItsOwnUnitTests(t *testing.T) {
 	dir := t.TempDir()
 	source := filepath.Join(dir, "source")
 	must.NoError(t, os.CopyFS(source, os.DirFS(strings.TrimSpace(string(out)))))
-	prepare(t, source)
-	names, unwanted := readLeftOut(t, source, filepath.Join(dir, "names"))
-	for _, unit := range unitsOf(t, source, units) {
-		if slices.Contains(unwanted, unit) {
+	installTestPrograms(t, source)
+	names, excluded := readSkipList(t, source, filepath.Join(dir, "names"))
+	for _, unit := range selectUnits(t, source, units) {
+		if slices.Contains(excluded, unit) {
 			continue
 		}
 		t.Run(unit, func(t *testing.T) {
@@ -67,41 +67,42 @@ func TestRedis_PassesItsOwnUnitTests(t *testing.T) {
 	}
 }
 
-// prepare puts the programs where the tests look for them.
-func prepare(t *testing.T, source string) {
+// installTestPrograms links the programs to the paths where the tests expect
+// them, and lets packets from 127.0.0.1 reach the guests.
+func installTestPrograms(t *testing.T, source string) {
 	t.Helper()
 	self, err := os.Executable()
 	must.NoError(t, err)
 	programs := map[string]string{"redis-server": self}
 	for _, name := range []string{"redis-cli", "redis-benchmark", "redis-server"} {
-		if programs[name] == "" || os.Getenv(nativeVariable) != "" {
+		if programs[name] == "" || os.Getenv(nativeEnv) != "" {
 			programs[name], err = exec.LookPath(name)
 			must.NoError(t, err)
 		}
 		must.NoError(t, os.Symlink(programs[name], filepath.Join(source, "src", name)))
 	}
-	t.Setenv(standInPlugin, testenv.Plugin(t))
-	t.Setenv(standInGuest, testenv.Guest(t, "lkl-redis.spt"))
+	t.Setenv(pluginEnv, testenv.Plugin(t))
+	t.Setenv(guestEnv, testenv.Guest(t, "lkl-redis.spt"))
 	must.NoError(t, os.WriteFile("/proc/sys/net/ipv4/conf/all/route_localnet", []byte("1"), 0o644))
 	const rule = "-w -t nat -A POSTROUTING -s 127.0.0.1 ! -o lo -j MASQUERADE"
 	out, err := exec.Command("iptables", strings.Fields(rule)...).CombinedOutput()
 	must.NoError(t, err, must.Sprintf("iptables %s: %s", rule, out))
 }
 
-// readLeftOut writes the names of tests to a file as redis's runner takes it,
-// takes single lines out of units, and gives that file and the units that are
-// left out whole.
-func readLeftOut(t *testing.T, source, file string) (names string, units []string) {
+// readSkipList reads the list of excluded tests. It writes the names of single
+// tests to a file for redis's runner, removes single lines from units, and
+// returns the path of that file and the names of units to exclude as a whole.
+func readSkipList(t *testing.T, source, file string) (names string, units []string) {
 	t.Helper()
 	text, err := os.ReadFile("redis/selftest/left-out")
 	must.NoError(t, err)
 	var tests []string
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSuffix(line, "\n")
-		unit, begin, some := strings.Cut(line, ": ")
+		unit, prefix, isLine := strings.Cut(line, ": ")
 		switch {
-		case strings.HasPrefix(line, "unit/") && some:
-			cut(t, filepath.Join(source, "tests", unit+".tcl"), begin)
+		case strings.HasPrefix(line, "unit/") && isLine:
+			removeLines(t, filepath.Join(source, "tests", unit+".tcl"), prefix)
 		case strings.HasPrefix(line, "unit/"):
 			units = append(units, line)
 		case line != "" && !strings.HasPrefix(line, "#"):
@@ -112,23 +113,23 @@ func readLeftOut(t *testing.T, source, file string) (names string, units []strin
 	return file, units
 }
 
-// cut takes the lines out of a file that begin so.
-func cut(t *testing.T, path, begin string) {
+// removeLines removes the lines with a prefix from a file.
+func removeLines(t *testing.T, path, prefix string) {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	must.NoError(t, err)
 	lines := slices.Collect(strings.Lines(string(text)))
-	kept := slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return strings.HasPrefix(line, begin) })
-	must.Less(t, len(lines), len(kept), must.Sprintf("no line of %s begins with %s", path, begin))
+	kept := slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return strings.HasPrefix(line, prefix) })
+	must.Less(t, len(lines), len(kept), must.Sprintf("no line of %s begins with %s", path, prefix))
 	must.NoError(t, os.WriteFile(path, []byte(strings.Join(kept, "")), 0o644))
 }
 
-// unitsOf gives the units that are wanted.
-func unitsOf(t *testing.T, source, wanted string) []string {
+// selectUnits returns the names of the units to run.
+func selectUnits(t *testing.T, source, wanted string) []string {
 	t.Helper()
 	switch wanted {
 	case "":
-		return strings.Fields(quick)
+		return strings.Fields(quickUnits)
 	case "all":
 		list := exec.Command("./runtest", "--list-tests")
 		list.Dir = source
@@ -139,19 +140,19 @@ func unitsOf(t *testing.T, source, wanted string) []string {
 	return strings.Fields(wanted)
 }
 
-// runUnit runs the tests of a unit, one after the other.
+// runUnit runs the tests of a unit sequentially.
 func runUnit(t *testing.T, source, names, unit string) {
 	t.Helper()
 	cmd := exec.Command("./runtest", "--clients", "1", "--durable", "--timeout", "120", "--tags", "-repl -needs:repl -cluster",
 		"--skipfile", names, "--single", unit)
 	cmd.Dir = source
 	out, err := cmd.CombinedOutput()
-	out = colours.ReplaceAll(out, nil)
-	ok, bad := len(passed.FindAll(out, -1)), failed.FindAllIndex(out, -1)
-	t.Logf("%d passed, %d failed, %d left out", ok, len(bad), len(leftOut.FindAll(out, -1)))
+	out = ansiColors.ReplaceAll(out, nil)
+	ok, bad := len(passedLine.FindAll(out, -1)), failedLine.FindAllIndex(out, -1)
+	t.Logf("%d passed, %d failed, %d skipped", ok, len(bad), len(skippedLine.FindAll(out, -1)))
 	for _, at := range bad {
 		text := out[at[0]:]
-		if end := nextState.FindIndex(text[1:]); end != nil {
+		if end := statusLine.FindIndex(text[1:]); end != nil {
 			text = text[:end[0]+1]
 		}
 		t.Errorf("%.2000s", bytes.TrimSpace(text))
@@ -159,5 +160,5 @@ func runUnit(t *testing.T, source, names, unit string) {
 	if err != nil && len(bad) == 0 {
 		t.Fatalf("runtest: %v: %s", err, out[max(0, len(out)-2000):])
 	}
-	must.Positive(t, ok, must.Sprint("not one test has passed"))
+	must.Positive(t, ok, must.Sprint("no test has passed"))
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Says what it runs on, and its arguments and environment, a line each. The argument "wait" makes it wait for a signal. */
+/*
+ * Prints its kernel, arguments and environment, one a line. If the first argument
+ * is "wait", it then waits for a signal.
+ */
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""What a Python program asks of its kernel, and the answers over HTTP."""
+"""Uses the features of Python that need kernel support, and serves the results over HTTP."""
 
 import datetime
 import gzip
@@ -55,7 +55,7 @@ def digest():
 
 
 def wait():
-    """Computes, without a system call of its own, until another thread says that it may end."""
+    """Computes without a system call until another thread sets released."""
     computing.set()
     while not released:
         pass

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Python's tests where there is one process, and no more modules than fit in one file.
+"""Runs Python's tests in a guest, which has one process and a fixed set of modules.
 
-A test is skipped when it says that it needs another process, when it starts one, when it opens a terminal, and when
-it imports a module that this Python is built without.
+It skips a test that requires or starts another process, opens a terminal, or imports a module that this Python is
+built without.
 """
 
 import errno
@@ -18,19 +18,19 @@ from test import support
 LEFT_OUT = {"_ctypes", "_hashlib", "_ssl", "_testbuffer", "_testcapi", "_testclinic", "_testinternalcapi", "idlelib", "lib2to3"}
 
 
-class Lacking(OSError, unittest.SkipTest):
-    """The error that the kernel gives, which skips a test that does not expect it."""
+class NotSupported(OSError, unittest.SkipTest):
+    """The kernel's error. It skips a test unless the test handles it."""
 
 
-def lacking(what):
+def raise_not_supported(feature):
     def call(*args, **kwargs):
-        raise Lacking(errno.ENOSYS, f"needs {what}")
+        raise NotSupported(errno.ENOSYS, f"needs {feature}")
 
     return call
 
 
-def skips(method):
-    """A method of TestCase, so that the lack of a module skips the test."""
+def skip_if_module_missing(method):
+    """Wraps a method of TestCase such that a missing module skips the test."""
 
     def call(self, *args):
         try:
@@ -44,14 +44,14 @@ def skips(method):
 
 
 support.has_fork_support = support.has_subprocess_support = False
-_posixsubprocess.fork_exec = lacking("another process")
+_posixsubprocess.fork_exec = raise_not_supported("another process")
 for module in (os, posix):
-    module.fork = module.posix_spawn = module.posix_spawnp = lacking("another process")
-    module.openpty = module.forkpty = lacking("a pseudo-terminal")
+    module.fork = module.posix_spawn = module.posix_spawnp = raise_not_supported("another process")
+    module.openpty = module.forkpty = raise_not_supported("a pseudo-terminal")
 for name in ("_callSetUp", "_callTestMethod"):
-    setattr(unittest.TestCase, name, skips(getattr(unittest.TestCase, name)))
+    setattr(unittest.TestCase, name, skip_if_module_missing(getattr(unittest.TestCase, name)))
 
-# All that these want of _testcapi.
+# These tests use only two constants of _testcapi.
 if "test_sqlite3" in sys.argv:
     sys.modules["_testcapi"] = types.SimpleNamespace(INT_MAX=2**31 - 1, ULLONG_MAX=2**64 - 1)
 

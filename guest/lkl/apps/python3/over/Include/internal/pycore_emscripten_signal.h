@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Laid over CPython's file of this name, which is its hook for machines where no signal can interrupt the interpreter. In
- * a unikernel threads change, and signals arrive, in system calls alone. So the interpreter makes the cheapest one now
- * and then: with it a loop of Python holds up no other thread, and ends by a signal.
+ * Replaces CPython's file of this name, which is its hook for systems where signals cannot interrupt the interpreter.
+ * In a unikernel threads switch, and signals arrive, only at system calls. The interpreter therefore makes a cheap one
+ * regularly, so that a Python loop does not block other threads and a signal can end it.
  */
 #ifndef Py_EMSCRIPTEN_SIGNAL_H
 #define Py_EMSCRIPTEN_SIGNAL_H
 
 #include <unistd.h>
 
-/* Called at each jump back and each call of a function: some microseconds lie between two system calls. */
-static inline void lkl_turn(void)
+/* Called at each backward jump and each function call. Makes a system call every few microseconds. */
+static inline void lkl_yield(void)
 {
 	static unsigned int checks;
 
@@ -19,6 +19,6 @@ static inline void lkl_turn(void)
 }
 
 #define _Py_CHECK_EMSCRIPTEN_SIGNALS() ((void)getppid())
-#define _Py_CHECK_EMSCRIPTEN_SIGNALS_PERIODICALLY() lkl_turn()
+#define _Py_CHECK_EMSCRIPTEN_SIGNALS_PERIODICALLY() lkl_yield()
 
 #endif

@@ -23,17 +23,18 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 )
 
-// Where the stand-in finds what it runs, told by the test that starts it.
+// Environment variables by which the test tells this program, run as
+// redis-server, where the plugin and the guest are.
 const (
-	standInPlugin = "LKL_APPS_TEST_PLUGIN"
-	standInGuest  = "LKL_APPS_TEST_GUEST"
+	pluginEnv = "LKL_APPS_TEST_PLUGIN"
+	guestEnv  = "LKL_APPS_TEST_GUEST"
 )
 
-// TestMain makes this program redis-server if that is its name: redis's own
-// tests start servers so.
+// TestMain acts as redis-server if the program has that name: redis's test suite
+// starts its servers by that name.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "redis-server" {
-		status, err := standIn(os.Args[1:])
+		status, err := runRedisServer(os.Args[1:])
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "redis-server as a unikernel:", err)
 			status = 1
@@ -43,26 +44,26 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A server is what redis's tests want started.
-type server struct {
-	config string   // the file's path; "": there is none
-	args   []string // for the guest's redis
-	text   []byte   // of the configuration, for the guest
-	dir    string   // of its data, on the host
+// A redisServer is a server that redis's test suite starts.
+type redisServer struct {
+	config string   // path of the configuration on the host, or ""
+	args   []string // arguments of redis in the guest
+	text   []byte   // configuration of redis in the guest
+	dir    string   // data directory of the configuration, on the host
 	port   int
-	image  string
+	image  string // path of the guest's root image
 }
 
-// standIn is redis-server [CONFIG] [ARG ...], as a unikernel that answers at the
-// configured port of 127.0.0.1: it gives its exit status. SIGTERM and SIGINT
-// become signals of the guest.
-func standIn(args []string) (int, error) {
-	s := server{port: 6379}
+// runRedisServer acts as redis-server [CONFIG] [ARG ...] with a unikernel that
+// answers at the configured port of 127.0.0.1. It forwards SIGTERM and SIGINT to
+// the guest, and returns the guest's exit status.
+func runRedisServer(args []string) (int, error) {
+	s := redisServer{port: 6379}
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		s.config, args = args[0], args[1:]
 		s.args = []string{"/etc/redis.conf"}
 		s.image = s.config + ".root"
-		if err := s.read(); err != nil {
+		if err := s.readConfig(); err != nil {
 			return 0, err
 		}
 	} else {
@@ -74,20 +75,20 @@ func standIn(args []string) (int, error) {
 		s.image = filepath.Join(dir, "root")
 	}
 	s.args = append(s.args, args...)
-	// A server that starts again with its configuration has its data.
+	// A server that restarts with the same configuration keeps its data.
 	if _, err := os.Stat(s.image); err != nil {
-		if err := s.build(); err != nil {
+		if err := s.buildRoot(); err != nil {
 			return 0, err
 		}
 	}
-	// The tests wait for this line.
+	// The test suite waits for this line.
 	fmt.Println(" PID:", os.Getpid())
-	return s.run()
+	return s.runGuest()
 }
 
-// read takes the configuration apart, and leaves out of the guest's what names
-// the host's paths and addresses.
-func (s *server) read() error {
+// readConfig reads the configuration. It omits the host's paths and addresses
+// from the guest's configuration.
+func (s *redisServer) readConfig() error {
 	text, err := os.ReadFile(s.config)
 	if err != nil {
 		return err
@@ -111,15 +112,15 @@ func (s *server) read() error {
 	return nil
 }
 
-// build makes the root file system, with the configuration and what lies in
-// the server's directory.
-func (s *server) build() error {
+// buildRoot makes the root image with the configuration and the ACL files from
+// the data directory.
+func (s *redisServer) buildRoot() error {
 	files, err := os.MkdirTemp("", "redis-root-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(files)
-	kernel := os.Getenv(standInGuest)
+	kernel := os.Getenv(guestEnv)
 	if err := os.CopyFS(files, os.DirFS(strings.TrimSuffix(kernel, ".spt")+".root")); err != nil {
 		return err
 	}
@@ -141,12 +142,13 @@ func (s *server) build() error {
 	return disk.Build(context.Background(), files, s.image, disk.BuildOptions{Size: 1 << 30})
 }
 
-// network makes a tap for the port, and leads the port there.
-func (s *server) network() (tap, address string, err error) {
+// setUpNetwork makes a tap for the guest, and redirects connections to the port
+// of 127.0.0.1 to the guest.
+func (s *redisServer) setUpNetwork() (tap, address string, err error) {
 	tap = fmt.Sprintf("t%d", s.port)
 	prefix := fmt.Sprintf("10.%d.%d.", s.port>>8, s.port&0xff)
 	address = prefix + "2"
-	if _, err := net.InterfaceByName(tap); err == nil { // of a server before this one
+	if _, err := net.InterfaceByName(tap); err == nil { // an earlier server has left it
 		return tap, address, nil
 	}
 	rule := fmt.Sprintf("iptables -w -t nat -A OUTPUT -p tcp -d 127.0.0.1 --dport %d -j DNAT --to-destination %s", s.port, address)
@@ -164,9 +166,24 @@ func (s *server) network() (tap, address string, err error) {
 	return tap, address, nil
 }
 
-// run runs the guest to its end.
-func (s *server) run() (int, error) {
-	tap, address, err := s.network()
+// guestCommand returns the command that runs the guest.
+func (s *redisServer) guestCommand(tap, address string) *exec.Cmd {
+	config := fmt.Sprintf(`'{"interfaces":[{"name":"tap","ip":"%s","masklen":"24"}],"gateway":"%s1"}'`,
+		address, strings.TrimSuffix(address, "2"))
+	args := []string{
+		"run", "--mem=1024", "--net:control=@3", "--net:tap=" + tap, "--block:rootfs=" + s.image,
+		"--", os.Getenv(guestEnv), "--config", config, "--",
+	}
+	for _, arg := range s.args {
+		// Quoted for the guest's command line parser.
+		args = append(args, `"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(arg)+`"`)
+	}
+	return exec.Command(os.Getenv(pluginEnv), args...)
+}
+
+// runGuest runs the guest to its end.
+func (s *redisServer) runGuest() (int, error) {
+	tap, address, err := s.setUpNetwork()
 	if err != nil {
 		return 0, err
 	}
@@ -176,21 +193,11 @@ func (s *server) run() (int, error) {
 	}
 	control, theirs := os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control of the guest")
 	defer control.Close()
-	config := fmt.Sprintf(`'{"interfaces":[{"name":"tap","ip":"%s","masklen":"24"}],"gateway":"%s1"}'`,
-		address, strings.TrimSuffix(address, "2"))
-	words := []string{
-		"run", "--mem=1024", "--net:control=@3", "--net:tap=" + tap, "--block:rootfs=" + s.image,
-		"--", os.Getenv(standInGuest), "--config", config, "--",
-	}
-	for _, arg := range s.args {
-		// The guest takes its words apart again.
-		words = append(words, `"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(arg)+`"`)
-	}
 	var errs bytes.Buffer
-	cmd := exec.Command(os.Getenv(standInPlugin), words...)
+	cmd := s.guestCommand(tap, address)
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stdout, cmd.Stderr = os.Stdout, &errs
-	// Whoever kills this program kills the guest.
+	// If this program is killed, the guest must end too.
 	runtime.LockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	signals := make(chan os.Signal, 8)
