@@ -7,6 +7,7 @@ import (
 	"maps"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
+	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/cmdline"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
@@ -56,7 +57,7 @@ func (g guest) lklConfig() *lkl.Config {
 	c := &lkl.Config{}
 	c.Program.Directory = g.job.config.WorkDir
 	c.Program.UID, c.Program.GID, _ = parseUser(g.job.task.User) // validate has checked it
-	c.FSGSBase = k.supports(unikernel.FeatureFSGSBase) && tender.HostHasFSGSBase()
+	c.FSGSBase = k.supports(unikernel.FeatureFSGSBase) && spt.HostHasFSGSBase()
 	if offer := g.diskOffer(); offer.Transfer != 0 || offer.Flush {
 		c.Disks = []lkl.Disk{offer}
 	}

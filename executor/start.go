@@ -184,7 +184,7 @@ func (t *task) tenderGuest(files []*os.File) (*tender.Guest, error) {
 		return nil, err
 	}
 	g := &tender.Guest{
-		Kernel: kernel, Image: image, Memory: t.plan.Memory,
+		Kernel: kernel, Info: image, Memory: t.plan.Memory,
 		CommandLine: t.plan.CommandLine, ExecHeap: t.plan.ExecHeap, HugePages: t.plan.HugePages,
 	}
 	for _, d := range t.plan.Devices {

@@ -53,7 +53,7 @@ func runGuest(ctx context.Context) error {
 	defer console.Close()
 
 	p, err := spt.Start(&tender.Guest{
-		Kernel: kernel, Image: image, Memory: probeMemory, Console: console,
+		Kernel: kernel, Info: image, Memory: probeMemory, Console: console,
 	}, tender.Jail{})
 	if err != nil {
 		return fmt.Errorf("start a guest: %w", err)

@@ -7,91 +7,87 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/cmdline"
 )
 
 const (
-	// MinBlockSize is the smallest block that Solo5 knows, in bytes.
+	// MinBlockSize is the smallest block size of Solo5, in bytes. It is also the
+	// size of a sector in Linux.
 	MinBlockSize = 512
-	// LargestTransfer bounds Device.MaxTransfer, in bytes.
+	// LargestTransfer is the maximum of Device.MaxTransfer, in bytes.
 	LargestTransfer = 1 << 20
-	// minMTU is the smallest MTU that IPv4 allows (RFC 791).
+	// minMTU is the minimum MTU of IPv4 (RFC 791).
 	minMTU = 68
 )
 
-// ErrGuest is what every error of Guest.Check wraps.
+// ErrGuest is wrapped by every error of Guest.Check.
 var ErrGuest = errors.New("guest cannot run")
 
-// Device finds an attached device by its name.
-func (g *Guest) Device(name string) (*Device, bool) {
-	for i := range g.Devices {
-		if g.Devices[i].Name == name {
-			return &g.Devices[i], true
-		}
-	}
-	return nil, false
-}
-
-// Check finds every mistake in what the guest is to run on. It asks for the
-// size of block devices; it changes nothing.
+// Check reports every mistake in a guest. It reads the sizes and flags of the
+// devices' files and changes nothing.
 func (g *Guest) Check() error {
-	if g.Image == nil || g.Kernel == nil || g.Console == nil {
-		return fmt.Errorf("%w: kernel, image and console are all needed", ErrGuest)
+	if g.Info == nil || g.Kernel == nil || g.Console == nil {
+		return fmt.Errorf("%w: kernel, info and console are all needed", ErrGuest)
 	}
-	mistakes := []error{g.checkMemory(), g.checkCommandLine()}
-	for _, d := range g.Image.Manifest {
+	var list problems.List
+	g.checkMemory(&list)
+	g.checkCommandLine(&list)
+	for _, d := range g.Info.Manifest {
 		if _, ok := g.Device(d.Name); !ok {
-			mistakes = append(mistakes, fmt.Errorf(
-				"%s device %q is declared by the unikernel but not attached", d.Type, d.Name))
+			list.Addf("", "the unikernel declares a %s device %q, which is not attached", d.Type, d.Name)
 		}
 	}
 	seen := make(map[string]bool, len(g.Devices))
 	for i := range g.Devices {
 		d := &g.Devices[i]
+		field := fmt.Sprintf("device %q", d.Name)
 		if seen[d.Name] {
-			mistakes = append(mistakes, fmt.Errorf("device %q is attached twice", d.Name))
+			list.Addf(field, "attached twice")
 			continue
 		}
 		seen[d.Name] = true
-		if err := d.check(g.Image); err != nil {
-			mistakes = append(mistakes, fmt.Errorf("device %q: %w", d.Name, err))
+		if err := d.check(g.Info); err != nil {
+			list.Addf(field, "%w", err)
 		}
 	}
-	if err := errors.Join(mistakes...); err != nil {
+	if err := list.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrGuest, err)
 	}
 	return nil
 }
 
-func (g *Guest) checkMemory() error {
+func (g *Guest) checkMemory(list *problems.List) {
 	if g.Memory%unikernel.PageSize != 0 {
-		return fmt.Errorf("memory of %d bytes is not a whole number of pages", g.Memory)
+		list.Addf("", "memory of %d bytes is not a multiple of the page size, %d", g.Memory, unikernel.PageSize)
 	}
-	return g.Image.Fits(g.Memory)
+	if err := g.Info.Fits(g.Memory); err != nil {
+		list.Addf("", "%w", err)
+	}
 }
 
-func (g *Guest) checkCommandLine() error {
+func (g *Guest) checkCommandLine(list *problems.List) {
 	if n := len(g.CommandLine); n > cmdline.MaxLength {
-		return fmt.Errorf("command line of %d bytes: the guest takes at most %d", n, cmdline.MaxLength)
+		list.Addf("", "command line of %d bytes, must be at most %d", n, cmdline.MaxLength)
 	}
 	if strings.IndexByte(g.CommandLine, 0) >= 0 {
-		return errors.New("command line contains a zero byte")
+		list.Addf("", "command line contains a NUL")
 	}
-	return nil
 }
 
-func (d *Device) check(m *unikernel.Info) error {
-	declared, ok := m.Device(d.Name)
+func (d *Device) check(u *unikernel.Info) error {
+	declared, ok := u.Device(d.Name)
 	if !ok {
 		return errors.New("not declared by the unikernel")
 	}
 	if declared.Type != d.Type {
-		return fmt.Errorf("declared as %s, attached as %s", declared.Type, d.Type)
+		return fmt.Errorf("declared as %s, but attached as %s", declared.Type, d.Type)
 	}
 	if d.File == nil {
 		return errors.New("no file")
@@ -110,9 +106,9 @@ func (d *Device) checkNet() error {
 	case d.MAC == [6]byte{}:
 		return errors.New("no MAC address")
 	case d.MAC[0]&1 != 0:
-		return fmt.Errorf("MAC address %x is that of a group", d.MAC)
+		return fmt.Errorf("MAC address %x is a multicast address", d.MAC)
 	case d.MTU < minMTU:
-		return fmt.Errorf("MTU of %d bytes, less than %d", d.MTU, minMTU)
+		return fmt.Errorf("MTU of %d bytes, must be at least %d", d.MTU, minMTU)
 	}
 	return nil
 }
@@ -125,30 +121,41 @@ func (d *Device) checkGeometry() error {
 	case d.Capacity < size:
 		return fmt.Errorf("capacity of %d bytes is less than one block (%d bytes)", d.Capacity, size)
 	case d.Capacity%size != 0 || d.Capacity > math.MaxInt64:
-		return fmt.Errorf("capacity of %d bytes is no multiple of the block size (%d bytes)", d.Capacity, size)
+		return fmt.Errorf("capacity of %d bytes must be a multiple of the block size (%d bytes) below 8 EiB", d.Capacity, size)
 	case uint64(d.MaxTransfer)%size != 0 || d.MaxTransfer > LargestTransfer:
-		return fmt.Errorf("transfers of %d bytes: want a multiple of %d, at most %d", d.MaxTransfer, size, LargestTransfer)
+		return fmt.Errorf("maximum transfer of %d bytes must be a multiple of %d, at most %d", d.MaxTransfer, size, LargestTransfer)
 	}
 	return nil
 }
 
-// checkFile refuses a file that the guest could make longer: one that is
-// shorter than the capacity, or one that is written at its end whatever offset
-// the guest names.
+// checkFile refuses a file that the guest could extend. pwrite64 extends a file
+// that is shorter than the capacity. It also extends a file that is open with
+// O_APPEND, because Linux then ignores the offset (pwrite(2), BUGS).
 func (d *Device) checkFile() error {
 	size, err := d.File.Seek(0, io.SeekEnd)
 	if err != nil {
-		return fmt.Errorf("telling its size: %w", err)
+		return fmt.Errorf("find the size: %w", err)
 	}
 	if uint64(size) < d.Capacity {
 		return fmt.Errorf("%s holds %d bytes, less than the capacity of %d", d.File.Name(), size, d.Capacity)
 	}
-	flags, err := Flags(d.File)
+	flags, err := statusFlags(d.File)
 	if err != nil {
-		return err
+		return fmt.Errorf("read the flags of %s: %w", d.File.Name(), err)
 	}
 	if flags&unix.O_APPEND != 0 {
 		return fmt.Errorf("%s is open for appending", d.File.Name())
 	}
 	return nil
+}
+
+// statusFlags returns a file's status flags (fcntl(2), F_GETFL). It uses
+// SyscallConn because os.File.Fd can change one of them, O_NONBLOCK.
+func statusFlags(f *os.File) (flags int, err error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	controlErr := conn.Control(func(fd uintptr) { flags, err = unix.FcntlInt(fd, unix.F_GETFL, 0) })
+	return flags, errors.Join(controlErr, err)
 }

@@ -16,8 +16,8 @@ import (
 
 const mib = 1 << 20
 
-// aGuest has a network and a disk of 64 KiB, and no mistake.
-func aGuest(t *testing.T) *tender.Guest {
+// validGuest has a network and a disk of 64 KiB.
+func validGuest(t *testing.T) *tender.Guest {
 	t.Helper()
 	open := func(name string, flags int) *os.File {
 		f, err := os.OpenFile(filepath.Join(t.TempDir(), name), os.O_RDWR|os.O_CREATE|flags, 0o600)
@@ -30,7 +30,7 @@ func aGuest(t *testing.T) *tender.Guest {
 	return &tender.Guest{
 		Kernel:  open("kernel", 0),
 		Console: open("console", os.O_APPEND),
-		Image: &unikernel.Info{
+		Info: &unikernel.Info{
 			Entry: mib, End: mib + 0x1000,
 			Segments: []unikernel.Segment{{
 				Addr: mib, FileSize: 16, MemSize: 16, Start: mib, End: mib + 0x1000, Read: true, Exec: true,
@@ -45,30 +45,30 @@ func aGuest(t *testing.T) *tender.Guest {
 	}
 }
 
-func TestCheck_TakesAGuestWithoutMistakes(t *testing.T) {
-	must.NoError(t, aGuest(t).Check())
+func TestCheck_AcceptsAValidGuest(t *testing.T) {
+	must.NoError(t, validGuest(t).Check())
 }
 
-func TestCheck_FindsEachMistake(t *testing.T) {
+func TestCheck_ReportsEachMistake(t *testing.T) {
 	disk := func(g *tender.Guest) *tender.Device { return &g.Devices[0] }
 	net := func(g *tender.Guest) *tender.Device { return &g.Devices[1] }
 	for name, c := range map[string]struct {
-		spoil func(*tender.Guest)
-		says  string
+		damage func(*tender.Guest)
+		says   string
 	}{
-		"no image":           {func(g *tender.Guest) { g.Image = nil }, "needed"},
+		"no info":            {func(g *tender.Guest) { g.Info = nil }, "needed"},
 		"no console":         {func(g *tender.Guest) { g.Console = nil }, "needed"},
-		"memory, half pages": {func(g *tender.Guest) { g.Memory = 2*mib + 512 }, "pages"},
+		"memory, half page":  {func(g *tender.Guest) { g.Memory = 2*mib + 512 }, "page size"},
 		"memory, too small":  {func(g *tender.Guest) { g.Memory = mib }, "memory"},
 		"command line, long": {func(g *tender.Guest) { g.CommandLine = strings.Repeat("x", 8192) }, "8191"},
-		"command line, zero": {func(g *tender.Guest) { g.CommandLine = "a\x00b" }, "zero byte"},
-		"no disk":            {func(g *tender.Guest) { g.Devices = g.Devices[1:] }, `"rootfs" is declared`},
-		"twice":              {func(g *tender.Guest) { g.Devices = append(g.Devices, *disk(g)) }, "twice"},
-		"not declared":       {func(g *tender.Guest) { g.Image.Manifest = g.Image.Manifest[:1] }, "not declared"},
-		"net as disk":        {func(g *tender.Guest) { g.Image.Manifest[0].Type = unikernel.Block }, "attached as net"},
+		"command line, NUL":  {func(g *tender.Guest) { g.CommandLine = "a\x00b" }, "NUL"},
+		"no disk":            {func(g *tender.Guest) { g.Devices = g.Devices[1:] }, `device "rootfs", which is not attached`},
+		"duplicate":          {func(g *tender.Guest) { g.Devices = append(g.Devices, *disk(g)) }, "twice"},
+		"not declared":       {func(g *tender.Guest) { g.Info.Manifest = g.Info.Manifest[:1] }, "not declared"},
+		"net as disk":        {func(g *tender.Guest) { g.Info.Manifest[0].Type = unikernel.Block }, "attached as net"},
 		"no file":            {func(g *tender.Guest) { disk(g).File = nil }, "no file"},
 		"no MAC":             {func(g *tender.Guest) { net(g).MAC = [6]byte{} }, "no MAC"},
-		"group MAC":          {func(g *tender.Guest) { net(g).MAC = [6]byte{1, 0, 0x5e} }, "group"},
+		"group MAC":          {func(g *tender.Guest) { net(g).MAC = [6]byte{1, 0, 0x5e} }, "multicast"},
 		"no MTU":             {func(g *tender.Guest) { net(g).MTU = 0 }, "MTU"},
 		"small block":        {func(g *tender.Guest) { disk(g).BlockSize = 256 }, "power of two"},
 		"odd block":          {func(g *tender.Guest) { disk(g).BlockSize = 521 }, "power of two"},
@@ -77,11 +77,11 @@ func TestCheck_FindsEachMistake(t *testing.T) {
 		"more than the file": {func(g *tender.Guest) { disk(g).Capacity = 128 << 10 }, "holds 65536"},
 		"appending":          {func(g *tender.Guest) { disk(g).File = g.Console; must.NoError(t, g.Console.Truncate(64<<10)) }, "appending"},
 		"odd transfer":       {func(g *tender.Guest) { disk(g).MaxTransfer = 1000 }, "multiple of 512"},
-		"endless transfer":   {func(g *tender.Guest) { disk(g).MaxTransfer = 2 * mib }, "at most"},
+		"large transfer":     {func(g *tender.Guest) { disk(g).MaxTransfer = 2 * mib }, "at most"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := aGuest(t)
-			c.spoil(g)
+			g := validGuest(t)
+			c.damage(g)
 			err := g.Check()
 			must.ErrorIs(t, err, tender.ErrGuest)
 			must.StrContains(t, err.Error(), c.says)
@@ -89,13 +89,13 @@ func TestCheck_FindsEachMistake(t *testing.T) {
 	}
 }
 
-func TestCheck_FindsAllMistakesAtOnce(t *testing.T) {
-	g := aGuest(t)
+func TestCheck_ReportsAllMistakes(t *testing.T) {
+	g := validGuest(t)
 	g.Devices[0].BlockSize = 1
 	g.Devices[1].MTU = 1
 	g.CommandLine = "\x00"
 	err := g.Check()
-	for _, mistake := range []string{"block size", "MTU", "zero byte"} {
+	for _, mistake := range []string{"block size", "MTU", "NUL"} {
 		must.StrContains(t, err.Error(), mistake)
 	}
 }

@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SignalNotStarted is the signal by which a launcher ends that could not hand
-// over to the guest. No guest can raise it: the filter has no kill, and the
-// processor has no such fault.
+// SignalNotStarted ends a launcher that could not install the filter and start the
+// guest. No guest can raise this signal: the filter does not allow kill(2), and no
+// fault of an x86-64 processor raises it.
 const SignalNotStarted = syscall.SIGSTKFLT
 
-// An Exit is how a guest ended: Signal when one killed it, else Code.
+// An Exit is the end of a guest: Signal if a signal killed it, otherwise Code.
 type Exit struct {
 	Code   int // 0 to 255
 	Signal syscall.Signal
 }
 
-// ExitOf reads the wait status of a process that has ended.
+// ExitOf converts the wait status of an ended process.
 func ExitOf(status syscall.WaitStatus) Exit {
 	if status.Signaled() {
 		return Exit{Signal: status.Signal()}
@@ -28,8 +28,8 @@ func ExitOf(status syscall.WaitStatus) Exit {
 	return Exit{Code: status.ExitStatus()}
 }
 
-// Status is the exit status in a shell's way: 128 and the signal's number when
-// one killed the guest.
+// Status returns the exit status as a shell reports it: 128 plus the number of the
+// signal that killed the guest, otherwise the code.
 func (e Exit) Status() int {
 	if e.Signal != 0 {
 		return 128 + int(e.Signal)
@@ -37,11 +37,11 @@ func (e Exit) Status() int {
 	return e.Code
 }
 
-// Reason says in a few words how the guest ended.
+// Reason describes the end of the guest in a few words.
 func (e Exit) Reason() string {
 	switch e.Signal {
 	case 0:
-		// Solo5's bindings exit with 255 from abort and failed assertions.
+		// Solo5's bindings exit with 255 after an abort or failed assertion.
 		if e.Code == 255 {
 			return "guest aborted (exit code 255)"
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 )
 
-func TestExit_TellsTheReasonAndTheShellsStatus(t *testing.T) {
+func TestExit_ReasonAndStatus(t *testing.T) {
 	for _, c := range []struct {
 		exit   tender.Exit
 		reason string
@@ -34,14 +34,14 @@ func TestExit_TellsTheReasonAndTheShellsStatus(t *testing.T) {
 	}
 }
 
-func TestExitOf_ReadsWaitStatuses(t *testing.T) {
+func TestExitOf_ConvertsWaitStatuses(t *testing.T) {
 	for script, want := range map[string]tender.Exit{
 		"exit 0":        {},
 		"exit 200":      {Code: 200},
 		"kill -TERM $$": {Signal: syscall.SIGTERM},
 	} {
 		c := exec.Command("/bin/sh", "-c", script)
-		_ = c.Run() // its status is what is asked for
+		_ = c.Run() // the test checks its status
 		must.Eq(t, want, tender.ExitOf(c.ProcessState.Sys().(syscall.WaitStatus)))
 	}
 }

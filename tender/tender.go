@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package tender says what it takes to run a unikernel: the guest with the
-// host's ends of its devices, the jail that its process is put into, and how
-// it ended. How it is run is the matter of the packages below, one a tender.
+// Package tender describes the run of a unikernel: the guest with the host's ends
+// of its devices, the jail of its process, and its exit. Each package below it
+// implements one tender.
 package tender
 
 import (
@@ -11,64 +11,76 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// A Device is one device of the manifest with the host's end of it.
+// A Device is a device of the manifest, with the host's end of it.
 type Device struct {
 	Name string
 	Type unikernel.DeviceType
 
-	// File is a tap or a datagram socket, one Ethernet frame a datagram, for a
-	// net device; a regular file or a block device for a block device. It is
-	// open for reading and writing. A net device's file is made non-blocking.
+	// File is open for reading and writing. That of a block device is a regular
+	// file or a block device. That of a net device is a tap, or a datagram
+	// socket with one Ethernet frame per datagram. The tender makes the file of
+	// a net device non-blocking.
 	File *os.File
 
-	// MAC and MTU are what the guest is told of a net device. The MTU is in
+	// MAC and MTU are properties of a net device for the guest. The MTU is in
 	// bytes, without the Ethernet header.
 	MAC [6]byte
 	MTU uint16
 
-	// Capacity, in bytes, is a multiple of BlockSize, which is a power of two
-	// of at least 512.
+	// Capacity and BlockSize are properties of a block device, in bytes. The
+	// block size is a power of two of at least MinBlockSize; the capacity is a
+	// multiple of it.
 	Capacity  uint64
 	BlockSize uint16
 
-	// MaxTransfer lets the guest move up to so many bytes, a multiple of
-	// BlockSize, in one call. 0 is one block a call: the Solo5 ABI as it is.
+	// MaxTransfer is the largest transfer of one call, in bytes, a multiple of
+	// BlockSize. 0 means one block, as in the Solo5 ABI.
 	MaxTransfer uint32
-	// Flush lets the guest call fdatasync on a block device.
+	// Flush allows the guest to call fdatasync on a block device.
 	Flush bool
 }
 
-// A Guest is a unikernel with all that it runs on.
+// A Guest is a unikernel with everything that it runs on.
 type Guest struct {
-	// Kernel is the file that Image was read from. It must not change while
-	// the guest runs: its read-only parts are mapped, not copied.
+	// Kernel is the file from which Info was read. It must not change while the
+	// guest runs, because its read-only parts are mapped, not copied.
 	Kernel *os.File
-	Image  *unikernel.Info
+	Info   *unikernel.Info
 
-	Memory      uint64 // in bytes, from address 0, whole pages
+	Memory      uint64 // in bytes, a multiple of the page size
 	CommandLine string
-	Devices     []Device // exactly those of the manifest, in any order
-	ExecHeap    bool     // heap and stack are executable
-	// HugePages backs the guest's memory with huge pages as it is used, where
-	// the host has them to give; otherwise it has none, whatever the host's
-	// setting, so that a guest occupies what it has touched.
+	Devices     []Device // all devices of the manifest, in any order
+	ExecHeap    bool     // makes heap and stack executable
+	// HugePages backs the guest's memory with transparent huge pages, as far as
+	// the host has free ones. Without it the guest has none, whatever the host's
+	// setting, and occupies only the pages that it has touched.
 	HugePages bool
 
-	// Console becomes the guest's standard output. It is made blocking, so
-	// that nothing that the guest says is lost.
+	// Console becomes the guest's standard output. The tender makes it blocking,
+	// so that no output is lost.
 	Console *os.File
 }
 
-// A Jail is what the guest's process gives up before its first instruction,
-// besides its capabilities, its view of the tender's memory and all system
-// calls but a few, which every guest gives up.
+// A Jail lists further privileges that the guest's process gives up before its
+// first instruction. Every guest gives up its capabilities, its view of the
+// tender's memory, and all but a few system calls.
 type Jail struct {
-	UID, GID int // 0, 0: as the caller
-	// Root is an empty directory that becomes the root directory; "" keeps
-	// the caller's.
+	UID, GID int // 0 and 0 keep the caller's
+	// Root is an empty directory that becomes the root directory; "" keeps the
+	// caller's.
 	Root string
-	// DieWithParent has the kernel kill the guest when the thread that
-	// started it ends: the caller holds it (runtime.LockOSThread).
+	// DieWithParent kills the guest when the thread that started it ends. The
+	// caller must hold this thread (runtime.LockOSThread).
 	DieWithParent bool
 	NewSession    bool
+}
+
+// Device returns the attached device of a name.
+func (g *Guest) Device(name string) (*Device, bool) {
+	for i := range g.Devices {
+		if g.Devices[i].Name == name {
+			return &g.Devices[i], true
+		}
+	}
+	return nil, false
 }

@@ -181,11 +181,11 @@ func (o *runOptions) guest() (_ *tender.Guest, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.kernel, err)
 	}
-	if g.Image, err = unikernel.Read(kernel, info.Size()); err != nil {
+	if g.Info, err = unikernel.Read(kernel, info.Size()); err != nil {
 		return nil, fmt.Errorf("%s: %w", o.kernel, err)
 	}
-	if g.Image.Target != unikernel.TargetSPT {
-		return nil, fmt.Errorf("%s: Executable is not for the solo5-spt target but for %s", o.kernel, g.Image.Target)
+	if g.Info.Target != unikernel.TargetSPT {
+		return nil, fmt.Errorf("%s: Executable is not for the solo5-spt target but for %s", o.kernel, g.Info.Target)
 	}
 	if g.CommandLine, err = cmdline.Join(o.args); err != nil {
 		return nil, fmt.Errorf("guest command line: %w", err)

@@ -19,10 +19,10 @@ import (
 // attach opens what the options name for the devices of the manifest. The
 // guest has the files opened so far even when it fails.
 func (o *runOptions) attach(g *tender.Guest) error {
-	if err := o.checkNames(g.Image); err != nil {
+	if err := o.checkNames(g.Info); err != nil {
 		return err
 	}
-	for _, declared := range g.Image.Manifest {
+	for _, declared := range g.Info.Manifest {
 		d := tender.Device{Name: declared.Name, Type: declared.Type}
 		open := o.attachDisk
 		if d.Type == unikernel.Net {

@@ -36,7 +36,7 @@ func newTenderGuest(tb testing.TB, s guestSpec) (g *tender.Guest, console *os.Fi
 	info, err := file.Stat()
 	must.NoError(tb, err)
 	g = &tender.Guest{Kernel: file, Memory: memory << 20, CommandLine: strings.Join(s.commandLine(tb), " ")}
-	g.Image, err = unikernel.Read(file, info.Size())
+	g.Info, err = unikernel.Read(file, info.Size())
 	must.NoError(tb, err)
 	root, err := os.OpenFile(s.root, os.O_RDWR, 0)
 	must.NoError(tb, err)

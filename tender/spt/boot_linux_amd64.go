@@ -7,63 +7,58 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/solo5elf"
 )
 
-// Sizes and offsets, in bytes, of Solo5's spt_abi.h and mft_abi.h.
-const (
-	bootInfoSize      = 40
-	manifestHeadSize  = 8
-	manifestEntrySize = 104
-	manifestVersion   = 1
-	typeReservedFirst = 1 << 30
-
-	entryType     = 68
-	entryUnion    = 72 // capacity, block size; or MAC, MTU
-	entryHostFD   = 88
-	entryAttached = 96
-)
-
-// bootInfo is what lies at bootBase: struct spt_boot_info, the manifest with
-// the devices filled in, the command line. Devices are in the manifest's order.
-func bootInfo(g *tender.Guest, devices []tender.Device) []byte {
-	entries := len(devices) + 1
-	manifest := bootBase + bootInfoSize
-	commandLine := manifest + manifestHeadSize + entries*manifestEntrySize
-
-	le := binary.LittleEndian
-	b := make([]byte, 0, commandLine-bootBase+len(g.CommandLine)+1)
-	b = le.AppendUint64(b, g.Memory)
-	b = le.AppendUint64(b, g.Image.End)
-	b = le.AppendUint64(b, uint64(commandLine))
-	b = le.AppendUint64(b, uint64(manifest))
-	b = le.AppendUint32(b, fdEpoll)
-	b = le.AppendUint32(b, fdTimer)
-
-	b = le.AppendUint32(b, manifestVersion)
-	b = le.AppendUint32(b, uint32(entries))
-	first := make([]byte, manifestEntrySize)
-	le.PutUint32(first[entryType:], typeReservedFirst)
-	b = append(b, first...)
-	for i := range devices {
-		b = append(b, manifestEntry(&devices[i], fdDevice+i)...)
-	}
-	b = append(b, g.CommandLine...)
-	return append(b, 0)
+// bootInfoHeader is struct spt_boot_info of Solo5's spt_abi.h. The manifest
+// follows it.
+type bootInfoHeader struct {
+	MemSize     uint64
+	KernelEnd   uint64
+	CommandLine uint64 // address
+	Manifest    uint64 // address
+	EpollFD     uint32
+	TimerFD     uint32
 }
 
-func manifestEntry(d *tender.Device, fd int) []byte {
-	le := binary.LittleEndian
-	e := make([]byte, manifestEntrySize)
-	copy(e[:entryType], d.Name)
-	le.PutUint32(e[entryType:], uint32(d.Type))
-	if d.Type == unikernel.Net {
-		copy(e[entryUnion:], d.MAC[:])
-		le.PutUint16(e[entryUnion+6:], d.MTU)
-	} else {
-		le.PutUint64(e[entryUnion:], d.Capacity)
-		le.PutUint16(e[entryUnion+8:], d.BlockSize)
+const bootInfoHeaderSize = 40
+
+// bootInfo returns the bytes at bootBase: the header, the manifest with the
+// properties of the devices, and the command line. The devices must be in the
+// manifest's order.
+func bootInfo(g *tender.Guest, devices []tender.Device) ([]byte, error) {
+	const manifestAddress = bootBase + bootInfoHeaderSize
+	entries := []solo5elf.Entry{solo5elf.NewEntry("", solo5elf.TypeReserved)}
+	for i := range devices {
+		entries = append(entries, manifestEntry(&devices[i], fdDevice+i))
 	}
-	le.PutUint32(e[entryHostFD:], uint32(fd))
-	e[entryAttached] = 1
+	commandLineAddress := manifestAddress + solo5elf.ManifestHeaderSize + len(entries)*solo5elf.EntrySize
+	b := make([]byte, 0, commandLineAddress-bootBase+len(g.CommandLine)+1)
+	for _, v := range []any{
+		bootInfoHeader{
+			MemSize: g.Memory, KernelEnd: g.Info.End,
+			CommandLine: uint64(commandLineAddress), Manifest: manifestAddress,
+			EpollFD: fdEpoll, TimerFD: fdTimer,
+		},
+		solo5elf.ManifestHeader{Version: solo5elf.ManifestVersion, Entries: uint32(len(entries))},
+		entries,
+	} {
+		var err error
+		if b, err = binary.Append(b, binary.LittleEndian, v); err != nil {
+			return nil, err
+		}
+	}
+	b = append(b, g.CommandLine...)
+	return append(b, 0), nil
+}
+
+func manifestEntry(d *tender.Device, fd int) solo5elf.Entry {
+	e := solo5elf.NewEntry(d.Name, uint32(d.Type))
+	if d.Type == unikernel.Net {
+		e.SetNet(d.MAC, d.MTU)
+	} else {
+		e.SetBlock(d.Capacity, d.BlockSize)
+	}
+	e.HostFD, e.Attached = uint32(fd), 1
 	return e
 }

@@ -2,8 +2,8 @@
 
 package spt
 
-// code is testdata/launcher.S, assembled. It uses neither SSE nor r12 to r15,
-// which are as clear as exec left them when the guest begins.
+// code is testdata/launcher.S, assembled. It does not use SSE or r12 to r15: exec
+// cleared these registers, and the guest finds them clear.
 var code = []byte{
 	// _start:
 	0x48, 0x8d, 0x1d, 0xd9, 0x00, 0x00, 0x00, // 00 lea    table(%rip),%rbx
@@ -47,7 +47,7 @@ var code = []byte{
 	0x0f, 0x0b, // 73 ud2
 	// enter:
 	0x31, 0xc0, // 75 xor    %eax,%eax
-	0x48, 0x8b, 0x3d, 0x3a, 0x00, 0x00, 0x00, // 77 mov    wipe(%rip),%rdi
+	0x48, 0x8b, 0x3d, 0x3a, 0x00, 0x00, 0x00, // 77 mov    clear(%rip),%rdi
 	0x48, 0x8b, 0x0d, 0x3b, 0x00, 0x00, 0x00, // 7e mov    words(%rip),%rcx
 	0xf3, 0x48, 0xab, // 85 rep stosq
 	0x31, 0xdb, // 88 xor    %ebx,%ebx

@@ -15,7 +15,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-func TestCode_IsTheAssembledSource(t *testing.T) {
+func TestCode_MatchesTheSource(t *testing.T) {
 	testenv.Need(t, testenv.Tool("as"), testenv.Tool("objcopy"), testenv.Tool("gcc"))
 	object, binary := filepath.Join(t.TempDir(), "o"), filepath.Join(t.TempDir(), "bin")
 	for _, command := range [][]string{
@@ -27,7 +27,7 @@ func TestCode_IsTheAssembledSource(t *testing.T) {
 	}
 	assembled, err := os.ReadFile(binary)
 	must.NoError(t, err)
-	parametersAt := len(assembled) - 6*8
-	must.SliceLen(t, parametersAt, code)
-	must.Eq(t, assembled[:parametersAt], code)
+	size := len(assembled) - 6*8
+	must.SliceLen(t, size, code)
+	must.Eq(t, assembled[:size], code)
 }

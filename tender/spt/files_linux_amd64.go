@@ -3,165 +3,176 @@
 package spt
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/eintr"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/memfd"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// timerEvent is the timer's data in the epoll set; a net device's is its
-// handle (Solo5: SPT_INTERNAL_TIMERFD of spt_abi.h).
+// timerEvent is the user data of the timer in the epoll set (Solo5:
+// SPT_INTERNAL_TIMERFD). The user data of a net device is its handle.
 const timerEvent = 0xfffffffe
 
-// files are the descriptors of one launch, all of them close-on-exec.
+// files are the file descriptors of one launch. All of them are close-on-exec.
 type files struct {
-	inherited []int // what the child gets, by its own numbers
-	status    int   // the reading end of the status pipe
-	writer    int   // the child's end
-	ours      []int // to be closed here
+	inherited    []int // the child's descriptors, by their numbers in the child
+	statusReader int   // the read end of the status pipe
+	statusWriter int   // the child's end
+	opened       []int // descriptors that close closes
+	memory       []*os.File
 }
 
-func openFiles(g *tender.Guest, devices []tender.Device, p *plan) (_ *files, err error) {
-	f := &files{writer: -1}
+func openFiles(g *tender.Guest, devices []tender.Device, l *launch) (_ *files, err error) {
+	f := &files{statusWriter: -1}
 	defer func() {
 		if err != nil {
 			f.close()
 		}
 	}()
-	console, err := tender.FD(g.Console)
+	console, err := descriptor(g.Console)
 	if err != nil {
 		return nil, err
 	}
 	if err := unix.SetNonblock(console, false); err != nil {
-		return nil, fmt.Errorf("making the console blocking: %w", err)
+		return nil, fmt.Errorf("make the console blocking: %w", err)
 	}
-	epoll, timer, err := f.openEvents()
+	epoll, timer, err := f.openEpoll()
 	if err != nil {
 		return nil, err
 	}
 	f.inherited = []int{-1, console, -1, epoll, timer}
 	for i := range devices {
-		fd, err := attach(&devices[i], epoll, i+1)
+		fd, err := prepareDevice(&devices[i], epoll, i+1)
 		if err != nil {
 			return nil, fmt.Errorf("device %q: %w", devices[i].Name, err)
 		}
 		f.inherited = append(f.inherited, fd)
 	}
-	return f, f.openTemporary(g.Kernel, p)
+	return f, f.openLauncherFiles(g.Kernel, l)
 }
 
-// openEvents makes what the guest waits with: an epoll set with a timer in it.
-func (f *files) openEvents() (epoll, timer int, err error) {
+// openEpoll creates an epoll set with a timer in it. The guest waits on the set.
+func (f *files) openEpoll() (epoll, timer int, err error) {
 	if epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return 0, 0, fmt.Errorf("making the epoll set: %w", err)
+		return 0, 0, fmt.Errorf("create the epoll set: %w", err)
 	}
-	f.ours = append(f.ours, epoll)
+	f.opened = append(f.opened, epoll)
 	if timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
-		return 0, 0, fmt.Errorf("making the timer: %w", err)
+		return 0, 0, fmt.Errorf("create the timer: %w", err)
 	}
-	f.ours = append(f.ours, timer)
-	return epoll, timer, watch(epoll, timer, timerEvent)
+	f.opened = append(f.opened, timer)
+	return epoll, timer, addToEpoll(epoll, timer, timerEvent)
 }
 
-// attach readies a device's file for the guest.
-func attach(d *tender.Device, epoll, handle int) (int, error) {
-	fd, err := tender.FD(d.File)
+// prepareDevice returns a device's file descriptor. It makes that of a net device
+// non-blocking and adds it to the epoll set.
+func prepareDevice(d *tender.Device, epoll, handle int) (int, error) {
+	fd, err := descriptor(d.File)
 	if err != nil || d.Type != unikernel.Net {
 		return fd, err
 	}
 	if err := unix.SetNonblock(fd, true); err != nil {
-		return -1, fmt.Errorf("making %s non-blocking: %w", d.File.Name(), err)
+		return -1, fmt.Errorf("make %s non-blocking: %w", d.File.Name(), err)
 	}
-	return fd, watch(epoll, fd, uint32(handle))
+	return fd, addToEpoll(epoll, fd, uint32(handle))
 }
 
-func watch(epoll, fd int, data uint32) error {
-	// Fd and Pad are the two halves of the kernel's 64-bit data.
+func addToEpoll(epoll, fd int, data uint32) error {
+	// Fd and Pad are the two halves of the kernel's 64-bit user data.
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(data)}
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-		return fmt.Errorf("adding to the epoll set: %w", err)
+		return fmt.Errorf("add to the epoll set: %w", err)
 	}
 	return nil
 }
 
-// openTemporary adds what the launcher needs and closes, in the order of
-// fdStatus and its followers.
-func (f *files) openTemporary(kernel *os.File, p *plan) error {
-	kernelFD, err := tender.FD(kernel)
+// openLauncherFiles adds the descriptors that only the launcher uses, in the order
+// of fdStatus, fdKernel, fdData and fdLauncher.
+func (f *files) openLauncherFiles(kernel *os.File, l *launch) error {
+	kernelFD, err := descriptor(kernel)
 	if err != nil {
 		return err
 	}
 	pipe := make([]int, 2)
 	if err := unix.Pipe2(pipe, unix.O_CLOEXEC); err != nil {
-		return fmt.Errorf("making the status pipe: %w", err)
+		return fmt.Errorf("create the status pipe: %w", err)
 	}
-	f.status, f.writer = pipe[0], pipe[1]
-	f.ours = append(f.ours, f.status)
-	data, err := f.memory("spt-data", p.data)
+	f.statusReader, f.statusWriter = pipe[0], pipe[1]
+	f.opened = append(f.opened, f.statusReader)
+	dataFD, err := f.openMemory(memfd.New("spt-data", l.data))
 	if err != nil {
 		return err
 	}
-	launcher, err := f.memory("spt-launcher", p.launcher)
+	launcherFD, err := f.openMemory(memfd.NewExecutable("spt-launcher", l.launcher))
 	if err != nil {
 		return err
 	}
-	f.inherited = append(f.inherited, f.writer, kernelFD, data, launcher)
+	f.inherited = append(f.inherited, f.statusWriter, kernelFD, dataFD, launcherFD)
 	return nil
 }
 
-// memory makes a memfd with this content.
-func (f *files) memory(name string, content []byte) (int, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_EXEC)
-	if errors.Is(err, unix.EINVAL) { // before Linux 6.3 all of them are executable
-		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	}
+// openMemory keeps a memory file for close and returns its descriptor.
+func (f *files) openMemory(file *os.File, err error) (int, error) {
 	if err != nil {
-		return -1, fmt.Errorf("making memory file %s: %w (EACCES: set vm.memfd_noexec to 0 or 1)", name, err)
+		return -1, err
 	}
-	f.ours = append(f.ours, fd)
-	for written := 0; written < len(content); {
-		n, err := unix.Write(fd, content[written:])
-		if err != nil {
-			return -1, fmt.Errorf("writing memory file %s: %w", name, err)
-		}
-		written += n
-	}
-	return fd, nil
+	f.memory = append(f.memory, file)
+	return descriptor(file)
 }
 
 // closeStatusWriter leaves the child as the only writer of the status pipe.
 func (f *files) closeStatusWriter() error {
-	fd := f.writer
-	f.writer = -1
+	fd := f.statusWriter
+	f.statusWriter = -1
 	if err := unix.Close(fd); err != nil {
-		return fmt.Errorf("closing the status pipe: %w", err)
+		return fmt.Errorf("close the status pipe: %w", err)
 	}
 	return nil
 }
 
-// close closes what Start opened; the guest's own files stay as they are.
+// close closes the descriptors that openFiles opened, but not the guest's files.
 func (f *files) close() {
-	for _, fd := range append(f.ours, f.writer) {
+	for _, fd := range append(f.opened, f.statusWriter) {
 		if fd >= 0 {
 			_ = unix.Close(fd)
 		}
 	}
+	for _, file := range f.memory {
+		_ = file.Close()
+	}
 }
 
-// mayMapCode tells whether executable pages can be mapped from the file: not
-// where its file system is mounted noexec. They are copied then.
-func mayMapCode(kernel *os.File) (bool, error) {
-	fd, err := tender.FD(kernel)
+// descriptor returns the number of an open file. Unlike os.File.Fd, it does not
+// change the blocking mode, which all processes that share the file see. The
+// caller keeps f reachable while it uses the number.
+func descriptor(f *os.File) (int, error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return -1, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	number := -1
+	if err := conn.Control(func(fd uintptr) { number = int(fd) }); err != nil {
+		return -1, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return number, nil
+}
+
+// canMapCode reports whether the kernel file's pages can be mapped as executable.
+// On a file system that is mounted noexec they cannot; the launcher then copies
+// them.
+func canMapCode(kernel *os.File) (bool, error) {
+	fd, err := descriptor(kernel)
 	if err != nil {
 		return false, err
 	}
 	var fs unix.Statfs_t
-	if err := retry(func() error { return unix.Fstatfs(fd, &fs) }); err != nil {
-		return false, fmt.Errorf("asking for the file system of %s: %w", kernel.Name(), err)
+	if _, err := eintr.Retry(func() (int, error) { return 0, unix.Fstatfs(fd, &fs) }); err != nil {
+		return false, fmt.Errorf("find the file system of %s: %w", kernel.Name(), err)
 	}
 	return fs.Flags&unix.ST_NOEXEC == 0, nil
 }

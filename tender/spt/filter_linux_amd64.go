@@ -7,36 +7,41 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/bpf"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
 const (
-	// x32Bit marks the numbers of the x32 ABI, which come with the
-	// architecture of x86-64 (asm/unistd.h).
+	// x32Bit marks the system call numbers of the x32 ABI, which has the same
+	// AUDIT_ARCH as x86-64 (asm/unistd.h: __X32_SYSCALL_BIT).
 	x32Bit = 0x40000000
 	// archSetFS is ARCH_SET_FS (asm/prctl.h).
 	archSetFS = 0x1002
+
+	allow = unix.SECCOMP_RET_ALLOW
+	kill  = unix.SECCOMP_RET_KILL_PROCESS
 )
 
-// filter is the whole of what the guest may ask of the kernel: the nine calls
-// of Solo5's spt bindings, each with the arguments that decide what it acts on
-// compared in all 64 bits. Pointers are left to the kernel: nothing but the
-// guest is mapped. A disk that may be flushed has fdatasync besides. Everything
-// else kills the process.
-func filter(devices []tender.Device) (program, error) {
-	var p program
-	p.load(offArch)
-	p.killIf(ne(unix.AUDIT_ARCH_X86_64))
-	p.load(offNumber)
-	p.killIf(ge(x32Bit))
-	p.net(devices)
-	p.call(unix.SYS_EPOLL_PWAIT, fdEpoll)
-	p.call(unix.SYS_TIMERFD_SETTIME, fdTimer)
-	p.call(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, unix.CLOCK_REALTIME)
-	p.call(unix.SYS_ARCH_PRCTL, archSetFS)
-	p.allowIf(eq(unix.SYS_EXIT_GROUP))
-	p.block(devices)
+// filter returns the seccomp filter of a guest. It allows the nine system calls
+// of Solo5's spt bindings, and fdatasync for disks that the guest may flush. Any
+// other call kills the process.
+//
+// The filter compares all 64 bits of the arguments that select the object of a
+// call. It does not check pointers: the process maps only the guest's memory.
+func filter(devices []tender.Device) (bpf.Program, error) {
+	var p bpf.Program
+	p.Load(bpf.Arch)
+	p.ReturnIf(bpf.NotEqual(unix.AUDIT_ARCH_X86_64), kill)
+	p.Load(bpf.Number)
+	p.ReturnIf(bpf.AtLeast(x32Bit), kill)
+	allowNet(&p, devices)
+	allowCall(&p, unix.SYS_EPOLL_PWAIT, fdEpoll)
+	allowCall(&p, unix.SYS_TIMERFD_SETTIME, fdTimer)
+	allowCall(&p, unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, unix.CLOCK_REALTIME)
+	allowCall(&p, unix.SYS_ARCH_PRCTL, archSetFS)
+	p.ReturnIf(bpf.Equal(unix.SYS_EXIT_GROUP), allow)
+	allowBlockOrKill(&p, devices)
 	if len(p) > unix.BPF_MAXINSNS {
 		return nil, fmt.Errorf("system call filter of %d instructions, more than %d: attach fewer devices",
 			len(p), unix.BPF_MAXINSNS)
@@ -44,93 +49,106 @@ func filter(devices []tender.Device) (program, error) {
 	return p, nil
 }
 
-// call allows a system call whose first argument is one of the values.
-func (p *program) call(number uint32, values ...uint32) {
-	p.when(eq(number), func(p *program) { p.oneOf(0, values...) })
+// allowCall allows a system call whose first argument is one of the values.
+func allowCall(p *bpf.Program, number uint32, values ...uint32) {
+	p.When(bpf.Equal(number), func(p *bpf.Program) {
+		load32(p, 0)
+		for _, v := range values {
+			p.ReturnIf(bpf.Equal(v), allow)
+		}
+		p.Return(kill)
+	})
 }
 
-func (p *program) net(devices []tender.Device) {
+// load32 loads the lower half of an argument, and kills if the upper half is not
+// zero.
+func load32(p *bpf.Program, arg int) {
+	p.Load(bpf.High(arg))
+	p.ReturnIf(bpf.NotEqual(0), kill)
+	p.Load(bpf.Low(arg))
+}
+
+func allowNet(p *bpf.Program, devices []tender.Device) {
 	var taps []uint32
 	for i, d := range devices {
 		if d.Type == unikernel.Net {
 			taps = append(taps, uint32(fdDevice+i))
 		}
 	}
-	p.call(unix.SYS_WRITE, append([]uint32{fdConsole}, taps...)...)
+	allowCall(p, unix.SYS_WRITE, append([]uint32{fdConsole}, taps...)...)
 	if len(taps) > 0 {
-		p.call(unix.SYS_READ, taps...)
+		allowCall(p, unix.SYS_READ, taps...)
 	}
 }
 
-// block ends the program. pread64 and pwrite64 have neighbouring numbers and
-// the same rule, which is there only once: a manifest full of disks comes near
-// to the longest program that Linux takes.
-func (p *program) block(devices []tender.Device) {
-	var flushed []uint32
+// allowBlockOrKill ends the program. pread64 and pwrite64 have consecutive numbers
+// and share their rules, because a manifest with the maximum number of disks comes
+// close to the longest program that Linux accepts.
+func allowBlockOrKill(p *bpf.Program, devices []tender.Device) {
+	var flushable []uint32
 	for i, d := range devices {
 		if d.Type == unikernel.Block && d.Flush {
-			flushed = append(flushed, uint32(fdDevice+i))
+			flushable = append(flushable, uint32(fdDevice+i))
 		}
 	}
-	if len(flushed) > 0 {
-		p.call(unix.SYS_FDATASYNC, flushed...)
+	if len(flushable) > 0 {
+		allowCall(p, unix.SYS_FDATASYNC, flushable...)
 	}
-	p.killIf(lt(unix.SYS_PREAD64))
-	p.killIf(gt(unix.SYS_PWRITE64))
-	p.only32(0)
+	p.ReturnIf(bpf.Below(unix.SYS_PREAD64), kill)
+	p.ReturnIf(bpf.Above(unix.SYS_PWRITE64), kill)
+	load32(p, 0)
 	for i := range devices {
 		if devices[i].Type == unikernel.Block {
-			p.when(eq(uint32(fdDevice+i)), func(p *program) { p.transfer(&devices[i]) })
+			p.When(bpf.Equal(uint32(fdDevice+i)), func(p *bpf.Program) { allowTransfer(p, &devices[i]) })
 		}
 	}
-	p.kill()
+	p.Return(kill)
 }
 
-// transfer allows a length (argument 2) and offset (argument 3) that lie
-// within the device.
-func (p *program) transfer(d *tender.Device) {
+// allowTransfer allows a length (argument 2) and offset (argument 3) inside the
+// device. The length is one block, or a multiple of it up to MaxTransfer.
+func allowTransfer(p *bpf.Program, d *tender.Device) {
 	size := uint32(d.BlockSize)
-	p.only32(2)
+	load32(p, 2)
 	if d.MaxTransfer <= size {
-		p.killIf(ne(size))
+		p.ReturnIf(bpf.NotEqual(size), kill)
 		limit := d.Capacity - uint64(size)
-		p.offset(uint32(limit>>32), func(p *program) { p.killIf(gt(uint32(limit))) })
+		allowOffset(p, uint32(limit>>32), bpf.Above(uint32(limit)))
 		return
 	}
-	p.killIf(eq(0))
-	p.killIf(gt(d.MaxTransfer))
-	p.killIf(anyBit(size - 1))
-	p.copyToX()
-	p.within(d.Capacity)
+	p.ReturnIf(bpf.Equal(0), kill)
+	p.ReturnIf(bpf.Above(d.MaxTransfer), kill)
+	p.ReturnIf(bpf.AnyBit(size-1), kill)
+	p.CopyToX()
+	allowOffsetBelow(p, d.Capacity)
 }
 
-// within allows an offset of at most capacity less X, where X is not zero: a
-// subtraction of 64 bits with its borrow.
-func (p *program) within(capacity uint64) {
+// allowOffsetBelow allows an offset of at most capacity minus X, where X is the
+// length and not zero. It subtracts in 64 bits, with a borrow from the upper half.
+func allowOffsetBelow(p *bpf.Program, capacity uint64) {
 	upper := uint32(capacity >> 32)
-	belowX := func(upper uint32) func(*program) {
-		return func(p *program) {
-			p.subtractX()
-			p.copyToX()
-			p.offset(upper, func(p *program) { p.killIf(gtX()) })
-		}
+	// subtract leaves the lower half of the limit in X.
+	subtract := func(p *bpf.Program, upper uint32) {
+		p.SubtractX()
+		p.CopyToX()
+		allowOffset(p, upper, bpf.AboveX())
 	}
-	p.set(uint32(capacity))
-	p.when(geX(), belowX(upper))
+	p.Set(uint32(capacity))
+	p.When(bpf.AtLeastX(), func(p *bpf.Program) { subtract(p, upper) })
 	if upper == 0 {
-		p.kill()
+		p.Return(kill) // the length exceeds the capacity
 		return
 	}
-	belowX(upper - 1)(p)
+	subtract(p, upper-1)
 }
 
-// offset allows an offset whose upper half is less than upper, or is equal to
-// it while its lower half is not refused.
-func (p *program) offset(upper uint32, refuse func(*program)) {
-	p.load(high(3))
-	p.killIf(gt(upper))
-	p.allowIf(ne(upper))
-	p.load(low(3))
-	refuse(p)
-	p.allow()
+// allowOffset allows an offset whose upper half is less than upper, or is equal to
+// upper while excess does not hold for its lower half.
+func allowOffset(p *bpf.Program, upper uint32, excess bpf.Condition) {
+	p.Load(bpf.High(3))
+	p.ReturnIf(bpf.Above(upper), kill)
+	p.ReturnIf(bpf.NotEqual(upper), allow)
+	p.Load(bpf.Low(3))
+	p.ReturnIf(excess, kill)
+	p.Return(allow)
 }

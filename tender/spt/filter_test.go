@@ -11,14 +11,15 @@ import (
 	"testing"
 
 	"github.com/shoenig/test/must"
-	"golang.org/x/net/bpf"
+	xbpf "golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/bpf"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// A syscallData is what the filter sees of a system call.
+// syscallData is struct seccomp_data without the instruction pointer.
 type syscallData struct {
 	number, arch uint32
 	args         [6]uint64
@@ -30,16 +31,16 @@ func call(number uint32, args ...uint64) syscallData {
 	return d
 }
 
-// allows interprets the filter. The interpreter is one for packets: it loads
-// words in network order, which is how they are laid out for it here.
-func allows(t *testing.T, vm *bpf.VM, d syscallData) bool {
+// allows runs the filter in an interpreter for packet filters. That loads words in
+// network byte order, so they are stored in this order.
+func allows(t *testing.T, vm *xbpf.VM, d syscallData) bool {
 	t.Helper()
 	b := make([]byte, 64)
-	binary.BigEndian.PutUint32(b[offNumber:], d.number)
-	binary.BigEndian.PutUint32(b[offArch:], d.arch)
+	binary.BigEndian.PutUint32(b[bpf.Number:], d.number)
+	binary.BigEndian.PutUint32(b[bpf.Arch:], d.arch)
 	for i, a := range d.args {
-		binary.BigEndian.PutUint32(b[low(i):], uint32(a))
-		binary.BigEndian.PutUint32(b[high(i):], uint32(a>>32))
+		binary.BigEndian.PutUint32(b[bpf.Low(i):], uint32(a))
+		binary.BigEndian.PutUint32(b[bpf.High(i):], uint32(a>>32))
 	}
 	result, err := vm.Run(b)
 	must.NoError(t, err)
@@ -49,21 +50,21 @@ func allows(t *testing.T, vm *bpf.VM, d syscallData) bool {
 	case unix.SECCOMP_RET_KILL_PROCESS:
 		return false
 	}
-	t.Fatalf("filter returns %#x for %+v", result, d)
+	t.Fatalf("the filter returned %#x for %+v", result, d)
 	return false
 }
 
-func filterVM(t *testing.T, devices ...tender.Device) *bpf.VM {
+func filterVM(t *testing.T, devices ...tender.Device) *xbpf.VM {
 	t.Helper()
 	p, err := filter(devices)
 	must.NoError(t, err)
-	raw := make([]bpf.RawInstruction, len(p))
+	raw := make([]xbpf.RawInstruction, len(p))
 	for i, s := range p {
-		raw[i] = bpf.RawInstruction{Op: s.Code, Jt: s.Jt, Jf: s.Jf, K: s.K}
+		raw[i] = xbpf.RawInstruction{Op: s.Code, Jt: s.Jt, Jf: s.Jf, K: s.K}
 	}
-	instructions, ok := bpf.Disassemble(raw)
+	instructions, ok := xbpf.Disassemble(raw)
 	must.True(t, ok)
-	vm, err := bpf.NewVM(instructions)
+	vm, err := xbpf.NewVM(instructions)
 	must.NoError(t, err)
 	return vm
 }
@@ -75,18 +76,18 @@ const (
 	big    = 5<<30 + 1<<20 // more than 32 bits
 )
 
-// devices are one network, one disk as Solo5 has it, one with extensions.
+// devices are a network, a disk as Solo5 defines it, and a disk with extensions.
 var devices = []tender.Device{
 	{Type: unikernel.Net},
 	{Type: unikernel.Block, Capacity: 1 << 20, BlockSize: 512},
 	{Type: unikernel.Block, Capacity: big, BlockSize: 4096, MaxTransfer: 1 << 20, Flush: true},
 }
 
-// allowed are calls of each kind that the devices allow, with the arguments
-// that the filter decides by.
+// allowed has allowed calls of each kind, with the arguments of which every bit
+// matters.
 var allowed = []struct {
-	call    syscallData
-	decides []int
+	call     syscallData
+	compared []int
 }{
 	{call(unix.SYS_WRITE, 1, 0x123456789a, 1<<40), []int{0}},
 	{call(unix.SYS_WRITE, tapFD, 0, 1514), []int{0}},
@@ -105,18 +106,18 @@ var allowed = []struct {
 	{call(unix.SYS_EXIT_GROUP, 255), nil},
 }
 
-func TestFilter_AllowsWhatTheABIHas(t *testing.T) {
+func TestFilter_AllowsTheCallsOfTheABI(t *testing.T) {
 	vm := filterVM(t, devices...)
 	for _, c := range allowed {
 		must.True(t, allows(t, vm, c.call), must.Sprintf("%+v", c.call))
 	}
 }
 
-func TestFilter_DecidesByEveryBit(t *testing.T) {
+func TestFilter_ComparesEveryBit(t *testing.T) {
 	vm := filterVM(t, devices...)
 	known := map[syscallData]bool{}
 	for _, c := range allowed {
-		for _, arg := range c.decides {
+		for _, arg := range c.compared {
 			for bit := range 64 {
 				d := c.call
 				d.args[arg] ^= 1 << bit
@@ -124,7 +125,7 @@ func TestFilter_DecidesByEveryBit(t *testing.T) {
 			}
 		}
 	}
-	// Some differ by one bit from each other.
+	// Some allowed calls differ in one bit only.
 	for d := range known {
 		switch {
 		case d.number == unix.SYS_WRITE && (d.args[0] == fdConsole || d.args[0] == tapFD),
@@ -137,7 +138,7 @@ func TestFilter_DecidesByEveryBit(t *testing.T) {
 	}
 }
 
-func TestFilter_KnowsNoOtherCallNorArchitecture(t *testing.T) {
+func TestFilter_KillsOtherCallsAndArchitectures(t *testing.T) {
 	vm := filterVM(t, devices...)
 	numbers := map[uint32]bool{}
 	for _, c := range allowed {
@@ -162,7 +163,7 @@ func TestFilter_KnowsNoOtherCallNorArchitecture(t *testing.T) {
 	}
 }
 
-func TestFilter_WithoutDevicesKnowsNone(t *testing.T) {
+func TestFilter_WithoutDevicesAllowsNoDeviceCalls(t *testing.T) {
 	vm := filterVM(t)
 	for _, number := range []uint32{unix.SYS_READ, unix.SYS_PREAD64, unix.SYS_PWRITE64, unix.SYS_FDATASYNC} {
 		for fd := range uint64(16) {
@@ -174,7 +175,7 @@ func TestFilter_WithoutDevicesKnowsNone(t *testing.T) {
 	}
 }
 
-func TestFilter_FlushesOnlyWhereAsked(t *testing.T) {
+func TestFilter_AllowsFlushIfEnabled(t *testing.T) {
 	vm := filterVM(t, devices...)
 	for fd := range uint64(16) {
 		must.Eq(t, fd == bigFD, allows(t, vm, call(unix.SYS_FDATASYNC, fd)))
@@ -182,7 +183,7 @@ func TestFilter_FlushesOnlyWhereAsked(t *testing.T) {
 	}
 }
 
-// transferAllowed is what a disk allows, in Go.
+// transferAllowed is the rule for disks, in Go.
 func transferAllowed(d tender.Device, length, offset uint64) bool {
 	size := uint64(d.BlockSize)
 	most := max(uint64(d.MaxTransfer), size)
@@ -190,7 +191,7 @@ func transferAllowed(d tender.Device, length, offset uint64) bool {
 		length <= d.Capacity && offset <= d.Capacity-length
 }
 
-func TestFilter_TransfersStayWithinTheDisk(t *testing.T) {
+func TestFilter_TransfersStayInsideTheDisk(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, d := range []tender.Device{
 		{BlockSize: 512, Capacity: 512},
@@ -229,7 +230,7 @@ func TestFilter_TransfersStayWithinTheDisk(t *testing.T) {
 	}
 }
 
-func TestFilter_FitsForEveryManifest(t *testing.T) {
+func TestFilter_FitsForTheLargestManifest(t *testing.T) {
 	var many []tender.Device
 	for range unikernel.MaxDevices {
 		many = append(many, devices[2])

@@ -16,7 +16,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 )
 
-// mustEndBy runs a guest for each case, which has to end by the signal there.
+// mustEndBy runs a guest for each case. The signal must end it.
 func mustEndBy(t *testing.T, signal syscall.Signal, cases map[string]func(*asm)) {
 	t.Helper()
 	for name, forbidden := range cases {
@@ -60,12 +60,13 @@ func TestGuest_ForbiddenCallsKill(t *testing.T) {
 		"x32 write":        func(a *asm) { a.call(unix.SYS_WRITE|x32, 1, textBase, 1) },
 		"32-bit getpid":    func(a *asm) { a.set(rax, 20); a.bytes(0xcd, 0x80) },
 		"32-bit exit":      func(a *asm) { a.set(rax, 252); a.bytes(0xcd, 0x80) },
-		// 252 is exit_group of 32 bits, 231 that of 64: the number alone would do.
-		"32-bit by 64's number": func(a *asm) { a.set(rax, unix.SYS_EXIT_GROUP); a.bytes(0xcd, 0x80) },
+		// exit_group has the numbers 252 (32-bit) and 231 (64-bit). A filter
+		// that compares only the number would allow this call.
+		"32-bit call with a 64-bit number": func(a *asm) { a.set(rax, unix.SYS_EXIT_GROUP); a.bytes(0xcd, 0x80) },
 	})
 }
 
-// The kernel's vsyscall page cannot be unmapped, but its calls are filtered.
+// The vsyscall page cannot be unmapped, but the filter applies to its calls.
 func TestGuest_VsyscallsKill(t *testing.T) {
 	maps, err := os.ReadFile("/proc/self/maps")
 	must.NoError(t, err)
@@ -88,8 +89,8 @@ func TestGuest_MemoryIsProtected(t *testing.T) {
 	mustEndBy(t, syscall.SIGSEGV, map[string]func(*asm){
 		"read of address 0":          func(a *asm) { a.loadByte(0) },
 		"read below guest memory":    func(a *asm) { a.loadByte(guestBase - 1) },
-		"read behind guest memory":   func(a *asm) { a.loadByte(testMemory) },
-		"read behind the launcher":   func(a *asm) { a.loadByte(launcherBase + pageSize) },
+		"read above guest memory":    func(a *asm) { a.loadByte(testMemory) },
+		"read above the launcher":    func(a *asm) { a.loadByte(launcherBase + pageSize) },
 		"read of an old stack":       func(a *asm) { a.loadByte(taskEnd - pageSize) },
 		"write to text":              func(a *asm) { a.storeByte(textBase) },
 		"write to read-only data":    func(a *asm) { a.storeByte(rodataBase) },
@@ -102,11 +103,11 @@ func TestGuest_MemoryIsProtected(t *testing.T) {
 	})
 }
 
-// The launcher's code stays mapped: it can only do what the guest can.
+// The launcher's code stays mapped. It can make only the guest's calls.
 func TestGuest_GainsNothingFromTheLauncher(t *testing.T) {
 	for name, where := range map[string]uint64{
-		"its start":  codeOffset,
-		"its report": codeOffset + 0x46, // failed: writes to the status pipe
+		"start":  codeOffset,
+		"report": codeOffset + 0x46, // label failed: writes to the status pipe
 	} {
 		t.Run(name, func(t *testing.T) {
 			var code asm
@@ -117,7 +118,7 @@ func TestGuest_GainsNothingFromTheLauncher(t *testing.T) {
 	}
 }
 
-func TestGuest_FaultsAreItsOwnSignals(t *testing.T) {
+func TestGuest_FaultsEndItBySignal(t *testing.T) {
 	for name, c := range map[string]struct {
 		code asm
 		want tender.Exit
@@ -134,7 +135,7 @@ func TestGuest_FaultsAreItsOwnSignals(t *testing.T) {
 	}
 }
 
-func TestGuest_ExitCodesAreItsOwn(t *testing.T) {
+func TestGuest_ExitCodes(t *testing.T) {
 	for status, want := range map[uint64]int{0: 0, 3: 3, 255: 255, 256 + 7: 7, ^uint64(0): 255} {
 		var code asm
 		code.exit(status)

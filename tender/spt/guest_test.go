@@ -5,6 +5,8 @@
 package spt
 
 import (
+	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"io"
 	"os"
@@ -16,9 +18,10 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/solo5elf"
 )
 
-// Where a hand-made guest has its parts.
+// The addresses of a test guest.
 const (
 	textBase   = 0x100000
 	rodataBase = 0x102000
@@ -26,12 +29,12 @@ const (
 	testMemory = 4 << 20
 )
 
-// asm is the machine code of a hand-made guest.
+// asm is the machine code of a test guest.
 type asm []byte
 
 func (a *asm) bytes(b ...byte) { *a = append(*a, b...) }
 
-// set loads a register, named by the two bytes of its mov of 64 bits.
+// set loads a 64-bit register, given as the first two bytes of its movabs.
 func (a *asm) set(register [2]byte, value uint64) {
 	a.bytes(register[0], register[1])
 	*a = binary.LittleEndian.AppendUint64(*a, value)
@@ -44,7 +47,7 @@ var (
 	}
 )
 
-// call makes a system call; its result is in rax.
+// call makes a system call. Its result is in rax.
 func (a *asm) call(number uint64, args ...uint64) {
 	for i, value := range args {
 		a.set(arguments[i], value)
@@ -66,7 +69,7 @@ func (a *asm) loadByte(address uint64)    { a.set(rax, address); a.bytes(0x8a, 0
 func (a *asm) storeByte(address uint64)   { a.set(rax, address); a.bytes(0x88, 0x00) }
 func (a *asm) jump(address uint64)        { a.set(rax, address); a.bytes(0xff, 0xe0) }
 
-// idle writes a byte of the text, to say that it runs, and waits for ever.
+// idle writes a byte to the console when it runs, and waits forever.
 func idle() asm {
 	var a asm
 	a.write(textBase, 1)
@@ -75,47 +78,48 @@ func idle() asm {
 	return a
 }
 
-// kernelOf makes a guest of code, read-only data and data: each on its own
-// pages in the file as in memory.
-func kernelOf(t testing.TB, code asm, rodata, data []byte) (*os.File, *unikernel.Info) {
+// buildKernel writes a kernel file with these contents of its segments. An empty
+// segment is left out.
+func buildKernel(t testing.TB, code asm, rodata, data []byte) (*os.File, *unikernel.Info) {
 	t.Helper()
-	m := &unikernel.Info{Target: unikernel.TargetSPT, ABI: 2, Entry: textBase}
-	var file []byte
-	add := func(address uint64, content []byte, write, exec bool) {
-		if len(content) == 0 {
-			return
+	segments := []solo5elf.Program{solo5elf.Load(textBase, elf.PF_R|elf.PF_X, code)}
+	if len(rodata) > 0 {
+		segments = append(segments, solo5elf.Load(rodataBase, elf.PF_R, rodata))
+	}
+	if len(data) > 0 {
+		segments = append(segments, solo5elf.Load(dataBase, elf.PF_R|elf.PF_W, data))
+	}
+	abi := solo5elf.ABI{Target: uint32(unikernel.TargetSPT), Version: 2}
+	file := solo5elf.New(abi, textBase, nil, segments...).Bytes()
+	info, err := unikernel.Read(bytes.NewReader(file), int64(len(file)))
+	must.NoError(t, err)
+	// The guest must not see the bytes after a segment in the file.
+	file = append(file, make([]byte, -len(file)&(pageSize-1))...)
+	for _, s := range info.Segments {
+		for i := s.Offset + s.FileSize; i%pageSize != 0; i++ {
+			file[i] = 0xee
 		}
-		file = append(file, make([]byte, -len(file)&(pageSize-1))...)
-		size := uint64(len(content))
-		m.End = roundUp(address + size)
-		m.Segments = append(m.Segments, unikernel.Segment{
-			Offset: uint64(len(file)), FileSize: size, Addr: address, MemSize: size,
-			Start: roundDown(address), End: m.End, Read: true, Write: write, Exec: exec,
-		})
-		file = append(file, content...)
 	}
-	add(textBase, code, false, true)
-	add(rodataBase, rodata, false, false)
-	add(dataBase, data, true, false)
-	// What follows a segment in the file must not be seen in memory.
-	for len(file)%pageSize != 0 {
-		file = append(file, 0xee)
-	}
-	path := filepath.Join(t.TempDir(), "kernel")
-	must.NoError(t, os.WriteFile(path, file, 0o600))
+	return openKernel(t, filepath.Join(t.TempDir(), "kernel"), file), info
+}
+
+// openKernel writes a file and opens it for reading.
+func openKernel(t testing.TB, path string, content []byte) *os.File {
+	t.Helper()
+	must.NoError(t, os.WriteFile(path, content, 0o600))
 	f, err := os.Open(path)
 	must.NoError(t, err)
 	t.Cleanup(func() { must.NoError(t, f.Close()) })
-	return f, m
+	return f
 }
 
 func guestOf(t *testing.T, code asm) *tender.Guest {
 	t.Helper()
-	kernel, image := kernelOf(t, code, []byte("constant"), []byte("variable"))
-	return &tender.Guest{Kernel: kernel, Image: image, Memory: testMemory}
+	kernel, info := buildKernel(t, code, []byte("constant"), []byte("variable"))
+	return &tender.Guest{Kernel: kernel, Info: info, Memory: testMemory}
 }
 
-// disk attaches a file of zeros.
+// disk attaches a file of zeros as a disk.
 func disk(t *testing.T, g *tender.Guest, d tender.Device) *os.File {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), d.Name))
@@ -127,7 +131,7 @@ func disk(t *testing.T, g *tender.Guest, d tender.Device) *os.File {
 	return f
 }
 
-// socket attaches one end of a socket pair as a network and returns the other.
+// socket attaches one end of a socket pair as a net device and returns the other.
 func socket(t *testing.T, g *tender.Guest, name string) *os.File {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -135,17 +139,17 @@ func socket(t *testing.T, g *tender.Guest, name string) *os.File {
 	guest, host := os.NewFile(uintptr(pair[0]), "guest"), os.NewFile(uintptr(pair[1]), "host")
 	t.Cleanup(func() { must.NoError(t, guest.Close()); must.NoError(t, host.Close()) })
 	attachTo(g, tender.Device{
-		Name: name, Type: unikernel.Net, File: guest, MAC: [6]byte{2, 0, 0, 0, 0, 1}, MTU: 1500,
+		Name: name, Type: unikernel.Net, File: guest, MAC: [6]byte{2, 0, 0, 0, 0, 1}, MTU: unikernel.MaxMTU,
 	})
 	return host
 }
 
 func attachTo(g *tender.Guest, d tender.Device) {
 	g.Devices = append(g.Devices, d)
-	g.Image.Manifest = append(g.Image.Manifest, unikernel.Device{Name: d.Name, Type: d.Type})
+	g.Info.Manifest = append(g.Info.Manifest, unikernel.Device{Name: d.Name, Type: d.Type})
 }
 
-// start starts a guest, whose console is the file that it returns.
+// start starts a guest and returns the read end of its console.
 func start(t *testing.T, g *tender.Guest, j tender.Jail) (*Process, *os.File) {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -163,7 +167,7 @@ func start(t *testing.T, g *tender.Guest, j tender.Jail) (*Process, *os.File) {
 	return p, r
 }
 
-// run runs a guest to its end.
+// run runs a guest to its end and returns its output.
 func run(t *testing.T, g *tender.Guest) (tender.Exit, []byte) {
 	t.Helper()
 	p, console := start(t, g, tender.Jail{})
@@ -174,7 +178,7 @@ func run(t *testing.T, g *tender.Guest) (tender.Exit, []byte) {
 	return exit, output
 }
 
-// startIdle starts a guest and returns when its own instructions run.
+// startIdle starts a guest and waits for the first byte of its output.
 func startIdle(t *testing.T, g *tender.Guest, j tender.Jail) *Process {
 	t.Helper()
 	p, console := start(t, g, j)

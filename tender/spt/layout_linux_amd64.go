@@ -2,24 +2,27 @@
 
 package spt
 
-// Guest memory, in bytes. A guest address is the process's address.
+// The address space of the guest's process. A guest address is an address of the
+// process.
 const (
 	pageSize = 0x1000
-	// guestBase is where guest memory begins; what is below is not mapped
-	// (Solo5: SPT_HOST_MEM_BASE).
+	// guestBase is the start of the guest's memory. Addresses below are not
+	// mapped (Solo5: SPT_HOST_MEM_BASE).
 	guestBase = 0x10000
-	// bootBase is where the guest finds what the tender tells it (Solo5:
+	// bootBase is the address of the boot information (Solo5:
 	// SPT_BOOT_INFO_BASE).
 	bootBase = 0x11000
-	// scratchBase is where the launcher keeps its table and what that points
-	// at, until it wipes them: beyond the largest boot information and below
-	// the lowest address of a segment. The words before it are its stack.
+	// scratchBase is the address of the launcher's table and its data. The
+	// launcher clears them before the guest begins. They are above the largest
+	// boot information and below the lowest segment. The launcher's stack grows
+	// down from scratchBase.
 	scratchBase = 0x15000
 	scratchEnd  = 0x100000
-	// launcherBase is far above any guest: it bounds the guest's memory.
+	// launcherBase is the address of the launcher's page, and a limit of the
+	// guest's memory.
 	launcherBase = 1 << 40
-	// taskEnd is the end of what a process can map without asking for more
-	// (47 bits less a page: TASK_SIZE of asm/page_64_types.h).
+	// taskEnd is the highest address that mmap(2) uses without a hint: 47 bits
+	// minus a page (TASK_SIZE of asm/page_64_types.h).
 	taskEnd = 1<<47 - pageSize
 )
 
@@ -28,14 +31,14 @@ const (
 	fdConsole = 1
 	fdEpoll   = 3
 	fdTimer   = 4
-	fdDevice  = 5 // and up: the devices in the manifest's order
+	fdDevice  = 5 // the first device; the others follow in the manifest's order
 )
 
-// Descriptors that follow the last device's, until they are closed.
+// Descriptors of the launcher, counted from the one after the last device. The
+// launcher closes them.
 const (
-	fdStatus   = iota // reports a failure, or that the guest begins
+	fdStatus   = iota // the launcher reports failure or success here
 	fdKernel          // the kernel file
 	fdData            // boot information, table, filter
-	fdLauncher        // the launcher's ELF
-	fdCount
+	fdLauncher        // the launcher's ELF file
 )

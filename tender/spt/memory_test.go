@@ -7,7 +7,6 @@ package spt
 import (
 	"bytes"
 	"encoding/binary"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -20,7 +19,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// dump is a guest that writes a part of its memory to its console.
+// dump writes a part of the guest's memory to the console.
 func dump(address, size uint64) asm {
 	var a asm
 	a.write(address, size)
@@ -28,7 +27,7 @@ func dump(address, size uint64) asm {
 	return a
 }
 
-func TestGuest_BeginsWithClearRegisters(t *testing.T) {
+func TestGuest_StartsWithClearRegisters(t *testing.T) {
 	const registers = dataBase + 0x100
 	var code asm
 	code.bytes(0x9c)       // pushfq
@@ -63,13 +62,13 @@ func TestGuest_BeginsWithClearRegisters(t *testing.T) {
 	must.Zero(t, word(15))                           // rax
 	const statusFlags, direction = 0x8d5, 1 << 10    // CF PF AF ZF SF OF
 	must.Zero(t, word(16)&^statusFlags&direction)    // DF
-	must.Zero(t, word(16)&(statusFlags&^(0x40|4|1))) // a comparison's ZF and PF may stay
+	must.Zero(t, word(16)&(statusFlags&^(0x40|4|1))) // ZF and PF may be set by a comparison
 	fx := output[15*8+16:]
-	must.Eq(t, 0x1f80, binary.LittleEndian.Uint32(fx[24:])) // MXCSR as at reset
+	must.Eq(t, 0x1f80, binary.LittleEndian.Uint32(fx[24:])) // MXCSR after reset
 	must.Eq(t, make([]byte, 16*16), fx[160:160+16*16])      // xmm0 to xmm15
 }
 
-func TestGuest_FindsItsBootInformation(t *testing.T) {
+func TestGuest_GetsItsBootInformation(t *testing.T) {
 	g := guestOf(t, dump(guestBase, textBase-guestBase))
 	socket(t, g, "tap")
 	disk(t, g, tender.Device{Name: "rootfs", Capacity: 1 << 20, BlockSize: 4096})
@@ -81,7 +80,7 @@ func TestGuest_FindsItsBootInformation(t *testing.T) {
 	at := func(address uint64) []byte { return memory[address-guestBase:] }
 	info := at(bootBase)
 	must.Eq(t, testMemory, le.Uint64(info))
-	must.Eq(t, g.Image.End, le.Uint64(info[8:]))
+	must.Eq(t, g.Info.End, le.Uint64(info[8:]))
 	commandLine, manifest := at(le.Uint64(info[16:])), at(le.Uint64(info[24:]))
 	must.Eq(t, fdEpoll, le.Uint32(info[32:]))
 	must.Eq(t, fdTimer, le.Uint32(info[36:]))
@@ -103,32 +102,34 @@ func TestGuest_FindsItsBootInformation(t *testing.T) {
 	must.Eq(t, 1, entry(2)[96])
 }
 
-func TestGuest_FindsNothingOfTheTender(t *testing.T) {
+func TestGuest_SeesNoDataOfTheTender(t *testing.T) {
 	g := guestOf(t, dump(guestBase, textBase-guestBase))
 	t.Setenv("TENDER_SECRET", "environment")
 	_, memory := run(t, g)
 	must.Len(t, textBase-guestBase, memory)
-	end := bootBase - guestBase + len(bootInfo(g, nil))
+	boot, err := bootInfo(g, nil)
+	must.NoError(t, err)
+	end := bootBase - guestBase + len(boot)
 	must.Eq(t, make([]byte, bootBase-guestBase), memory[:bootBase-guestBase])
 	must.Eq(t, make([]byte, len(memory)-end), memory[end:])
 }
 
-func TestGuest_SegmentsAreLoadedByteByByte(t *testing.T) {
+func TestGuest_SegmentsHaveTheContentOfTheFile(t *testing.T) {
 	pattern := bytes.Repeat([]byte("0123456789abcdef!"), 3000) // some pages
 	for name, c := range map[string]struct {
-		shift         uint64 // of the address against the page
+		shift         uint64 // of the address from the page
 		offset        uint64 // of the content in the file
 		size, memSize uint64
 		write         bool
 	}{
-		"mapped, whole pages":         {0, 0x1000, 0x3000, 0x3000, false},
-		"mapped, with a tail":         {0, 0x1000, 0x3001, 0x3001, false},
-		"mapped, with a head":         {0x123, 0x1123, 0x3000, 0x3000, false},
-		"mapped, with bss":            {0, 0x1000, 0x2010, 0x4020, false},
-		"mapped, bss of whole pages":  {0, 0x1000, 0x2000, 0x4000, false},
-		"read, less than a page":      {0x10, 0x1010, 0x20, 0x20, false},
-		"read, offset does not agree": {0, 0x1001, 0x3000, 0x3000, false},
-		"read, data":                  {0, 0x1000, 0x3001, 0x5000, true},
+		"mapped, whole pages":        {0, 0x1000, 0x3000, 0x3000, false},
+		"mapped, with a tail":        {0, 0x1000, 0x3001, 0x3001, false},
+		"mapped, with a head":        {0x123, 0x1123, 0x3000, 0x3000, false},
+		"mapped, with bss":           {0, 0x1000, 0x2010, 0x4020, false},
+		"mapped, bss of whole pages": {0, 0x1000, 0x2000, 0x4000, false},
+		"read, less than a page":     {0x10, 0x1010, 0x20, 0x20, false},
+		"read, offset not congruent": {0, 0x1001, 0x3000, 0x3000, false},
+		"read, data":                 {0, 0x1000, 0x3001, 0x5000, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			start := uint64(rodataBase)
@@ -139,12 +140,12 @@ func TestGuest_SegmentsAreLoadedByteByByte(t *testing.T) {
 			}
 			code := dump(s.Start, s.End-s.Start)
 			file := append(make([]byte, 0x1000), pattern...)
-			g.Image.Segments = []unikernel.Segment{{
+			g.Info.Segments = []unikernel.Segment{{
 				Offset: 0, FileSize: uint64(len(code)), Addr: textBase, MemSize: uint64(len(code)),
 				Start: textBase, End: textBase + pageSize, Read: true, Exec: true,
 			}, s}
 			copy(file, code)
-			g.Kernel = kernelFile(t, file)
+			g.Kernel = openKernel(t, filepath.Join(t.TempDir(), "file"), file)
 
 			exit, memory := run(t, g)
 			must.Eq(t, tender.Exit{}, exit)
@@ -155,17 +156,7 @@ func TestGuest_SegmentsAreLoadedByteByByte(t *testing.T) {
 	}
 }
 
-func kernelFile(t *testing.T, content []byte) *os.File {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "file")
-	must.NoError(t, os.WriteFile(path, content, 0o600))
-	f, err := os.Open(path)
-	must.NoError(t, err)
-	t.Cleanup(func() { must.NoError(t, f.Close()) })
-	return f
-}
-
-func TestGuest_ExecutesItsHeapWhereAllowed(t *testing.T) {
+func TestGuest_ExecutesItsHeapIfAllowed(t *testing.T) {
 	const heap = dataBase + 2*pageSize
 	var code asm
 	for i, b := range []byte{0x31, 0xff, 0xb8, unix.SYS_EXIT_GROUP, 0, 0, 0, 0x0f, 0x05} { // exit_group(0)
@@ -181,14 +172,14 @@ func TestGuest_ExecutesItsHeapWhereAllowed(t *testing.T) {
 	must.Eq(t, tender.Exit{}, exit)
 }
 
-func TestPlan_CopiesCodeThatCannotBeMapped(t *testing.T) {
+func TestTable_CopiesCodeThatCannotBeMapped(t *testing.T) {
 	var mapped, copied table
 	text := unikernel.Segment{
 		FileSize: 3 * pageSize, Addr: textBase, MemSize: 3 * pageSize,
 		Start: textBase, End: textBase + 3*pageSize, Read: true, Exec: true,
 	}
-	mapped.load([]unikernel.Segment{text}, 9, true)
-	copied.load([]unikernel.Segment{text}, 9, false)
-	must.True(t, strings.HasPrefix(mapped.steps[0].what, "mapping"))
-	must.True(t, strings.HasPrefix(copied.steps[0].what, "reading"))
+	mapped.loadSegments([]unikernel.Segment{text}, 9, true)
+	copied.loadSegments([]unikernel.Segment{text}, 9, false)
+	must.True(t, strings.HasPrefix(mapped.steps[0].name, "map "))
+	must.True(t, strings.HasPrefix(copied.steps[0].name, "read "))
 }

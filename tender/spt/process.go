@@ -11,14 +11,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/eintr"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 )
 
-// ErrUnsupported is the error of Start on other systems than linux/amd64.
+// ErrUnsupported is the error of Start on systems other than linux/amd64.
 var ErrUnsupported = errors.New("the spt tender runs on linux/amd64 only")
 
-// A Process is a guest that runs. It is a child of the process that started
-// it, which waits for it: by Wait, or by wait4 of Pid.
+// A Process is a running guest. It is a child of the process that started it, which
+// must reap it with Wait, or with wait4(2) on Pid.
 type Process struct {
 	Pid int
 
@@ -26,15 +27,15 @@ type Process struct {
 	reaped bool
 }
 
-// Wait waits for the guest's end. It is called once.
+// Wait waits until the guest ends. Call it once.
 func (p *Process) Wait() (tender.Exit, error) {
-	// The process keeps its number until it is reaped, so that Signal cannot
-	// hit another one.
-	err := retry(func() error {
-		return unix.Waitid(unix.P_PID, p.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	// WNOWAIT keeps the PID in use until reap, so that Signal cannot signal an
+	// unrelated process.
+	_, err := eintr.Retry(func() (int, error) {
+		return 0, unix.Waitid(unix.P_PID, p.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 	})
 	if err != nil {
-		return tender.Exit{}, fmt.Errorf("waiting for guest %d: %w", p.Pid, err)
+		return tender.Exit{}, fmt.Errorf("wait for guest %d: %w", p.Pid, err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -42,7 +43,7 @@ func (p *Process) Wait() (tender.Exit, error) {
 	return reap(p.Pid)
 }
 
-// Signal sends a signal. Its error is os.ErrProcessDone once Wait has returned.
+// Signal sends a signal. It returns os.ErrProcessDone after Wait has returned.
 func (p *Process) Signal(s syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,28 +51,16 @@ func (p *Process) Signal(s syscall.Signal) error {
 		return os.ErrProcessDone
 	}
 	if err := syscall.Kill(p.Pid, s); err != nil {
-		return fmt.Errorf("sending signal %d to guest %d: %w", s, p.Pid, err)
+		return fmt.Errorf("send signal %d to guest %d: %w", s, p.Pid, err)
 	}
 	return nil
 }
 
 func reap(pid int) (tender.Exit, error) {
 	var status syscall.WaitStatus
-	err := retry(func() error {
-		_, err := syscall.Wait4(pid, &status, 0, nil)
-		return err
-	})
+	_, err := eintr.Retry(func() (int, error) { return syscall.Wait4(pid, &status, 0, nil) })
 	if err != nil {
-		return tender.Exit{}, fmt.Errorf("waiting for guest %d: %w", pid, err)
+		return tender.Exit{}, fmt.Errorf("wait for guest %d: %w", pid, err)
 	}
 	return tender.ExitOf(status), nil
-}
-
-// retry calls a system call again that a signal interrupted.
-func retry(call func() error) error {
-	for {
-		if err := call(); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
 }

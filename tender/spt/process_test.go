@@ -31,7 +31,7 @@ func proc(t *testing.T, p *Process, name string) string {
 	return string(b)
 }
 
-// statusFields are the lines of /proc/PID/status by their names.
+// statusFields returns the values of /proc/PID/status by name.
 func statusFields(t *testing.T, p *Process) map[string]string {
 	t.Helper()
 	fields := map[string]string{}
@@ -43,7 +43,7 @@ func statusFields(t *testing.T, p *Process) map[string]string {
 	return fields
 }
 
-func TestProcess_HoldsNothingButTheGuest(t *testing.T) {
+func TestProcess_MapsOnlyTheGuestAndTheLauncher(t *testing.T) {
 	testenv.Need(t, testenv.Root) // the process is not dumpable
 	g := guestOf(t, idle())
 	p := startIdle(t, g, tender.Jail{})
@@ -81,7 +81,7 @@ func TestProcess_HoldsNothingButTheGuest(t *testing.T) {
 
 func TestProcess_HasOnlyTheGuestsFiles(t *testing.T) {
 	testenv.Need(t, testenv.Root)
-	// A file that some library forgot to close on exec.
+	// A descriptor without close-on-exec, as a library might leave.
 	stray, err := unix.Dup(0)
 	must.NoError(t, err)
 	t.Cleanup(func() { must.NoError(t, unix.Close(stray)) })
@@ -139,7 +139,7 @@ func TestJail_UserGroupsAndRoot(t *testing.T) {
 	must.Eq(t, p.Pid, session)
 }
 
-func TestStart_HugePagesOnlyWhereAskedFor(t *testing.T) {
+func TestStart_HugePagesOnRequestOnly(t *testing.T) {
 	testenv.Need(t, testenv.Root) // the process is not dumpable
 	g := guestOf(t, idle())
 	must.Eq(t, "0", statusFields(t, startIdle(t, g, tender.Jail{}))["THP_enabled"])
@@ -170,7 +170,7 @@ func TestJail_LimitsAreZero(t *testing.T) {
 
 func TestJail_DiesWithItsThread(t *testing.T) {
 	jails := []tender.Jail{{DieWithParent: true}}
-	if os.Geteuid() == 0 { // a change of user would undo it
+	if os.Geteuid() == 0 { // a change of user resets PR_SET_PDEATHSIG
 		jails = append(jails, tender.Jail{DieWithParent: true, UID: 70001, GID: 70001})
 	}
 	for _, j := range jails {
@@ -183,11 +183,11 @@ func TestJail_DiesWithItsThread(t *testing.T) {
 	}
 }
 
-// onThreadThatEnds calls f on a thread that ends when f has returned. The
-// process's first thread is none: Go keeps it.
+// onThreadThatEnds calls f on a thread that ends when f returns. Go never ends the
+// first thread of the process, so f does not run there.
 func onThreadThatEnds(f func()) {
 	go func() {
-		runtime.LockOSThread() // and never unlocked
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		if unix.Gettid() == unix.Getpid() {
 			onThreadThatEnds(f)
 			select {}
@@ -196,7 +196,7 @@ func onThreadThatEnds(f func()) {
 	}()
 }
 
-func TestProcess_TakesSignalsThatTheTenderIgnores(t *testing.T) {
+func TestProcess_DoesNotInheritIgnoredSignals(t *testing.T) {
 	signal.Ignore(syscall.SIGTERM)
 	defer signal.Reset(syscall.SIGTERM)
 	p := startIdle(t, guestOf(t, idle()), tender.Jail{})
@@ -219,14 +219,14 @@ func TestProcess_EndsWhenItsConsoleIsClosed(t *testing.T) {
 	must.Eq(t, tender.Exit{Signal: syscall.SIGPIPE}, exit)
 }
 
-func TestGuest_ConsoleBlocksInsteadOfLosing(t *testing.T) {
-	const size = 1 << 20 // more than a pipe holds
+func TestGuest_ConsoleLosesNothing(t *testing.T) {
+	const size = 1 << 20 // more than the capacity of a pipe
 	exit, output := run(t, guestOf(t, dump(dataBase, size)))
 	must.Eq(t, tender.Exit{}, exit)
 	must.Len(t, size, output)
 }
 
-func TestGuest_NetworkWakesIt(t *testing.T) {
+func TestGuest_NetworkEndsTheWait(t *testing.T) {
 	var code asm
 	code.call(unix.SYS_READ, fdDevice, dataBase, 64)
 	code.bytes(0x83, 0xf8, 0xf5) // cmp $-EAGAIN,%eax
@@ -271,11 +271,11 @@ func TestGuest_DiskTransfers(t *testing.T) {
 	}{
 		"a block":                  {small, unix.SYS_PWRITE64, 512, 512, tender.Exit{Code: 2}}, // 0x200 >> 8
 		"the last block":           {small, unix.SYS_PWRITE64, 512, 7680, tender.Exit{Code: 2}},
-		"behind the end":           {small, unix.SYS_PWRITE64, 512, 7681, tender.Exit{Signal: syscall.SIGSYS}},
+		"beyond the end":           {small, unix.SYS_PWRITE64, 512, 7681, tender.Exit{Signal: syscall.SIGSYS}},
 		"two blocks":               {small, unix.SYS_PWRITE64, 1024, 0, tender.Exit{Signal: syscall.SIGSYS}},
 		"two blocks, extended":     {large, unix.SYS_PWRITE64, 1024, 0, tender.Exit{Code: 4}},
 		"all blocks, extended":     {large, unix.SYS_PREAD64, 8192, 0, tender.Exit{Code: 32}},
-		"behind the end, extended": {large, unix.SYS_PREAD64, 8192, 1, tender.Exit{Signal: syscall.SIGSYS}},
+		"beyond the end, extended": {large, unix.SYS_PREAD64, 8192, 1, tender.Exit{Signal: syscall.SIGSYS}},
 		"flush":                    {small, unix.SYS_FDATASYNC, 0, 0, tender.Exit{Signal: syscall.SIGSYS}},
 		"flush, extended":          {large, unix.SYS_FDATASYNC, 0, 0, tender.Exit{}},
 	} {

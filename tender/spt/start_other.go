@@ -6,7 +6,7 @@ package spt
 
 import "github.com/lkl-nomad/nomad-driver-lkl/tender"
 
-// Start is for linux/amd64 alone: its error is ErrUnsupported.
+// Start returns ErrUnsupported: it is implemented for linux/amd64 only.
 func Start(*tender.Guest, tender.Jail) (*Process, error) {
 	return nil, ErrUnsupported
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// startFails starts a guest that cannot start and returns the error. No file
-// and no process is left of it.
+// startFails starts a guest that cannot start and returns the error. It checks that
+// no open file and no process remains.
 func startFails(t *testing.T, g *tender.Guest, j tender.Jail) error {
 	t.Helper()
 	g.Console = os.Stdout
@@ -46,28 +46,28 @@ func openFDs(t *testing.T) []string {
 	return names
 }
 
-func TestStart_NamesTheStepThatFailed(t *testing.T) {
+func TestStart_NamesTheFailedStep(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	err := startFails(t, guestOf(t, idle()), tender.Jail{Root: missing})
 	must.ErrorIs(t, err, ErrNotStarted)
-	must.StrContains(t, err.Error(), "changing the root directory to "+missing+": ")
+	must.StrContains(t, err.Error(), "change the root directory to "+missing+": ")
 	must.ErrorIs(t, err, syscall.ENOENT)
 }
 
-// Each step in turn is a system call that does not exist.
-func TestLaunch_EveryStepReportsItsFailure(t *testing.T) {
+// One step after the other becomes a system call that does not exist.
+func TestLaunch_ReportsTheFailureOfEveryStep(t *testing.T) {
 	g := guestOf(t, idle())
 	disk(t, g, tender.Device{Name: "disk", Capacity: 4096, BlockSize: 512})
 	g.Console = os.Stdout
 	for i, steps := 0, 1; i < steps; i++ {
-		table, err := newTable(g, tender.Jail{DieWithParent: true}, inOrder(g), true)
+		table, err := newTable(g, tender.Jail{DieWithParent: true}, manifestOrder(g), true)
 		must.NoError(t, err)
 		steps = len(table.steps)
 		table.steps[i].number = 4000
-		plan, err := table.plan(g, inOrder(g))
+		l, err := table.encodeLaunch(g, manifestOrder(g))
 		must.NoError(t, err)
-		process, err := plan.launch(g, inOrder(g), false)
-		if i == steps-1 { // the filter, when nobody listens any more
+		process, err := l.start(g, manifestOrder(g), false)
+		if i == steps-1 { // the filter: the status pipe is closed
 			must.NoError(t, err)
 			exit, err := process.Wait()
 			must.NoError(t, err)
@@ -76,15 +76,15 @@ func TestLaunch_EveryStepReportsItsFailure(t *testing.T) {
 		}
 		must.ErrorIs(t, err, ErrNotStarted)
 		must.ErrorIs(t, err, syscall.ENOSYS)
-		must.StrContains(t, err.Error(), table.steps[i].what)
+		must.StrContains(t, err.Error(), table.steps[i].name)
 	}
 }
 
-func TestStart_TellsThatMemoryIsShort(t *testing.T) {
+func TestStart_ReportsLackOfMemory(t *testing.T) {
 	mode, err := os.ReadFile("/proc/sys/vm/overcommit_memory")
 	must.NoError(t, err)
 	if strings.TrimSpace(string(mode)) == "1" {
-		t.Skip("the kernel gives out more memory than it has: vm.overcommit_memory is 1")
+		t.Skip("vm.overcommit_memory is 1: mmap never fails for lack of memory")
 	}
 	g := guestOf(t, idle())
 	g.Memory = 1<<40 - 1<<30
@@ -93,16 +93,16 @@ func TestStart_TellsThatMemoryIsShort(t *testing.T) {
 	must.StrContains(t, err.Error(), "guest memory")
 }
 
-func TestStart_RefusesAKernelThatHasShrunk(t *testing.T) {
+func TestStart_RefusesATruncatedKernel(t *testing.T) {
 	g := guestOf(t, idle())
 	must.NoError(t, os.Truncate(g.Kernel.Name(), 100))
 	err := startFails(t, g, tender.Jail{})
 	must.StrContains(t, err.Error(), "changed")
 }
 
-func TestStart_RefusesWhatItCannotRun(t *testing.T) {
+func TestStart_Refuses(t *testing.T) {
 	for name, spoil := range map[string]func(*tender.Guest, *tender.Jail){
-		"another target":          func(g *tender.Guest, _ *tender.Jail) { g.Image.Target = unikernel.TargetHVT },
+		"another target":          func(g *tender.Guest, _ *tender.Jail) { g.Info.Target = unikernel.TargetHVT },
 		"a device not attached":   func(g *tender.Guest, _ *tender.Jail) { socket(t, g, "net"); g.Devices = nil },
 		"memory over a terabyte":  func(g *tender.Guest, _ *tender.Jail) { g.Memory = 1 << 40 },
 		"user without group":      func(_ *tender.Guest, j *tender.Jail) { j.UID = 1000 },
@@ -117,19 +117,19 @@ func TestStart_RefusesWhatItCannotRun(t *testing.T) {
 	}
 }
 
-func TestStart_RefusesMoreSegmentsThanFit(t *testing.T) {
+func TestStart_RefusesTooManySegments(t *testing.T) {
 	g := guestOf(t, idle())
 	g.Memory = 1 << 30
-	last := g.Image.Segments[0]
+	last := g.Info.Segments[0]
 	for range 8000 {
 		last.Start, last.End, last.Addr = last.Start+pageSize, last.End+pageSize, last.Addr+pageSize
-		g.Image.Segments = append(g.Image.Segments, last)
+		g.Info.Segments = append(g.Info.Segments, last)
 	}
 	err := startFails(t, g, tender.Jail{})
 	must.StrContains(t, err.Error(), "too many segments")
 }
 
-func TestStart_LeavesTheTendersFilesAlone(t *testing.T) {
+func TestStart_KeepsTheTendersFilesOpen(t *testing.T) {
 	g := guestOf(t, idle())
 	socket(t, g, "net")
 	before := openFDs(t)
@@ -138,17 +138,17 @@ func TestStart_LeavesTheTendersFilesAlone(t *testing.T) {
 	_, err := p.Wait()
 	must.NoError(t, err)
 	after := openFDs(t)
-	must.Len(t, len(before)+1, after) // the console's reading end
+	must.Len(t, len(before)+1, after) // the console's read end
 }
 
-// A kernel on a file system that is mounted noexec is copied.
+// Code cannot be mapped from a file system that is mounted noexec.
 func TestStart_FromANoexecMount(t *testing.T) {
 	testenv.Need(t, testenv.Root)
 	g := guestOf(t, idle())
 	content, err := os.ReadFile(g.Kernel.Name())
 	must.NoError(t, err)
 	done := make(chan tender.Exit)
-	onThreadThatEnds(func() { // and the mount, which is its own, with it
+	onThreadThatEnds(func() { // its mount namespace ends with it
 		defer close(done)
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 			t.Errorf("unshare: %v", err)
@@ -156,27 +156,18 @@ func TestStart_FromANoexecMount(t *testing.T) {
 		}
 		dir := filepath.Dir(g.Kernel.Name())
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			t.Errorf("making mounts private: %v", err)
+			t.Errorf("make mounts private: %v", err)
 			return
 		}
 		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOEXEC, ""); err != nil {
-			t.Errorf("mounting: %v", err)
+			t.Errorf("mount: %v", err)
 			return
 		}
-		g.Kernel = kernelAt(t, filepath.Join(dir, "copy"), content)
+		g.Kernel = openKernel(t, filepath.Join(dir, "copy"), content)
 		p := startIdle(t, g, tender.Jail{})
 		_ = p.Signal(syscall.SIGKILL)
 		exit, _ := p.Wait()
 		done <- exit
 	})
 	must.Eq(t, tender.Exit{Signal: syscall.SIGKILL}, <-done)
-}
-
-func kernelAt(t *testing.T, path string, content []byte) *os.File {
-	t.Helper()
-	must.NoError(t, os.WriteFile(path, content, 0o600))
-	f, err := os.Open(path)
-	must.NoError(t, err)
-	t.Cleanup(func() { must.NoError(t, f.Close()) })
-	return f
 }

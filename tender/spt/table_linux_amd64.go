@@ -9,20 +9,30 @@ import (
 )
 
 const (
-	// linkNumber ends a table (testdata/launcher.S).
-	linkNumber = ^uint64(0)
-	maxErrno   = 4095
+	// jumpNumber ends a table (testdata/launcher.S).
+	jumpNumber = ^uint64(0)
+	// maxErrno is MAX_ERRNO of linux/err.h: a system call returns -errno.
+	maxErrno = 4095
 )
 
-// A step is one system call of the launcher. Encoded it is eight words: number,
+// args are the arguments of a system call.
+type args [6]uint64
+
+// advice tells the operator how to solve an error.
+type advice map[syscall.Errno]string
+
+// unexpectedResult is the key of the advice for a result that is neither an error
+// nor the expected value.
+const unexpectedResult = syscall.Errno(0)
+
+// A step is a system call of the launcher. Encoded, it has eight words: number,
 // arguments, expected result.
 type step struct {
-	what   string // for the error: "mapping guest memory"
+	name   string // for the error, such as "map guest memory"
 	number uint64
-	args   [6]uint64
-	want   uint64 // any other result ends the launch
-	// advice is what to do about an error; for 0 about a result that is none.
-	advice map[syscall.Errno]string
+	args   args
+	want   uint64 // the launch fails on any other result
+	advice advice
 }
 
 func (s *step) encode(b []byte) []byte {
@@ -33,43 +43,44 @@ func (s *step) encode(b []byte) []byte {
 	return binary.LittleEndian.AppendUint64(b, s.want)
 }
 
-// failure is the error of a step that had this result.
+// failure returns the error for a result of the step.
 func (s *step) failure(result uint64) error {
-	var errno syscall.Errno
-	err := fmt.Errorf("%s: got %d, want %d", s.what, int64(result), s.want)
+	errno := unexpectedResult
+	err := fmt.Errorf("%s: unexpected result %d instead of %d", s.name, int64(result), s.want)
 	if n := -int64(result); n > 0 && n <= maxErrno {
 		errno = syscall.Errno(n)
-		err = fmt.Errorf("%s: %w", s.what, errno)
+		err = fmt.Errorf("%s: %w", s.name, errno)
 	}
-	if advice, ok := s.advice[errno]; ok {
-		err = fmt.Errorf("%w: %s", err, advice)
+	if text, ok := s.advice[errno]; ok {
+		err = fmt.Errorf("%w: %s", err, text)
 	}
 	return err
 }
 
-// link is the end of a table: with an address the walk goes on there with this
-// stack, with zeros the guest begins.
-func link(next, stack uint64) *step {
-	return &step{number: linkNumber, args: [6]uint64{next, stack}}
+// jump returns the end of a table. The launcher continues with the table at an
+// address, with this stack pointer; with the address 0, it starts the guest.
+func jump(address, stack uint64) *step {
+	return &step{number: jumpNumber, args: args{address, stack}}
 }
 
-// A table is what the launcher does, in order, and the data that its steps
-// point at, which lies at scratchBase.
+// A table is the launcher's work: steps in order, and the data that their
+// arguments point to. The data is at scratchBase.
 type table struct {
 	steps []step
 	data  []byte
 }
 
-// call adds a step that succeeds with zero, and returns it to be refined until
-// the next is added.
-func (t *table) call(what string, number int, args ...uint64) *step {
-	s := step{what: what, number: uint64(number)}
-	copy(s.args[:], args)
-	t.steps = append(t.steps, s)
-	return &t.steps[len(t.steps)-1]
+// add appends a step.
+func (t *table) add(s step) { t.steps = append(t.steps, s) }
+
+// call appends a step whose expected result is 0.
+func (t *table) call(name string, number uint64, arguments ...uint64) {
+	s := step{name: name, number: number}
+	copy(s.args[:], arguments)
+	t.add(s)
 }
 
-// put adds data and returns the address that it will have.
+// put appends data and returns its address in the launcher.
 func (t *table) put(b []byte) uint64 {
 	address := scratchBase + uint64(len(t.data))
 	t.data = append(t.data, b...)
@@ -77,14 +88,14 @@ func (t *table) put(b []byte) uint64 {
 	return address
 }
 
-// text adds a string that ends with a zero byte.
-func (t *table) text(s string) uint64 { return t.put(append([]byte(s), 0)) }
+// cString appends a NUL-terminated string and returns its address.
+func (t *table) cString(s string) uint64 { return t.put(append([]byte(s), 0)) }
 
-// words adds numbers of eight bytes.
-func (t *table) words(ws ...uint64) uint64 {
-	b := make([]byte, 0, 8*len(ws))
-	for _, w := range ws {
-		b = binary.LittleEndian.AppendUint64(b, w)
+// uint64s appends numbers of eight bytes and returns their address.
+func (t *table) uint64s(numbers ...uint64) uint64 {
+	b := make([]byte, 0, 8*len(numbers))
+	for _, n := range numbers {
+		b = binary.LittleEndian.AppendUint64(b, n)
 	}
 	return t.put(b)
 }

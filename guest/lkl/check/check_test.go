@@ -21,7 +21,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
-	"github.com/lkl-nomad/nomad-driver-lkl/tender"
+	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -108,7 +108,7 @@ func guestSystem(t *testing.T) *system {
 	program := compile(t, testenv.Guest(t, "lkl-cc"), "-manifest", "manifest.json")
 	root, small := buildImage(t, 256<<20, "etc", "mnt"), buildImage(t, 8<<20)
 	config := `{\"mounts\":[{\"device\":\"small\",\"path\":\"/mnt\"}]`
-	if tender.HostHasFSGSBase() { // as the driver does
+	if spt.HostHasFSGSBase() { // as the driver does
 		config += `,\"fsgsbase\":\"1\"`
 	}
 	config += "}"

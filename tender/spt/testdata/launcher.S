@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MPL-2.0
  *
- * The launcher's code: walks a table of system calls, then becomes the guest.
- * The bytes in ../code.go are this file, assembled; a test compares them.
+ * The launcher's code: makes the system calls of a table, then starts the guest.
+ * code_linux_amd64.go contains the assembled bytes; a test compares them.
  *
- * A step is eight words: number, six arguments, expected result. A negative
- * number ends a table: with an address in the first argument the walk goes on
- * there, with the stack of the second argument; without, the guest begins.
+ * A step has eight words: number, six arguments, expected result. A negative
+ * number ends a table. Its first argument is the address of the next table, and
+ * its second the stack pointer. If the address is 0, the guest begins.
  *
- *	rbx  the step		ebp  its index, across tables
+ *	rbx  address of the step	ebp  index of the step, across tables
  *
- * The words after the code are those of struct parameters in ../launcher.go.
+ * The words after the code are struct parameters of launcher_linux_amd64.go.
  */
 	.text
 	.globl _start
@@ -40,7 +40,7 @@ link:
 	mov	%rsi, %rsp
 	jmp	step
 
-	/* Report {index, result} and die of a signal that no guest dies of. */
+	/* Report {index, result}, and end by a signal that no guest can raise. */
 failed:
 	push	%rax
 	push	%rbp
@@ -57,10 +57,10 @@ failed:
 	syscall
 	ud2
 
-	/* Wipe table and filter, leave nothing in a register, jump. */
+	/* Clear table, filter and registers, and jump to the guest. */
 enter:
 	xor	%eax, %eax
-	mov	wipe(%rip), %rdi
+	mov	clear(%rip), %rdi
 	mov	words(%rip), %rcx
 	rep stosq
 	xor	%ebx, %ebx
@@ -78,7 +78,7 @@ enter:
 	.balign	8
 parameters:
 status:	.quad	0
-wipe:	.quad	0
+clear:	.quad	0
 words:	.quad	0
 stack:	.quad	0
 boot:	.quad	0

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package tender
+package spt
 
 import (
 	"slices"
@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HostHasFSGSBase tells whether programs of this host, guests of the spt tender
-// among them, may set the FS base register themselves: HWCAP2_FSGSBASE of
-// asm/hwcap2.h. Elsewhere the instruction is a fault.
+// HostHasFSGSBase reports whether user programs of this host, guests included, may
+// use WRFSBASE and related instructions (HWCAP2_FSGSBASE of asm/hwcap2.h). On other
+// hosts these instructions fault.
 func HostHasFSGSBase() bool {
 	const hwcap2, fsgsbase = 26, 1 << 1 // AT_HWCAP2 of linux/auxvec.h
 	vector, err := unix.Auxv()
