@@ -40,7 +40,7 @@ func BenchmarkStartTask(b *testing.B) {
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			d := New(ctx, hclog.NewNullLogger())
-			d.config = Config{StateDir: filepath.Join(dir, "state"), ImagePaths: []string{dir, guestDir(b)}}
+			d.use(Config{StateDir: filepath.Join(dir, "state"), ImagePaths: []string{dir, guestDir(b)}})
 			var first time.Duration
 			for b.Loop() {
 				b.StopTimer()

@@ -252,6 +252,29 @@ func TestBridge_WhateverIsKilledTheNetworkIsAsBefore(t *testing.T) {
 	}
 }
 
+func TestBridge_ReplacesAGuestThatNomadNeverKnew(t *testing.T) {
+	first := newBed(t)
+	n := newAllocNetwork(t)
+	before, _ := n.links(t)
+	task := first.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: []string{"ip={{ipv4}}", "port=8080"}})
+	_, _, err := first.StartTask(task)
+	must.NoError(t, err)
+	second := first.again(t)
+	again := task.Copy()
+	again.ID += "x"
+	t.Cleanup(func() { _ = second.impl.DestroyTask(again.ID, true) })
+	_, _, err = second.StartTask(again)
+	must.NoError(t, err)
+	eventually(t, "an answer", func() bool { _, err := n.get(t, "/"); return err == nil })
+
+	// The removal of a stray also removes its redirection.
+	third := second.again(t)
+	must.NoError(t, third.impl.removeStrays(record{AllocID: task.AllocID, Name: task.Name}))
+	after, ingress := n.links(t)
+	must.Eq(t, before, after)
+	must.Eq(t, 0, ingress)
+}
+
 func TestBridge_ASecondGuestOfTheGroupIsRefused(t *testing.T) {
 	n := newAllocNetwork(t)
 	args := []string{"ip={{ipv4}}", "port=8080"}

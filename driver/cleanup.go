@@ -31,9 +31,11 @@ func (d *Driver) removeTask(dir string, r record, known client.Known) error {
 	if err := client.Destroy(d.ctx, dir, known); err != nil {
 		return fmt.Errorf("end the task's processes: %w", err)
 	}
-	if r.Tap != "" {
+	if r.Netns != "" {
+		// The tap went with the processes. Detach removes redirections to taps that
+		// no longer exist, so it works without the name too.
 		if err := network.Detach(r.Netns, r.Tap); err != nil {
-			return fmt.Errorf("detach tap %s: %w", r.Tap, err)
+			return fmt.Errorf("remove the redirection to tap %s: %w", r.Tap, err)
 		}
 	}
 	if err := os.RemoveAll(dir); err != nil {

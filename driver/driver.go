@@ -58,11 +58,15 @@ var _ drivers.DriverPlugin = (*Driver)(nil)
 // New returns the plugin. Its goroutines end with the context. Tasks run on.
 func New(ctx context.Context, log hclog.Logger) *Driver {
 	log = log.Named(Name)
-	return &Driver{
-		ctx: ctx, log: log, events: newEvents(ctx, log),
-		config:  Config{StateDir: DefaultStateDir},
-		kernels: kernelCache{dir: kernelsDir(DefaultStateDir)},
-	}
+	d := &Driver{ctx: ctx, log: log, events: newEvents(ctx, log)}
+	d.use(Config{StateDir: DefaultStateDir})
+	return d
+}
+
+// use sets the configuration, which must be valid.
+func (d *Driver) use(config Config) {
+	d.config = config
+	d.kernels.dir = kernelsDir(config.StateDir)
 }
 
 // PluginInfo returns the type, name and version of the plugin.
@@ -98,8 +102,7 @@ func (d *Driver) SetConfig(c *base.Config) error {
 	if err := config.validate(); err != nil {
 		return err
 	}
-	d.config = config
-	d.kernels.dir = kernelsDir(config.StateDir)
+	d.use(config)
 	if c.AgentConfig == nil || c.AgentConfig.Driver == nil {
 		return nil
 	}

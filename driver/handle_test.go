@@ -90,7 +90,7 @@ func TestEvents_TellWhatIsSurprising(t *testing.T) {
 	end(executor.Exit{Signal: 31, Reason: "forbidden system call (SIGSYS)"}, false)      // this does
 	end(executor.Exit{Signal: 9, OOMKilled: true, Reason: "out of memory"}, true)        // and this
 	end(executor.Exit{Reason: "exited with 0", Dropped: 4096}, false)                    // and this
-	d.reportDropped(d.newHandle(task, taskState{}, nil), 0)                                   // nothing
+	d.reportDropped(d.newHandle(task, taskState{}, nil), 0)                              // nothing
 	d.events.emit(task, "last", nil)
 
 	first := nextEvent(t, events)

@@ -30,7 +30,7 @@ type record struct {
 	Name     string      `json:"Name"` // of the task in its group
 	AllocDir string      `json:"AllocDir"`
 	Netns    string      `json:"Netns"` // "" without a network
-	Tap      string      `json:"Tap"`
+	Tap      string      `json:"Tap"`   // "" if unknown: the record is older than the tap
 	Cgroup   cgroup.Spec `json:"Cgroup"`
 	Created  time.Time   `json:"Created"`
 }

@@ -182,3 +182,12 @@ func syncWithParents(path string) error {
 	}
 	return nil
 }
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}

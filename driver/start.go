@@ -128,17 +128,12 @@ func attachTap(dir taskDir, k *kernel, undo *undo) (*network.Tap, error) {
 	if k.netDevice() == "" {
 		return nil, nil
 	}
-	r := dir.record
-	tap, err := network.AttachL2(r.Netns, k.supports(unikernel.FeatureOffload))
+	netns := dir.record.Netns
+	tap, err := network.AttachL2(netns, k.supports(unikernel.FeatureOffload))
 	if err != nil {
 		return nil, err
 	}
-	undo.add(func() error { return network.Detach(r.Netns, tap.Name) })
-	r.Tap = tap.Name
-	if err := r.write(dir.path); err != nil {
-		closeTap(tap)
-		return nil, retryable(err)
-	}
+	undo.add(func() error { return network.Detach(netns, tap.Name) })
 	return tap, nil
 }
 

@@ -31,7 +31,7 @@ func makeStray(t *testing.T, stateDir string, r record) string {
 
 func TestSweep_RemovesOnlyWhatHasNoAllocAnyMore(t *testing.T) {
 	d := testDriver(t)
-	d.config.StateDir = t.TempDir()
+	d.use(Config{StateDir: t.TempDir()})
 	allocs := t.TempDir()
 	must.NoError(t, os.Mkdir(filepath.Join(allocs, "alive"), 0o700))
 
@@ -56,7 +56,7 @@ func TestSweep_RemovesOnlyWhatHasNoAllocAnyMore(t *testing.T) {
 
 func TestSweep_SparesATaskThatAnotherPluginWasStarting(t *testing.T) {
 	d := testDriver(t)
-	d.config.StateDir = t.TempDir()
+	d.use(Config{StateDir: t.TempDir()})
 	task := record{Task: "a/web/1", AllocDir: t.TempDir()}
 	dir := taskDirPath(d.config.StateDir, task.Task)
 	must.NoError(t, os.MkdirAll(dir, 0o700))
@@ -68,7 +68,7 @@ func TestSweep_SparesATaskThatAnotherPluginWasStarting(t *testing.T) {
 
 func TestStart_ClearsAwayAnEarlierTryOfTheSameTask(t *testing.T) {
 	d := testDriver(t)
-	d.config.StateDir = t.TempDir()
+	d.use(Config{StateDir: t.TempDir()})
 	same := makeStray(t, d.config.StateDir, record{Task: "a/web/1", AllocID: "a", Name: "web"})
 	other := makeStray(t, d.config.StateDir, record{Task: "a/db/1", AllocID: "a", Name: "db"})
 	// As a plugin leaves it that is killed while it unpacks an archive.
@@ -87,7 +87,7 @@ func TestStart_ClearsAwayAnEarlierTryOfTheSameTask(t *testing.T) {
 // the task would run beside it.
 func TestStrays_FailedRemovalIsRetried(t *testing.T) {
 	d := testDriver(t)
-	d.config.StateDir = t.TempDir()
+	d.use(Config{StateDir: t.TempDir()})
 	allocDir := filepath.Join(t.TempDir(), "gone")
 	dir := makeStray(t, d.config.StateDir, record{Task: "a/web/1", AllocID: "a", Name: "web", AllocDir: allocDir})
 	unreadable := filepath.Join(dir, executor.IdentityFile)
@@ -119,7 +119,7 @@ func TestStrays_OneRemovalAtATime(t *testing.T) {
 
 func TestSweep_SparesATaskOfANewerPlugin(t *testing.T) {
 	d := testDriver(t)
-	d.config.StateDir = t.TempDir()
+	d.use(Config{StateDir: t.TempDir()})
 	dir := makeStray(t, d.config.StateDir, record{
 		Version: recordVersion + 1, Task: "a/web/1", AllocDir: filepath.Join(t.TempDir(), "gone"),
 	})
@@ -130,7 +130,7 @@ func TestSweep_SparesATaskOfANewerPlugin(t *testing.T) {
 
 func TestStart_FailedCleanUpIsRetried(t *testing.T) {
 	d := testDriver(t)
-	d.config.StateDir = t.TempDir()
+	d.use(Config{StateDir: t.TempDir()})
 	task := plainTask()
 	var undo undo
 	dir, err := d.claimTaskDir(task, &undo)

@@ -59,8 +59,8 @@ func (d *Driver) claimTaskDir(task *drivers.TaskConfig, undo *undo) (taskDir, er
 }
 
 // createTaskDir creates a task's directory with its record in it. The directory
-// gets its name only then: however early the plugin is killed, the next one can
-// tell which task a directory belongs to.
+// gets its final name only after the record is on disk. So every directory in
+// tasksDir has a record, however early the plugin is killed or the host crashes.
 func createTaskDir(stateDir string, r record) (string, error) {
 	if err := makeStateDir(stateDir); err != nil {
 		return "", err
@@ -81,10 +81,6 @@ func createTaskDir(stateDir string, r record) (string, error) {
 	}
 	if err != nil {
 		_ = os.RemoveAll(incomplete) // if this fails, the sweep tries again
-		return "", fmt.Errorf("create the task directory: %w", err)
-	}
-	if err := syncFile(tasksDir(stateDir)); err != nil {
-		_ = os.RemoveAll(path)
 		return "", fmt.Errorf("create the task directory: %w", err)
 	}
 	return path, nil
@@ -110,13 +106,4 @@ func sweepIncomplete(stateDir string, unusedSince time.Time) error {
 		}
 	}
 	return nil
-}
-
-func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }
