@@ -54,7 +54,7 @@ func (g guest) environment() (map[string]string, error) {
 // without a network: otherwise it adds no disk.
 func (g guest) lklConfig() *lkl.Config {
 	k := g.kernel
-	c := &lkl.Config{}
+	c := &lkl.Config{Sysctl: g.job.config.sysctls(), KernelLog: g.job.config.KernelLog}
 	c.Program.Directory = g.job.config.WorkDir
 	c.Program.UID, c.Program.GID, _ = parseUser(g.job.task.User) // validate has checked it
 	c.FSGSBase = k.supports(unikernel.FeatureFSGSBase) && spt.HostHasFSGSBase()

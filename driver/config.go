@@ -4,6 +4,7 @@ package driver
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -63,6 +64,18 @@ type TaskConfig struct {
 	HugePages  bool     `codec:"huge_pages"`
 	Ports      []string `codec:"ports"`
 	WorkDir    string   `codec:"work_dir"`
+	KernelLog  bool     `codec:"kernel_log"`
+	// Sysctl may be a map or blocks. Nomad decodes both to a list of maps.
+	Sysctl []map[string]string `codec:"sysctl"`
+}
+
+// sysctls returns the settings of all sysctl blocks.
+func (t *TaskConfig) sysctls() map[string]string {
+	all := map[string]string{}
+	for _, block := range t.Sysctl {
+		maps.Copy(all, block)
+	}
+	return all
 }
 
 const auto = "auto"

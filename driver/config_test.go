@@ -5,6 +5,7 @@ package driver
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -40,16 +41,19 @@ func TestConfig_Validate(t *testing.T) {
 	}
 }
 
-// fields are the fields that an error of mistakes names, in order.
+var fieldName = regexp.MustCompile(`^([a-z_]+(?:\[\d+\])?): `)
+
+// fields returns the fields that a configuration error names, in order.
 func fields(err error) []string {
 	if err == nil {
 		return nil
 	}
 	_, list, _ := strings.Cut(err.Error(), "config: ")
 	var names []string
-	for _, part := range strings.Split(list, "; ") {
-		name, _, _ := strings.Cut(part, ": ")
-		names = append(names, name)
+	for part := range strings.SplitSeq(list, "; ") {
+		if match := fieldName.FindStringSubmatch(part); match != nil {
+			names = append(names, match[1])
+		}
 	}
 	return names
 }

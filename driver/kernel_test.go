@@ -56,6 +56,9 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 		{name: "flush for one that understands transfers", manifest: lkl, features: lklConfig | unikernel.FeatureTransfer, job: flushed, network: bridge, wrong: []string{"rootfs_sync"}},
 		{name: "flush for another guest", manifest: []unikernel.Device{block("disk")}, job: flushed, wrong: []string{"rootfs_sync"}},
 		{name: "write-through for any guest", manifest: []unikernel.Device{block("disk")}, job: through},
+		{name: "sysctl for lkl", manifest: lkl, job: TaskConfig{Rootfs: "local/root", KernelLog: true, Sysctl: []map[string]string{{"vm.swappiness": "0"}}}, network: bridge},
+		{name: "sysctl with a bad name", manifest: lkl, job: TaskConfig{Rootfs: "local/root", Sysctl: []map[string]string{{"a b": "0"}}}, network: bridge, wrong: []string{"sysctl"}},
+		{name: "sysctl for another guest", job: TaskConfig{KernelLog: true, Sysctl: []map[string]string{{"vm.swappiness": "0"}}}, wrong: []string{"sysctl", "kernel_log"}},
 		{name: "ports and no net", job: TaskConfig{Ports: []string{"http"}}, network: bridge, wrong: []string{"ports"}},
 		{
 			name:     "everything",

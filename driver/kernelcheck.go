@@ -7,6 +7,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
 
 // inspectHint tells the operator how to find out which features a guest has.
@@ -61,8 +62,10 @@ func (k kernelInfo) checkNetwork(list *problems.List, j job) {
 	}
 }
 
-// checkProgram reports settings of the program that the guest does not support.
+// checkProgram reports settings of the program or of Linux that the guest does
+// not support.
 func (k kernelInfo) checkProgram(list *problems.List, j job) {
+	k.checkLinux(list, &j.config)
 	if k.supports(unikernel.FeatureProgram) {
 		return
 	}
@@ -71,5 +74,23 @@ func (k kernelInfo) checkProgram(list *problems.List, j job) {
 	}
 	if j.task.User != "" {
 		list.Addf("user", "is not supported by this guest (%s)", inspectHint)
+	}
+}
+
+// checkLinux checks the settings of the guest's Linux kernel.
+func (k kernelInfo) checkLinux(list *problems.List, config *TaskConfig) {
+	sysctls := config.sysctls()
+	if k.flavor == unikernel.FlavorLKL {
+		settings := lkl.Config{Sysctl: sysctls}
+		if err := settings.Validate(k.image.Features); err != nil {
+			list.Addf("sysctl", "%w", err)
+		}
+		return
+	}
+	if len(sysctls) > 0 {
+		list.Addf("sysctl", "is only supported by guests of flavor lkl")
+	}
+	if config.KernelLog {
+		list.Addf("kernel_log", "is only supported by guests of flavor lkl")
 	}
 }

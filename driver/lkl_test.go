@@ -101,6 +101,22 @@ func TestLinux_StartsTheProgramAsTheUserInTheDirectory(t *testing.T) {
 	must.Eq(t, "kept\n", string(content))
 }
 
+func TestLinux_SysctlAndKernelLog(t *testing.T) {
+	b := newBed(t)
+	plain := b.linux(t, "signals.c", TaskConfig{})
+	b.startLinux(t, plain)
+	says(t, plain, "ttl=64")
+	must.StrNotContains(t, console(plain), "Linux version")
+
+	c := newBed(t)
+	task := c.linux(t, "signals.c", TaskConfig{
+		KernelLog: true, Sysctl: []map[string]string{{"net.ipv4.ip_default_ttl": "99"}},
+	})
+	c.startLinux(t, task)
+	says(t, task, "ttl=99")
+	must.StrContains(t, console(task), "Linux version")
+}
+
 // The guest is told of a cache that it can flush, or the disk has none.
 func TestLinux_RootfsSync(t *testing.T) {
 	for sync, c := range map[string]struct {

@@ -77,6 +77,14 @@ var taskOptions = []option{
 		name: "work_dir", kind: "string",
 		doc: "Absolute path in the guest in which the program starts.",
 	},
+	{
+		name: "sysctl", kind: "list(map(string))",
+		doc: "[Kernel parameters](#linux) of an LKL guest.",
+	},
+	{
+		name: "kernel_log", kind: "bool", value: "false",
+		doc: "Print an LKL guest's [kernel messages](#linux) on its console.",
+	},
 }
 
 // schema converts options to Nomad's form.

@@ -55,10 +55,16 @@ config {
   huge_pages  = true
   ports       = ["http"]
   work_dir    = "/srv"
+  kernel_log  = true
+  sysctl = {
+    "net.core.somaxconn" = "4096"
+    "vm.swappiness"      = 0
+  }
 }`, &job)
 	must.Eq(t, TaskConfig{
 		Kernel: "local/web.spt", Rootfs: "local/root.tar.gz", RootfsSize: "1GiB", RootfsSync: "flush", Args: []string{"--port", "8080", "a b"},
 		Flavor: "lkl", Tender: "spt", ExecHeap: true, HugePages: true, Ports: []string{"http"}, WorkDir: "/srv",
+		KernelLog: true, Sysctl: []map[string]string{{"net.core.somaxconn": "4096", "vm.swappiness": "0"}},
 	}, job)
 }
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Says what it finds around itself, writes and syncs a file, and then what signals it gets: SIGTERM ends it with 7, after SIGINT it takes no more. */
+/*
+ * Prints its environment, writes and syncs a file, and then prints each signal. SIGTERM ends it with status 7. After
+ * SIGINT it handles no more signals.
+ */
 #include <fcntl.h>
 #include <glob.h>
 #include <signal.h>
@@ -9,7 +12,7 @@
 
 int main(int argc, char **argv)
 {
-	char host[65] = "", directory[256] = "", seed[8] = "", cache[32] = "";
+	char host[65] = "", directory[256] = "", seed[8] = "", cache[32] = "", ttl[8] = "";
 	sigset_t all;
 	glob_t disks;
 	int got, fd;
@@ -30,6 +33,9 @@ int main(int argc, char **argv)
 	fd = open("written", O_CREAT | O_WRONLY, 0644);
 	if (fd < 0 || write(fd, "kept\n", 5) != 5 || fsync(fd) < 0)
 		perror("written");
+	fd = open("/proc/sys/net/ipv4/ip_default_ttl", O_RDONLY);
+	if (fd >= 0 && (got = read(fd, ttl, sizeof(ttl) - 1)) > 0)
+		printf("ttl=%s", ttl);
 	printf("ready\n");
 	fflush(stdout);
 	while (sigwait(&all, &got) == 0) {
