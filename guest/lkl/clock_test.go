@@ -70,7 +70,7 @@ func TestClock_MatchesHostAfterDelayedBoot(t *testing.T) {
 // A test cannot set the host's clock. The program wraps solo5_clock_wall
 // instead, and adds an offset to the time that the guest's kernel reads.
 func TestClock_FollowsHostClockSteps(t *testing.T) {
-	lines, status := runGuest(t, guestSpec{kernel: compileGuest(t, "walls.c", "-Wl,--wrap=solo5_clock_wall")})
+	lines, status := runGuest(t, guestSpec{kernel: compileGuest(t, "wallclock.c", "-Wl,--wrap=solo5_clock_wall")})
 	must.Eq(t, []string{
 		"at first: followed",
 		"without a step: followed",

@@ -252,7 +252,7 @@ func TestKernel_RejectsNewProcesses(t *testing.T) {
 }
 
 func TestKernel_BusyThreadLetsOthersRun(t *testing.T) {
-	lines, status := runGuest(t, guestSpec{args: strings.Fields("busy spin")})
-	test.Eq(t, []string{"busy: others ran", "spin: done"}, lines)
+	lines, status := runGuest(t, guestSpec{args: strings.Fields("busy spinlock")})
+	test.Eq(t, []string{"busy: others ran", "spinlock: done"}, lines)
 	test.Eq(t, 0, status)
 }

@@ -133,8 +133,8 @@ func TestFault_DamagedDirectory(t *testing.T) {
 
 func TestFault_OutOfMemory(t *testing.T) {
 	t.Run("fails the program's allocation", func(t *testing.T) {
-		lines, status := runGuest(t, guestSpec{memory: "32", args: strings.Fields("eat say still-here")})
-		test.Eq(t, "eat: Out of memory", lines[0])
+		lines, status := runGuest(t, guestSpec{memory: "32", args: strings.Fields("allocate say still-here")})
+		test.Eq(t, "allocate: Out of memory", lines[0])
 		test.Eq(t, "still-here", lastLine(lines))
 		test.Eq(t, 0, status)
 	})
@@ -184,7 +184,7 @@ func TestFault_NullPointerWriteEndsGuest(t *testing.T) {
 }
 
 func TestFault_InvalidPointersInSystemCallsAreErrors(t *testing.T) {
-	lines, status := runGuest(t, guestSpec{args: strings.Fields("wild")})
+	lines, status := runGuest(t, guestSpec{args: strings.Fields("pointers")})
 	must.SliceNotEmpty(t, lines)
 	for _, line := range lines {
 		test.StrHasSuffix(t, ": Bad address", line)

@@ -15,7 +15,7 @@ import (
 // allocation leaves over must be available to the next.
 func TestMemory_FreedMemoryIsReusable(t *testing.T) {
 	for _, memory := range []int{128, 256} {
-		lines, status := runGuest(t, guestSpec{memory: strconv.Itoa(memory), args: strings.Fields("again")})
+		lines, status := runGuest(t, guestSpec{memory: strconv.Itoa(memory), args: strings.Fields("reallocate")})
 		must.Eq(t, 0, status)
 		var first, second, third int
 		_, err := fmt.Sscanf(fmt.Sprint(lines), "[pieces %d pieces %d pieces %d]", &first, &second, &third)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //
-// What C++ asks of its library, libc and kernel. Every line that it prints is the same wherever it runs: the tests compare
-// the guest's with this machine's.
+// Uses the features of C++ that need the library, libc or the kernel. A test compares the output of a guest with that of
+// the host, so no line depends on the machine.
 #include <algorithm>
 #include <any>
 #include <array>
@@ -46,7 +46,7 @@ using std::cout;
 
 namespace {
 
-// Says when it is made and when it ends.
+// Prints its construction and destruction.
 struct Noisy {
 	std::string name;
 	explicit Noisy(std::string n) : name(std::move(n)) { cout << "+ " << name << '\n'; }
@@ -56,7 +56,7 @@ struct Noisy {
 
 Noisy first("static 1");
 Noisy second("static 2");
-// By its priority the second is made first, before the streams.
+// The priority makes the constructor of the second run first, before those of the streams.
 int made;
 struct Counted {
 	int number = ++made;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 //
-// The part of cxx.cc that is about threads, with its names.
+// The part of cxx.cc about threads. It uses names of that file.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Sends back what comes to port 7, by TCP (of any number of connections) and UDP, IPv4 and IPv6. */
+/* An echo server on port 7, TCP and UDP, IPv4 and IPv6. */
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -7,27 +7,28 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SIZE (256 << 10)
+#define BUFFER_SIZE (256 << 10)
 
 static int open_port(int type)
 {
 	struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons(7) };
 	int fd = socket(AF_INET6, type, 0);
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&any, sizeof(any)) || (type == SOCK_STREAM && listen(fd, 64))) {
+	if (fd < 0 || bind(fd, (struct sockaddr *)&any, sizeof(any)) ||
+	    (type == SOCK_STREAM && listen(fd, 64))) {
 		perror("echo");
 		exit(1);
 	}
 	return fd;
 }
 
-static void *stream(void *arg)
+static void *echo_stream(void *arg)
 {
 	int fd = (int)(long)arg;
-	char *data = malloc(SIZE);
+	char *data = malloc(BUFFER_SIZE);
 	ssize_t n;
 
-	while (data && (n = read(fd, data, SIZE)) > 0)
+	while (data && (n = read(fd, data, BUFFER_SIZE)) > 0)
 		for (char *p = data; n > 0;) {
 			ssize_t sent = write(fd, p, n);
 
@@ -41,7 +42,7 @@ static void *stream(void *arg)
 	return NULL;
 }
 
-static void *datagrams(void *unused)
+static void *echo_datagrams(void *unused)
 {
 	static char data[1 << 16];
 	int fd = open_port(SOCK_DGRAM);
@@ -62,15 +63,17 @@ int main(void)
 	int fd = open_port(SOCK_STREAM);
 	pthread_t thread;
 
-	pthread_create(&thread, NULL, datagrams, NULL);
+	pthread_create(&thread, NULL, echo_datagrams, NULL);
 	printf("listening\n");
 	fflush(stdout);
 	for (;;) {
 		long connection = accept(fd, NULL, NULL);
 
-		if (connection >= 0 && pthread_create(&thread, NULL, stream, (void *)connection))
+		if (connection < 0)
+			continue;
+		if (pthread_create(&thread, NULL, echo_stream, (void *)connection))
 			close(connection);
-		else if (connection >= 0)
+		else
 			pthread_detach(thread);
 	}
 }

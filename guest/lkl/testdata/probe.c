@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Does what its arguments tell it, one word after the other, so that a test sees how the guest takes it. */
+/* Carries out the commands in its arguments, and prints the results for a test. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -23,28 +23,28 @@
 extern char **environ;
 static volatile sig_atomic_t caught;
 
-static void result(const char *what, long failed)
+static void print_result(const char *command, long result)
 {
-	printf("%s: %s\n", what, failed < 0 ? strerror(errno) : "done");
+	printf("%s: %s\n", command, result < 0 ? strerror(errno) : "done");
 }
 
-static void say_identity(void)
+static void print_identity(void)
 {
 	char dir[256], host[64];
 
 	gethostname(host, sizeof(host));
-	printf("uid %d gid %d groups %d directory %s host %s\n", getuid(), getgid(), getgroups(0, NULL),
-	       getcwd(dir, sizeof(dir)), host);
+	printf("uid %d gid %d groups %d directory %s host %s\n", getuid(), getgid(),
+	       getgroups(0, NULL), getcwd(dir, sizeof(dir)), host);
 }
 
-static void say_environment(void)
+static void print_environment(void)
 {
 	for (char **e = environ; *e; e++)
 		printf("environment %s\n", *e);
 }
 
-/* Without stdio, which wants memory. */
-static void say_file(const char *path)
+/* Does not use stdio, which would allocate memory. */
+static void print_file(const char *path)
 {
 	static char text[8192];
 	int fd = open(path, O_RDONLY);
@@ -53,7 +53,7 @@ static void say_file(const char *path)
 	if (fd >= 0)
 		close(fd);
 	if (n < 0) {
-		result(path, -1);
+		print_result(path, -1);
 		return;
 	}
 	text[n] = 0;
@@ -65,11 +65,11 @@ static void write_file(const char *path)
 {
 	int fd = open(path, O_CREAT | O_WRONLY | O_TRUNC, 0644);
 
-	result("write", fd < 0 ? fd : write(fd, "written\n", 8));
+	print_result("write", fd < 0 ? fd : write(fd, "written\n", 8));
 	close(fd);
 }
 
-/* Writes until there is no room. */
+/* Writes to a file until the disk is full. */
 static void fill(const char *path)
 {
 	static char block[1 << 16];
@@ -78,13 +78,13 @@ static void fill(const char *path)
 
 	while ((n = write(fd, block, sizeof(block))) > 0)
 		;
-	result("fill", n);
-	result("fsync", fsync(fd));
+	print_result("fill", n);
+	print_result("fsync", fsync(fd));
 	close(fd);
 }
 
-/* Takes memory until there is none; all of it is touched. */
-static void eat(void)
+/* Allocates and touches memory until malloc fails. */
+static void allocate_all(void)
 {
 	size_t total = 0;
 	char *p;
@@ -93,12 +93,15 @@ static void eat(void)
 		memset(p, 1, 1 << 16);
 		total += 1 << 16;
 	}
-	result("eat", -1);
-	printf("ate %zu MiB\n", total >> 20);
+	print_result("allocate", -1);
+	printf("allocated %zu MiB\n", total >> 20);
 }
 
-/* Takes all memory in pieces of a size for which there is no block, and gives it back in an order that turns the blocks. */
-static void again(void)
+/*
+ * Allocates all memory in pieces whose size is not that of a block, and frees them
+ * in alternating order, three times.
+ */
+static void reallocate_all(void)
 {
 	static void *pieces[512];
 	int n;
@@ -112,26 +115,27 @@ static void again(void)
 	}
 }
 
-static void fork_all(void)
+/* Tries all ways to start a process. */
+static void try_processes(void)
 {
 	char *const args[] = { "/bin/true", NULL };
 	pid_t pid;
 
-	result("fork", fork());
-	result("vfork", vfork());
+	print_result("fork", fork());
+	print_result("vfork", vfork());
 	errno = posix_spawn(&pid, "/bin/true", NULL, NULL, args, environ);
-	result("posix_spawn", errno ? -1 : 0);
-	result("system", system("true"));
-	result("popen", popen("true", "r") ? 0 : -1);
-	result("execve", execve("/bin/true", args, environ));
+	print_result("posix_spawn", errno ? -1 : 0);
+	print_result("system", system("true"));
+	print_result("popen", popen("true", "r") ? 0 : -1);
+	print_result("execve", execve("/bin/true", args, environ));
 }
 
-static void handler(int signal)
+static void note_signal(int signal)
 {
 	caught = signal;
 }
 
-/* Changes a file by a mapping that is still there at the end. */
+/* Changes a file through a mapping that exists until the program ends. */
 static void map_shared(const char *path)
 {
 	int fd = open(path, O_CREAT | O_RDWR, 0644);
@@ -139,15 +143,15 @@ static void map_shared(const char *path)
 
 	ftruncate(fd, 8192);
 	p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	result("map", p == MAP_FAILED ? -1 : 0);
+	print_result("map", p == MAP_FAILED ? -1 : 0);
 	if (p != MAP_FAILED)
 		memcpy(p + 4096, "mapped", 6);
 }
 
-/* Waits for a signal and tells it; ends by itself after that. */
-static void catch(int signal)
+/* Waits for a signal and prints its number. */
+static void catch_signal(int signal)
 {
-	struct sigaction action = { .sa_handler = handler };
+	struct sigaction action = { .sa_handler = note_signal };
 
 	sigaction(signal, &action, NULL);
 	printf("waiting for %d\n", signal);
@@ -157,7 +161,7 @@ static void catch(int signal)
 	printf("caught %d\n", caught);
 }
 
-static void random_bytes(void)
+static void print_random(void)
 {
 	unsigned char bytes[16];
 
@@ -176,7 +180,7 @@ static long now_ms(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static void say_time(void)
+static void print_time(void)
 {
 	struct timespec t;
 
@@ -193,8 +197,8 @@ static void *tick(void *counter)
 	return NULL;
 }
 
-/* Computes for a second, looking at the clock: another thread's timer must go on. */
-static void busy(void)
+/* Reads the clock in a loop for a second. Another thread must still run. */
+static void compute(void)
 {
 	volatile int ticks = 0;
 	pthread_t thread;
@@ -208,7 +212,7 @@ static void busy(void)
 
 static pthread_spinlock_t lock;
 
-static void *hold(void *unused)
+static void *hold_lock(void *unused)
 {
 	pthread_spin_lock(&lock);
 	usleep(50000);
@@ -216,68 +220,72 @@ static void *hold(void *unused)
 	return unused;
 }
 
-/* Spins on a lock whose holder sleeps. */
-static void spin(void)
+/* Waits for a spin lock whose holder sleeps. */
+static void contend_for_lock(void)
 {
 	pthread_t thread;
 
 	pthread_spin_init(&lock, 0);
-	pthread_create(&thread, NULL, hold, NULL);
+	pthread_create(&thread, NULL, hold_lock, NULL);
 	usleep(10000);
 	pthread_spin_lock(&lock);
-	printf("spin: done\n");
+	printf("spinlock: done\n");
 }
 
-/* What the kernel must refuse instead of dying of. */
-static void wild(void)
+/* Passes invalid pointers to system calls, which must fail. */
+static void pass_invalid_pointers(void)
 {
 	static const struct {
 		const char *name;
 		void *pointer;
-	} wild[] = {
-		{ "null", NULL }, { "low", (void *)0x8000 }, { "beyond", (void *)(1L << 40) }, { "negative", (void *)-8L },
-		{ "text", (void *)wild },
+	} pointers[] = {
+		{ "null", NULL },
+		{ "low", (void *)0x8000 },
+		{ "beyond", (void *)(1L << 40) },
+		{ "negative", (void *)-8L },
+		{ "text", (void *)pass_invalid_pointers },
 	};
 	int fds[2], fd = open("/dev/zero", O_RDONLY);
 
 	if (pipe(fds) < 0)
 		return;
-	for (size_t i = 0; i < sizeof(wild) / sizeof(wild[0]); i++) {
-		printf("%s ", wild[i].name);
-		result("read", read(fd, wild[i].pointer, 16));
-		if (wild[i].pointer == wild)
+	for (size_t i = 0; i < sizeof(pointers) / sizeof(pointers[0]); i++) {
+		printf("%s ", pointers[i].name);
+		print_result("read", read(fd, pointers[i].pointer, 16));
+		if (pointers[i].pointer == pass_invalid_pointers)
 			continue;
-		printf("%s ", wild[i].name);
-		result("write", write(fds[1], wild[i].pointer, 16));
-		printf("%s ", wild[i].name);
-		result("open", open(wild[i].pointer, O_RDONLY));
+		printf("%s ", pointers[i].name);
+		print_result("write", write(fds[1], pointers[i].pointer, 16));
+		printf("%s ", pointers[i].name);
+		print_result("open", open(pointers[i].pointer, O_RDONLY));
 	}
 }
 
-static int list(const char *path)
+static int list_directory(const char *path)
 {
 	DIR *d = opendir(path);
 	struct dirent *e;
 	int n = 0;
 
 	if (!d) {
-		result(path, -1);
+		print_result(path, -1);
 		return 1;
 	}
 	errno = 0;
 	while ((e = readdir(d)))
 		n++;
 	if (errno)
-		result("list", -1);
+		print_result("list", -1);
 	else
 		printf("list: %d entries\n", n);
 	return 0;
 }
 
-/* Sends a datagram: "FROM,TO". */
-static void send_from(char *addresses)
+/* Sends a datagram. The argument is "FROM,TO", two addresses. */
+static void send_datagram(char *addresses)
 {
-	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_DGRAM }, *from, *to;
+	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_DGRAM };
+	struct addrinfo *from, *to;
 	char *comma = strchr(addresses, ',');
 	int fd;
 
@@ -285,15 +293,16 @@ static void send_from(char *addresses)
 	if (getaddrinfo(addresses, "7", &hints, &from) || getaddrinfo(comma + 1, "7", &hints, &to))
 		return;
 	fd = socket(to->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (bind(fd, from->ai_addr, from->ai_addrlen) < 0 || sendto(fd, "", 1, 0, to->ai_addr, to->ai_addrlen) < 0)
-		result("send", -1);
+	if (bind(fd, from->ai_addr, from->ai_addrlen) < 0 ||
+	    sendto(fd, "", 1, 0, to->ai_addr, to->ai_addrlen) < 0)
+		print_result("send", -1);
 	close(fd);
 	freeaddrinfo(from);
 	freeaddrinfo(to);
 }
 
-/* What a connection to there ends with, or the address that it would come from. */
-static void reach(const char *word, const char *address, int type)
+/* Connects a socket, and prints its source address or the error. */
+static void print_route(const char *command, const char *address, int type)
 {
 	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST, .ai_socktype = type }, *to;
 	struct sockaddr_storage from;
@@ -303,27 +312,28 @@ static void reach(const char *word, const char *address, int type)
 
 	if (getaddrinfo(address, "7", &hints, &to))
 		return;
-	printf("%s ", word);
+	printf("%s ", command);
 	fd = socket(to->ai_family, type | SOCK_CLOEXEC, 0);
 	if (connect(fd, to->ai_addr, to->ai_addrlen) < 0) {
-		result(address, -1);
+		print_result(address, -1);
 	} else {
 		getsockname(fd, (struct sockaddr *)&from, &len);
-		getnameinfo((struct sockaddr *)&from, len, text, sizeof(text), NULL, 0, NI_NUMERICHOST);
+		getnameinfo((struct sockaddr *)&from, len, text, sizeof(text), NULL, 0,
+			    NI_NUMERICHOST);
 		printf("%s: from %s\n", address, text);
 	}
 	close(fd);
 	freeaddrinfo(to);
 }
 
-static void say_input(void)
+static void print_input(void)
 {
 	char c;
 
-	result("input", read(STDIN_FILENO, &c, 1));
+	print_result("input", read(STDIN_FILENO, &c, 1));
 }
 
-static void say_kernel(void)
+static void print_kernel(void)
 {
 	struct utsname u;
 
@@ -331,20 +341,21 @@ static void say_kernel(void)
 	printf("uname %s %s\n", u.sysname, u.release);
 }
 
-static int with_value(const char *word, char *value)
+/* Runs a command with an argument. Returns 0 if there is no such command. */
+static int act_with_value(const char *word, char *value)
 {
 	if (!strcmp(word, "file"))
-		say_file(value);
+		print_file(value);
 	else if (!strcmp(word, "write"))
 		write_file(value);
 	else if (!strcmp(word, "fill"))
 		fill(value);
 	else if (!strcmp(word, "list"))
-		list(value);
+		list_directory(value);
 	else if (!strcmp(word, "map"))
 		map_shared(value);
 	else if (!strcmp(word, "catch"))
-		catch(atoi(value));
+		catch_signal(atoi(value));
 	else if (!strcmp(word, "raise"))
 		raise(atoi(value));
 	else if (!strcmp(word, "sleep"))
@@ -352,13 +363,14 @@ static int with_value(const char *word, char *value)
 	else if (!strcmp(word, "exit"))
 		exit(atoi(value));
 	else if (!strcmp(word, "reboot"))
-		result("reboot", reboot(strcmp(value, "halt") ? RB_AUTOBOOT : RB_HALT_SYSTEM));
+		print_result("reboot",
+			     reboot(strcmp(value, "halt") ? RB_AUTOBOOT : RB_HALT_SYSTEM));
 	else if (!strcmp(word, "connect"))
-		reach(word, value, SOCK_STREAM);
+		print_route(word, value, SOCK_STREAM);
 	else if (!strcmp(word, "route"))
-		reach(word, value, SOCK_DGRAM);
+		print_route(word, value, SOCK_DGRAM);
 	else if (!strcmp(word, "send"))
-		send_from(value);
+		send_datagram(value);
 	else if (!strcmp(word, "say"))
 		printf("%s\n", value);
 	else
@@ -366,17 +378,27 @@ static int with_value(const char *word, char *value)
 	return 1;
 }
 
-static void alone(const char *word)
+/* Runs a command without an argument. */
+static void act(const char *word)
 {
 	static const struct {
 		const char *word;
 		void (*act)(void);
 	} acts[] = {
-		{ "identity", say_identity }, { "environment", say_environment }, { "eat", eat }, { "fork", fork_all },
-		{ "again", again },
-		{ "random", random_bytes }, { "busy", busy }, { "spin", spin }, { "wild", wild }, { "sync", sync },
-		{ "abort", abort }, { "input", say_input },
-		{ "uname", say_kernel }, { "time", say_time },
+		{ "identity", print_identity },
+		{ "environment", print_environment },
+		{ "allocate", allocate_all },
+		{ "reallocate", reallocate_all },
+		{ "fork", try_processes },
+		{ "random", print_random },
+		{ "busy", compute },
+		{ "spinlock", contend_for_lock },
+		{ "pointers", pass_invalid_pointers },
+		{ "sync", sync },
+		{ "abort", abort },
+		{ "input", print_input },
+		{ "uname", print_kernel },
+		{ "time", print_time },
 	};
 
 	for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
@@ -393,9 +415,9 @@ int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (int i = 1; i < argc; i++)
-		if (i + 1 < argc && with_value(argv[i], argv[i + 1]))
+		if (i + 1 < argc && act_with_value(argv[i], argv[i + 1]))
 			i++;
 		else
-			alone(argv[i]);
+			act(argv[i]);
 	return 0;
 }
