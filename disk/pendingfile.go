@@ -46,7 +46,7 @@ func (p *pendingFile) commit() error {
 	if p.temporaryName != "" {
 		return os.Link(p.temporaryName, p.path)
 	}
-	err := unix.Linkat(unix.AT_FDCWD, procfd.Path(p.File), unix.AT_FDCWD, p.path, unix.AT_SYMLINK_FOLLOW)
+	err := unix.Linkat(unix.AT_FDCWD, procfd.SelfPath(p.File), unix.AT_FDCWD, p.path, unix.AT_SYMLINK_FOLLOW)
 	if err != nil {
 		return fmt.Errorf("link %s: %w", p.path, err)
 	}

@@ -141,7 +141,7 @@ func (s *surveyor) surveyEntry(name string) error {
 			return nil
 		}
 	}
-	if n, err := unix.Llistxattr(procfd.Path(s.dir)+"/"+name, nil); err == nil && n > 0 {
+	if n, err := unix.Llistxattr(procfd.SelfPath(s.dir)+"/"+name, nil); err == nil && n > 0 {
 		s.addXattrs()
 	}
 	switch info.Mode().Type() {

@@ -14,3 +14,10 @@ import (
 func Path(f *os.File) string {
 	return "/proc/" + strconv.Itoa(os.Getpid()) + "/fd/" + strconv.Itoa(int(f.Fd()))
 }
+
+// SelfPath returns a path of an open file that is valid in this process only. It
+// also works if /proc belongs to another PID namespace, where the process has
+// another ID.
+func SelfPath(f *os.File) string {
+	return "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
+}

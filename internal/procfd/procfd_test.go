@@ -17,7 +17,9 @@ func TestPath_ReopensARemovedFile(t *testing.T) {
 	_, err = f.WriteString("content")
 	must.NoError(t, err)
 	must.NoError(t, os.Remove(f.Name()))
-	content, err := os.ReadFile(Path(f))
-	must.NoError(t, err)
-	must.Eq(t, "content", string(content))
+	for _, path := range []string{Path(f), SelfPath(f)} {
+		content, err := os.ReadFile(path)
+		must.NoError(t, err)
+		must.Eq(t, "content", string(content))
+	}
 }
