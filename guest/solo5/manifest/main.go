@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Manifest turns a unikernel's manifest, Solo5's JSON, into the assembly of its
-// ELF note:
+// Manifest reads a unikernel's manifest in Solo5's JSON format and writes its ELF
+// note as assembly:
 //
 //	manifest manifest.json > manifest.S
 //
@@ -15,26 +15,20 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/solo5elf"
 )
 
-// Limits of the note: Solo5's manifest, version 1. Entry 0 is reserved.
-const (
-	version    = 1
-	maxDevices = 63
-	maxName    = 67
-	nameSize   = 68
-	entrySize  = 104
-
-	reservedFirst = 1 << 30
-)
-
-// Types of device, by their name in JSON.
-var types = map[string]uint32{
-	"BLOCK_BASIC": 1,
-	"NET_BASIC":   2,
+// deviceTypes maps Solo5's names of the device types.
+var deviceTypes = map[string]unikernel.DeviceType{
+	"BLOCK_BASIC": unikernel.Block,
+	"NET_BASIC":   unikernel.Net,
 }
 
-// A document is the JSON of a manifest.
+// A document is a manifest in JSON.
 type document struct {
 	Type    string   `json:"type"`
 	Version int      `json:"version"`
@@ -77,7 +71,7 @@ func read(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// parse reads and checks a manifest; every mistake found is in the error.
+// parse decodes and checks a manifest. Its error lists every mistake.
 func parse(text []byte) (document, error) {
 	var doc document
 	d := json.NewDecoder(bytes.NewReader(text))
@@ -86,70 +80,61 @@ func parse(text []byte) (document, error) {
 		return doc, err
 	}
 	if d.More() {
-		return doc, errors.New("something follows the manifest's object")
+		return doc, errors.New("unexpected data after the manifest's object")
 	}
 	return doc, doc.check()
 }
 
 func (doc document) check() error {
-	var errs []error
+	var list problems.List
 	if doc.Type != "solo5.manifest" {
-		errs = append(errs, fmt.Errorf("type is %q, not \"solo5.manifest\"", doc.Type))
+		list.Addf("type", "%q must be \"solo5.manifest\"", doc.Type)
 	}
-	if doc.Version != version {
-		errs = append(errs, fmt.Errorf("version is %d, not %d", doc.Version, version))
+	if doc.Version != solo5elf.ManifestVersion {
+		list.Addf("version", "%d must be %d", doc.Version, solo5elf.ManifestVersion)
 	}
-	if len(doc.Devices) > maxDevices {
-		errs = append(errs, fmt.Errorf("%d devices, more than %d", len(doc.Devices), maxDevices))
+	if len(doc.Devices) > unikernel.MaxDevices {
+		list.Addf("devices", "%d devices, must be at most %d", len(doc.Devices), unikernel.MaxDevices)
 	}
 	seen := map[string]bool{}
 	for _, d := range doc.Devices {
-		if !validName(d.Name) {
-			errs = append(errs, fmt.Errorf("device name %q is not 1 to %d letters and digits", d.Name, maxName))
+		field := fmt.Sprintf("device %q", d.Name)
+		if !unikernel.ValidDeviceName(d.Name) {
+			list.Addf(field, "the name must be 1 to %d letters and digits", unikernel.MaxDeviceName)
 		}
 		if seen[d.Name] {
-			errs = append(errs, fmt.Errorf("device name %q is there twice", d.Name))
+			list.Addf(field, "duplicate device name")
 		}
 		seen[d.Name] = true
-		if types[d.Type] == 0 {
-			errs = append(errs, fmt.Errorf("device %q: unknown type %q", d.Name, d.Type))
+		if deviceTypes[d.Type] == 0 {
+			list.Addf(field, "unknown type %q", d.Type)
 		}
 	}
-	return errors.Join(errs...)
+	return list.Err()
 }
 
-func validName(name string) bool {
-	if name == "" || len(name) > maxName {
-		return false
-	}
-	for _, c := range []byte(name) {
-		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return false
-		}
-	}
-	return true
-}
-
-// assemble writes the note: its header, padding up to a multiple of 8 (which
-// the descriptor's size counts), the manifest.
+// assemble writes the note: its header, padding to a multiple of 8, and the
+// manifest. The descriptor's size includes the padding.
 func assemble(devices []device) []byte {
 	var b bytes.Buffer
 	entries := len(devices) + 1
+	size := solo5elf.ManifestPadding + solo5elf.ManifestHeaderSize + entries*solo5elf.EntrySize
 	fmt.Fprintf(&b, "\t.section .note.solo5.manifest, \"a\", @note\n")
 	fmt.Fprintf(&b, "\t.balign 8\n")
-	fmt.Fprintf(&b, "\t.long 6, %d, 0x3154464d\n", 4+8+entries*entrySize)
-	fmt.Fprintf(&b, "\t.asciz \"Solo5\"\n\t.balign 8\n")
-	fmt.Fprintf(&b, "\t.long %d, %d\n", version, entries)
-	entry(&b, "", reservedFirst)
+	fmt.Fprintf(&b, "\t.long %d, %d, %#x\n", len(solo5elf.Owner), size, solo5elf.NoteManifest)
+	fmt.Fprintf(&b, "\t.asciz \"%s\"\n\t.balign 8\n", strings.TrimSuffix(solo5elf.Owner, "\x00"))
+	fmt.Fprintf(&b, "\t.long %d, %d\n", solo5elf.ManifestVersion, entries)
+	entry(&b, "", solo5elf.TypeReserved)
 	for _, d := range devices {
-		entry(&b, d.Name, types[d.Type])
+		entry(&b, d.Name, uint32(deviceTypes[d.Type]))
 	}
 	fmt.Fprintf(&b, "\t.section .note.GNU-stack, \"\", @progbits\n")
 	return b.Bytes()
 }
 
-// entry writes one entry; what follows name and type is for the tender to fill.
+// entry writes one entry. The tender fills in the fields after name and type.
 func entry(b *bytes.Buffer, name string, typ uint32) {
-	fmt.Fprintf(b, "\t.ascii \"%s\"\n\t.skip %d\n", name, nameSize-len(name))
-	fmt.Fprintf(b, "\t.long %d\n\t.skip %d\n", typ, entrySize-nameSize-4)
+	const typeSize = 4
+	fmt.Fprintf(b, "\t.ascii \"%s\"\n\t.skip %d\n", name, solo5elf.NameSize-len(name))
+	fmt.Fprintf(b, "\t.long %d\n\t.skip %d\n", typ, solo5elf.EntrySize-solo5elf.NameSize-typeSize)
 }

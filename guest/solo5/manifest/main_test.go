@@ -15,28 +15,29 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-func TestParse_TellsEveryMistake(t *testing.T) {
-	long := strings.Repeat("n", maxName+1)
+func TestParse_ReportsEveryMistake(t *testing.T) {
+	long := strings.Repeat("n", unikernel.MaxDeviceName+1)
 	_, err := parse([]byte(`{"type":"x","version":2,"devices":[
 		{"name":"a","type":"NET_BASIC"},{"name":"a","type":"BLOCK_BASIC"},
 		{"name":"","type":"NET_BASIC"},{"name":"a-b","type":"NET_BASIC"},
 		{"name":"` + long + `","type":"NET_BASIC"},{"name":"c","type":"USB"}]}`))
 	must.Error(t, err)
 	for _, says := range []string{
-		`type is "x"`, "version is 2", `"a" is there twice`, `device name ""`,
-		`device name "a-b"`, `device name "` + long, `"c": unknown type "USB"`,
+		`type: "x"`, "version: 2", `"a": duplicate device name`, `device "": the name`,
+		`device "a-b": the name`, `device "` + long, `"c": unknown type "USB"`,
 	} {
 		test.StrContains(t, err.Error(), says)
 	}
 }
 
-func TestParse_RefusesWhatIsNoManifest(t *testing.T) {
+func TestParse_Refuses(t *testing.T) {
 	const good = `{"type":"solo5.manifest","version":1,"devices":[]}`
 	_, err := parse([]byte(good))
 	must.NoError(t, err)
-	many := strings.Repeat(`{"name":"a","type":"NET_BASIC"},`, maxDevices) + `{"name":"a","type":"NET_BASIC"}`
+	many := strings.Repeat(`{"name":"a","type":"NET_BASIC"},`, unikernel.MaxDevices) + `{"name":"a","type":"NET_BASIC"}`
 	for _, text := range []string{
 		"", "[]", good + "x", strings.Replace(good, "type", "kind", 1),
 		strings.Replace(good, "[]", "["+many+"]", 1),
@@ -46,8 +47,8 @@ func TestParse_RefusesWhatIsNoManifest(t *testing.T) {
 	}
 }
 
-// The layout as a tender reads it, written here by offsets of its own.
-func TestAssemble_MakesTheNote(t *testing.T) {
+// The offsets here are independent of package solo5elf.
+func TestAssemble_HasTheLayoutOfSolo5(t *testing.T) {
 	testenv.Need(t, testenv.Tool("gcc"))
 	object := filepath.Join(t.TempDir(), "manifest.o")
 	cmd := exec.Command("gcc", "-c", "-x", "assembler", "-o", object, "-")
