@@ -39,7 +39,7 @@ func BenchmarkStartTask(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			d := New(ctx, hclog.NewNullLogger())
+			d := New(ctx, hclog.NewNullLogger(), builtExecutor(b))
 			d.use(Config{StateDir: filepath.Join(dir, "state"), ImagePaths: []string{dir, guestDir(b)}})
 			var first time.Duration
 			for b.Loop() {

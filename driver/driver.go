@@ -49,16 +49,21 @@ type Driver struct {
 	kernels kernelCache
 	sweep   sync.Once // starts the sweeps
 
+	install    Installer
 	installing sync.Mutex
 	executor   string // path of the installed program, or ""
 }
 
+// An Installer installs the executor's program in a state directory and returns
+// its path.
+type Installer func(stateDir string) (path string, err error)
+
 var _ drivers.DriverPlugin = (*Driver)(nil)
 
 // New returns the plugin. Its goroutines end with the context. Tasks run on.
-func New(ctx context.Context, log hclog.Logger) *Driver {
+func New(ctx context.Context, log hclog.Logger, install Installer) *Driver {
 	log = log.Named(Name)
-	d := &Driver{ctx: ctx, log: log, events: newEvents(ctx, log)}
+	d := &Driver{ctx: ctx, log: log, events: newEvents(ctx, log), install: install}
 	d.use(Config{StateDir: DefaultStateDir})
 	return d
 }

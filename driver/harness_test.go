@@ -40,7 +40,7 @@ func newBed(t *testing.T) *bed {
 func bedWith(t *testing.T, config Config) *bed {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel) // after the tasks, which end with the test's own context
-	d := New(ctx, testlog.HCLogger(t))
+	d := New(ctx, testlog.HCLogger(t), builtExecutor(t))
 	var data []byte
 	must.NoError(t, base.MsgPackEncode(&data, &config))
 	must.NoError(t, d.SetConfig(&base.Config{
@@ -48,6 +48,13 @@ func bedWith(t *testing.T, config Config) *bed {
 		AgentConfig:  &base.AgentConfig{Driver: &base.ClientDriverConfig{}},
 	}))
 	return &bed{DriverPlugin: serve(t, d), impl: d, config: config, kill: cancel}
+}
+
+// builtExecutor is an Installer for the executor that make has built.
+func builtExecutor(t testing.TB) Installer {
+	t.Helper()
+	path := testenv.Executor(t)
+	return func(string) (string, error) { return path, nil }
 }
 
 func guestDir(t testing.TB) string { return filepath.Dir(testenv.Guest(t, "hello.spt")) }

@@ -53,6 +53,10 @@ func (d *Driver) reattach(task *drivers.TaskConfig, state taskState) error {
 			return fmt.Errorf("the task's executor is process %d, but its handle names process %d",
 				c.Identity().Executor.Pid, state.Executor.Pid)
 		}
+		if err := c.Compatible(); err != nil {
+			d.taskLog(task).Warn("recovered a task whose executor is of an incompatible version", "error", err)
+			d.events.emit(task, "The plugin cannot fully control the task: "+err.Error(), nil)
+		}
 		d.track(task, state, c)
 		return nil
 	}

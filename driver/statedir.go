@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"github.com/lkl-nomad/nomad-driver-lkl/executor/bundle"
 )
 
 // The state directory (state_dir). Only root may enter it.
@@ -52,7 +50,7 @@ func (d *Driver) installedExecutor() (string, error) {
 	if err := makeStateDir(d.config.StateDir); err != nil {
 		return "", err
 	}
-	path, err := bundle.Install(d.config.StateDir)
+	path, err := d.install(d.config.StateDir)
 	if err != nil {
 		return "", err
 	}

@@ -17,7 +17,7 @@ import (
 
 // testDriver is a plugin that ends with the test.
 func testDriver(t testing.TB) *Driver {
-	return New(t.Context(), hclog.NewNullLogger())
+	return New(t.Context(), hclog.NewNullLogger(), nil)
 }
 
 // makeStray makes a task's directory as a killed plugin leaves it.

@@ -85,6 +85,12 @@ func Plugin(t testing.TB) string {
 	return built(t, filepath.Join("build", "nomad-driver-lkl"), "make build")
 }
 
+// Executor returns the path of the executor's binary as make builds it.
+func Executor(t testing.TB) string {
+	t.Helper()
+	return built(t, filepath.Join("build", "lkl-executor"), "make build")
+}
+
 // Root directory of the source tree.
 func tree() string {
 	_, file, _, _ := runtime.Caller(0)

@@ -19,6 +19,7 @@ import (
 	"github.com/hashicorp/nomad/plugins"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/driver"
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/bundle"
 )
 
 // A command gets the arguments after its name and returns the exit status.
@@ -41,7 +42,7 @@ func main() {
 	if len(os.Args) == 1 {
 		outliveAgent()
 		// Started by hand, this prints that it is a plugin, and ends.
-		plugins.ServeCtx(func(ctx context.Context, log hclog.Logger) any { return driver.New(ctx, log) })
+		plugins.ServeCtx(func(ctx context.Context, log hclog.Logger) any { return driver.New(ctx, log, bundle.Install) })
 		return
 	}
 	os.Exit(dispatch(os.Args[1:], os.Stdout, os.Stderr))

@@ -87,7 +87,7 @@ func buildPlugin(t *testing.T, version, minVersion int) string {
 
 	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{
 		versionFile: path("version.go"),
-		filepath.Join(root, "executor", "bundle", "bin", "lkl-executor"): path("lkl-executor"),
+		filepath.Join(root, "executor", "bundle", "run-make-build", "lkl-executor"): path("lkl-executor"),
 	}})
 	must.NoError(t, err)
 	must.NoError(t, os.WriteFile(path("overlay.json"), overlay, 0o644))

@@ -27,7 +27,8 @@ func (e *RefusedError) Error() string { return e.Reason }
 
 // ErrIncompatible reports an executor that supports no protocol version of this
 // plugin; see Client.Compatible.
-var ErrIncompatible = errors.New("its signals and state are unavailable until a plugin that supports one of these versions is installed; stopping the task still works, but kills it")
+var ErrIncompatible = errors.New("install a plugin that supports one of the executor's versions; " +
+	"until then the task runs on, but it receives no signals, and stopping it kills the guest")
 
 // negotiate returns the newest protocol version that both the executor and this
 // plugin support, or ErrIncompatible.
