@@ -15,7 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"slices"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
@@ -113,28 +113,23 @@ func (doc document) check() error {
 	return list.Err()
 }
 
-// assemble writes the note: its header, padding to a multiple of 8, and the
-// manifest. The descriptor's size includes the padding.
+// assemble returns assembly source that puts the note into a section.
 func assemble(devices []device) []byte {
+	entries := make([]solo5elf.Entry, len(devices))
+	for i, d := range devices {
+		entries[i] = solo5elf.NewEntry(d.Name, uint32(deviceTypes[d.Type]))
+	}
 	var b bytes.Buffer
-	entries := len(devices) + 1
-	size := solo5elf.ManifestPadding + solo5elf.ManifestHeaderSize + entries*solo5elf.EntrySize
 	fmt.Fprintf(&b, "\t.section .note.solo5.manifest, \"a\", @note\n")
 	fmt.Fprintf(&b, "\t.balign 8\n")
-	fmt.Fprintf(&b, "\t.long %d, %d, %#x\n", len(solo5elf.Owner), size, solo5elf.NoteManifest)
-	fmt.Fprintf(&b, "\t.asciz \"%s\"\n\t.balign 8\n", strings.TrimSuffix(solo5elf.Owner, "\x00"))
-	fmt.Fprintf(&b, "\t.long %d, %d\n", solo5elf.ManifestVersion, entries)
-	entry(&b, "", solo5elf.TypeReserved)
-	for _, d := range devices {
-		entry(&b, d.Name, uint32(deviceTypes[d.Type]))
+	note := solo5elf.ManifestNote(solo5elf.ManifestHeader{}, entries)
+	for line := range slices.Chunk(note, 16) {
+		fmt.Fprintf(&b, "\t.byte %d", line[0])
+		for _, c := range line[1:] {
+			fmt.Fprintf(&b, ", %d", c)
+		}
+		fmt.Fprintln(&b)
 	}
 	fmt.Fprintf(&b, "\t.section .note.GNU-stack, \"\", @progbits\n")
 	return b.Bytes()
-}
-
-// entry writes one entry. The tender fills in the fields after name and type.
-func entry(b *bytes.Buffer, name string, typ uint32) {
-	const typeSize = 4
-	fmt.Fprintf(b, "\t.ascii \"%s\"\n\t.skip %d\n", name, solo5elf.NameSize-len(name))
-	fmt.Fprintf(b, "\t.long %d\n\t.skip %d\n", typ, solo5elf.EntrySize-solo5elf.NameSize-typeSize)
 }

@@ -33,7 +33,7 @@ func TestParse_ReportsEveryMistake(t *testing.T) {
 	}
 }
 
-func TestParse_Refuses(t *testing.T) {
+func TestParse_RejectsInvalidManifests(t *testing.T) {
 	const good = `{"type":"solo5.manifest","version":1,"devices":[]}`
 	_, err := parse([]byte(good))
 	must.NoError(t, err)
