@@ -8,7 +8,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-func TestFlavor_FollowsTheNoteOrTheManifest(t *testing.T) {
+func TestFlavor_DependsOnNoteOrManifest(t *testing.T) {
 	must.Eq(t, FlavorLKL, (&Info{Features: FeatureConfig}).Flavor())
 	must.Eq(t, FlavorSolo5, (&Info{Features: FeatureMemory}).Flavor())
 
@@ -28,8 +28,8 @@ func TestFlavor_FollowsTheNoteOrTheManifest(t *testing.T) {
 		{[]Device{rootfs, tap, {"control", Block}}, FlavorLKL, false},
 	}
 	for _, c := range cases {
-		m := &Info{Manifest: c.devices}
-		must.Eq(t, c.want, m.Flavor(), must.Sprint(c.devices))
-		must.Eq(t, c.control, m.HasControl(), must.Sprint(c.devices))
+		u := &Info{Manifest: c.devices}
+		must.Eq(t, c.want, u.Flavor(), must.Sprint(c.devices))
+		must.Eq(t, c.control, u.HasControl(), must.Sprint(c.devices))
 	}
 }

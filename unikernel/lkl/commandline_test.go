@@ -41,15 +41,15 @@ func TestCommandLine_IsByteExact(t *testing.T) {
 		in   invocation
 		want string
 	}{
-		{"nothing at all", invocation{}, `--`},
+		{"nothing", invocation{}, `--`},
 		{"arguments", invocation{args: []string{"-c", "/conf", "--", "--config", ""}}, `-- -c /conf -- --config ""`},
-		{"the environment sorted", invocation{env: map[string]string{"B": "2", "A": "1", "A_": ""}}, `A=1 A_= B=2 --`},
+		{"sorted environment", invocation{env: map[string]string{"B": "2", "A": "1", "A_": ""}}, `A=1 A_= B=2 --`},
 		{
 			"escapes",
 			invocation{env: map[string]string{"E": "a b\t'\"\\"}, args: []string{"two words", "\n\v\f\r", `\"`}},
 			"E=a\\ b\\\t\\'\\\"\\\\ -- two\\ words \\\n\\\v\\\f\\\r \\\\\\\"",
 		},
-		{"other bytes as they are", invocation{args: []string{"ä\xff\x01$`*"}}, "-- ä\xff\x01$`*"},
+		{"other bytes unchanged", invocation{args: []string{"ä\xff\x01$`*"}}, "-- ä\xff\x01$`*"},
 		{"an empty configuration", invocation{config: &lkl.Config{}}, `--config {} --`},
 		{
 			"an interface",
@@ -92,8 +92,8 @@ func TestCommandLine_Refuses(t *testing.T) {
 		{"a name of the guest's devices", env("__RUMP_FDINFO_NET_tap", "9"), cmdline.ErrWord, "__RUMP_FDINFO_NET_tap"},
 		{"a name of 9P", env("9PFS_MNT", "/"), cmdline.ErrWord, "9PFS_MNT"},
 		{"kernel arguments too long", env("LKL_BOOT_CMDLINE", strings.Repeat("x", 258)), cmdline.ErrTooLong, "258 bytes, 3 more than 255"},
-		{"a wrong configuration", invocation{config: &lkl.Config{Root: "/"}}, lkl.ErrConfig, "root"},
-		{"no such interface", invocation{config: &lkl.Config{Interfaces: []lkl.Interface{{Name: "eth0"}}}}, lkl.ErrConfig, "eth0"},
+		{"an invalid configuration", invocation{config: &lkl.Config{Root: "/"}}, lkl.ErrConfig, "root"},
+		{"an unknown interface", invocation{config: &lkl.Config{Interfaces: []lkl.Interface{{Name: "eth0"}}}}, lkl.ErrConfig, "eth0"},
 		{"a disk as interface", invocation{config: &lkl.Config{Interfaces: []lkl.Interface{{Name: "rootfs"}}}}, lkl.ErrConfig, "rootfs"},
 		{"too long", args("a", strings.Repeat(" ", 4100)), cmdline.ErrTooLong, "8205 bytes, 14 more than 8191"},
 	}
@@ -180,7 +180,7 @@ func FuzzCommandLine(f *testing.F) {
 // refusable reports, more coarsely than the code, whether there is a reason to
 // refuse an invocation.
 func refusable(in invocation) bool {
-	size := 200 // the configuration but for its sysctl, and all separators
+	size := 200 // the configuration without sysctl, and all separators
 	for name, value := range in.env {
 		if name == "" || strings.ContainsAny(name[:1], "-_9") || name == lkl.BootVariable {
 			return true

@@ -17,7 +17,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
 
-// fullConfig sets everything that can be set.
+// fullConfig uses everything that a legacy guest supports.
 func fullConfig() lkl.Config {
 	return lkl.Config{
 		Interfaces: []lkl.Interface{{
@@ -64,9 +64,9 @@ func TestConfig_Root(t *testing.T) {
 }
 
 func TestConfig_Program(t *testing.T) {
-	got, err := lkl.Config{Program: lkl.Program{Directory: "/srv/my data", UID: 1000, GID: 100}}.Encode(0)
+	got, err := lkl.Config{Program: lkl.Program{Directory: "/srv/R&D <a=b; c>", UID: 1000, GID: 100}}.Encode(0)
 	must.NoError(t, err)
-	must.Eq(t, `{"workdir":"/srv/my data","uid":"1000","gid":"100"}`, got)
+	must.Eq(t, `{"workdir":"/srv/R&D <a=b; c>","uid":"1000","gid":"100"}`, got)
 	for _, directory := range []string{"srv", `/s"rv`, `/a\b`, "/ü", "/" + strings.Repeat("x", 4095)} {
 		_, err := lkl.Config{Program: lkl.Program{Directory: directory}}.Encode(0)
 		must.ErrorIs(t, err, lkl.ErrConfig, must.Sprint(directory))
@@ -92,11 +92,11 @@ func TestConfig_Routes(t *testing.T) {
 	must.NoError(t, err)
 	must.Eq(t, `{"interfaces":[{"type":"rumpfd","name":"tap"}],"routes":[{"to":"10.9.0.0/16","via":"10.0.0.7"},{"to":"fd01::/64"}]}`, got)
 	for name, routes := range map[string][]lkl.Route{
-		"to nothing":           {{}},
-		"to a station":         {{To: prefix("10.9.0.1/16")}},
-		"of the other family":  {{To: prefix("10.9.0.0/16"), Via: addr("fe80::1")}},
-		"through another zone": {{To: prefix("fd01::/64"), Via: addr("fe80::1%eth0")}},
-		"too many":             slices.Repeat([]lkl.Route{{To: prefix("10.9.0.0/16")}}, 65),
+		"without a destination":             {{}},
+		"to a single address":               {{To: prefix("10.9.0.1/16")}},
+		"with a router of the other family": {{To: prefix("10.9.0.0/16"), Via: addr("fe80::1")}},
+		"with a router in a zone":           {{To: prefix("fd01::/64"), Via: addr("fe80::1%eth0")}},
+		"too many":                          slices.Repeat([]lkl.Route{{To: prefix("10.9.0.0/16")}}, 65),
 	} {
 		_, err := lkl.Config{Interfaces: tap, Routes: routes}.Encode(0)
 		must.ErrorIs(t, err, lkl.ErrConfig, must.Sprint(name))
@@ -111,6 +111,24 @@ func TestConfig_FSGSBase(t *testing.T) {
 	must.Eq(t, `{"fsgsbase":"1"}`, got)
 }
 
+func TestConfig_OrderOfTheKeys(t *testing.T) {
+	got, err := lkl.Config{
+		Interfaces: []lkl.Interface{{Name: "tap", Address: netip.MustParsePrefix("10.0.0.2/24")}},
+		Routes:     []lkl.Route{{To: netip.MustParsePrefix("10.9.0.0/16")}},
+		Disks:      []lkl.Disk{{Name: "rootfs", Flush: true}},
+		Gateway:    netip.MustParseAddr("10.0.0.1"),
+		Sysctl:     map[string]string{"a": "1"},
+		KernelLog:  true,
+		Root:       "rootfs",
+		Program:    lkl.Program{Directory: "/srv", UID: 1, GID: 2},
+		FSGSBase:   true,
+	}.Encode(unikernel.FeatureConfig)
+	must.NoError(t, err)
+	must.Eq(t, `{"interfaces":[{"type":"rumpfd","name":"tap","ip":"10.0.0.2","masklen":"24"}],`+
+		`"routes":[{"to":"10.9.0.0/16"}],"disks":[{"name":"rootfs","flush":"1"}],"gateway":"10.0.0.1","sysctl":"a=1","debug":"1",`+
+		`"root":"rootfs","workdir":"/srv","uid":"1","gid":"2","fsgsbase":"1"}`, got)
+}
+
 func TestConfig_Refuses(t *testing.T) {
 	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
 	first := func(c *lkl.Config) *lkl.Interface { return &c.Interfaces[0] }
@@ -121,38 +139,38 @@ func TestConfig_Refuses(t *testing.T) {
 	}{
 		{"an interface without a name", func(c *lkl.Config) { first(c).Name = "" }, "letters and digits"},
 		{"a name that needs an escape", func(c *lkl.Config) { first(c).Name = `t"p` }, "letters and digits"},
-		{"a name twice", func(c *lkl.Config) { c.Interfaces = append(c.Interfaces, lkl.Interface{Name: "tap"}) }, `interface 2 ("tap"): duplicate device name`},
+		{"a duplicate name", func(c *lkl.Config) { c.Interfaces = append(c.Interfaces, lkl.Interface{Name: "tap"}) }, `interface 2 ("tap"): duplicate device name`},
 		{"an IPv6 address for IPv4", func(c *lkl.Config) { first(c).Address = prefix("2001:db8::2/24") }, "unicast IPv4 address"},
 		{"an IPv4 address for IPv6", func(c *lkl.Config) { first(c).Address6 = prefix("10.0.0.2/24") }, "unicast IPv6 address"},
-		{"a mapped address for IPv6", func(c *lkl.Config) { first(c).Address6 = netip.PrefixFrom(addr("::ffff:10.0.0.2"), 100) }, "unicast IPv6 address"},
+		{"an IPv4-mapped IPv6 address", func(c *lkl.Config) { first(c).Address6 = netip.PrefixFrom(addr("::ffff:10.0.0.2"), 100) }, "unicast IPv6 address"},
 		{"the unspecified address", func(c *lkl.Config) { first(c).Address = prefix("0.0.0.0/24") }, "unicast IPv4 address"},
-		{"the unspecified address 6", func(c *lkl.Config) { first(c).Address6 = prefix("::/64") }, "unicast IPv6 address"},
+		{"the unspecified IPv6 address", func(c *lkl.Config) { first(c).Address6 = prefix("::/64") }, "unicast IPv6 address"},
 		{"a multicast address", func(c *lkl.Config) { first(c).Address = prefix("224.0.0.1/24") }, "unicast IPv4 address"},
-		{"a multicast address 6", func(c *lkl.Config) { first(c).Address6 = prefix("ff02::1/64") }, "unicast IPv6 address"},
+		{"a multicast IPv6 address", func(c *lkl.Config) { first(c).Address6 = prefix("ff02::1/64") }, "unicast IPv6 address"},
 		{"the broadcast address", func(c *lkl.Config) { first(c).Address = prefix("255.255.255.255/1") }, "unicast IPv4 address"},
-		{"an address without length", func(c *lkl.Config) { first(c).Address = netip.PrefixFrom(addr("10.0.0.2"), -1) }, "prefix length"},
-		{"an address 6 without length", func(c *lkl.Config) { first(c).Address6 = netip.PrefixFrom(addr("2001:db8::2"), 129) }, "prefix length"},
-		{"a length of 0", func(c *lkl.Config) { first(c).Address = prefix("10.0.0.2/0") }, "1 to 32"},
-		{"a length of 32", func(c *lkl.Config) { first(c).Address = prefix("10.0.0.2/32") }, "1 to 31"},
-		{"a length of 0 for IPv6", func(c *lkl.Config) { first(c).Address6 = prefix("2001:db8::2/0") }, "1 to 128"},
-		{"an interface's gateway elsewhere", func(c *lkl.Config) { first(c).Gateway = addr("10.0.1.1") }, "10.0.1.1"},
-		{"an interface's gateway of the other kind", func(c *lkl.Config) { first(c).Gateway = addr("fe80::1") }, "fe80::1"},
+		{"an address without a prefix length", func(c *lkl.Config) { first(c).Address = netip.PrefixFrom(addr("10.0.0.2"), -1) }, "prefix length"},
+		{"an IPv6 address without a prefix length", func(c *lkl.Config) { first(c).Address6 = netip.PrefixFrom(addr("2001:db8::2"), 129) }, "prefix length"},
+		{"a prefix length of 0", func(c *lkl.Config) { first(c).Address = prefix("10.0.0.2/0") }, "1 to 32"},
+		{"a prefix length of 32", func(c *lkl.Config) { first(c).Address = prefix("10.0.0.2/32") }, "1 to 31"},
+		{"a prefix length of 0 for IPv6", func(c *lkl.Config) { first(c).Address6 = prefix("2001:db8::2/0") }, "1 to 128"},
+		{"an interface's gateway outside its network", func(c *lkl.Config) { first(c).Gateway = addr("10.0.1.1") }, "10.0.1.1"},
+		{"an interface's IPv4 gateway with an IPv6 address", func(c *lkl.Config) { first(c).Gateway = addr("fe80::1") }, "fe80::1"},
 		{"an interface as its own gateway", func(c *lkl.Config) { first(c).Gateway = addr("10.0.0.2") }, "10.0.0.2"},
-		{"an interface's gateway 6 elsewhere", func(c *lkl.Config) { first(c).Gateway6 = addr("2001:db9::1") }, "2001:db9::1"},
-		{"an interface's gateway 6 with a zone", func(c *lkl.Config) { first(c).Gateway6 = addr("fe80::1%eth0") }, "eth0"},
+		{"an interface's IPv6 gateway outside its network", func(c *lkl.Config) { first(c).Gateway6 = addr("2001:db9::1") }, "2001:db9::1"},
+		{"an interface's IPv6 gateway with a zone", func(c *lkl.Config) { first(c).Gateway6 = addr("fe80::1%eth0") }, "eth0"},
 		{"an interface's gateway without an address", func(c *lkl.Config) { first(c).Address = netip.Prefix{} }, "gateway 10.0.0.1"},
 		{"a MAC of 8 bytes", func(c *lkl.Config) { first(c).MAC = make(net.HardwareAddr, 8) }, "MAC"},
-		{"a MAC of none", func(c *lkl.Config) { first(c).MAC = net.HardwareAddr{} }, "MAC"},
+		{"a MAC of 0 bytes", func(c *lkl.Config) { first(c).MAC = net.HardwareAddr{} }, "MAC"},
 		{"a MAC of zeroes", func(c *lkl.Config) { first(c).MAC = make(net.HardwareAddr, 6) }, "MAC"},
 		{"a multicast MAC", func(c *lkl.Config) { first(c).MAC = net.HardwareAddr{1, 0, 0x5e, 0, 0, 1} }, "MAC"},
 		{"a negative MTU", func(c *lkl.Config) { first(c).MTU = -1 }, "-1"},
 		{"an MTU below IPv4's", func(c *lkl.Config) { first(c).MTU = 67 }, "67"},
 		{"an MTU below IPv6's", func(c *lkl.Config) { first(c).MTU = 1279 }, "minimum for IPv6"},
 		{"an MTU above Ethernet's", func(c *lkl.Config) { first(c).MTU = 1501 }, "1501"},
-		{"a gateway elsewhere", func(c *lkl.Config) { c.Gateway = addr("192.0.2.1") }, "192.0.2.1"},
-		{"a gateway 6 elsewhere", func(c *lkl.Config) { c.Gateway6 = addr("2001:db9::1") }, "2001:db9::1"},
-		{"a gateway 6 with a zone", func(c *lkl.Config) { c.Gateway6 = addr("fe80::1%eth0") }, "eth0"},
-		{"a root that is no device", func(c *lkl.Config) { c.Root = "/dev/rootfs" }, "/dev/rootfs"},
+		{"a gateway outside all networks", func(c *lkl.Config) { c.Gateway = addr("192.0.2.1") }, "192.0.2.1"},
+		{"an IPv6 gateway outside all networks", func(c *lkl.Config) { c.Gateway6 = addr("2001:db9::1") }, "2001:db9::1"},
+		{"an IPv6 gateway with a zone", func(c *lkl.Config) { c.Gateway6 = addr("fe80::1%eth0") }, "eth0"},
+		{"a root that is a path", func(c *lkl.Config) { c.Root = "/dev/rootfs" }, "/dev/rootfs"},
 		{"a gateway without an interface", func(c *lkl.Config) { c.Interfaces = nil }, "10.0.0.254"},
 		{"a sysctl without a name", func(c *lkl.Config) { c.Sysctl = map[string]string{"": "1"} }, "name"},
 		{"a sysctl name with a blank", func(c *lkl.Config) { c.Sysctl = map[string]string{"a b": "1"} }, "name"},
@@ -180,12 +198,12 @@ func TestConfig_Refuses(t *testing.T) {
 	}
 }
 
-func TestConfig_AcceptsTheEndsOfItsRanges(t *testing.T) {
+func TestConfig_AcceptsTheLimits(t *testing.T) {
 	cases := map[string]func(*lkl.Config){
-		"shortest lengths": func(c *lkl.Config) {
+		"shortest prefixes": func(c *lkl.Config) {
 			c.Interfaces[0].Address, c.Interfaces[0].Address6 = netip.MustParsePrefix("10.0.0.2/1"), netip.MustParsePrefix("2001:db8::2/1")
 		},
-		"longest lengths": func(c *lkl.Config) {
+		"longest prefixes": func(c *lkl.Config) {
 			c.Interfaces[0].Address, c.Interfaces[0].Address6 = netip.MustParsePrefix("10.0.0.0/31"), netip.MustParsePrefix("2001:db8::2/128")
 			c.Gateway, c.Gateway6 = netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fe80::1")
 		},
@@ -209,6 +227,16 @@ func TestConfig_GatewayOutsideTheNetworkNeedsAFeature(t *testing.T) {
 	config.Gateway, config.Interfaces[0].Gateway = netip.MustParseAddr("169.254.1.1"), netip.MustParseAddr("169.254.1.1")
 	must.NoError(t, config.Validate(unikernel.FeatureConfig))
 	must.ErrorContains(t, config.Validate(0), "169.254.1.1")
+}
+
+func TestConfig_SysctlLimitsDependOnTheGuest(t *testing.T) {
+	long := func(name, value int) lkl.Config {
+		return lkl.Config{Sysctl: map[string]string{strings.Repeat("n", name): strings.Repeat("1", value), "other": strings.Repeat("2", 250)}}
+	}
+	must.NoError(t, long(127, 254).Validate(unikernel.FeatureConfig))
+	must.ErrorContains(t, long(128, 1).Validate(unikernel.FeatureConfig), "1 more than 127")
+	must.ErrorContains(t, long(1, 255).Validate(unikernel.FeatureConfig), "1 more than 254")
+	must.ErrorContains(t, long(1, 1).Validate(0), "the sysctl settings have")
 }
 
 func TestConfig_CountsTokensLikeTheGuest(t *testing.T) {
@@ -235,8 +263,8 @@ func TestConfig_CountsTokensLikeTheGuest(t *testing.T) {
 	must.Between(t, 299, tokens, 300)
 }
 
-// FuzzConfig checks that the guest's parser reads back what was set, or
-// that it was refused.
+// FuzzConfig checks that the guest's parser reads the settings back, or that they
+// are refused.
 func FuzzConfig(f *testing.F) {
 	f.Add("tap", "10.0.0.2/24", "2001:db8::2/64", "10.0.0.1", "2001:db8::1", "kernel.panic", "1", []byte{2, 0, 0, 0, 0, 1}, 1500)
 	f.Add("tap0", "10.0.0.2/31", "", "10.0.0.3", "", "net.ipv4.tcp_wmem", "4096 87380 4194304", []byte(nil), 0)
@@ -265,8 +293,8 @@ func FuzzConfig(f *testing.F) {
 
 		want := map[string]string{"sysctl": sysctl + "=" + value}
 		inner := map[string]string{"type": "rumpfd", "name": name}
-		set := func(m map[string]string, key string, there bool, value string) {
-			if there {
+		set := func(m map[string]string, key string, present bool, value string) {
+			if present {
 				m[key] = value
 			}
 		}

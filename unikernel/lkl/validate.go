@@ -19,12 +19,21 @@ import (
 const (
 	// maxTokens is the size of the parser's token table.
 	maxTokens = 300
-	// maxSysctl is the maximum length of all sysctl settings, in bytes. More
-	// overflow the guest's buffer.
-	maxSysctl = 255
-	// maxSysctlName is the maximum length of one name, in bytes: the path
+	// maxLegacySysctl is the maximum length of all sysctl settings, in bytes. A
+	// longer text overflows the guest's buffer.
+	maxLegacySysctl = 255
+	// maxLegacySysctlName is the maximum length of one name, in bytes: the path
 	// /proc/sys/NAME must fit into 255 bytes.
-	maxSysctlName = 245
+	maxLegacySysctlName = 245
+)
+
+// Limits of guests with FeatureConfig (sysctl_set of guest/lkl/start). They have
+// no limit on all sysctl settings together.
+const (
+	maxSysctlName  = 127
+	maxSysctlValue = 254
+	// maxRoutes is MAX_ROUTES.
+	maxRoutes = 64
 )
 
 const (
@@ -33,14 +42,12 @@ const (
 	// maxDirectory is the maximum length of a path, in bytes (PATH_MAX without
 	// the NUL).
 	maxDirectory = 4095
-	// maxRoutes is MAX_ROUTES of guest/lkl/start.
-	maxRoutes = 64
 )
 
 // Validate reports every mistake that a guest with these features would refuse
 // or silently ignore. Its error wraps ErrConfig.
 func (c Config) Validate(features unikernel.Features) error {
-	v := &validation{offLink: features.Has(unikernel.FeatureConfig)}
+	v := &validation{legacy: !features.Has(unikernel.FeatureConfig)}
 	names := make(map[string]bool)
 	for i, n := range c.Interfaces {
 		v.field = fmt.Sprintf("interface %d (%q)", i+1, n.Name)
@@ -59,9 +66,9 @@ func (c Config) Validate(features unikernel.Features) error {
 	if c.Root != "" && !unikernel.ValidDeviceName(c.Root) {
 		v.addf("root %q must be a device name of 1 to %d letters and digits", c.Root, unikernel.MaxDeviceName)
 	}
-	if dir := c.Program.Directory; dir != "" && (!path.IsAbs(dir) || !plain(dir) || len(dir) > maxDirectory) {
+	if dir := c.Program.Directory; dir != "" && (!path.IsAbs(dir) || !plain(dir, escaped) || len(dir) > maxDirectory) {
 		v.addf("the working directory %q must be an absolute path of at most %d bytes of printable ASCII without any of %s",
-			dir, maxDirectory, special)
+			dir, maxDirectory, escaped)
 	}
 	v.tokens(c)
 	if err := v.problems.Err(); err != nil {
@@ -72,7 +79,7 @@ func (c Config) Validate(features unikernel.Features) error {
 
 // A validation collects the mistakes in a configuration.
 type validation struct {
-	offLink  bool   // the guest accepts IPv4 gateways outside its networks
+	legacy   bool   // for a legacy guest
 	field    string // prefix of the messages
 	problems problems.List
 }
@@ -92,7 +99,7 @@ func (v *validation) deviceName(name string, seen map[string]bool) {
 
 func (v *validation) iface(n Interface) {
 	v.addresses(n)
-	if n.Gateway.IsValid() && !n.reaches(n.Gateway, v.offLink) {
+	if n.Gateway.IsValid() && !n.reaches(n.Gateway, v.legacy) {
 		v.addf("gateway %s is not an IPv4 address in the interface's network", n.Gateway)
 	}
 	if n.Gateway6.IsValid() && !n.reaches6(n.Gateway6) {
@@ -115,7 +122,7 @@ func (v *validation) addresses(n Interface) {
 			v.addf("%s is not a unicast IPv4 address with a prefix length", n.Address)
 		case n.Address.Bits() < 1:
 			v.addf("the prefix length of %s must be 1 to 32", n.Address)
-		case n.Address.Bits() == 32 && !v.offLink:
+		case n.Address.Bits() == 32 && v.legacy:
 			v.addf("the prefix length of %s must be 1 to 31: only guests that lkl-cc links accept 32", n.Address)
 		}
 	}
@@ -137,11 +144,11 @@ func validMAC(mac net.HardwareAddr) bool {
 	return len(mac) == 6 && mac[0]&multicast == 0 && slices.Max(mac) > 0
 }
 
-// reaches reports whether an IPv4 router is in the interface's network, or, with
-// offLink, whether the interface has any other IPv4 address.
-func (n Interface) reaches(router netip.Addr, offLink bool) bool {
+// reaches reports whether an interface can use an IPv4 router. Only a legacy guest
+// needs a router inside the interface's network.
+func (n Interface) reaches(router netip.Addr, legacy bool) bool {
 	return router.Is4() && n.Address.IsValid() && router != n.Address.Addr() &&
-		(offLink || n.Address.Contains(router))
+		(!legacy || n.Address.Contains(router))
 }
 
 // reaches6 reports whether an IPv6 router is in the interface's network or
@@ -152,7 +159,7 @@ func (n Interface) reaches6(router netip.Addr) bool {
 }
 
 func (v *validation) gateways(c Config) {
-	if c.Gateway.IsValid() && !slices.ContainsFunc(c.Interfaces, func(n Interface) bool { return n.reaches(c.Gateway, v.offLink) }) {
+	if c.Gateway.IsValid() && !slices.ContainsFunc(c.Interfaces, func(n Interface) bool { return n.reaches(c.Gateway, v.legacy) }) {
 		v.addf("gateway %s is in no interface's IPv4 network", c.Gateway)
 	}
 	if c.Gateway6.IsValid() && !slices.ContainsFunc(c.Interfaces, func(n Interface) bool { return n.reaches6(c.Gateway6) }) {
@@ -161,19 +168,26 @@ func (v *validation) gateways(c Config) {
 }
 
 func (v *validation) sysctl(c Config) {
+	maxName := maxSysctlName
+	if v.legacy {
+		maxName = maxLegacySysctlName
+	}
+	const excluded = escaped + separators
 	for _, name := range slices.Sorted(maps.Keys(c.Sysctl)) {
 		value := c.Sysctl[name]
 		switch {
-		case name == "" || !plain(name) || strings.Contains(name, " "):
-			v.addf("sysctl %q: the name must be printable ASCII without blanks or any of %s", name, special)
-		case len(name) > maxSysctlName:
-			v.addf("sysctl %q: the name has %d bytes, %d more than %d", name, len(name), len(name)-maxSysctlName, maxSysctlName)
-		case value == "" || !plain(value):
-			v.addf("sysctl %s: the value %q must be printable ASCII, not empty, without any of %s", name, value, special)
+		case name == "" || !plain(name, excluded+" "):
+			v.addf("sysctl %q: the name must be printable ASCII without blanks or any of %s", name, excluded)
+		case len(name) > maxName:
+			v.addf("sysctl %q: the name has %d bytes, %d more than %d", name, len(name), len(name)-maxName, maxName)
+		case value == "" || !plain(value, excluded):
+			v.addf("sysctl %s: the value %q must be printable ASCII, not empty, without any of %s", name, value, excluded)
+		case len(value) > maxSysctlValue && !v.legacy:
+			v.addf("sysctl %s: the value has %d bytes, %d more than %d", name, len(value), len(value)-maxSysctlValue, maxSysctlValue)
 		}
 	}
-	if text := c.sysctlText(); len(text) > maxSysctl {
-		v.addf("the sysctl settings have %d bytes, %d more than the %d that the guest reads", len(text), len(text)-maxSysctl, maxSysctl)
+	if n := len(c.sysctlText()); n > maxLegacySysctl && v.legacy {
+		v.addf("the sysctl settings have %d bytes, %d more than the %d that the guest reads", n, n-maxLegacySysctl, maxLegacySysctl)
 	}
 }
 
@@ -211,14 +225,18 @@ func (v *validation) tokens(c Config) {
 	}
 }
 
-// special holds the characters that cannot be in a value. The guest's parsers
-// read no escapes and split sysctl settings at ";" and "=".
-const special = `" \ ; = < > &`
+const (
+	// escaped holds the characters that JSON escapes. A legacy guest reads no
+	// escapes.
+	escaped = `"\`
+	// separators holds the characters at which a guest splits sysctl settings.
+	separators = ";="
+)
 
-// plain reports whether the guest reads a text back unchanged.
-func plain(text string) bool {
+// plain reports whether a text is printable ASCII without the excluded characters.
+func plain(text, excluded string) bool {
 	for _, c := range []byte(text) {
-		if c < ' ' || c > '~' || (c != ' ' && strings.IndexByte(special, c) >= 0) {
+		if c < ' ' || c > '~' || strings.IndexByte(excluded, c) >= 0 {
 			return false
 		}
 	}
