@@ -19,8 +19,8 @@ import (
 // ABIs lists the versions of Solo5's binary interface that the driver runs.
 const ABIs = "1,2"
 
-// A Host holds the probes. Each exercises one facility of the host. Its error tells the
-// operator what is wrong and what to do.
+// A Host holds the probes. Each exercises one facility of the host. Its error names the
+// fault and the remedy.
 type Host struct {
 	// Supported fails where no guest can ever run: on another processor, or
 	// without root.

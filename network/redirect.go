@@ -14,8 +14,8 @@ import (
 // filters for received frames are attached to it.
 const ingressHandle = 0xffff0000
 
-// The handle and priority of the filters made here tell them from filters of other
-// programs. In u32 handles, the lower 12 bits are free to choose.
+// The handle and the priority mark the filters that this package creates. In u32 handles,
+// the lower 12 bits are free to choose.
 const (
 	filterHandle   = 0x80000c1c
 	filterPriority = 0x6c6b // "lk"

@@ -10,9 +10,9 @@ import (
 )
 
 // Run calls do on an OS thread that no other goroutine uses, and returns its error.
-// The thread exits when do returns, so that whatever do changed, such as a seccomp
-// filter or a namespace, affects no other code. A function that restores the thread
-// may call runtime.UnlockOSThread to hand it back to the scheduler.
+// The thread exits when do returns, so a change of its state, such as a seccomp filter
+// or another namespace, affects no other code. A function that restores the thread may
+// call runtime.UnlockOSThread to hand it back to the scheduler.
 //
 // The main thread is never used: it lives as long as the process, and
 // /proc/self shows its state as that of the process.
