@@ -13,6 +13,8 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/procfd"
 )
 
 // A jobFile is a file or directory that a job names. It is opened once and then
@@ -26,7 +28,7 @@ type jobFile struct {
 
 // path returns a path to the open file for processes of the same user.
 func (f *jobFile) path() string {
-	path := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
+	path := procfd.Path(f.File)
 	if f.info.IsDir() {
 		return path + "/." // lstat(2) then sees the directory instead of a link
 	}
