@@ -40,7 +40,7 @@ func testContext(t *testing.T) context.Context {
 	return ctx
 }
 
-func openSession(t *testing.T, ctx context.Context, image *os.File) *Session {
+func openSession(ctx context.Context, t *testing.T, image *os.File) *Session {
 	t.Helper()
 	s, err := Open(ctx, image)
 	must.NoError(t, err)
@@ -51,7 +51,7 @@ func openSession(t *testing.T, ctx context.Context, image *os.File) *Session {
 func TestFileType_DistinguishesTypes(t *testing.T) {
 	t.Parallel()
 	image := newImage(t)
-	s := openSession(t, testContext(t), image)
+	s := openSession(testContext(t), t, image)
 	content := filepath.Join(t.TempDir(), "content")
 	must.NoError(t, os.WriteFile(content, []byte("text"), 0o600))
 	must.NoError(t, s.Run("mkdir", "/directory"))
@@ -77,7 +77,7 @@ func TestFileType_DistinguishesTypes(t *testing.T) {
 
 func TestRunAll_NamesTheCommandThatFailed(t *testing.T) {
 	t.Parallel()
-	s := openSession(t, testContext(t), newImage(t))
+	s := openSession(testContext(t), t, newImage(t))
 	err := s.RunAll(func(yield func(string, error) bool) {
 		for i := range 900 {
 			name := fmt.Sprintf("/d%d", i)
@@ -105,7 +105,7 @@ func TestOpen_RefusesInvalidImage(t *testing.T) {
 func TestSession_EndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(testContext(t))
-	s := openSession(t, ctx, newImage(t))
+	s := openSession(ctx, t, newImage(t))
 	cause := errors.New("no longer needed")
 	cancel(cause)
 	_ = s.cmd.Wait() // reports the kill
