@@ -1,14 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package testenv tells a test what the machine that it runs on can do.
-//
-// A test names what it needs in one line:
-//
-//	testenv.Need(t, testenv.Root, testenv.KVM)
-//
-// Where something is missing the test is skipped with the reason. With
-// LKL_TEST_STRICT=1, as in CI, only a missing device skips a test: anything
-// else that is missing fails it.
 package testenv
 
 import (
