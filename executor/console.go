@@ -23,8 +23,8 @@ const (
 
 // A console copies the guest's output to Nomad without ever blocking. A full
 // buffer stops the guest, so nothing is lost while the reader makes progress.
-// When the reader makes none for consolePatience, the console drops and counts
-// the output that does not fit. Once the reader continues, a line in the output
+// When the reader stalls for consolePatience, the console drops and counts the
+// output that does not fit. Once the reader continues, a line in the output
 // reports the number of missing bytes.
 //
 // The caller polls the descriptors of pollFDs and calls transfer.

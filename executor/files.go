@@ -46,7 +46,7 @@ func ReadIdentity(dir string) (Identity, error) {
 }
 
 // ReadExit reads the exit status of a guest from its state directory. It returns
-// fs.ErrNotExist if there is none of the latest executor.
+// fs.ErrNotExist if the latest executor has not written it.
 func ReadExit(dir string) (Exit, error) {
 	var r ExitRecord
 	path := filepath.Join(dir, ExitFile)

@@ -75,8 +75,8 @@ func receiveOrder() (*Order, error) {
 
 // closeUnknownFDs closes inherited descriptors from firstUnknown on: the plugin
 // itself may have inherited them and passed them on. It sets close-on-exec for
-// the others. Descriptors that this process opened already have that flag, which
-// tells them from inherited ones.
+// the others. Descriptors that this process opened have that flag already, so
+// they are not mistaken for inherited ones.
 func closeUnknownFDs(firstUnknown int) error {
 	fds, err := openFDs()
 	if err != nil {

@@ -49,8 +49,8 @@ func openWithoutLinks(root, path string) (int, error) {
 	return unix.Open("/proc/self/fd/"+strconv.Itoa(located), flags|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 }
 
-// locate opens a path with O_PATH. It follows no symbolic link below root, and
-// for paths outside root none in the last component.
+// locate opens a path with O_PATH. Below root it follows no symbolic link at all;
+// outside root it follows one except in the last component.
 func locate(root, path string) (int, error) {
 	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	rel, below := strings.CutPrefix(path, strings.TrimSuffix(root, "/")+"/")

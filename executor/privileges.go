@@ -18,7 +18,7 @@ import (
 
 const (
 	// guestOOMScore makes the guest an ordinary victim of the out-of-memory
-	// killer, whatever score the agent has.
+	// killer, regardless of the agent's score.
 	guestOOMScore = 0
 	// executorOOMScore makes the executor the last victim, because it has to
 	// report the guest's end.
@@ -29,8 +29,7 @@ const (
 // which would write the guest's memory to disk, and removes any protection from
 // the out-of-memory killer.
 func restrictGuest() error {
-	none := unix.Rlimit{}
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &none); err != nil {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("disable core dumps: %w", err)
 	}
 	return setOOMScore(guestOOMScore)

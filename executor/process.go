@@ -27,7 +27,7 @@ type Process struct {
 }
 
 // FindProcess identifies the process that has the PID now. It returns ErrGone if
-// there is none, or only a zombie.
+// the PID is free or belongs to a zombie.
 func FindProcess(pid int) (Process, error) {
 	boot, err := bootID()
 	if err != nil {

@@ -42,8 +42,8 @@ type Client struct {
 }
 
 // Dial finds the running executor of a state directory. It returns ErrNotRunning
-// if there is none, and context.DeadlineExceeded if the executor does not
-// answer in time. An incompatible executor is no error; see Client.Compatible.
+// if the executor has ended, and context.DeadlineExceeded if it does not answer
+// in time. An incompatible executor is no error; see Client.Compatible.
 func Dial(ctx context.Context, dir string) (*Client, error) {
 	plan, id, err := liveExecutor(dir)
 	if err != nil {
@@ -93,8 +93,8 @@ func liveExecutor(dir string) (executor.Plan, executor.Identity, error) {
 	return plan, id, nil
 }
 
-// ReadExit reads the exit status on disk. It returns fs.ErrNotExist if there is
-// none.
+// ReadExit reads the exit status on disk. It returns fs.ErrNotExist if it is
+// missing.
 func ReadExit(dir string) (executor.Exit, error) { return executor.ReadExit(dir) }
 
 // Identity returns the processes of the executor and its guest.

@@ -18,42 +18,42 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
 )
 
-var missing = regexp.MustCompile(`\n?\[lkl-executor: (\d+) bytes of console output are missing here: [^\n]*\]\n`)
+var missingReport = regexp.MustCompile(`\n?\[lkl-executor: (\d+) bytes of console output are missing here: [^\n]*\]\n`)
 
-// account checks that what a reader got and what it was told is missing are
-// all that spew wrote, in order.
+// checkOutputComplete checks that the bytes read and the bytes reported as missing
+// add up to the output of guest/spew.
 func checkOutputComplete(t *testing.T, got []byte, lines, width int) {
 	t.Helper()
 	lost := 0
-	for _, m := range missing.FindAllSubmatch(got, -1) {
+	for _, m := range missingReport.FindAllSubmatch(got, -1) {
 		n, err := strconv.Atoi(string(m[1]))
 		must.NoError(t, err)
 		lost += n
 	}
 	must.Positive(t, lost)
-	// The notice begins a line of its own where the output stopped within one.
+	// A report that interrupts a line of output is preceded by a newline.
 	broken := len(regexp.MustCompile(`[^\n]\n\[lkl-executor`).FindAll(got, -1))
-	wrote := len(missing.ReplaceAll(got, nil))
+	wrote := len(missingReport.ReplaceAll(got, nil))
 	must.Between(t, lines*width-broken, wrote+lost, lines*width+broken)
 	must.StrContains(t, string(got[:width]), "spew 0000000001")
 }
 
-func TestConsole_AReaderThatStallsLosesWhatItIsTold(t *testing.T) {
+func TestConsole_CountsOutputThatNoReaderTakes(t *testing.T) {
 	const lines, width = 20_000, 64
 	task := newTask(t, "spew", "lines="+strconv.Itoa(lines))
 	c := task.start(t)
-	// Nobody reads: the guest is held for a second, and then goes on.
+	// Without a reader, the guest blocks for a second and then continues.
 	exit := waitExit(t, c)
 	must.Eq(t, 0, exit.Code)
 	onDisk, err := client.ReadExit(task.plan.Dir)
 	must.NoError(t, err)
 	must.Positive(t, onDisk.Dropped)
-	// Nothing came back in time to read the notice.
+	// No reader came in time, so no report was written.
 	got := task.readOutput(t)
 	must.Eq(t, lines*width, len(got)+int(exit.Dropped))
 }
 
-func TestConsole_AReaderThatComesBackIsTold(t *testing.T) {
+func TestConsole_ReportsMissingBytesToALateReader(t *testing.T) {
 	task := newTask(t, "spew", "")
 	c := task.start(t)
 	waitFor(t, "output is dropped", func() bool {
@@ -62,13 +62,13 @@ func TestConsole_AReaderThatComesBackIsTold(t *testing.T) {
 		return s.Dropped > 1<<20
 	})
 	line := task.awaitLine(t, "[lkl-executor: ")
-	must.RegexMatch(t, missing, line)
-	// From here on all of it is there again, in order.
+	must.RegexMatch(t, missingReport, line)
+	// After the report, output continues.
 	task.awaitLine(t, "spew")
 	must.NoError(t, c.Stop(deadline(t), unix.SIGKILL, 0))
 }
 
-func TestConsole_EveryByteIsThereOrCounted(t *testing.T) {
+func TestConsole_DeliversOrCountsEveryByte(t *testing.T) {
 	const lines, width = 100_000, 64
 	task := newTask(t, "spew", "lines="+strconv.Itoa(lines))
 	c := task.start(t)
@@ -81,11 +81,11 @@ func TestConsole_EveryByteIsThereOrCounted(t *testing.T) {
 	checkOutputComplete(t, got, lines, width)
 }
 
-func TestConsole_ASlowReaderLosesNothing(t *testing.T) {
+func TestConsole_LosesNothingToASlowOrNewReader(t *testing.T) {
 	const lines, width = 10_000, 64
 	task := newTask(t, "spew", "lines="+strconv.Itoa(lines))
 	c := task.start(t)
-	// A new reader takes over, as after a restart of Nomad's agent.
+	// A new reader continues, as after a restart of Nomad's agent.
 	first := make([]byte, 100_000)
 	_, err := io.ReadFull(task.out, first)
 	must.NoError(t, err)
@@ -99,7 +99,7 @@ func TestConsole_ASlowReaderLosesNothing(t *testing.T) {
 	must.Zero(t, waitExit(t, c).Dropped)
 }
 
-func TestConsole_WithoutAnyReader(t *testing.T) {
+func TestConsole_DoesNotBlockAGuestWithoutReader(t *testing.T) {
 	task := newTask(t, "spew", "lines=10000")
 	must.NoError(t, task.out.Close())
 	exit := waitExit(t, task.start(t))
@@ -107,7 +107,7 @@ func TestConsole_WithoutAnyReader(t *testing.T) {
 	must.Positive(t, exit.Dropped)
 }
 
-func TestConsole_ToAFile(t *testing.T) {
+func TestConsole_AppendsToAFile(t *testing.T) {
 	task := newTask(t, "spew", "lines=10000 width=100")
 	task.plan.Stdout = task.plan.Dir + "/console.log"
 	must.NoError(t, os.WriteFile(task.plan.Stdout, []byte("before\n"), 0o600))
@@ -120,12 +120,12 @@ func TestConsole_ToAFile(t *testing.T) {
 }
 
 // Other tasks of an alloc may write to the directory of Nomad's FIFOs.
-func TestConsole_NoLinkLeadsToAnOutput(t *testing.T) {
+func TestConsole_FollowsNoLinkBelowTheOutputRoot(t *testing.T) {
 	for _, where := range []string{"fifo", "directory"} {
 		t.Run(where, func(t *testing.T) {
 			outside, root := t.TempDir(), t.TempDir()
 			victim, logs := filepath.Join(outside, "out.fifo"), filepath.Join(root, "logs")
-			must.NoError(t, os.WriteFile(victim, []byte("as it was"), 0o600))
+			must.NoError(t, os.WriteFile(victim, []byte("unchanged"), 0o600))
 			if where == "fifo" {
 				must.NoError(t, os.Mkdir(logs, 0o777))
 				must.NoError(t, os.Symlink(victim, filepath.Join(logs, "out.fifo")))
@@ -142,12 +142,12 @@ func TestConsole_NoLinkLeadsToAnOutput(t *testing.T) {
 			must.Error(t, err)
 			got, err := os.ReadFile(victim)
 			must.NoError(t, err)
-			must.Eq(t, "as it was", string(got))
+			must.Eq(t, "unchanged", string(got))
 		})
 	}
 }
 
-func TestConsole_AFullDiskIsNoReasonToStop(t *testing.T) {
+func TestConsole_FullDiskDoesNotStopTheGuest(t *testing.T) {
 	task := newTask(t, "spew", "lines=1000")
 	task.plan.Stdout = "/dev/full"
 	exit := waitExit(t, task.start(t))
@@ -155,7 +155,7 @@ func TestConsole_AFullDiskIsNoReasonToStop(t *testing.T) {
 	must.Eq(t, 1000*64, exit.Dropped)
 }
 
-func TestConsole_ToNowhere(t *testing.T) {
+func TestConsole_DiscardsOutputWithoutAPath(t *testing.T) {
 	for _, path := range []string{"", os.DevNull} {
 		task := newTask(t, "spew", "lines=10000")
 		task.plan.Stdout, task.plan.Stderr = path, path
@@ -165,38 +165,38 @@ func TestConsole_ToNowhere(t *testing.T) {
 	}
 }
 
-// The status is on disk before anybody learns of it, even if the last output
-// still waits for its reader.
-func TestExit_IsOnDiskBeforeAnybodyLearns(t *testing.T) {
+// The exit status is on disk first, even while the last output waits for its
+// reader.
+func TestWait_ReturnsAfterTheExitStatusIsOnDisk(t *testing.T) {
 	task := newTask(t, "spew", "lines=1500") // fits in the buffers, but not in the FIFO
 	c := task.start(t)
-	learned := make(chan error, 1)
+	returned := make(chan error, 1)
 	go func() {
 		_, err := c.Wait(deadline(t))
-		learned <- err
+		returned <- err
 	}()
 	waitFor(t, "the exit status is on disk", func() bool {
 		_, err := client.ReadExit(task.plan.Dir)
 		return err == nil
 	})
 	select {
-	case err := <-learned:
-		t.Fatal("learned before the output was flushed: ", err)
+	case err := <-returned:
+		t.Fatal("Wait returned before the output was flushed: ", err)
 	default:
 	}
 	must.Eq(t, 1500*64, len(task.readOutput(t)))
-	must.NoError(t, <-learned)
+	must.NoError(t, <-returned)
 }
 
-func TestExecutor_WritesItsMessagesToStderr(t *testing.T) {
+func TestExecutor_LogsToTheTasksStderr(t *testing.T) {
 	task := newTask(t, "idle", "")
 	c := task.start(t)
-	must.NoError(t, os.RemoveAll(task.plan.Dir)) // where the status is to go
+	must.NoError(t, os.RemoveAll(task.plan.Dir)) // so that the exit status cannot be written
 	must.NoError(t, c.Identity().Guest.Signal(unix.SIGKILL))
 	waitGone(t, c.Identity().Executor)
-	said, err := os.ReadFile(task.plan.Stderr)
+	log, err := os.ReadFile(task.plan.Stderr)
 	must.NoError(t, err)
-	must.StrContains(t, string(said), "the exit status is only in memory")
+	must.StrContains(t, string(log), "the exit status is only in memory")
 	_, err = c.Wait(deadline(t))
 	must.True(t, errors.Is(err, client.ErrLost))
 }

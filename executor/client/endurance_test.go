@@ -20,7 +20,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-func TestCycles_LeaveNothing(t *testing.T) {
+func TestStart_RepeatedStartsLeakNothing(t *testing.T) {
 	cycles := 500
 	if testing.Short() {
 		cycles = 50
@@ -44,7 +44,7 @@ func TestCycles_LeaveNothing(t *testing.T) {
 		}
 		destroy(t, task.plan.Dir)
 		waitFor(t, "the executor is reaped", childless)
-		if i == 0 { // what the test process itself opens once is open
+		if i == 0 { // after the descriptors that the test process opens once
 			before, goroutines = len(openFDs(t, os.Getpid())), runtime.NumGoroutine()
 		}
 	}
@@ -58,8 +58,8 @@ func TestCycles_LeaveNothing(t *testing.T) {
 	must.Eq(t, []string{"executor.json", "exit.json", "plan.json"}, fileNames(t, task.plan.Dir))
 }
 
-// Whenever the executor is killed, Start or Wait tells, and nothing is left.
-func TestKilledAtAnyMoment_LeavesNothing(t *testing.T) {
+// Start or Wait fails, and no file and no process is left.
+func TestStart_KillingTheExecutorAtAnyMomentLeavesNothing(t *testing.T) {
 	task := newTask(t, "idle", "")
 	t.Cleanup(func() { destroy(t, task.plan.Dir) })
 	failed := 0
@@ -86,16 +86,16 @@ func TestKilledAtAnyMoment_LeavesNothing(t *testing.T) {
 			must.ErrorIs(t, err, client.ErrLost)
 			destroy(t, task.plan.Dir)
 		}
-		// Guests without parents come to this process.
-		waitFor(t, "all are gone", func() bool {
+		// This process inherits guests whose executor was killed.
+		waitFor(t, "no process is left", func() bool {
 			_, _ = unix.Wait4(-1, nil, unix.WNOHANG, nil)
 			return childless()
 		})
 	}
-	t.Logf("in %d of 80 cases Start failed", failed)
+	t.Logf("Start failed in %d of 80 cases", failed)
 }
 
-// firstChild is a child of this process, or 0.
+// firstChild returns a child of this process, or 0.
 func firstChild(t testing.TB) int {
 	t.Helper()
 	threads, err := os.ReadDir("/proc/self/task")
@@ -111,10 +111,11 @@ func firstChild(t testing.TB) int {
 	return 0
 }
 
-// Private memory beyond the guest's own: design figure of 4 MiB a task.
-func TestMemory_IsWithinItsFigure(t *testing.T) {
-	testenv.Need(t, testenv.Root) // to look into the guest
-	const figure = 4 << 20
+// The private memory of executor and guest process, without the guest's own
+// memory, is budgeted at 4 MiB per task.
+func TestMemory_StaysBelowFourMiB(t *testing.T) {
+	testenv.Need(t, testenv.Root) // to read the guest's smaps
+	const budget = 4 << 20
 	task := newTask(t, "idle", "")
 	c := task.start(t)
 	task.awaitLine(t, "idle: waiting")
@@ -127,8 +128,8 @@ func TestMemory_IsWithinItsFigure(t *testing.T) {
 	}
 	used := private()
 	t.Logf("executor and guest: %d KiB private when started, %d KiB after 100 requests", fresh>>10, used>>10)
-	must.Less(t, figure, fresh)
-	must.Less(t, figure, used)
+	must.Less(t, budget, fresh)
+	must.Less(t, budget, used)
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", id.Executor.Pid))
 	must.NoError(t, err)
 	t.Logf("%d threads", len(tasks))

@@ -35,7 +35,7 @@ var executorBinary string
 
 func TestMain(m *testing.M) {
 	if os.Getenv(pluginEnv) != "" {
-		fatal(beAPlugin())
+		fatal(runAsPlugin())
 	}
 	dir, err := os.MkdirTemp("", "executor")
 	fatal(err)
@@ -67,8 +67,8 @@ type testTask struct {
 	out   *os.File // reading end of the console's FIFO, as Nomad has it
 }
 
-// newTask prepares a task with a unikernel of guest/. As root, the guest gets a
-// UID and a root directory of its own.
+// newTask prepares a task with a unikernel of guest/. As root, it gives the guest
+// an unprivileged UID and an empty root directory.
 func newTask(t testing.TB, name, commandLine string) *testTask {
 	t.Helper()
 	return newTaskWithKernel(t, testenv.Guest(t, name+".spt"), commandLine)

@@ -39,7 +39,7 @@ func hogKernel(t testing.TB) string {
 	return path
 }
 
-func TestHog_UsesItsMemory(t *testing.T) {
+func TestHog_ExitsAfterWritingItsMemory(t *testing.T) {
 	exit := waitExit(t, newTaskWithKernel(t, hogKernel(t), "").start(t))
 	must.Eq(t, "exited with 0", exit.Reason)
 }

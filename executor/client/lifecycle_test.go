@@ -17,7 +17,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
 )
 
-func TestWait_TellsHowTheGuestEnded(t *testing.T) {
+func TestWait_ReturnsHowTheGuestEnded(t *testing.T) {
 	for _, tc := range []struct {
 		how    string
 		code   int
@@ -51,7 +51,7 @@ func TestWait_TellsHowTheGuestEnded(t *testing.T) {
 	}
 }
 
-func TestWait_AnswersEverybody(t *testing.T) {
+func TestWait_AnswersManyClientsAndStillSignals(t *testing.T) {
 	c := newTask(t, "idle", "").start(t)
 	const clients = 100 // more than are served at a time, and still the signal gets through
 	reasons := make(chan string, clients)
@@ -78,7 +78,7 @@ func TestWait_ObeysItsContext(t *testing.T) {
 	must.NoError(t, err)
 }
 
-func TestSignal_WithoutControlDeviceIsTheProcesss(t *testing.T) {
+func TestSignal_GoesToTheProcessWithoutAControlDevice(t *testing.T) {
 	c := newTask(t, "idle", "").start(t)
 	must.NoError(t, c.Signal(deadline(t), unix.SIGHUP))
 	exit := waitExit(t, c)
@@ -95,7 +95,7 @@ func TestSignal_ReachesTheProgramThroughTheControlDevice(t *testing.T) {
 	must.Eq(t, int(unix.SIGKILL), waitExit(t, c).Signal)
 }
 
-func TestSignal_RefusesWhatIsNone(t *testing.T) {
+func TestSignal_RefusesInvalidNumbers(t *testing.T) {
 	c := newTask(t, "idle", "").start(t)
 	var refused *client.RefusedError
 	must.True(t, errors.As(c.Signal(deadline(t), 65), &refused))
@@ -104,7 +104,7 @@ func TestSignal_RefusesWhatIsNone(t *testing.T) {
 	must.NoError(t, err)
 }
 
-func TestSignal_AfterTheEnd(t *testing.T) {
+func TestSignal_FailsAfterTheEnd(t *testing.T) {
 	c := newTask(t, "crash", "exit").start(t)
 	waitExit(t, c)
 	waitGone(t, c.Identity().Executor)
@@ -115,7 +115,7 @@ func TestSignal_AfterTheEnd(t *testing.T) {
 	must.ErrorIs(t, err, client.ErrNotRunning)
 }
 
-func TestStop_WithoutControlDeviceIsTheSignal(t *testing.T) {
+func TestStop_SignalsTheProcessWithoutAControlDevice(t *testing.T) {
 	task := newTask(t, "idle", "")
 	c := task.start(t)
 	must.NoError(t, c.Stop(deadline(t), unix.SIGINT, patience))
@@ -125,7 +125,7 @@ func TestStop_WithoutControlDeviceIsTheSignal(t *testing.T) {
 	must.Eq(t, "stopped by SIGINT", exit.Reason)
 }
 
-func TestStop_LetsTheProgramFinish(t *testing.T) {
+func TestStop_WaitsForTheProgramToFinish(t *testing.T) {
 	task := newTask(t, "control", "delay=100").withControl()
 	c := task.start(t)
 	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, patience))
@@ -150,7 +150,7 @@ func TestStop_KillsAStoppedProcess(t *testing.T) {
 	must.Eq(t, int(unix.SIGKILL), waitExit(t, c).Signal)
 }
 
-func TestStop_KillsAGuestThatReadsNothing(t *testing.T) {
+func TestStop_KillsAGuestThatDoesNotReadItsControlDevice(t *testing.T) {
 	c := newTask(t, "control", "").withControl().start(t)
 	must.NoError(t, c.Identity().Guest.Signal(unix.SIGSTOP))
 	var err error
@@ -164,7 +164,7 @@ func TestStop_KillsAGuestThatReadsNothing(t *testing.T) {
 	must.Eq(t, int(unix.SIGKILL), waitExit(t, c).Signal)
 }
 
-func TestStop_TheShortestTimeoutCounts(t *testing.T) {
+func TestStop_UsesTheShortestTimeout(t *testing.T) {
 	c := newTask(t, "control", "ignore=1").withControl().start(t)
 	long := make(chan error, 1)
 	go func() { long <- c.Stop(deadline(t), unix.SIGTERM, time.Hour) }()
@@ -172,7 +172,7 @@ func TestStop_TheShortestTimeoutCounts(t *testing.T) {
 	must.NoError(t, <-long)
 }
 
-func TestStop_AfterTheEndIsNoError(t *testing.T) {
+func TestStop_SucceedsAfterTheEnd(t *testing.T) {
 	c := newTask(t, "crash", "exit").start(t)
 	waitExit(t, c)
 	waitGone(t, c.Identity().Executor)
@@ -188,14 +188,14 @@ func TestStop_ObeysItsContext(t *testing.T) {
 	must.NoError(t, err)
 }
 
-func TestReadExit_WhileItRuns(t *testing.T) {
+func TestReadExit_FailsWhileTheGuestRuns(t *testing.T) {
 	task := newTask(t, "idle", "")
 	task.start(t)
 	_, err := client.ReadExit(task.plan.Dir)
 	must.ErrorIs(t, err, fs.ErrNotExist)
 }
 
-func TestStats_CountTheGuest(t *testing.T) {
+func TestStats_CountTheGuestsCPUAndMemory(t *testing.T) {
 	task := newTask(t, "spin", "")
 	c := task.start(t)
 	task.awaitLine(t, "spinning")

@@ -123,7 +123,7 @@ func TestV1_LimitsTheTask(t *testing.T) {
 	}
 }
 
-func TestV1_LimitsMayChangeBetweenRuns(t *testing.T) {
+func TestV1_AcceptsOtherLimitsInTheNextRun(t *testing.T) {
 	task := newTask(t, "crash", "exit").inV1(t)
 	for _, limit := range []uint64{32 << 20, 64 << 20, 16 << 20} {
 		task.plan.Cgroup.Limits.MemoryBytes = limit
@@ -147,7 +147,7 @@ func TestV1_JoinsTheSharedCPUSet(t *testing.T) {
 	must.DirExists(t, task.plan.Cgroup.CPUSet)
 }
 
-func TestOOM_IsWhatTheKernelCounted(t *testing.T) {
+func TestExit_ReportsOutOfMemoryOnlyIfTheKernelCountedIt(t *testing.T) {
 	task := newTaskWithKernel(t, hogKernel(t), "").inV1(t)
 	task.plan.Memory = 64 << 20 // of which it may have half
 	for range 2 {               // the count of the first run is not the second's
@@ -193,7 +193,7 @@ func TestStop_ThawsAFrozenGuest(t *testing.T) {
 	}
 }
 
-func TestV2_TheTaskIsBornInItsGroup(t *testing.T) {
+func TestV2_StartsTheTaskInItsGroup(t *testing.T) {
 	task := newTask(t, "idle", "").inV2(t)
 	c := task.start(t)
 	procs := strings.Fields(readTrimmed(t, task.plan.Cgroup.Unified, "cgroup.procs"))
@@ -204,7 +204,7 @@ func TestV2_TheTaskIsBornInItsGroup(t *testing.T) {
 	must.DirNotExists(t, task.plan.Cgroup.Unified)
 }
 
-func TestStart_FailsWithoutItsLimits(t *testing.T) {
+func TestStart_FailsIfALimitCannotBeWritten(t *testing.T) {
 	task := newTask(t, "idle", "").inV2(t) // where the memory controller is not
 	if _, err := os.Stat(filepath.Dir(task.plan.Cgroup.Unified) + "/memory.max"); err == nil {
 		t.Skip("needs a cgroup v2 without memory controller")

@@ -21,7 +21,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
 )
 
-func TestExecutorKilled_TheGuestDiesAndWaitTells(t *testing.T) {
+func TestExecutorKilled_KillsTheGuestAndWaitReturnsErrLost(t *testing.T) {
 	task := newTask(t, "idle", "")
 	c := task.start(t)
 	lost := make(chan error, 1)
@@ -40,7 +40,7 @@ func TestExecutorKilled_TheGuestDiesAndWaitTells(t *testing.T) {
 	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, time.Second))
 }
 
-func TestExecutorTerminated_KillsTheGuestAndSaysSo(t *testing.T) {
+func TestExecutorTerminated_KillsTheGuestAndRecordsTheReason(t *testing.T) {
 	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGQUIT} {
 		c := newTask(t, "idle", "").start(t)
 		must.NoError(t, c.Identity().Executor.Signal(sig))
@@ -59,20 +59,20 @@ func TestExecutor_IgnoresOtherSignals(t *testing.T) {
 	}
 }
 
-// pluginEnv has this test binary be a plugin that starts a task and hangs.
+// pluginEnv makes this test binary act as a plugin: it starts a task and hangs.
 const pluginEnv = "LKL_TEST_PLUGIN"
 
-type pluginOrder struct {
+type pluginArgs struct {
 	Binary string
 	Plan   executor.Plan
 }
 
-func beAPlugin() error {
-	var order pluginOrder
-	if err := json.Unmarshal([]byte(os.Getenv(pluginEnv)), &order); err != nil {
+func runAsPlugin() error {
+	var args pluginArgs
+	if err := json.Unmarshal([]byte(os.Getenv(pluginEnv)), &args); err != nil {
 		return err
 	}
-	_, state, err := client.Start(context.Background(), order.Binary, order.Plan, []*os.File{os.NewFile(3, "kernel")})
+	_, state, err := client.Start(context.Background(), args.Binary, args.Plan, []*os.File{os.NewFile(3, "kernel")})
 	if err != nil {
 		return err
 	}
@@ -82,12 +82,12 @@ func beAPlugin() error {
 	select {}
 }
 
-func TestPluginKilled_EverythingGoesOn(t *testing.T) {
+func TestPluginKilled_LeavesTheTaskRunning(t *testing.T) {
 	task := newTask(t, "control", "").withControl()
-	order, err := json.Marshal(pluginOrder{executorBinary, task.plan})
+	args, err := json.Marshal(pluginArgs{executorBinary, task.plan})
 	must.NoError(t, err)
 	plugin := exec.Command(os.Args[0])
-	plugin.Env = append(os.Environ(), pluginEnv+"="+string(order))
+	plugin.Env = append(os.Environ(), pluginEnv+"="+string(args))
 	plugin.ExtraFiles = task.files
 	plugin.Stderr = os.Stderr
 	out, err := plugin.StdoutPipe()
@@ -109,31 +109,31 @@ func TestPluginKilled_EverythingGoesOn(t *testing.T) {
 	reapOrphan(t, state.Executor)
 }
 
-// startByHand does what Start does up to the process, and returns our end of
-// the line to it.
+// startByHand starts the executor as Start does, but sends no plan. It returns the
+// test's end of the socket pair.
 func startByHand(t *testing.T, task *testTask) (*exec.Cmd, *net.UnixConn) {
 	t.Helper()
 	must.NoError(t, executor.WritePlan(task.plan))
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	must.NoError(t, err)
-	ours, theirs := os.NewFile(uintptr(pair[0]), ""), os.NewFile(uintptr(pair[1]), "")
-	line, err := net.FileConn(ours)
+	local, remote := os.NewFile(uintptr(pair[0]), ""), os.NewFile(uintptr(pair[1]), "")
+	conn, err := net.FileConn(local)
 	must.NoError(t, err)
-	must.NoError(t, ours.Close())
+	must.NoError(t, local.Close())
 	cmd := exec.Command(executorBinary)
-	cmd.ExtraFiles = append([]*os.File{theirs}, task.files...)
+	cmd.ExtraFiles = append([]*os.File{remote}, task.files...)
 	must.NoError(t, cmd.Start())
-	must.NoError(t, theirs.Close())
-	return cmd, line.(*net.UnixConn)
+	must.NoError(t, remote.Close())
+	return cmd, conn.(*net.UnixConn)
 }
 
-func TestPluginKilled_BeforeThePlan(t *testing.T) {
-	for _, half := range []string{"", `{"Files":1,"Plan":{`} {
+func TestPluginKilled_BeforeThePlanEndsTheExecutor(t *testing.T) {
+	for _, part := range []string{"", `{"Files":1,"Plan":{`} {
 		task := newTask(t, "idle", "")
-		cmd, line := startByHand(t, task)
-		_, err := line.Write([]byte(half))
+		cmd, conn := startByHand(t, task)
+		_, err := conn.Write([]byte(part))
 		must.NoError(t, err)
-		must.NoError(t, line.Close())
+		must.NoError(t, conn.Close())
 		var exit *exec.ExitError
 		must.True(t, errors.As(cmd.Wait(), &exit))
 		must.Eq(t, 2, exit.ExitCode())
@@ -141,12 +141,12 @@ func TestPluginKilled_BeforeThePlan(t *testing.T) {
 	}
 }
 
-func TestPluginKilled_BeforeTheAnswer(t *testing.T) {
+func TestPluginKilled_BeforeTheResponseKillsTheGuest(t *testing.T) {
 	task := newTask(t, "idle", "")
-	cmd, line := startByHand(t, task)
+	cmd, conn := startByHand(t, task)
 	task.plan.Version = executor.Version
-	must.NoError(t, json.NewEncoder(line).Encode(executor.Order{Files: 1, Plan: task.plan}))
-	must.NoError(t, line.Close())
+	must.NoError(t, json.NewEncoder(conn).Encode(executor.Order{Files: 1, Plan: task.plan}))
+	must.NoError(t, conn.Close())
 	must.NoError(t, cmd.Wait())
 	exit, err := client.ReadExit(task.plan.Dir)
 	must.NoError(t, err)
@@ -156,7 +156,7 @@ func TestPluginKilled_BeforeTheAnswer(t *testing.T) {
 	waitGone(t, id.Guest)
 }
 
-func TestDial_FindsOnlyItsOwn(t *testing.T) {
+func TestDial_RejectsOtherProcesses(t *testing.T) {
 	task := newTask(t, "idle", "")
 	task.start(t)
 	id, err := executor.ReadIdentity(task.plan.Dir)
@@ -184,7 +184,7 @@ func TestDial_FindsOnlyItsOwn(t *testing.T) {
 	rewrite(t, task.plan.Dir, id)
 }
 
-func TestReadExit_OfAnotherRunIsNone(t *testing.T) {
+func TestReadExit_IgnoresAnEarlierRun(t *testing.T) {
 	task := newTask(t, "crash", "exit")
 	waitExit(t, task.start(t))
 	id, err := executor.ReadIdentity(task.plan.Dir)
@@ -203,7 +203,7 @@ func rewrite(t *testing.T, dir string, id executor.Identity) {
 	must.NoError(t, os.WriteFile(filepath.Join(dir, executor.IdentityFile), b, 0o600))
 }
 
-func TestDestroy_KillsNoStranger(t *testing.T) {
+func TestDestroy_SparesOtherProcessesWithTheSamePID(t *testing.T) {
 	stranger := exec.Command("sleep", "1000")
 	must.NoError(t, stranger.Start())
 	defer func() {
@@ -223,7 +223,7 @@ func TestDestroy_KillsNoStranger(t *testing.T) {
 	}
 }
 
-func TestDestroy_AnyNumberOfTimes(t *testing.T) {
+func TestDestroy_CanBeRepeated(t *testing.T) {
 	task := newTask(t, "idle", "")
 	c := task.start(t)
 	destroy(t, task.plan.Dir)
@@ -242,21 +242,21 @@ func TestDestroy_KillsAnExecutorThatHangs(t *testing.T) {
 	reapOrphan(t, c.Identity().Guest)
 }
 
-// adopt waits for a process that has lost its parent to become, and end as, a
-// child of this one.
+// reapOrphan reaps a process that became a child of this one when its parent
+// ended.
 func reapOrphan(t *testing.T, p executor.Process) {
 	t.Helper()
-	waitFor(t, "the orphan is ours", func() bool {
+	waitFor(t, "the orphan becomes a child", func() bool {
 		_, err := unix.Wait4(p.Pid, nil, 0, nil)
 		return err == nil
 	})
 }
 
-func TestProtocol_BadClientsDoNoHarm(t *testing.T) {
+func TestProtocol_SurvivesBadClients(t *testing.T) {
 	task := newTask(t, "idle", "")
 	c := task.start(t)
 	socket := filepath.Join(task.plan.Dir, executor.SocketFile)
-	for _, tc := range []struct{ say, want string }{
+	for _, tc := range []struct{ request, want string }{
 		{"\n", "decode the request"},
 		{"state\n", "decode the request"},
 		{`{"Version":1,"Op":"dance"}` + "\n", `unknown operation "dance"`},
@@ -266,7 +266,7 @@ func TestProtocol_BadClientsDoNoHarm(t *testing.T) {
 		conn, err := net.Dial("unix", socket)
 		must.NoError(t, err)
 		must.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-		_, _ = conn.Write([]byte(tc.say))
+		_, _ = conn.Write([]byte(tc.request))
 		var r executor.Response
 		err = json.NewDecoder(conn).Decode(&r)
 		if tc.want == "" {
@@ -276,7 +276,7 @@ func TestProtocol_BadClientsDoNoHarm(t *testing.T) {
 		}
 		must.NoError(t, conn.Close())
 	}
-	// Many that say nothing make others wait, and are sent away in the end.
+	// Silent clients fill the queue until their requests time out.
 	for {
 		conn, err := net.Dial("unix", socket)
 		if errors.Is(err, unix.EAGAIN) {

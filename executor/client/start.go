@@ -52,7 +52,7 @@ func Start(ctx context.Context, binary string, plan executor.Plan, files []*os.F
 			removeFiles(plan.Dir)
 		}
 	}()
-	cmd, line, err := startProcess(binary, plan, files)
+	cmd, conn, err := startProcess(binary, plan, files)
 	if err != nil {
 		return nil, executor.State{}, err
 	}
@@ -61,7 +61,7 @@ func Start(ctx context.Context, binary string, plan executor.Plan, files []*os.F
 		_ = cmd.Wait()
 		close(reaped)
 	}()
-	state, err := sendOrder(ctx, line, executor.Order{Files: len(files), Plan: plan})
+	state, err := sendOrder(ctx, conn, executor.Order{Files: len(files), Plan: plan})
 	if err != nil {
 		// The kernel kills the guest when the executor dies.
 		_ = cmd.Process.Kill()
@@ -105,28 +105,28 @@ func startProcess(binary string, plan executor.Plan, files []*os.File) (*exec.Cm
 	if err != nil {
 		return nil, nil, fmt.Errorf("create a socket pair for the executor: %w", err)
 	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "plan"), os.NewFile(uintptr(pair[1]), "plan")
-	defer func() { _ = errors.Join(ours.Close(), theirs.Close()) }()
-	line, err := net.FileConn(ours)
+	local, remote := os.NewFile(uintptr(pair[0]), "plan"), os.NewFile(uintptr(pair[1]), "plan")
+	defer func() { _ = errors.Join(local.Close(), remote.Close()) }()
+	conn, err := net.FileConn(local)
 	if err != nil {
 		return nil, nil, fmt.Errorf("use the socket pair: %w", err)
 	}
 	cmd := exec.Command(binary)
 	cmd.Env = environment
 	cmd.Dir = "/"
-	cmd.ExtraFiles = append([]*os.File{theirs}, files...)
+	cmd.ExtraFiles = append([]*os.File{remote}, files...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	group, err := startInCgroup(plan.Cgroup, cmd.SysProcAttr)
 	if err != nil {
-		_ = line.Close()
+		_ = conn.Close()
 		return nil, nil, err
 	}
 	defer func() { _ = group.Close() }()
 	if err := cmd.Start(); err != nil {
-		_ = line.Close()
+		_ = conn.Close()
 		return nil, nil, fmt.Errorf("start the executor: %w", err)
 	}
-	return cmd, line, nil
+	return cmd, conn, nil
 }
 
 // startInCgroup makes the kernel create the process in its v2 cgroup, which is
@@ -148,18 +148,18 @@ func startInCgroup(spec cgroup.Spec, attr *syscall.SysProcAttr) (*os.File, error
 }
 
 // sendOrder sends an order, waits until the guest runs, and closes the connection.
-func sendOrder(ctx context.Context, line net.Conn, order executor.Order) (executor.State, error) {
-	defer func() { _ = line.Close() }()
-	stop := context.AfterFunc(ctx, func() { _ = line.SetDeadline(time.Unix(1, 0)) })
+func sendOrder(ctx context.Context, conn net.Conn, order executor.Order) (executor.State, error) {
+	defer func() { _ = conn.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	b, err := json.Marshal(order)
 	if err != nil {
 		return executor.State{}, fmt.Errorf("encode the plan: %w", err)
 	}
-	_, err = line.Write(append(b, '\n'))
+	_, err = conn.Write(append(b, '\n'))
 	var r executor.Response
 	if err == nil {
-		r, err = readResponse(line)
+		r, err = readResponse(conn)
 	}
 	switch {
 	case ctx.Err() != nil:

@@ -49,7 +49,7 @@ func TestStart_GivesBlockDevicesTheirSize(t *testing.T) {
 	must.Eq(t, 0, exit.Code, must.Sprint(string(task.readOutput(t)), exit.Reason))
 }
 
-func TestStart_PutsTheGuestInAJail(t *testing.T) {
+func TestStart_ConfinesTheGuest(t *testing.T) {
 	testenv.Need(t, testenv.Root)
 	task := newTask(t, "idle", "")
 	c := task.start(t)
@@ -74,9 +74,9 @@ func TestStart_PutsTheGuestInAJail(t *testing.T) {
 	must.StrContains(t, string(readProc(t, id.Guest.Pid, "limits")), "Max core file size        0                    0")
 }
 
-func TestStart_ExecutorKeepsOnlyWhatItNeeds(t *testing.T) {
+func TestStart_ExecutorDropsPrivilegesAndDescriptors(t *testing.T) {
 	testenv.Need(t, testenv.Root)
-	// What the plugin itself inherited and does not know of.
+	// A descriptor that the plugin inherited and does not know.
 	foreign, err := unix.FcntlInt(0, unix.F_DUPFD, 200)
 	must.NoError(t, err)
 	defer func() { _ = unix.Close(foreign) }()
@@ -92,10 +92,10 @@ func TestStart_ExecutorKeepsOnlyWhatItNeeds(t *testing.T) {
 		must.Eq(t, fmt.Sprintf("%016x", 1<<unix.CAP_KILL), s["CapEff"])
 		must.Eq(t, "1", s["NoNewPrivs"])
 	}
-	must.Eq(t, strconv.Itoa(pid), procStatus(t, pid)["NSsid"], must.Sprint("a session of its own"))
+	must.Eq(t, strconv.Itoa(pid), procStatus(t, pid)["NSsid"], must.Sprint("a new session"))
 	for fd, to := range openFDs(t, pid) {
 		must.NotEq(t, strconv.Itoa(foreign), fd)
-		must.StrNotContains(t, to, ".spt", must.Sprint("the kernel is the guest's"))
+		must.StrNotContains(t, to, ".spt", must.Sprint("the executor has closed the kernel"))
 	}
 	must.MapContainsKeys(t, openFDs(t, c.Identity().Guest.Pid), []string{"1", "3", "4", "5"})
 	must.MapLen(t, 4, openFDs(t, c.Identity().Guest.Pid))
@@ -129,7 +129,7 @@ func TestStart_WritesNoSecretToDisk(t *testing.T) {
 	}
 }
 
-func TestStart_TellsWhatIsWrong(t *testing.T) {
+func TestStart_ReportsMistakesAndLeavesNothing(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		with func(*testTask)
@@ -160,7 +160,7 @@ func TestStart_TellsWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestStart_NeedsTheBinary(t *testing.T) {
+func TestStart_FailsWithoutTheBinary(t *testing.T) {
 	task := newTask(t, "idle", "")
 	_, _, err := client.Start(deadline(t), "/nonexistent/lkl-executor", task.plan, task.files)
 	must.ErrorIs(t, err, os.ErrNotExist)
@@ -188,7 +188,7 @@ func TestStart_RefusesADirectoryInUse(t *testing.T) {
 	must.NoError(t, err)
 }
 
-func TestStart_AgainAfterTheEnd(t *testing.T) {
+func TestStart_WorksAgainAfterTheEnd(t *testing.T) {
 	task := newTask(t, "crash", "exit 7")
 	must.Eq(t, 7, waitExit(t, task.start(t)).Code)
 	first, err := executor.ReadIdentity(task.plan.Dir)
@@ -208,8 +208,7 @@ func openNull(t *testing.T) *os.File {
 	return f
 }
 
-// childless tells whether this process has no child, not even one that has
-// ended and is still to be waited for.
+// childless reports whether this process has no children, not even zombies.
 func childless() bool {
 	return errors.Is(unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil), unix.ECHILD)
 }

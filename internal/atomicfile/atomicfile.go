@@ -23,9 +23,9 @@ import (
 // TemporarySuffix is appended to a file's name while its content is incomplete.
 const TemporarySuffix = ".new"
 
-// Write replaces the file at path. When it returns nil, the file has exactly
-// the permissions perm, whatever the umask, and survives a power loss. Writers
-// of the same directory wait for each other, in other processes too.
+// Write replaces the file at path. When it returns nil, the file survives a power
+// loss and has exactly the permissions perm, regardless of the umask. Writers of
+// the same directory wait for each other, in other processes too.
 func Write(path string, data []byte, perm fs.FileMode) error {
 	dir := filepath.Dir(path)
 	dirFD, err := eintr.Retry(func() (int, error) {
