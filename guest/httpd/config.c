@@ -172,14 +172,13 @@ static const struct key word_keys[] = {
 	{ "port", set_port }, { "log", set_log },    { NULL, NULL },
 };
 
-static bool set_json(void *to, enum json_type type, const char *path,
-		     const char *value)
+static bool set_json(void *to, const struct json_value *value)
 {
-	if (type == JSON_OBJECT || type == JSON_ARRAY)
+	if (!value->text)
 		return true;
 	for (const struct key *k = json_keys; k->name; k++)
-		if (strcmp(k->name, path) == 0 && *value)
-			k->set(to, path, value);
+		if (strcmp(k->name, value->path) == 0 && *value->text)
+			k->set(to, value->path, value->text);
 	return true;
 }
 

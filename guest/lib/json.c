@@ -21,6 +21,7 @@ struct reader {
 	json_visitor *visit;
 	void *to;
 	size_t path_length;
+	size_t key;	/* offset of the last part of the path */
 	char path[JSON_PATH_MAX];
 };
 
@@ -177,9 +178,17 @@ static bool read_bare(struct reader *r)
 	return true;
 }
 
-static bool visit(struct reader *r, enum json_type type, const char *value)
+static bool visit(struct reader *r, enum json_type type, const char *text)
 {
-	return !r->quiet && r->visit(r->to, type, r->path, value);
+	struct json_value value = {
+		.type = type,
+		.depth = r->depth,
+		.path = r->path,
+		.key = r->path + r->key,
+		.text = text,
+	};
+
+	return !r->quiet && r->visit(r->to, &value);
 }
 
 static void append_to_path(struct reader *r, const char *text)
@@ -215,11 +224,12 @@ static bool read_key(struct reader *r)
 static bool read_member(struct reader *r, enum json_type type,
 			unsigned int index)
 {
-	size_t length = r->path_length;
+	size_t length = r->path_length, key = r->key;
 	bool ok = true;
 
 	if (length)
 		append_to_path(r, ".");
+	r->key = r->path_length;
 	if (type == JSON_OBJECT)
 		ok = read_key(r);
 	else
@@ -227,6 +237,7 @@ static bool read_member(struct reader *r, enum json_type type,
 	ok = ok && read_value(r);
 	r->path_length = length;
 	r->path[length] = 0;
+	r->key = key;
 	return ok;
 }
 
@@ -249,11 +260,11 @@ static bool read_members(struct reader *r, enum json_type type)
 static bool read_container(struct reader *r)
 {
 	enum json_type type = *r->at++ == '{' ? JSON_OBJECT : JSON_ARRAY;
-	bool ok;
+	bool ok, skip = !visit(r, type, NULL);
 
 	if (++r->depth > DEPTH_MAX)
 		return false;
-	if (!visit(r, type, NULL) && !r->quiet)
+	if (skip && !r->quiet)
 		r->quiet = r->depth;
 	ok = read_members(r, type);
 	if (r->quiet == r->depth)

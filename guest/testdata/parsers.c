@@ -34,15 +34,14 @@ static void words(char *text, size_t length)
 	}
 }
 
-static bool print_value(void *to, enum json_type type, const char *path,
-			const char *value)
+static bool print_value(void *to, const struct json_value *value)
 {
 	(void)to;
-	if (type == JSON_OBJECT || type == JSON_ARRAY)
+	if (!value->text)
 		return true;
-	put_hex(path, strlen(path));
+	put_hex(value->path, strlen(value->path));
 	printf("=");
-	put_hex(value, strlen(value));
+	put_hex(value->text, strlen(value->text));
 	printf(" ");
 	return true;
 }

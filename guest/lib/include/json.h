@@ -15,14 +15,20 @@ enum json_type {
 	JSON_BARE	/* a number, true, false or null */
 };
 
+struct json_value {
+	enum json_type type;
+	int depth;		/* 0: the document itself */
+	const char *path;	/* "interfaces.0.ip"; "" at depth 0 */
+	const char *key;	/* the last part of the path */
+	const char *text;	/* NULL for an object or an array */
+};
+
 /*
- * Receives one value of the document and the path to it, such as
- * "interfaces.0.ip"; the path of the document itself is "". A string comes
- * decoded to UTF-8, a bare value as written, an object or array as NULL.
- * Returns whether to visit the members of the object or array as well.
+ * Receives one value of the document. The text of a string is decoded to UTF-8,
+ * that of a bare value is as written. Returns whether to visit the members, if
+ * the value is an object or an array.
  */
-typedef bool json_visitor(void *to, enum json_type type, const char *path,
-			  const char *value);
+typedef bool json_visitor(void *to, const struct json_value *value);
 
 /*
  * Reads a JSON document (RFC 8259) that is an object or an array, and calls
