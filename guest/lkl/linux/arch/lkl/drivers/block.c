@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Solo5 block devices, each under its name in the manifest. A request is carried out while it is queued: the interface has
- * no completion. What it has written is with the host, or on the host's disk after a flush, where the tender offers one
- * (see docs/guests.md on what survives what).
+ * Solo5 block devices. Each is named after its entry in the manifest.
+ *
+ * Solo5 has no completion of requests: a request is carried out when it is queued.
+ * Data written is then in the host's page cache. It reaches the host's disk after
+ * a flush, if the tender offers one (LKL_NR_DISK); see docs/guests.md.
  */
 #include <linux/blk-mq.h>
 #include <linux/init.h>
@@ -10,32 +12,34 @@
 #include <asm/lkl.h>
 #include <asm/solo5.h>
 
-/* Requests that may be collected before one is carried out. */
-#define DEPTH 64
-/* The largest request, in bytes, and its pages if none lies beside another one. */
-#define REQUEST SZ_1M
-#define SEGMENTS (REQUEST / PAGE_SIZE)
+/* The number of requests that can be collected and merged before one is carried out. */
+#define SOLO5_BLK_DEPTH 64
+/* The largest request, and the number of its segments if no two pages are adjacent. */
+#define SOLO5_BLK_MAX_BYTES SZ_1M
+#define SOLO5_BLK_MAX_SEGMENTS (SOLO5_BLK_MAX_BYTES / PAGE_SIZE)
 
-struct disk {
+struct solo5_blk {
 	struct blk_mq_tag_set tags;
 	struct gendisk *gd;
-	const char *name;	/* whole; Linux's own is cut at 31 characters */
+	const char *name;	/* the full name: gd->disk_name may be cut */
 	u64 handle;
-	struct disk *next;
+	struct solo5_blk *next;
 };
 
-static struct disk *disks;
+static struct solo5_blk *solo5_blk_disks;
 
-static int move(struct disk *disk, struct request *rq, u64 at, u8 *buf, size_t len)
+static int solo5_blk_move(struct solo5_blk *disk, struct request *rq, u64 offset, u8 *buf,
+			  size_t len)
 {
-	return req_op(rq) == REQ_OP_WRITE ? solo5_block_write(disk->handle, at, buf, len) :
-					    solo5_block_read(disk->handle, at, buf, len);
+	if (req_op(rq) == REQ_OP_WRITE)
+		return solo5_block_write(disk->handle, offset, buf, len);
+	return solo5_block_read(disk->handle, offset, buf, len);
 }
 
-/* What lies side by side in memory goes in one. */
-static blk_status_t transfer(struct disk *disk, struct request *rq)
+/* Each host call moves as many segments as are adjacent in memory. */
+static blk_status_t solo5_blk_transfer(struct solo5_blk *disk, struct request *rq)
 {
-	u64 at = blk_rq_pos(rq) << SECTOR_SHIFT;
+	u64 offset = blk_rq_pos(rq) << SECTOR_SHIFT;
 	struct req_iterator iter;
 	struct bio_vec bv;
 	u8 *buf = NULL;
@@ -48,29 +52,34 @@ static blk_status_t transfer(struct disk *disk, struct request *rq)
 			len += bv.bv_len;
 			continue;
 		}
-		if (len && move(disk, rq, at, buf, len) != SOLO5_R_OK)
+		if (len && solo5_blk_move(disk, rq, offset, buf, len) != SOLO5_R_OK)
 			return BLK_STS_IOERR;
-		at += len;
+		offset += len;
 		buf = next;
 		len = bv.bv_len;
 	}
-	return move(disk, rq, at, buf, len) == SOLO5_R_OK ? BLK_STS_OK : BLK_STS_IOERR;
+	if (solo5_blk_move(disk, rq, offset, buf, len) != SOLO5_R_OK)
+		return BLK_STS_IOERR;
+	return BLK_STS_OK;
 }
 
-static blk_status_t queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq_queue_data *bd)
+static blk_status_t solo5_blk_queue_rq(struct blk_mq_hw_ctx *hctx,
+				       const struct blk_mq_queue_data *bd)
 {
 	struct request *rq = bd->rq;
-	struct disk *disk = hctx->queue->queuedata;
+	struct solo5_blk *disk = hctx->queue->queuedata;
 	blk_status_t status = BLK_STS_NOTSUPP;
 
 	blk_mq_start_request(rq);
 	switch (req_op(rq)) {
 	case REQ_OP_READ:
 	case REQ_OP_WRITE:
-		status = transfer(disk, rq);
+		status = solo5_blk_transfer(disk, rq);
 		break;
 	case REQ_OP_FLUSH:
-		status = solo5_block_flush(disk->handle) == SOLO5_R_OK ? BLK_STS_OK : BLK_STS_IOERR;
+		status = BLK_STS_IOERR;
+		if (solo5_block_flush(disk->handle) == SOLO5_R_OK)
+			status = BLK_STS_OK;
 		break;
 	default:
 		break;
@@ -81,35 +90,48 @@ static blk_status_t queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq_que
 
 int lkl_disk_offer(const struct lkl_disk_offer *offer)
 {
-	struct disk *d;
+	struct solo5_blk *disk;
 
-	for (d = disks; d; d = d->next) {
-		if (strcmp(d->name, offer->name))
+	for (disk = solo5_blk_disks; disk; disk = disk->next) {
+		if (strcmp(disk->name, offer->name))
 			continue;
-		if (solo5_block_offer(d->handle, offer->transfer, offer->flush) != SOLO5_R_OK)
+		if (solo5_block_offer(disk->handle, offer->transfer, offer->flush) != SOLO5_R_OK)
 			return -EINVAL;
-		blk_queue_write_cache(d->gd->queue, offer->flush, false);
+		blk_queue_write_cache(disk->gd->queue, offer->flush, false);
 		return 0;
 	}
 	return -ENODEV;
 }
 
-static const struct blk_mq_ops ops = {
-	.queue_rq = queue_rq,
+static const struct blk_mq_ops solo5_blk_mq_ops = {
+	.queue_rq = solo5_blk_queue_rq,
 };
 
-static const struct block_device_operations disk_ops = {
+static const struct block_device_operations solo5_blk_ops = {
 	.owner = THIS_MODULE,
 };
 
-static int __init add(u64 handle, const struct solo5_device *dev)
+static void __init solo5_blk_set_limits(struct request_queue *q, unsigned int sector)
 {
-	struct gendisk *gd;
-	struct disk *disk;
-	int err = -ENOMEM;
+	blk_queue_logical_block_size(q, sector);
+	blk_queue_physical_block_size(q, sector);
+	blk_queue_dma_alignment(q, sector - 1);
+	blk_queue_max_hw_sectors(q, SOLO5_BLK_MAX_BYTES >> SECTOR_SHIFT);
+	blk_queue_max_segments(q, SOLO5_BLK_MAX_SEGMENTS);
+	blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
+}
 
-	if (dev->block.block_size > PAGE_SIZE || dev->block.block_size < SECTOR_SIZE) {
-		pr_err("block device %s: sectors of %llu bytes are not supported\n", dev->name, dev->block.block_size);
+static int __init solo5_blk_add(u64 handle, const struct solo5_device *dev)
+{
+	u64 sector = dev->block.block_size;
+	struct gendisk *gd;
+	struct solo5_blk *disk;
+	int err;
+
+	BUILD_BUG_ON(sizeof(gd->disk_name) != LKL_DISK_NAME_MAX + 1);
+	if (sector > PAGE_SIZE || sector < SECTOR_SIZE) {
+		pr_err("block device %s: sectors of %llu bytes are not supported\n",
+		       dev->name, sector);
 		return -EINVAL;
 	}
 	disk = kzalloc(sizeof(*disk), GFP_KERNEL);
@@ -117,47 +139,44 @@ static int __init add(u64 handle, const struct solo5_device *dev)
 		return -ENOMEM;
 	disk->name = dev->name;
 	disk->handle = handle;
-	err = blk_mq_alloc_sq_tag_set(&disk->tags, &ops, DEPTH, BLK_MQ_F_SHOULD_MERGE);
+	err = blk_mq_alloc_sq_tag_set(&disk->tags, &solo5_blk_mq_ops, SOLO5_BLK_DEPTH,
+				      BLK_MQ_F_SHOULD_MERGE);
 	if (err)
-		goto free;
+		goto free_disk;
 	gd = blk_mq_alloc_disk(&disk->tags, disk);
 	if (IS_ERR(gd)) {
 		err = PTR_ERR(gd);
-		goto tags;
+		goto free_tags;
 	}
 	strscpy(gd->disk_name, dev->name, sizeof(gd->disk_name));
-	gd->fops = &disk_ops;
+	gd->fops = &solo5_blk_ops;
 	gd->flags |= GENHD_FL_NO_PART;
-	blk_queue_logical_block_size(gd->queue, dev->block.block_size);
-	blk_queue_physical_block_size(gd->queue, dev->block.block_size);
-	blk_queue_dma_alignment(gd->queue, dev->block.block_size - 1);
-	blk_queue_max_hw_sectors(gd->queue, REQUEST >> SECTOR_SHIFT);
-	blk_queue_max_segments(gd->queue, SEGMENTS);
-	blk_queue_flag_set(QUEUE_FLAG_NONROT, gd->queue);
+	solo5_blk_set_limits(gd->queue, sector);
 	set_capacity(gd, dev->block.capacity >> SECTOR_SHIFT);
 	err = add_disk(gd);
-	if (!err) {
-		disk->gd = gd;
-		disk->next = disks;
-		disks = disk;
-		return 0;
-	}
+	if (err)
+		goto put_gd;
+	disk->gd = gd;
+	disk->next = solo5_blk_disks;
+	solo5_blk_disks = disk;
+	return 0;
+put_gd:
 	put_disk(gd);
-tags:
+free_tags:
 	blk_mq_free_tag_set(&disk->tags);
-free:
+free_disk:
 	kfree(disk);
 	return err;
 }
 
-static int __init start(void)
+static int __init solo5_blk_init(void)
 {
 	struct solo5_device dev;
 	unsigned int i;
 
 	for (i = 1; i <= solo5_device_count(); i++)
 		if (solo5_device(i, &dev) == SOLO5_R_OK && dev.type == SOLO5_DEVICE_BLOCK)
-			add(i, &dev);
+			solo5_blk_add(i, &dev);
 	return 0;
 }
-device_initcall(start);
+device_initcall(solo5_blk_init);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The device "control" of the manifest: a network device whose frames are not Ethernet's but lines of text from whoever
- * runs the guest. The start program reads them from /dev/control, one a read; see guest/lkl/start.
+ * The control device: a Solo5 network device named "control" whose frames are not
+ * Ethernet frames but lines of text from the executor on the host. The start
+ * program reads them from /dev/control, one per read().
  */
 #include <linux/init.h>
 #include <linux/miscdevice.h>
@@ -12,80 +13,84 @@
 #include <asm/lkl.h>
 #include <asm/solo5.h>
 
-static unsigned int handle;
-static u8 frame[1514];
-static size_t frame_len;	/* bytes of the frame that waits for its reader; 0: none */
-static DECLARE_WAIT_QUEUE_HEAD(waiting);
+static unsigned int solo5_control_handle;
+/* The frame that waits for a reader. */
+static u8 solo5_control_frame[LKL_CONTROL_FRAME_MAX];
+static size_t solo5_control_frame_len;	/* 0: no frame waits */
+static DECLARE_WAIT_QUEUE_HEAD(solo5_control_wait);
 
-static bool receive(void)
+/* Returns whether a frame waits. */
+static bool solo5_control_receive(void)
 {
 	int result;
 
-	if (frame_len)
+	if (solo5_control_frame_len)
 		return true;
-	result = solo5_net_read(handle, frame, sizeof(frame), &frame_len);
+	result = solo5_net_read(solo5_control_handle, solo5_control_frame,
+				sizeof(solo5_control_frame), &solo5_control_frame_len);
 	if (result == SOLO5_R_OK)
 		return true;
-	frame_len = 0;
+	solo5_control_frame_len = 0;
 	if (result != SOLO5_R_AGAIN)
 		lkl_device_gone("control");
 	return false;
 }
 
-static void ready(void *arg)
+static void solo5_control_ready(void *arg)
 {
-	if (!frame_len && receive())
-		wake_up_interruptible(&waiting);
+	if (!solo5_control_frame_len && solo5_control_receive())
+		wake_up_interruptible(&solo5_control_wait);
 }
 
-static ssize_t read(struct file *file, char __user *buf, size_t size, loff_t *pos)
+static ssize_t solo5_control_read(struct file *file, char __user *buf, size_t size, loff_t *pos)
 {
 	size_t n;
 	int err;
 
-	if (!receive()) {
+	if (!solo5_control_receive()) {
 		if (file->f_flags & O_NONBLOCK)
 			return -EAGAIN;
-		err = wait_event_interruptible(waiting, frame_len);
+		err = wait_event_interruptible(solo5_control_wait, solo5_control_frame_len);
 		if (err)
 			return err;
 	}
-	n = min(size, frame_len);
-	frame_len = 0;
-	return copy_to_user(buf, frame, n) ? -EFAULT : n;
+	n = min(size, solo5_control_frame_len);
+	solo5_control_frame_len = 0;
+	return copy_to_user(buf, solo5_control_frame, n) ? -EFAULT : n;
 }
 
-static __poll_t poll(struct file *file, poll_table *wait)
+static __poll_t solo5_control_poll(struct file *file, poll_table *wait)
 {
-	poll_wait(file, &waiting, wait);
-	return receive() ? EPOLLIN | EPOLLRDNORM : 0;
+	poll_wait(file, &solo5_control_wait, wait);
+	return solo5_control_receive() ? EPOLLIN | EPOLLRDNORM : 0;
 }
 
-static const struct file_operations fops = {
+static const struct file_operations solo5_control_fops = {
 	.owner = THIS_MODULE,
-	.read = read,
-	.poll = poll,
+	.read = solo5_control_read,
+	.poll = solo5_control_poll,
 	.llseek = no_llseek,
 };
 
-static struct miscdevice misc = {
+static struct miscdevice solo5_control_misc = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "control",
-	.fops = &fops,
+	.fops = &solo5_control_fops,
 	.mode = 0400,
 };
 
-static int __init start(void)
+static int __init solo5_control_init(void)
 {
 	struct solo5_device dev;
 	unsigned int i;
 
 	for (i = 1; i <= solo5_device_count(); i++)
-		if (solo5_device(i, &dev) == SOLO5_R_OK && dev.type == SOLO5_DEVICE_NET && !strcmp(dev.name, "control"))
-			handle = i;
-	if (!handle)
+		if (solo5_device(i, &dev) == SOLO5_R_OK && dev.type == SOLO5_DEVICE_NET &&
+		    !strcmp(dev.name, "control"))
+			solo5_control_handle = i;
+	if (!solo5_control_handle)
 		return 0;
-	lkl_device_ready(handle, ready, NULL);
-	return misc_register(&misc);
+	lkl_device_ready(solo5_control_handle, solo5_control_ready, NULL);
+	return misc_register(&solo5_control_misc);
 }
-device_initcall(start);
+device_initcall(solo5_control_init);

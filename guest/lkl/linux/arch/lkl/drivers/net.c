@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Solo5 network devices, each under its name in the manifest (but for "control", see control.c). Frames are received by
- * NAPI: an idle guest is woken when there are some, a busy one looks now and then.
+ * Solo5 network devices. Each is named after its entry in the manifest; the one
+ * named "control" has another driver, control.c. Frames are received by NAPI: an
+ * idle guest wakes when there are frames, a busy guest polls.
  *
- * A host may offer more than Solo5: a virtio header before each frame, which says what is still to be done to it. Then up to
- * 64 KiB of TCP cross in one piece, and checksums of what stays on the host are never computed. The host has to say so
- * (--config, "offload"), and the start program passes it on by a private ioctl before the interface is brought up.
+ * A host may offer more than Solo5 does: a virtio header before each frame, which
+ * describes the offloads. Then up to 64 KiB of TCP cross in one frame, and traffic
+ * that stays on the host needs no checksums. The host announces this in
+ * its configuration (the key "offload" of --config), and the start program passes
+ * it on with LKL_SIOC_OFFLOAD before it brings the interface up.
  */
 #include <linux/etherdevice.h>
 #include <linux/gfp.h>
@@ -16,14 +19,18 @@
 #include <asm/lkl.h>
 #include <asm/solo5.h>
 
-#define OFFLOADS (NETIF_F_SG | NETIF_F_HW_CSUM | NETIF_F_TSO | NETIF_F_TSO_ECN | NETIF_F_TSO6 | NETIF_F_RXCSUM)
-/* Bytes of the longest frame, behind its header: the longest packet of IP in Ethernet. */
-#define LONGEST (sizeof(struct virtio_net_hdr) + ETH_HLEN + 65535)
-/* Bytes of the longest frame that is kept in one piece, and how many of a longer one are: all headers of TCP over IPv6. */
-#define SHORT 2048
-#define HEAD 128
+#define SOLO5_NET_OFFLOADS (NETIF_F_SG | NETIF_F_HW_CSUM | NETIF_F_TSO | NETIF_F_TSO_ECN | \
+			    NETIF_F_TSO6 | NETIF_F_RXCSUM)
+/* The longest frame with its virtio header: the longest IP packet in Ethernet. */
+#define SOLO5_NET_MAX_FRAME (sizeof(struct virtio_net_hdr) + ETH_HLEN + 65535)
+/*
+ * The longest frame that an skb holds in one piece. Of a longer one the skb holds
+ * this many bytes, enough for all headers of TCP over IPv6; the rest is in pages.
+ */
+#define SOLO5_NET_COPY_MAX 2048
+#define SOLO5_NET_HEAD_LEN 128
 
-struct nic {
+struct solo5_net {
 	struct net_device *dev;
 	struct napi_struct napi;
 	struct sk_buff *spare;	/* for the next frame */
@@ -33,38 +40,44 @@ struct nic {
 };
 
 /*
- * A header and a frame behind it on their way out, when they are not in one piece, or in. One does for all devices: there is
- * one processor, and neither way waits for anything while it is in use.
+ * Holds a virtio header and a frame: each one received, and those sent that are
+ * not contiguous. All devices share it: there is one CPU, and no user of the
+ * buffer sleeps.
  */
-static u8 *buffer;
+static u8 *solo5_net_buffer;
 
-/* Puts the header before the frame: in its headroom if that can be, else both into the buffer. */
-static const u8 *with_header(struct sk_buff *skb, const struct virtio_net_hdr *hdr)
+/* Puts the header before the frame: into its headroom, or both into the buffer. */
+static const u8 *solo5_net_add_header(struct sk_buff *skb, const struct virtio_net_hdr *hdr)
 {
+	u8 *frame = solo5_net_buffer + sizeof(*hdr);
+
 	if (!skb_is_nonlinear(skb) && !skb_header_cloned(skb) && skb_headroom(skb) >= sizeof(*hdr))
 		return memcpy(skb->data - sizeof(*hdr), hdr, sizeof(*hdr));
-	memcpy(buffer, hdr, sizeof(*hdr));
-	return skb_copy_bits(skb, 0, buffer + sizeof(*hdr), skb->len) ? NULL : buffer;
+	memcpy(solo5_net_buffer, hdr, sizeof(*hdr));
+	return skb_copy_bits(skb, 0, frame, skb->len) ? NULL : solo5_net_buffer;
 }
 
-static bool send(struct nic *nic, struct sk_buff *skb)
+static bool solo5_net_send(struct solo5_net *net, struct sk_buff *skb)
 {
 	struct virtio_net_hdr hdr;
 	const u8 *frame;
 
-	if (!nic->offload)
-		return solo5_net_write(nic->handle, skb->data, skb->len) == SOLO5_R_OK;
-	if (skb->len + sizeof(hdr) > LONGEST || virtio_net_hdr_from_skb(skb, &hdr, true, false, 0))
+	if (!net->offload)
+		return solo5_net_write(net->handle, skb->data, skb->len) == SOLO5_R_OK;
+	if (skb->len + sizeof(hdr) > SOLO5_NET_MAX_FRAME ||
+	    virtio_net_hdr_from_skb(skb, &hdr, true, false, 0))
 		return false;
-	frame = with_header(skb, &hdr);
-	return frame && solo5_net_write(nic->handle, frame, sizeof(hdr) + skb->len) == SOLO5_R_OK;
+	frame = solo5_net_add_header(skb, &hdr);
+	if (!frame)
+		return false;
+	return solo5_net_write(net->handle, frame, sizeof(hdr) + skb->len) == SOLO5_R_OK;
 }
 
-static netdev_tx_t xmit(struct sk_buff *skb, struct net_device *dev)
+static netdev_tx_t solo5_net_xmit(struct sk_buff *skb, struct net_device *dev)
 {
-	struct nic *nic = netdev_priv(dev);
+	struct solo5_net *net = netdev_priv(dev);
 
-	if (send(nic, skb)) {
+	if (solo5_net_send(net, skb)) {
 		dev->stats.tx_packets++;
 		dev->stats.tx_bytes += skb->len;
 	} else {
@@ -74,24 +87,29 @@ static netdev_tx_t xmit(struct sk_buff *skb, struct net_device *dev)
 	return NETDEV_TX_OK;
 }
 
-/* An skb with a copy of a frame: a short one in one piece, a long one in pages, so that it takes no more memory than it has. */
-static struct sk_buff *copy_of(struct nic *nic, const u8 *frame, size_t len)
+/*
+ * Copies a frame to a new skb. A socket accounts for the memory of an skb, so a
+ * long frame gets pages, which it fills, instead of a block of twice its size.
+ */
+static struct sk_buff *solo5_net_copy(struct solo5_net *net, const u8 *frame, size_t len)
 {
+	size_t in_pages = len > SOLO5_NET_COPY_MAX ? len - SOLO5_NET_HEAD_LEN : 0;
 	struct sk_buff *skb;
-	size_t in_pages = len > SHORT ? len - HEAD : 0;
 	int err;
 
 	if (!in_pages) {
-		skb = napi_alloc_skb(&nic->napi, len);
-		return skb ? (skb_put_data(skb, frame, len), skb) : NULL;
+		skb = napi_alloc_skb(&net->napi, len);
+		if (skb)
+			skb_put_data(skb, frame, len);
+		return skb;
 	}
-	skb = alloc_skb_with_frags(NET_SKB_PAD + NET_IP_ALIGN + HEAD, in_pages, PAGE_ALLOC_COSTLY_ORDER, &err,
-				   GFP_ATOMIC | __GFP_NOWARN);
+	skb = alloc_skb_with_frags(NET_SKB_PAD + NET_IP_ALIGN + SOLO5_NET_HEAD_LEN, in_pages,
+				   PAGE_ALLOC_COSTLY_ORDER, &err, GFP_ATOMIC | __GFP_NOWARN);
 	if (!skb)
 		return NULL;
-	skb->dev = nic->dev;
+	skb->dev = net->dev;
 	skb_reserve(skb, NET_SKB_PAD + NET_IP_ALIGN);
-	skb_put(skb, HEAD);
+	skb_put(skb, SOLO5_NET_HEAD_LEN);
 	skb->data_len = in_pages;
 	skb->len += in_pages;
 	skb_store_bits(skb, 0, frame, len);
@@ -99,19 +117,19 @@ static struct sk_buff *copy_of(struct nic *nic, const u8 *frame, size_t len)
 }
 
 /*
- * What solo5_net_read has read into the buffer. NULL: dropped, there being no memory for it or its header not being true of
- * it.
+ * Makes an skb from the header and the frame in the buffer. Returns NULL if there
+ * is no memory, or if the header does not match the frame.
  */
-static struct sk_buff *unpack(struct nic *nic, size_t len)
+static struct sk_buff *solo5_net_unpack(struct solo5_net *net, size_t len)
 {
-	struct virtio_net_hdr *hdr = (struct virtio_net_hdr *)buffer;
+	struct virtio_net_hdr *hdr = (struct virtio_net_hdr *)solo5_net_buffer;
 	struct sk_buff *skb;
 
 	if (len < sizeof(*hdr) + ETH_HLEN)
 		goto error;
-	skb = copy_of(nic, buffer + sizeof(*hdr), len - sizeof(*hdr));
+	skb = solo5_net_copy(net, solo5_net_buffer + sizeof(*hdr), len - sizeof(*hdr));
 	if (!skb) {
-		nic->dev->stats.rx_dropped++;
+		net->dev->stats.rx_dropped++;
 		return NULL;
 	}
 	if (hdr->flags & VIRTIO_NET_HDR_F_DATA_VALID)
@@ -120,52 +138,60 @@ static struct sk_buff *unpack(struct nic *nic, size_t len)
 		return skb;
 	kfree_skb(skb);
 error:
-	nic->dev->stats.rx_frame_errors++;
-	nic->dev->stats.rx_errors++;
+	net->dev->stats.rx_frame_errors++;
+	net->dev->stats.rx_errors++;
 	return NULL;
 }
 
-/* Receives a frame; *skb is NULL if it had to be dropped. */
-static int receive_long(struct nic *nic, struct sk_buff **skb)
+/* Receives a frame with a virtio header; *skb is NULL if it had to be dropped. */
+static int solo5_net_receive_offload(struct solo5_net *net, struct sk_buff **skb)
 {
 	size_t len;
-	int result = solo5_net_read(nic->handle, buffer, LONGEST, &len);
+	int result = solo5_net_read(net->handle, solo5_net_buffer, SOLO5_NET_MAX_FRAME, &len);
 
 	if (result == SOLO5_R_OK)
-		*skb = unpack(nic, len);
+		*skb = solo5_net_unpack(net, len);
 	return result;
 }
 
-static int receive(struct nic *nic, struct sk_buff **skb)
+/*
+ * Receives a frame without a header. The skb has to be allocated first; if no
+ * frame is waiting, the next call uses it.
+ */
+static int solo5_net_receive(struct solo5_net *net, struct sk_buff **skb)
 {
 	size_t len;
 	int result;
 
-	if (!nic->spare)
-		nic->spare = napi_alloc_skb(&nic->napi, nic->frame);
-	if (!nic->spare) {
-		nic->dev->stats.rx_dropped++;
+	if (!net->spare)
+		net->spare = napi_alloc_skb(&net->napi, net->frame);
+	if (!net->spare) {
+		net->dev->stats.rx_dropped++;
 		return SOLO5_R_AGAIN;
 	}
-	result = solo5_net_read(nic->handle, nic->spare->data, nic->frame, &len);
+	result = solo5_net_read(net->handle, net->spare->data, net->frame, &len);
 	if (result == SOLO5_R_OK) {
-		*skb = nic->spare;
-		nic->spare = NULL;
+		*skb = net->spare;
+		net->spare = NULL;
 		skb_put(*skb, len);
 	}
 	return result;
 }
 
-static int poll(struct napi_struct *napi, int budget)
+static int solo5_net_poll(struct napi_struct *napi, int budget)
 {
-	struct nic *nic = container_of(napi, struct nic, napi);
-	struct net_device *dev = nic->dev;
+	struct solo5_net *net = container_of(napi, struct solo5_net, napi);
+	struct net_device *dev = net->dev;
 	int done;
 
 	for (done = 0; done < budget; done++) {
 		struct sk_buff *skb;
-		int result = nic->offload ? receive_long(nic, &skb) : receive(nic, &skb);
+		int result;
 
+		if (net->offload)
+			result = solo5_net_receive_offload(net, &skb);
+		else
+			result = solo5_net_receive(net, &skb);
 		if (result != SOLO5_R_OK) {
 			if (result != SOLO5_R_AGAIN)
 				lkl_device_gone(dev->name);
@@ -183,86 +209,89 @@ static int poll(struct napi_struct *napi, int budget)
 	return done;
 }
 
-static void ready(void *arg)
+static void solo5_net_ready(void *arg)
 {
-	struct nic *nic = arg;
+	struct solo5_net *net = arg;
 
-	napi_schedule(&nic->napi);
+	napi_schedule(&net->napi);
 }
 
-static int open(struct net_device *dev)
+static int solo5_net_open(struct net_device *dev)
 {
-	struct nic *nic = netdev_priv(dev);
+	struct solo5_net *net = netdev_priv(dev);
 
-	napi_enable(&nic->napi);
+	napi_enable(&net->napi);
 	netif_start_queue(dev);
-	lkl_device_ready(nic->handle, ready, nic);
+	lkl_device_ready(net->handle, solo5_net_ready, net);
 	return 0;
 }
 
-static int stop(struct net_device *dev)
+static int solo5_net_stop(struct net_device *dev)
 {
-	struct nic *nic = netdev_priv(dev);
+	struct solo5_net *net = netdev_priv(dev);
 
 	netif_stop_queue(dev);
-	napi_disable(&nic->napi);
+	napi_disable(&net->napi);
 	return 0;
 }
 
-/* The start program's: the host has said that it has virtio headers. */
-static int offload(struct net_device *dev, struct ifreq *ifr, void __user *data, int cmd)
+/* LKL_SIOC_OFFLOAD. */
+static int solo5_net_siocdevprivate(struct net_device *dev, struct ifreq *ifr, void __user *data,
+				    int cmd)
 {
-	struct nic *nic = netdev_priv(dev);
+	struct solo5_net *net = netdev_priv(dev);
 
-	if (cmd != SIOCDEVPRIVATE)
+	if (cmd != LKL_SIOC_OFFLOAD)
 		return -EOPNOTSUPP;
 	if (!capable(CAP_NET_ADMIN))
 		return -EPERM;
 	if (dev->flags & IFF_UP)
 		return -EBUSY;
-	if (!buffer)
-		buffer = alloc_pages_exact(LONGEST, GFP_KERNEL);
-	if (!buffer)
+	if (!solo5_net_buffer)
+		solo5_net_buffer = alloc_pages_exact(SOLO5_NET_MAX_FRAME, GFP_KERNEL);
+	if (!solo5_net_buffer)
 		return -ENOMEM;
-	solo5_net_set_longest(nic->handle, LONGEST);
-	nic->offload = true;
+	solo5_net_set_longest(net->handle, SOLO5_NET_MAX_FRAME);
+	net->offload = true;
 	dev->needed_headroom = sizeof(struct virtio_net_hdr);
-	dev->hw_features |= OFFLOADS;
-	dev->wanted_features |= OFFLOADS;
+	dev->hw_features |= SOLO5_NET_OFFLOADS;
+	dev->wanted_features |= SOLO5_NET_OFFLOADS;
 	netdev_update_features(dev);
 	return 0;
 }
 
-static const struct net_device_ops ops = {
-	.ndo_open = open,
-	.ndo_stop = stop,
-	.ndo_start_xmit = xmit,
-	.ndo_siocdevprivate = offload,
+static const struct net_device_ops solo5_net_ops = {
+	.ndo_open = solo5_net_open,
+	.ndo_stop = solo5_net_stop,
+	.ndo_start_xmit = solo5_net_xmit,
+	.ndo_siocdevprivate = solo5_net_siocdevprivate,
 	.ndo_set_mac_address = eth_mac_addr,
 	.ndo_validate_addr = eth_validate_addr,
 };
 
-static int __init add(u64 handle, const struct solo5_device *info)
+static int __init solo5_net_add(u64 handle, const struct solo5_device *info)
 {
 	struct net_device *dev;
-	struct nic *nic;
+	struct solo5_net *net;
 	int err;
 
-	dev = alloc_etherdev(sizeof(*nic));
+	BUILD_BUG_ON(LKL_SIOC_OFFLOAD != SIOCDEVPRIVATE);
+	dev = alloc_etherdev(sizeof(*net));
 	if (!dev)
 		return -ENOMEM;
-	nic = netdev_priv(dev);
-	nic->dev = dev;
-	nic->handle = handle;
-	nic->frame = info->net.mtu + ETH_HLEN;
+	net = netdev_priv(dev);
+	net->dev = dev;
+	net->handle = handle;
+	net->frame = info->net.mtu + ETH_HLEN;
 	strscpy(dev->name, info->name, IFNAMSIZ);
-	dev->netdev_ops = &ops;
-	dev->mtu = dev->max_mtu = info->net.mtu;
+	dev->netdev_ops = &solo5_net_ops;
+	dev->mtu = info->net.mtu;
+	dev->max_mtu = info->net.mtu;
 	if (is_valid_ether_addr(info->net.mac))
 		eth_hw_addr_set(dev, info->net.mac);
 	else
 		eth_hw_addr_random(dev);
-	netif_napi_add(dev, &nic->napi, poll);
+	netif_napi_add(dev, &net->napi, solo5_net_poll);
 	err = register_netdev(dev);
 	if (err) {
 		pr_err("network device %s: error %d\n", info->name, err);
@@ -271,14 +300,15 @@ static int __init add(u64 handle, const struct solo5_device *info)
 	return err;
 }
 
-static int __init start(void)
+static int __init solo5_net_init(void)
 {
 	struct solo5_device dev;
 	unsigned int i;
 
 	for (i = 1; i <= solo5_device_count(); i++)
-		if (solo5_device(i, &dev) == SOLO5_R_OK && dev.type == SOLO5_DEVICE_NET && strcmp(dev.name, "control"))
-			add(i, &dev);
+		if (solo5_device(i, &dev) == SOLO5_R_OK && dev.type == SOLO5_DEVICE_NET &&
+		    strcmp(dev.name, "control"))
+			solo5_net_add(i, &dev);
 	return 0;
 }
-device_initcall(start);
+device_initcall(solo5_net_init);

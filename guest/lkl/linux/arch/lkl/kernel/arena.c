@@ -1,11 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The program's memory. The kernel's page allocator knows blocks of a power of two, 4 MiB at most: the arena takes such
- * blocks when it needs them, joins those that lie side by side, hands out runs of pages of any length, and gives back
- * what it does not need. So neither the program nor the page cache has a share that the other one cannot use.
+ * The memory of the program.
  *
- * Nothing here sleeps but allocators, and nothing preempts. What is the program's changes under its mm's lock, as its account
- * of it does (vma.c); what nobody uses may go at any allocation.
+ * Without page tables, a mapping needs contiguous memory, and the page allocator
+ * hands out blocks of a power of two, 4 MiB at most. The arena takes such blocks
+ * when it needs them, joins those that are adjacent, allocates runs of pages of
+ * any length, and gives back unused blocks. Thus neither the program nor the
+ * page cache has a fixed share of memory.
+ *
+ * A page below lkl_arena_pages is in one of three states:
+ *
+ *	busy	mapped
+ *	1	0	the kernel's, or no memory
+ *	0	0	the arena's, unused
+ *	1	1	the program's
+ *
+ * Locking: one CPU without preemption, so code that does not sleep is atomic.
+ * Only allocation sleeps. It may run the shrinker below, which takes unused pages
+ * away: search again after each allocation (lkl_arena_grow()). Pages of the
+ * program, and its VMAs, change under the mm's lock only; the shrinker does not
+ * touch them, because it may run while a caller of the arena holds that lock.
  */
 #include <linux/bitmap.h>
 #include <linux/gfp.h>
@@ -16,285 +30,323 @@
 #include <linux/shrinker.h>
 #include <asm/arena.h>
 #include <asm/lkl.h>
+#include <asm/sections.h>
 
-extern char _end[];
+static unsigned long *lkl_arena_busy_map;
+static unsigned long *lkl_arena_mapped_map;
 
-static unsigned long *busy;	/* 0: the arena has this page and nobody uses it */
-static unsigned long *mapped;	/* 1: the program has it */
-unsigned long *lkl_dirty_pages;	/* 1: it may hold something else than zero */
-static unsigned long *dirty_map;
+/*
+ * Pages that may hold something other than zero. The host hands out zeroed
+ * memory, so a page that was never used need not be cleared, or even touched.
+ * The second pointer is set once free pages are tracked.
+ */
+static unsigned long *lkl_arena_dirty_map;
+static unsigned long *lkl_arena_dirty;
 
-static unsigned long pages;	/* end of memory */
-static unsigned long available;	/* pages of the arena that nobody uses */
-static unsigned long lowest;	/* no such page is below */
-static unsigned int chunk_order;	/* how much is taken and given back at least */
+static unsigned long lkl_arena_pages;	/* frame number of the end of memory */
+static unsigned long lkl_arena_unused;	/* number of unused pages of the arena */
+static unsigned long lkl_arena_lowest;	/* the lowest of them is not below */
+static unsigned int lkl_arena_order;	/* of the smallest block taken and given back */
 
+/* Called by the page allocator for each block that is freed. */
 void arch_free_page(struct page *page, int order)
 {
-	if (lkl_dirty_pages)
-		bitmap_set(lkl_dirty_pages, page_to_pfn(page), 1UL << order);
+	if (lkl_arena_dirty)
+		bitmap_set(lkl_arena_dirty, page_to_pfn(page), 1UL << order);
 }
 
-/* What the kernel keeps for itself when the program asks for everything. */
-static unsigned long reserve(void)
+/* The pages that the program cannot get, so that the kernel can still work. */
+static unsigned long lkl_arena_kernel_reserve(void)
 {
-	return max(pages / 64, 128UL);
+	return max(lkl_arena_pages / 64, 128UL);
 }
 
-/* /proc/meminfo: what the arena has and nobody uses, which is not in MemFree. */
+/* /proc/meminfo: MemFree does not contain the unused pages of the arena. */
 void arch_report_meminfo(struct seq_file *m)
 {
-	seq_printf(m, "ArenaFree:      %8lu kB\n", available << (PAGE_SHIFT - 10));
+	seq_printf(m, "ArenaFree:      %8lu kB\n", lkl_arena_unused << (PAGE_SHIFT - 10));
 }
 
 void __init lkl_arena_init(void)
 {
 	size_t size;
+	/* The tender's stack is at the end of memory. */
 	phys_addr_t start, end, low = lkl_memory_end - SZ_64K;
 	u64 i;
 
-	pages = PFN_DOWN(lkl_memory_end);
-	lowest = pages;
-	chunk_order = clamp(ilog2(pages / 64), 0, MAX_ORDER - 1);
-	size = BITS_TO_LONGS(pages) * sizeof(long);
-	busy = memblock_alloc(size, SMP_CACHE_BYTES);
-	mapped = memblock_alloc(size, SMP_CACHE_BYTES);
-	dirty_map = memblock_alloc(size, SMP_CACHE_BYTES);
-	if (!busy || !mapped || !dirty_map)
+	lkl_arena_pages = PFN_DOWN(lkl_memory_end);
+	lkl_arena_lowest = lkl_arena_pages;
+	lkl_arena_order = clamp(ilog2(lkl_arena_pages / 64), 0, MAX_ORDER - 1);
+	size = BITS_TO_LONGS(lkl_arena_pages) * sizeof(long);
+	lkl_arena_busy_map = memblock_alloc(size, SMP_CACHE_BYTES);
+	lkl_arena_mapped_map = memblock_alloc(size, SMP_CACHE_BYTES);
+	lkl_arena_dirty_map = memblock_alloc(size, SMP_CACHE_BYTES);
+	if (!lkl_arena_busy_map || !lkl_arena_mapped_map || !lkl_arena_dirty_map)
 		panic("Not enough memory to start");
-	bitmap_fill(busy, pages);
-	/* Where memory has been handed out already some of it may have come back. */
+	bitmap_fill(lkl_arena_busy_map, lkl_arena_pages);
+	/*
+	 * memblock allocates from the end of memory downwards, and some of that
+	 * may have been freed again: all of it counts as dirty.
+	 */
 	for_each_reserved_mem_range(i, &start, &end)
 		if (start > (phys_addr_t)_end)
 			low = min(low, start);
-	bitmap_set(dirty_map, PFN_DOWN(low), pages - PFN_DOWN(low));
-	bitmap_set(dirty_map, 0, PFN_UP((unsigned long)_end));
+	bitmap_set(lkl_arena_dirty_map, PFN_DOWN(low), lkl_arena_pages - PFN_DOWN(low));
+	bitmap_set(lkl_arena_dirty_map, 0, PFN_UP((unsigned long)_end));
 }
 
-static void take(struct page *page, unsigned int order)
+void __init lkl_arena_track_dirty(void)
+{
+	lkl_arena_dirty = lkl_arena_dirty_map;
+}
+
+/* Takes over a block of the page allocator. */
+static void lkl_arena_add_block(struct page *page, unsigned int order)
 {
 	unsigned long first = page_to_pfn(page);
 
 	split_page(page, order);
-	bitmap_clear(busy, first, 1UL << order);
-	available += 1UL << order;
-	lowest = min(lowest, first);
+	bitmap_clear(lkl_arena_busy_map, first, 1UL << order);
+	lkl_arena_unused += 1UL << order;
+	lkl_arena_lowest = min(lkl_arena_lowest, first);
 }
 
-/* Gives n unused pages back to the kernel. */
-static void release(unsigned long first, unsigned long n)
+/* Gives n unused pages back to the kernel. Clean pages stay clean. */
+static void lkl_arena_release(unsigned long first, unsigned long n)
 {
 	unsigned long i;
 
-	bitmap_set(busy, first, n);
-	available -= n;
+	bitmap_set(lkl_arena_busy_map, first, n);
+	lkl_arena_unused -= n;
 	for (i = first; i < first + n; i++) {
-		bool dirty = test_bit(i, lkl_dirty_pages);
+		bool dirty = test_bit(i, lkl_arena_dirty);
 
 		__free_page(pfn_to_page(i));
 		if (!dirty)
-			__clear_bit(i, lkl_dirty_pages);
+			__clear_bit(i, lkl_arena_dirty);
 	}
 }
 
-/* Gives back whole chunks that touch the n pages from first on, but for keep pages. */
-static unsigned long trim(unsigned long first, unsigned long n, unsigned long keep)
+/*
+ * Gives back the unused blocks that overlap the n pages from @first on, as long
+ * as @keep unused pages remain. Returns the number of pages given back.
+ */
+static unsigned long lkl_arena_trim(unsigned long first, unsigned long n, unsigned long keep)
 {
-	unsigned long chunk = 1UL << chunk_order, at, freed = 0;
+	unsigned long block = 1UL << lkl_arena_order, at, freed = 0;
 
-	for (at = round_down(first, chunk); at < first + n && at + chunk <= pages; at += chunk) {
-		if (available < keep + chunk)
+	for (at = round_down(first, block);
+	     at < first + n && at + block <= lkl_arena_pages; at += block) {
+		if (lkl_arena_unused < keep + block)
 			break;
-		if (find_next_bit(busy, at + chunk, at) < at + chunk)
+		if (find_next_bit(lkl_arena_busy_map, at + block, at) < at + block)
 			continue;
-		release(at, chunk);
-		freed += chunk;
+		lkl_arena_release(at, block);
+		freed += block;
 	}
 	return freed;
 }
 
 /*
- * Unused pages for n: the lowest, but at their end if the program's memory is there and not before them. So what is left
- * over joins the next block of the kernel's, which come from below as often as from above, instead of being lost.
+ * Finds n unused pages in a row, in the lowest hole that is large enough. The run
+ * is at the start of the hole, except if only the page after the hole is the
+ * program's: then it is at the end. So the rest of the hole lies next to memory of
+ * the kernel, and can join the next block that the kernel hands out.
  */
-static unsigned long find(unsigned long n)
+static unsigned long lkl_arena_find(unsigned long n)
 {
 	unsigned long first, end;
 
-	if (available < n)
+	if (lkl_arena_unused < n)
 		return 0;
-	first = bitmap_find_next_zero_area(busy, pages, lowest, n, 0);
-	if (first >= pages)
+	first = bitmap_find_next_zero_area(lkl_arena_busy_map, lkl_arena_pages,
+					   lkl_arena_lowest, n, 0);
+	if (first >= lkl_arena_pages)
 		return 0;
-	if (test_bit(first - 1, mapped))
+	if (test_bit(first - 1, lkl_arena_mapped_map))
 		return first;
-	end = find_next_bit(busy, pages, first);
-	return end < pages && test_bit(end, mapped) ? end - n : first;
+	end = find_next_bit(lkl_arena_busy_map, lkl_arena_pages, first);
+	if (end < lkl_arena_pages && test_bit(end, lkl_arena_mapped_map))
+		return end - n;
+	return first;
 }
 
-/* Takes pages from the kernel until there are n in a row. */
-static unsigned long grow(unsigned long n)
+/*
+ * Takes blocks from the kernel until n unused pages lie in a row. Starts with
+ * blocks of twice the size, because up to half of a block that barely fits may
+ * be wasted, and accepts smaller ones, down to an eighth of the size, when memory
+ * is fragmented.
+ */
+static unsigned long lkl_arena_grow(unsigned long n)
 {
 	unsigned int least = min_t(unsigned int, get_order(n << PAGE_SHIFT), MAX_ORDER - 1);
-	/* Of a block that is hardly larger than what is wanted half may be left over. */
-	unsigned int order = max(min_t(unsigned int, least + 1, MAX_ORDER - 1), chunk_order);
-	unsigned long first, taken = 0;
+	unsigned int order = max(min_t(unsigned int, least + 1, MAX_ORDER - 1), lkl_arena_order);
+	unsigned long first, want, taken = 0;
 
 	least = least > 3 ? least - 3 : 0;
 	for (;;) {
-		gfp_t how = order > least ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
+		gfp_t retry = order > least ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
 		struct page *page = NULL;
 
-		/* What is still to be taken, and the kernel's own; where pages lie scattered, as much as it takes. */
-		if (si_mem_available() >= (long)(reserve() + max(n, taken + (1UL << order)) - taken))
-			page = alloc_pages(GFP_KERNEL | __GFP_NOWARN | how, order);
+		/*
+		 * The pages still needed must be available without the reserve
+		 * of the kernel. Fragmented memory may take more than n pages.
+		 */
+		want = max(n, taken + (1UL << order)) - taken;
+		if (si_mem_available() >= (long)(lkl_arena_kernel_reserve() + want))
+			page = alloc_pages(GFP_KERNEL | __GFP_NOWARN | retry, order);
 		if (!page) {
 			if (order == least)
 				return 0;
 			order--;
 			continue;
 		}
-		take(page, order);
+		lkl_arena_add_block(page, order);
 		taken += 1UL << order;
-		first = find(n);
+		first = lkl_arena_find(n);
 		if (first)
 			return first;
 	}
 }
 
-/* Makes unused pages the program's. */
-static void map(unsigned long first, unsigned long n)
+/* Hands unused pages to the program, zeroed. */
+static void lkl_arena_map(unsigned long first, unsigned long n)
 {
 	unsigned long at, end;
 
-	bitmap_set(busy, first, n);
-	bitmap_set(mapped, first, n);
-	available -= n;
-	if (first == lowest)
-		lowest = first + n;
+	bitmap_set(lkl_arena_busy_map, first, n);
+	bitmap_set(lkl_arena_mapped_map, first, n);
+	lkl_arena_unused -= n;
+	if (first == lkl_arena_lowest)
+		lkl_arena_lowest = first + n;
 	for (at = first; at < first + n; at = end) {
-		at = find_next_bit(lkl_dirty_pages, first + n, at);
+		at = find_next_bit(lkl_arena_dirty, first + n, at);
 		if (at >= first + n)
 			break;
-		end = find_next_zero_bit(lkl_dirty_pages, first + n, at);
+		end = find_next_zero_bit(lkl_arena_dirty, first + n, at);
 		memset(pfn_to_virt(at), 0, (end - at) << PAGE_SHIFT);
 	}
-	bitmap_set(lkl_dirty_pages, first, n);
+	bitmap_set(lkl_arena_dirty, first, n);
 }
 
 unsigned long lkl_arena_alloc(unsigned long n)
 {
 	unsigned long first;
 
-	if (!n || n > pages)
+	if (!n || n > lkl_arena_pages)
 		return 0;
 	mmap_write_lock(current->mm);
-	first = find(n);
+	first = lkl_arena_find(n);
 	if (!first)
-		first = grow(n);
+		first = lkl_arena_grow(n);
 	if (first) {
-		map(first, n);
+		lkl_arena_map(first, n);
 		lkl_vma_add(first, n);
 	} else {
-		trim(0, pages, 0);
+		lkl_arena_trim(0, lkl_arena_pages, 0);
 	}
 	mmap_write_unlock(current->mm);
 	return first;
 }
 
-static bool claim(unsigned long first, unsigned long n, bool free)
+static bool lkl_arena_claim_locked(unsigned long first, unsigned long n, bool exclusive)
 {
 	unsigned long at;
 
-	for (at = first; at < first + n; at++)
-		if (test_bit(at, mapped) ? free : test_bit(at, busy))
+	for (at = first; at < first + n; at++) {
+		if (test_bit(at, lkl_arena_mapped_map)) {
+			if (exclusive)
+				return false;
+		} else if (test_bit(at, lkl_arena_busy_map)) {
 			return false;
-	for (at = first; at < first + n; at++)
-		if (test_bit(at, mapped))
+		}
+	}
+	for (at = first; at < first + n; at++) {
+		if (test_bit(at, lkl_arena_mapped_map))
 			clear_page(pfn_to_virt(at));
 		else
-			map(at, 1);
+			lkl_arena_map(at, 1);
+	}
 	lkl_vma_add(first, n);
 	return true;
 }
 
-bool lkl_arena_claim(unsigned long first, unsigned long n, bool free)
+bool lkl_arena_claim(unsigned long first, unsigned long n, bool exclusive)
 {
 	bool ok;
 
-	if (first + n > pages || first + n < first)
+	if (first + n > lkl_arena_pages || first + n < first)
 		return false;
 	mmap_write_lock(current->mm);
-	ok = claim(first, n, free);
+	ok = lkl_arena_claim_locked(first, n, exclusive);
 	mmap_write_unlock(current->mm);
 	return ok;
 }
 
 bool lkl_arena_mapped(unsigned long first, unsigned long n)
 {
-	return first + n <= pages && first + n >= first && find_next_zero_bit(mapped, first + n, first) >= first + n;
+	unsigned long end = first + n;
+
+	return end <= lkl_arena_pages && end >= first &&
+	       find_next_zero_bit(lkl_arena_mapped_map, end, first) >= end;
 }
 
-bool lkl_arena_touches(unsigned long first, unsigned long n)
+bool lkl_arena_overlaps(unsigned long first, unsigned long n)
 {
-	return first < pages && find_next_bit(mapped, min(first + n, pages), first) < min(first + n, pages);
+	unsigned long end = min(first + n, lkl_arena_pages);
+
+	return first < lkl_arena_pages && find_next_bit(lkl_arena_mapped_map, end, first) < end;
 }
 
 void lkl_arena_free(unsigned long first, unsigned long n)
 {
 	unsigned long at, end, limit;
 
-	if (first >= pages)
+	if (first >= lkl_arena_pages)
 		return;
-	limit = min(pages, first + n);
+	limit = min(lkl_arena_pages, first + n);
 	mmap_write_lock(current->mm);
-	for (at = find_next_bit(mapped, limit, first); at < limit; at = find_next_bit(mapped, limit, end)) {
-		end = find_next_zero_bit(mapped, limit, at);
+	for (at = find_next_bit(lkl_arena_mapped_map, limit, first); at < limit;
+	     at = find_next_bit(lkl_arena_mapped_map, limit, end)) {
+		end = find_next_zero_bit(lkl_arena_mapped_map, limit, at);
 		lkl_vma_remove(at, end - at);
-		bitmap_clear(mapped, at, end - at);
-		bitmap_clear(busy, at, end - at);
-		available += end - at;
-		lowest = min(lowest, at);
+		bitmap_clear(lkl_arena_mapped_map, at, end - at);
+		bitmap_clear(lkl_arena_busy_map, at, end - at);
+		lkl_arena_unused += end - at;
+		lkl_arena_lowest = min(lkl_arena_lowest, at);
 	}
-	trim(first, limit - first, 2UL << chunk_order);
+	/* Two blocks stay for the next allocation, so that malloc and free are cheap. */
+	lkl_arena_trim(first, limit - first, 2UL << lkl_arena_order);
 	mmap_write_unlock(current->mm);
 }
 
-static unsigned long count(struct shrinker *s, struct shrink_control *sc)
+static unsigned long lkl_arena_count_objects(struct shrinker *s, struct shrink_control *sc)
 {
-	return available ?: SHRINK_EMPTY;
+	return lkl_arena_unused ?: SHRINK_EMPTY;
 }
 
-static unsigned long scan(struct shrinker *s, struct shrink_control *sc)
+/* Gives back whole blocks, or a single page if no block is unused. */
+static unsigned long lkl_arena_scan_objects(struct shrinker *s, struct shrink_control *sc)
 {
-	unsigned long freed = trim(0, pages, 0), at;
+	unsigned long freed = lkl_arena_trim(0, lkl_arena_pages, 0), at;
 
-	/* No whole chunk: single pages then. */
-	for (at = lowest; !freed && at < pages; at = at + 1) {
-		at = find_next_zero_bit(busy, pages, at);
-		if (at >= pages)
-			break;
-		release(at, 1);
-		if (++freed >= sc->nr_to_scan)
-			break;
-	}
-	return freed ?: SHRINK_STOP;
+	if (freed)
+		return freed;
+	at = find_next_zero_bit(lkl_arena_busy_map, lkl_arena_pages, lkl_arena_lowest);
+	if (at >= lkl_arena_pages)
+		return SHRINK_STOP;
+	lkl_arena_release(at, 1);
+	return 1;
 }
 
-static struct shrinker shrinker = {
-	.count_objects = count,
-	.scan_objects = scan,
+static struct shrinker lkl_arena_shrinker = {
+	.count_objects = lkl_arena_count_objects,
+	.scan_objects = lkl_arena_scan_objects,
 	.seeks = 1,
 };
 
-static int __init arena_start(void)
+static int __init lkl_arena_register_shrinker(void)
 {
-	return register_shrinker(&shrinker, "program-memory");
+	return register_shrinker(&lkl_arena_shrinker, "program-memory");
 }
-core_initcall(arena_start);
-
-/* Called when all free memory is with the page allocator. */
-void __init lkl_arena_watch(void)
-{
-	lkl_dirty_pages = dirty_map;
-}
+core_initcall(lkl_arena_register_shrinker);

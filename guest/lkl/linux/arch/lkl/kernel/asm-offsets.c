@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Offsets for entry.S. */
+/* Constants for entry.S. */
 #include <linux/kbuild.h>
 #include <linux/sched.h>
 #include <asm/ptrace.h>

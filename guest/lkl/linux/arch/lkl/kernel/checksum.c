@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The Internet checksum's sum, eight bytes a step. */
+/* The sum of the Internet checksum, eight bytes at a time. */
 #include <linux/export.h>
 #include <linux/types.h>
 #include <asm/checksum.h>
 #include <asm/unaligned.h>
 
-static inline unsigned long add_carry(unsigned long a, unsigned long b)
+static inline unsigned long lkl_add_carry(unsigned long a, unsigned long b)
 {
-	asm("addq %1, %0\n\tadcq $0, %0" : "+r"(a) : "r"(b) : "cc");
+	asm("addq %1, %0\n\tadcq $0, %0" : "+r" (a) : "r" (b) : "cc");
 	return a;
 }
 
-/* The folded sum of len bytes, as bytes that lie at an even address. */
+/* Returns the folded sum of @len bytes, as if @buff were an even address. */
 unsigned int do_csum(const unsigned char *buff, int len)
 {
 	unsigned long sum = 0;
@@ -23,19 +23,19 @@ unsigned int do_csum(const unsigned char *buff, int len)
 		    "adcq 16(%1), %0\n\t"
 		    "adcq 24(%1), %0\n\t"
 		    "adcq $0, %0"
-		    : "+r"(sum) : "r"(buff), "m"(*(const char (*)[32])buff) : "cc");
+		    : "+r" (sum) : "r" (buff), "m" (*(const char (*)[32])buff) : "cc");
 	for (; len >= 8; len -= 8, buff += 8)
-		sum = add_carry(sum, get_unaligned((const u64 *)buff));
+		sum = lkl_add_carry(sum, get_unaligned((const u64 *)buff));
 	if (len & 4) {
-		sum = add_carry(sum, get_unaligned((const u32 *)buff));
+		sum = lkl_add_carry(sum, get_unaligned((const u32 *)buff));
 		buff += 4;
 	}
 	if (len & 2) {
-		sum = add_carry(sum, get_unaligned((const u16 *)buff));
+		sum = lkl_add_carry(sum, get_unaligned((const u16 *)buff));
 		buff += 2;
 	}
 	if (len & 1)
-		sum = add_carry(sum, *buff);
+		sum = lkl_add_carry(sum, *buff);
 	sum = (sum & 0xffffffff) + (sum >> 32);
 	sum = (sum & 0xffffffff) + (sum >> 32);
 	folded = (sum & 0xffff) + (sum >> 16);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Ways into the kernel and between its tasks: the start, a system call (which is a function call), a switch of tasks, and
- * the first steps of a new one.
+ * The ways into the kernel and between its tasks: the start of the guest, a system
+ * call, which is a function call here, a switch of tasks, and the first steps of a
+ * new task.
  */
 #include <linux/linkage.h>
 #include <asm/asm-offsets.h>
@@ -9,8 +10,10 @@
 	.text
 
 /*
- * int solo5_app_main(const struct solo5_start_info *info): rsp is within the last page of memory. The kernel leaves that
- * stack for its own and never comes back.
+ * int solo5_app_main(const struct solo5_start_info *info)
+ *
+ * rsp points into the last page of memory, so the end of that page is the end of
+ * memory. The kernel switches to the stack of init_task and never returns.
  */
 SYM_CODE_START(solo5_app_main)
 	leaq	4095(%rsp), %rsi
@@ -22,8 +25,11 @@ SYM_CODE_START(solo5_app_main)
 SYM_CODE_END(solo5_app_main)
 
 /*
- * long lkl_syscall(long nr, long a1, ..., long a6): argument 6 is on the stack, as for any C function. Nothing but the
- * registers that a function keeps is kept; vector registers are the caller's to save.
+ * long lkl_syscall(long nr, long a1, ..., long a6)
+ *
+ * a6 is on the stack, as for any C function. Only the registers that a C function
+ * preserves are preserved; vector registers belong to the caller. The registers
+ * are stored at the top of the task's kernel stack, which the call then uses.
  */
 SYM_CODE_START(lkl_syscall)
 	movq	lkl_stack_regs(%rip), %rax
@@ -50,7 +56,7 @@ SYM_CODE_START(lkl_syscall)
 	movq	%rax, %rdi
 	call	lkl_do_syscall
 
-	/* rsp points to the registers of the program, where it shall go on. */
+	/* rsp points to the struct pt_regs from which the program goes on. */
 SYM_INNER_LABEL(lkl_restore, SYM_L_LOCAL)
 	movq	REGS_BX(%rsp), %rbx
 	movq	REGS_BP(%rsp), %rbp
@@ -67,7 +73,11 @@ SYM_INNER_LABEL(lkl_restore, SYM_L_LOCAL)
 	movq	REGS_AX(%rsp), %rax
 	movq	REGS_IP(%rsp), %r10
 	movq	REGS_SP(%rsp), %rsp
-	/* A return, so that the processor's prediction of the caller's call is right. The slot is free, see signal.c. */
+	/*
+	 * A ret matches the call in the CPU's return predictor; a jmp would not.
+	 * The word below rsp is free: it held the same return address, or it is
+	 * below the frame that signal.c set up.
+	 */
 	pushq	%r10
 	ret
 SYM_CODE_END(lkl_syscall)
@@ -96,7 +106,11 @@ SYM_FUNC_START(__switch_to)
 	ret
 SYM_FUNC_END(__switch_to)
 
-/* A new task: rax is the one before, rbx a kernel thread's function (or 0) and r12 its argument; rsp points to its pt_regs. */
+/*
+ * The start of a new task, from __switch_to(). rax: the previous task. rbx: the
+ * function of a kernel thread, or 0; r12: its argument. rsp points to struct
+ * pt_regs of the new task.
+ */
 SYM_CODE_START(ret_from_fork)
 	movq	%rax, %rdi
 	call	schedule_tail
@@ -104,7 +118,7 @@ SYM_CODE_START(ret_from_fork)
 	jz	1f
 	movq	%r12, %rdi
 	call	*%rbx
-	/* Only a thread that has become a program returns. */
+	/* A kernel thread returns only if it has executed a program: pid 1. */
 1:	movq	%rsp, %rdi
 	call	lkl_user_return
 	jmp	lkl_restore

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Tasks. */
+/* Creation and inspection of tasks. */
 #include <linux/printk.h>
 #include <linux/ptrace.h>
 #include <linux/sched.h>
@@ -11,17 +11,18 @@
 #include <asm/solo5.h>
 #include <asm/switch_to.h>
 
+/* In entry.S: the first steps of a new task. */
 asmlinkage void ret_from_fork(void);
 
-/* What __switch_to() pops. */
-struct switch_frame {
+/* The registers that __switch_to() pops. */
+struct lkl_switch_frame {
 	unsigned long r15, r14, r13, r12, bx, bp, ip;
 };
 
 int copy_thread(struct task_struct *p, const struct kernel_clone_args *args)
 {
 	struct pt_regs *regs = task_pt_regs(p);
-	struct switch_frame *frame = (struct switch_frame *)regs - 1;
+	struct lkl_switch_frame *frame = (struct lkl_switch_frame *)regs - 1;
 
 	memset(frame, 0, sizeof(*frame));
 	frame->ip = (unsigned long)ret_from_fork;
@@ -32,6 +33,7 @@ int copy_thread(struct task_struct *p, const struct kernel_clone_args *args)
 	} else {
 		*regs = *current_pt_regs();
 		regs->ax = 0;
+		/* The control words of the parent may be stored with another task. */
 		lkl_switch_user();
 		lkl_store_control_words(&p->thread);
 		if (args->stack)
@@ -63,24 +65,27 @@ unsigned long __get_wchan(struct task_struct *p)
 void show_regs(struct pt_regs *regs)
 {
 	show_regs_print_info(KERN_DEFAULT);
-	printk("ip %016lx sp %016lx nr %ld\n", regs->ip, regs->sp, regs->orig_ax);
+	pr_warn("ip %016lx sp %016lx nr %ld\n", regs->ip, regs->sp, regs->orig_ax);
 }
 
+/* Without frame pointers and unwind tables: prints each word that is a code address. */
 void show_stack(struct task_struct *task, unsigned long *sp, const char *loglvl)
 {
 	unsigned long *end;
 	int i;
 
-	if (!sp)
-		sp = task && task != current ? (unsigned long *)task->thread.sp : __builtin_frame_address(0);
+	if (!sp && task && task != current)
+		sp = (unsigned long *)task->thread.sp;
+	else if (!sp)
+		sp = __builtin_frame_address(0);
 	end = (unsigned long *)((unsigned long)task_stack_page(task ?: current) + THREAD_SIZE);
 	printk("%sCode addresses on the stack:", loglvl);
 	for (i = 0; sp < end && i < 24; sp++)
 		if (__kernel_text_address(*sp)) {
-			printk(KERN_CONT " %lx", *sp);
+			pr_cont(" %lx", *sp);
 			i++;
 		}
-	printk(KERN_CONT "\n");
+	pr_cont("\n");
 }
 
 void ptrace_disable(struct task_struct *child)

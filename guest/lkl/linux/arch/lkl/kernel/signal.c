@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Signals: delivered when a system call returns, since that is the only way from the kernel to a program. The frame has
- * the layout that x86-64 libcs know.
+ * Signals. They are delivered when a system call returns, which is the only way
+ * from the kernel to a program. The frame has the layout that libcs for x86-64
+ * expect. Of the floating point state it holds the control words only, as a
+ * function call preserves no more.
  */
 #include <linux/errno.h>
 #include <linux/resume_user_mode.h>
@@ -14,7 +16,7 @@
 #include <asm/syscall.h>
 #include <asm/ucontext.h>
 
-/* What compilers may use below the stack pointer without moving it. */
+/* The ABI lets a function use this many bytes below the stack pointer. */
 #define RED_ZONE 128
 
 struct rt_sigframe {
@@ -24,12 +26,10 @@ struct rt_sigframe {
 	struct thread_struct control;
 };
 
-/* How a program, and a handler, starts. */
-static const struct thread_struct initial = INIT_THREAD;
+/* The control words that a handler starts with. */
+static const struct thread_struct lkl_initial_thread = INIT_THREAD;
 
-asmlinkage long lkl_syscall(void);
-
-static void save_context(struct sigcontext *sc, const struct pt_regs *regs)
+static void lkl_save_context(struct sigcontext *sc, const struct pt_regs *regs)
 {
 	memset(sc, 0, sizeof(*sc));
 	sc->r8 = regs->r8;
@@ -51,7 +51,7 @@ static void save_context(struct sigcontext *sc, const struct pt_regs *regs)
 	sc->oldmask = current->blocked.sig[0];
 }
 
-static void restore_context(struct pt_regs *regs, const struct sigcontext *sc)
+static void lkl_restore_context(struct pt_regs *regs, const struct sigcontext *sc)
 {
 	regs->r8 = sc->r8;
 	regs->r9 = sc->r9;
@@ -71,26 +71,29 @@ static void restore_context(struct pt_regs *regs, const struct sigcontext *sc)
 	regs->orig_ax = -1;
 }
 
-/* The handler has control words of its own; the interrupted code gets its own back. */
-static void save_control_words(struct rt_sigframe __user *frame)
+/* The handler gets the initial control words, the interrupted code its own again. */
+static void lkl_save_control_words(struct rt_sigframe __user *frame)
 {
 	lkl_switch_user();
 	lkl_store_control_words((struct thread_struct __force *)&frame->control);
-	lkl_load_control_words(&initial);
+	lkl_load_control_words(&lkl_initial_thread);
 }
 
-static void restore_control_words(const struct rt_sigframe __user *frame)
+static void lkl_restore_control_words(const struct rt_sigframe __user *frame)
 {
 	struct thread_struct control;
 
 	if (copy_from_user(&control, &frame->control, sizeof(control)))
 		return;
-	/* A reserved bit would be a fault. */
+	/* Loading a reserved bit would fault. */
 	control.mxcsr &= 0xffff;
 	lkl_load_control_words(&control);
 }
 
-/* The handler's frame was at the stack pointer when it returned into the restorer, which then called the kernel. */
+/*
+ * The handler returned to the restorer, which takes that address off the frame,
+ * and the restorer called the kernel: regs->sp is just above the address.
+ */
 asmlinkage long sys_rt_sigreturn(void)
 {
 	struct pt_regs *regs = current_pt_regs();
@@ -106,12 +109,12 @@ asmlinkage long sys_rt_sigreturn(void)
 	}
 	set_current_blocked(&set);
 	restore_altstack(&frame->uc.uc_stack);
-	restore_control_words(frame);
-	restore_context(regs, &sc);
+	lkl_restore_control_words(frame);
+	lkl_restore_context(regs, &sc);
 	return regs->ax;
 }
 
-static int setup_frame(struct ksignal *ksig, struct pt_regs *regs)
+static int lkl_setup_frame(struct ksignal *ksig, struct pt_regs *regs)
 {
 	sigset_t *set = sigmask_to_save();
 	struct rt_sigframe __user *frame;
@@ -127,10 +130,13 @@ static int setup_frame(struct ksignal *ksig, struct pt_regs *regs)
 	    __copy_to_user(&frame->uc.uc_sigmask, set, sizeof(*set)) ||
 	    copy_siginfo_to_user(&frame->info, &ksig->info))
 		return -EFAULT;
-	save_context((struct sigcontext __force *)&frame->uc.uc_mcontext, regs);
-	save_control_words(frame);
+	lkl_save_context((struct sigcontext __force *)&frame->uc.uc_mcontext, regs);
+	lkl_save_control_words(frame);
 
-	/* The way back to the program writes the address to go to just below the stack pointer: as if the handler were called. */
+	/*
+	 * lkl_restore (entry.S) pushes the address to go to below the stack
+	 * pointer and returns: the handler runs as if it had been called.
+	 */
 	regs->sp = (unsigned long)frame;
 	regs->ip = (unsigned long)ksig->ka.sa.sa_handler;
 	regs->di = ksig->sig;
@@ -141,10 +147,22 @@ static int setup_frame(struct ksignal *ksig, struct pt_regs *regs)
 }
 
 /*
- * Makes the call again when the program goes on. Libc tells by the address where a thread was stopped whether it may be
- * cancelled, so a direct call is gone back over; a jump to lkl_syscall() (a tail call) is made again by itself.
+ * Makes the program call lkl_syscall() again, with the same arguments, when it
+ * goes on.
+ *
+ * musl decides by the address at which a signal interrupts a thread whether the
+ * thread may be cancelled: between __cp_begin and __cp_end (syscall_cp.s) the call
+ * has had no effect yet. An interrupted call must therefore be repeated from a
+ * return address inside that range, so regs->ip goes back to the call instruction.
+ * A direct call is five bytes: e8 and the distance to lkl_syscall() from the next
+ * instruction. Decoding it backwards is safe only because both are compared: the
+ * opcode and the target.
+ *
+ * Otherwise the program got there by a jump (a tail call) or an indirect call,
+ * whose length is not known. None of these is a cancellation point. Then the
+ * program goes on at lkl_syscall() itself, with the return address on its stack.
  */
-static void restart(struct pt_regs *regs)
+static void lkl_restart_syscall(struct pt_regs *regs)
 {
 	const u8 *call = (const u8 *)regs->ip - 5;
 	s32 offset;
@@ -159,7 +177,8 @@ static void restart(struct pt_regs *regs)
 	regs->orig_ax = -1;
 }
 
-static void restart_before(struct pt_regs *regs, const struct k_sigaction *ka)
+/* @ka: the handler that will run first, or NULL. */
+static void lkl_handle_restart(struct pt_regs *regs, const struct k_sigaction *ka)
 {
 	if ((long)regs->orig_ax < 0)
 		return;
@@ -171,20 +190,20 @@ static void restart_before(struct pt_regs *regs, const struct k_sigaction *ka)
 		}
 		fallthrough;
 	case -ERESTARTNOINTR:
-		restart(regs);
+		lkl_restart_syscall(regs);
 		break;
 	case -ERESTARTNOHAND:
 		if (ka)
 			regs->ax = -EINTR;
 		else
-			restart(regs);
+			lkl_restart_syscall(regs);
 		break;
 	case -ERESTART_RESTARTBLOCK:
 		if (ka) {
 			regs->ax = -EINTR;
 		} else {
 			regs->di = __NR_restart_syscall;
-			restart(regs);
+			lkl_restart_syscall(regs);
 		}
 		break;
 	}
@@ -195,10 +214,10 @@ void lkl_do_signal(struct pt_regs *regs)
 	struct ksignal ksig;
 
 	if (get_signal(&ksig)) {
-		restart_before(regs, &ksig.ka);
-		signal_setup_done(setup_frame(&ksig, regs), &ksig, 0);
+		lkl_handle_restart(regs, &ksig.ka);
+		signal_setup_done(lkl_setup_frame(&ksig, regs), &ksig, 0);
 		return;
 	}
-	restart_before(regs, NULL);
+	lkl_handle_restart(regs, NULL);
 	restore_saved_sigmask();
 }

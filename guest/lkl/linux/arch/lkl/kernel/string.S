@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The string instructions: fast on every processor of the last ten years, and without vector registers. */
+/*
+ * memcpy(), memmove() and memset() by the string instructions, which are fast on
+ * every x86-64 CPU since 2013 and use no vector registers: the kernel does not save
+ * those. lib/string.c works byte by byte.
+ */
 #include <linux/linkage.h>
 
 	.text
@@ -10,7 +14,7 @@ SYM_FUNC_START(memcpy)
 	jb	1f
 	rep movsb
 	ret
-1:	/* Short: the start-up of a string instruction costs more than the copy. */
+1:	/* Short: starting a string instruction takes longer than the copy. */
 	cmpq	$8, %rdx
 	jb	3f
 	movq	-8(%rsi, %rdx), %r8
@@ -40,7 +44,7 @@ SYM_FUNC_START(memmove)
 	movq	%rdi, %rcx
 	subq	%rsi, %rcx
 	cmpq	%rdx, %rcx
-	jae	1f			/* not (from <= to < from + n): forwards */
+	jae	1f			/* to is not inside the source: forwards */
 	leaq	-8(%rsi, %rdx), %rsi
 	leaq	-8(%rdi, %rdx), %rdi
 	movq	%rdx, %rcx
@@ -62,7 +66,7 @@ SYM_FUNC_START(memmove)
 	jnz	4b
 5:	ret
 1:	movq	%rdx, %rcx
-	/* Overlapping with the source just above is where rep movsb is slow: by words then. */
+	/* rep movsb is slow if the source is just above: copy words then. */
 	movq	%rsi, %r8
 	subq	%rdi, %r8
 	cmpq	$64, %r8

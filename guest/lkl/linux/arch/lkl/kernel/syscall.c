@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* System calls: the table, what is not there, and the way back to the program. */
+/*
+ * System calls. Programs make them by calling lkl_syscall() (entry.S) with the
+ * numbers and structures of x86-64. This file has the table, the calls that the
+ * architecture replaces or lacks, and the return to the program.
+ */
 #include <linux/linkage.h>
 #include <linux/resume_user_mode.h>
 #include <linux/sched/signal.h>
@@ -9,26 +13,23 @@
 #include <asm/solo5.h>
 #include <asm/syscall.h>
 
+/* From x86's uapi/asm/prctl.h. */
 #define ARCH_SET_FS 0x1002
 #define ARCH_GET_FS 0x1003
 
-/* Calls of the start program alone: its private numbers begin here. */
-#define LKL_NR_EXIT 0x4c4b0001	/* end the guest with a status; everything is unmounted */
-#define LKL_NR_UNMAP 0x4c4b0002	/* write back and close the files that are mapped; the program has ended */
-#define LKL_NR_DISK 0x4c4b0010	/* struct lkl_disk_offer: what the tender offers for a disk */
+/* The task whose FS base and floating point control words are in the CPU. */
+static struct task_struct *lkl_user_task;
 
-#define LKL_NR_FSGSBASE 0x4c4b0011	/* the host lets programs set the thread pointer themselves */
+static bool lkl_have_fsgsbase;
 
-/* Whose thread pointer and floating point control words the processor has. */
-static struct task_struct *user_task;
-
-static bool fsgsbase;
-
-/* By the instruction in some 10 ns where the host allows it, which faults elsewhere; else the host is asked, in 250. */
-static void set_fsbase(unsigned long base)
+/*
+ * wrfsbase takes some 10 ns, the host call 250. The instruction faults where the
+ * host has not enabled it, and only the host knows: pid 1 calls LKL_NR_FSGSBASE.
+ */
+static void lkl_set_fsbase(unsigned long base)
 {
-	if (fsgsbase)
-		asm volatile("wrfsbase %0" : : "r"(base) : "memory");
+	if (lkl_have_fsgsbase)
+		asm volatile("wrfsbase %0" : : "r" (base) : "memory");
 	else
 		solo5_set_tls_base(base);
 }
@@ -40,7 +41,7 @@ static long lkl_arch_prctl(long option, unsigned long arg)
 		if (arg >= lkl_memory_end)
 			return -EPERM;
 		current->thread.fsbase = arg;
-		set_fsbase(arg);
+		lkl_set_fsbase(arg);
 		return 0;
 	case ARCH_GET_FS:
 		return put_user(current->thread.fsbase, (unsigned long __user *)arg);
@@ -49,36 +50,32 @@ static long lkl_arch_prctl(long option, unsigned long arg)
 }
 
 /*
- * There is one address space: a copy of it cannot be had, and a child that borrows it to exec has nothing to exec. Only
- * threads are made, and by the start program (pid 1) the program itself.
+ * There is one address space. fork() would have to copy it to the same
+ * addresses, and a child of vfork() would have nothing to exec. A program can
+ * create threads only; pid 1 may also create the program's process.
  */
-static long lkl_clone(unsigned long flags, unsigned long sp, int __user *parent, int __user *child, unsigned long tls)
+static long lkl_clone(unsigned long flags, unsigned long sp, int __user *parent,
+		      int __user *child, unsigned long tls)
 {
-	if (!(flags & CLONE_VM) || !sp || (!(flags & CLONE_THREAD) && !is_global_init(current)))
+	if (!(flags & CLONE_VM) || !sp)
+		return -ENOSYS;
+	if (!(flags & CLONE_THREAD) && !is_global_init(current))
 		return -ENOSYS;
 	return sys_clone(flags, sp, parent, child, tls);
 }
 
-/* No heap that grows in place: libcs then use mmap alone. */
+/* No heap that grows in place: libc then uses mmap() alone. */
 static long lkl_brk(unsigned long addr)
 {
 	return 0;
 }
 
-static long lkl_zero(void)
+/* mlockall() and munlockall(): memory is never paged out. */
+static long lkl_mlockall(void)
 {
 	return 0;
 }
 
-long lkl_mmap(unsigned long addr, unsigned long len, unsigned long prot, unsigned long flags, unsigned long fd,
-	      unsigned long off);
-long lkl_munmap(unsigned long addr, unsigned long len);
-long lkl_mremap(unsigned long addr, unsigned long old, unsigned long new, unsigned long flags, unsigned long to);
-long lkl_mprotect(unsigned long addr, unsigned long len, unsigned long prot);
-long lkl_memfd_create(const char __user *uname, unsigned int flags);
-long lkl_mlock(unsigned long addr, unsigned long len);
-long lkl_madvise(unsigned long addr, unsigned long len, int advice);
-long lkl_msync(unsigned long addr, unsigned long len, int flags);
 asmlinkage long sys_rt_sigreturn(void);
 
 #define sys_arch_prctl		lkl_arch_prctl
@@ -102,9 +99,10 @@ asmlinkage long sys_rt_sigreturn(void);
 #define sys_mlock		lkl_mlock
 #define sys_mlock2		lkl_mlock
 #define sys_munlock		lkl_mlock
-#define sys_mlockall		lkl_zero
-#define sys_munlockall		lkl_zero
+#define sys_mlockall		lkl_mlockall
+#define sys_munlockall		lkl_mlockall
 
+/* The cast by way of void * quiets the compiler: the functions have several types. */
 #define __SYSCALL(nr, name)	[nr] = (lkl_syscall_t)(void *)name,
 const lkl_syscall_t lkl_syscall_table[NR_syscalls] = {
 #include <asm/syscalls_64.h>
@@ -112,33 +110,38 @@ const lkl_syscall_t lkl_syscall_table[NR_syscalls] = {
 
 void lkl_store_control_words(struct thread_struct *t)
 {
-	asm volatile("stmxcsr %0" : "=m"(t->mxcsr));
-	asm volatile("fnstcw %0" : "=m"(t->fcw));
+	asm volatile("stmxcsr %0" : "=m" (t->mxcsr));
+	asm volatile("fnstcw %0" : "=m" (t->fcw));
 }
 
 void lkl_load_control_words(const struct thread_struct *t)
 {
-	asm volatile("ldmxcsr %0" : : "m"(t->mxcsr));
-	asm volatile("fldcw %0" : : "m"(t->fcw));
+	asm volatile("ldmxcsr %0" : : "m" (t->mxcsr));
+	asm volatile("fldcw %0" : : "m" (t->fcw));
 }
 
+/*
+ * The kernel uses neither FS nor floating point, so a task's state stays in the
+ * CPU until another task returns to user code. If the same task returns next,
+ * nothing has to be loaded.
+ */
 void lkl_switch_user(void)
 {
-	if (user_task == current)
+	if (lkl_user_task == current)
 		return;
-	if (user_task)
-		lkl_store_control_words(&user_task->thread);
+	if (lkl_user_task)
+		lkl_store_control_words(&lkl_user_task->thread);
 	lkl_load_control_words(&current->thread);
-	if (!user_task || user_task->thread.fsbase != current->thread.fsbase)
-		set_fsbase(current->thread.fsbase);
-	user_task = current;
+	if (!lkl_user_task || lkl_user_task->thread.fsbase != current->thread.fsbase)
+		lkl_set_fsbase(current->thread.fsbase);
+	lkl_user_task = current;
 }
 
-/* A task that ends: its registers are nobody's any more. */
+/* Forget a task that ends, or lkl_switch_user() would store to freed memory. */
 void exit_thread(struct task_struct *task)
 {
-	if (user_task == task)
-		user_task = NULL;
+	if (lkl_user_task == task)
+		lkl_user_task = NULL;
 }
 
 void lkl_user_return(struct pt_regs *regs)
@@ -156,7 +159,8 @@ void lkl_user_return(struct pt_regs *regs)
 	lkl_switch_user();
 }
 
-static long private_call(unsigned long nr, long arg)
+/* The calls of the start program; see uapi/asm/lkl.h. */
+static long lkl_private_call(unsigned long nr, long arg)
 {
 	switch (nr) {
 	case LKL_NR_EXIT:
@@ -165,7 +169,7 @@ static long private_call(unsigned long nr, long arg)
 		lkl_unmap_files();
 		return 0;
 	case LKL_NR_FSGSBASE:
-		fsgsbase = true;
+		lkl_have_fsgsbase = true;
 		return 0;
 	case LKL_NR_DISK:
 		return lkl_disk_offer((const struct lkl_disk_offer *)arg);
@@ -173,7 +177,10 @@ static long private_call(unsigned long nr, long arg)
 	return -ENOSYS;
 }
 
-/* The C half of lkl_syscall(). */
+/*
+ * The C half of lkl_syscall(). Nothing preempts a program: it keeps the CPU until
+ * one of its system calls blocks, or finds here that another task is due.
+ */
 void lkl_do_syscall(struct pt_regs *regs)
 {
 	unsigned long nr = regs->di;
@@ -181,12 +188,14 @@ void lkl_do_syscall(struct pt_regs *regs)
 	regs->orig_ax = nr;
 	if (likely(nr < NR_syscalls)) {
 		regs->ax = -ENOSYS;
-		regs->ax = lkl_syscall_table[nr](regs->si, regs->dx, regs->cx, regs->r8, regs->r9, regs->a6);
+		regs->ax = lkl_syscall_table[nr](regs->si, regs->dx, regs->cx,
+						 regs->r8, regs->r9, regs->a6);
 	} else {
-		regs->ax = is_global_init(current) ? private_call(nr, regs->si) : -ENOSYS;
+		regs->ax = is_global_init(current) ? lkl_private_call(nr, regs->si) : -ENOSYS;
 	}
 	if (unlikely(lkl_tsc() >= lkl_poll_tsc))
 		lkl_poll_events(true);
-	if (unlikely(READ_ONCE(current_thread_info()->flags) & _TIF_EXIT_WORK || user_task != current))
+	if (unlikely(READ_ONCE(current_thread_info()->flags) & _TIF_EXIT_WORK ||
+		     lkl_user_task != current))
 		lkl_user_return(regs);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The layout of a unikernel: the kernel, libc and the program in one image from 1 MiB up; text, what is only read, what is
- * written, each from a page of its own. Tenders refuse a segment that is writable and executable.
+ * The layout of a unikernel: kernel, libc and program in one image that starts at
+ * 1 MiB, in three segments: code, read-only data and writable data. Tenders refuse
+ * a segment that is both writable and executable.
  */
 #define LOAD_OFFSET 0
 #include <asm-generic/vmlinux.lds.h>
@@ -87,7 +88,10 @@ SECTIONS
 	.eh_frame : { KEEP(*(.eh_frame .eh_frame.*)) } :rodata
 	.gcc_except_table : { *(.gcc_except_table .gcc_except_table.*) } :rodata
 	__end_rodata = .;
-	/* Tenders round a segment's start down to its alignment, the largest of its sections', and allow no overlap. */
+	/*
+	 * Tenders round the start of a segment down to its alignment, which is
+	 * the largest of its sections, and refuse segments that overlap then.
+	 */
 	. = ALIGN(MAX(THREAD_SIZE, MAX(ALIGNOF(.data), ALIGNOF(.bss))));
 	lkl_rodata_end = .;
 

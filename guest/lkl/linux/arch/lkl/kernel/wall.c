@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The time of day: the host's wall clock at the start. From then on it goes with the monotonic clock, and is set by as much
- * as the host's is set, which an idle guest finds out when it wakes.
+ * The time of day. It starts as the host's wall clock and then runs with the
+ * monotonic clock. When the host sets its wall clock, the guest sets its own by
+ * the same amount: a running guest within a second, an idle one when it wakes.
  */
 #include <linux/ktime.h>
 #include <linux/timekeeping.h>
@@ -9,60 +10,67 @@
 #include <asm/lkl.h>
 #include <asm/solo5.h>
 
-/* How often the host's clock is looked at while anything runs, in nanoseconds; a look costs a microsecond. */
-#define LOOK_NS NSEC_PER_SEC
-/* The host sets its clock by at least this much at once, and else lets it go faster or slower, as its monotonic one. */
-#define STEP_NS (10 * NSEC_PER_MSEC)
+/* How often a running guest reads the host's wall clock, which costs a microsecond. */
+#define LKL_WALL_CHECK_NS NSEC_PER_SEC
 
-static s64 wall_ahead;	/* of the host's monotonic clock, when the time of day was last set by it */
-static u64 next_look;
+/*
+ * A change of at least this size is a step. For a smaller one, the host slews
+ * its wall clock and its monotonic clock alike.
+ */
+#define LKL_WALL_STEP_NS (10 * NSEC_PER_MSEC)
 
-/* How long it took to read both clocks tells how far the result may be off. */
-static u64 read_ahead(s64 *ahead)
+/* Wall clock minus monotonic clock of the host, at the start or at the last step. */
+static s64 lkl_wall_offset;
+static u64 lkl_wall_next_check;
+
+/* Returns how long it took to read both clocks, which bounds the error. */
+static u64 lkl_wall_read_offset(s64 *offset)
 {
-	u64 before = solo5_clock_monotonic(), wall = solo5_clock_wall(), took = solo5_clock_monotonic() - before;
+	u64 before = solo5_clock_monotonic();
+	u64 wall = solo5_clock_wall();
+	u64 took = solo5_clock_monotonic() - before;
 
-	*ahead = wall - before - took / 2;
+	*offset = wall - before - took / 2;
 	return took;
 }
 
-static bool stepped(s64 *ahead)
+static bool lkl_wall_stepped(s64 *offset)
 {
-	u64 took = read_ahead(ahead);
+	u64 took = lkl_wall_read_offset(offset);
 
-	return abs(*ahead - wall_ahead) >= STEP_NS + (s64)took;
+	return abs(*offset - lkl_wall_offset) >= LKL_WALL_STEP_NS + (s64)took;
 }
 
-/* By the difference, since a program may have set the guest's clock otherwise. */
-static void follow(struct work_struct *work)
+/* Adds the size of the step, because a program may have set the guest's own time. */
+static void lkl_wall_follow(struct work_struct *work)
 {
 	struct timespec64 t;
-	s64 ahead;
+	s64 offset;
 
-	if (!stepped(&ahead))
+	if (!lkl_wall_stepped(&offset))
 		return;
 	ktime_get_real_ts64(&t);
-	t = ns_to_timespec64(timespec64_to_ns(&t) + ahead - wall_ahead);
-	wall_ahead = ahead;
+	t = ns_to_timespec64(timespec64_to_ns(&t) + offset - lkl_wall_offset);
+	lkl_wall_offset = offset;
 	do_settimeofday64(&t);
 }
-static DECLARE_WORK(work, follow);
+static DECLARE_WORK(lkl_wall_work, lkl_wall_follow);
 
-/* To set the time may sleep, and this is an interrupt. */
-void lkl_wall_look(u64 now)
+/* Called in interrupt context, where setting the time is not allowed: it may sleep. */
+void lkl_wall_check(u64 now)
 {
-	s64 ahead;
+	s64 offset;
 
-	if (now < next_look)
+	if (now < lkl_wall_next_check)
 		return;
-	next_look = now + LOOK_NS;
-	if (stepped(&ahead))
-		queue_work(system_highpri_wq, &work);
+	lkl_wall_next_check = now + LKL_WALL_CHECK_NS;
+	if (lkl_wall_stepped(&offset))
+		queue_work(system_highpri_wq, &lkl_wall_work);
 }
 
 void read_persistent_clock64(struct timespec64 *ts)
 {
-	read_ahead(&wall_ahead);
-	next_look = lkl_clock() + LOOK_NS;
-	*ts = ns_to_timespec64(solo5_clock_monotonic() + wall_ahead);
+	lkl_wall_read_offset(&lkl_wall_offset);
+	lkl_wall_next_check = lkl_clock() + LKL_WALL_CHECK_NS;
+	*ts = ns_to_timespec64(solo5_clock_monotonic() + lkl_wall_offset);
 }

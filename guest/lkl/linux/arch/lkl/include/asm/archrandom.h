@@ -2,7 +2,7 @@
 #ifndef _ASM_LKL_ARCHRANDOM_H
 #define _ASM_LKL_ARCHRANDOM_H
 
-/* The processor's own generator, which needs no privilege: the guest has entropy from its first instruction. */
+/* random.c: the instructions need no privilege, so the guest has entropy at once. */
 bool lkl_rdrand(unsigned long *v);
 bool lkl_rdseed(unsigned long *v);
 

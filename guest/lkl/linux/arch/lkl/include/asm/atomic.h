@@ -2,7 +2,7 @@
 #ifndef _ASM_LKL_ATOMIC_H
 #define _ASM_LKL_ATOMIC_H
 
-/* See cmpxchg.h on why plain operations do. */
+/* Plain operations are atomic here; see cmpxchg.h. */
 #include <linux/types.h>
 #include <asm/barrier.h>
 #include <asm/cmpxchg.h>

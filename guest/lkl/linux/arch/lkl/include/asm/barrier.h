@@ -2,7 +2,7 @@
 #ifndef _ASM_LKL_BARRIER_H
 #define _ASM_LKL_BARRIER_H
 
-/* One CPU and no device that reads memory by itself: order in the compiler is all that is needed. */
+/* One CPU, and no device that accesses memory: only the compiler can reorder. */
 #define mb()	barrier()
 #define rmb()	barrier()
 #define wmb()	barrier()

@@ -2,7 +2,7 @@
 #ifndef _ASM_LKL_ELF_H
 #define _ASM_LKL_ELF_H
 
-/* Nothing is loaded from an ELF file at run time; generic code wants the names. */
+/* The kernel loads no ELF files; generic code needs the names to compile. */
 #include <asm/ptrace.h>
 
 #define ELF_CLASS	ELFCLASS64

@@ -2,7 +2,7 @@
 #ifndef _ASM_LKL_IO_H
 #define _ASM_LKL_IO_H
 
-/* There is no memory-mapped device and no port. */
+/* There are no memory-mapped devices and no I/O ports. */
 #include <asm-generic/io.h>
 
 #endif

@@ -3,8 +3,8 @@
 #define _ASM_LKL_IRQFLAGS_H
 
 /*
- * Interrupts are a variable: nothing interrupts a guest, it looks for what has happened (lkl_poll()) when it is idle,
- * when a system call returns, and now and then when interrupts are enabled, so that no loop in the kernel waits for ever.
+ * Whether interrupts are enabled is a variable, because interrupts happen only
+ * where the kernel polls; see irq.c.
  */
 #include <linux/compiler.h>
 
@@ -30,6 +30,7 @@ static inline void arch_local_irq_enable(void)
 {
 	barrier();
 	lkl_irqs_off = ARCH_IRQ_ENABLED;
+	/* Some loops of the kernel wait for an event and do nothing else but this. */
 	if (unlikely(!(++lkl_irq_enables & 127)))
 		lkl_poll_in_kernel();
 }

@@ -1,68 +1,83 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* The interfaces between the parts of the architecture. */
 #ifndef _ASM_LKL_LKL_H
 #define _ASM_LKL_LKL_H
 
-/* What the parts of the architecture tell each other. */
 #include <linux/types.h>
+#include <uapi/asm/lkl.h>
 
 struct pt_regs;
 struct thread_struct;
 
-/* The words that the tender passed, for the start program; see guest/lkl/start. */
-extern const char *lkl_cmdline;
-/* Whether --config asks for the kernel's messages. */
-extern bool lkl_debug;
+/* Section boundaries, from vmlinux.lds.S. */
+extern char lkl_image_start[], lkl_text_end[], lkl_rodata_end[];
+extern char lkl_initdata_start[], lkl_initdata_end[];
 
-/* Nanoseconds of the host's monotonic clock, which Solo5's deadlines are in too. */
+/* clock.c: the host's monotonic clock in nanoseconds, the unit of Solo5's deadlines. */
 u64 lkl_clock(void);
+/* The number of TSC cycles in ns nanoseconds. */
+u64 lkl_clock_cycles(u64 ns);
 void lkl_clock_init(void);
-/* Now and then, as an interrupt: whether the host's time of day has been set. */
-void lkl_wall_look(u64 now);
+/* The time of the next clock event, or SOLO5_NEVER. */
+u64 lkl_clock_deadline(void);
+/* The clock's part of each interrupt: follows the host and runs the clock event. */
+void lkl_clock_interrupt(void);
 
-/* The TSC at which there is something to look at, at the latest. */
+/* wall.c: checks once a second whether the host has set its time of day. */
+void lkl_wall_check(u64 now);
+
+/* irq.c: the TSC at which the next timer or device has to be polled. */
 extern unsigned long lkl_poll_tsc;
-/* Looks: runs timers and devices as interrupts. user: a program was interrupted, not the kernel. */
+/* Sets the TSC at which the next timer expires. */
+void lkl_irq_set_timer(unsigned long tsc);
+/* Polls timers and devices; @user: the interrupt is taken on return to a program. */
 void lkl_poll_events(bool user);
-
 /*
- * Calls ready(arg) as an interrupt handler when the device can be read. solo5_yield() tells in an idle guest; in a busy
- * one ready is called now and then without knowing.
+ * Calls ready(arg) in interrupt context when the device can be read. An idle
+ * guest learns from solo5_yield() which devices are ready. A busy guest calls
+ * ready() periodically, so a device may turn out to have nothing to read.
  */
 void lkl_device_ready(unsigned int handle, void (*ready)(void *arg), void *arg);
 
-/* The network device's host end is gone, and the guest with it. */
+/* reboot.c: reports that the host has removed a network device; pid 1 then ends the guest. */
 void lkl_device_gone(const char *name);
 
-/* What the start program tells of a disk, before it is used: what the tender offers for it beyond Solo5's ABI. */
-struct lkl_disk_offer {
-	const char *name;
-	unsigned long transfer;	/* bytes that one call to the host moves; 0: a sector */
-	unsigned long flush;	/* 1: the host's disk can be flushed */
-};
-/* -ENODEV: there is no such disk; -EINVAL: it cannot do so. */
+/* drivers/block.c: handles LKL_NR_DISK. */
 int lkl_disk_offer(const struct lkl_disk_offer *offer);
 
-/* Before and after the page allocator gets its memory. Until the second, free memory is as the host gave it, zero. */
+/*
+ * arena.c: to be called before and after the page allocator takes over the
+ * memory. Between the two calls no page that is freed counts as dirty.
+ */
 void lkl_arena_init(void);
-void lkl_arena_watch(void);
-extern unsigned long *lkl_dirty_pages;
+void lkl_arena_track_dirty(void);
+
+/* filemap.c: writes back and drops all mappings of files. */
+void lkl_unmap_files(void);
 
 /*
- * The registers that a function call does not save, and so neither does a system call: the thread pointer and the floating
- * point control words. The processor keeps those of the thread that ran last until another one goes on.
+ * syscall.c: the state that neither a function call nor a system call saves: FS
+ * base and floating point control words. The CPU keeps the state of the task
+ * that ran user code last, and loads another one on return to user code.
  */
 void lkl_switch_user(void);
 void lkl_store_control_words(struct thread_struct *t);
 void lkl_load_control_words(const struct thread_struct *t);
-
 void lkl_user_return(struct pt_regs *regs);
+
+/* signal.c: delivers pending signals. */
 void lkl_do_signal(struct pt_regs *regs);
 
-/* Ends all mappings of files. */
-void lkl_unmap_files(void);
-
-/* The guest's exit statuses that are not the program's; docs/guests.md has the list. */
-#define LKL_EXIT_RESTART 125
-#define LKL_EXIT_PANIC 255
+/* The system calls that have no generic nommu version; table in syscall.c. */
+long lkl_mmap(unsigned long addr, unsigned long len, unsigned long prot,
+	      unsigned long flags, unsigned long fd, unsigned long off);
+long lkl_munmap(unsigned long addr, unsigned long len);
+long lkl_mremap(unsigned long addr, unsigned long old, unsigned long new,
+		unsigned long flags, unsigned long to);
+long lkl_mprotect(unsigned long addr, unsigned long len, unsigned long prot);
+long lkl_mlock(unsigned long addr, unsigned long len);
+long lkl_madvise(unsigned long addr, unsigned long len, int advice);
+long lkl_msync(unsigned long addr, unsigned long len, int flags);
+long lkl_memfd_create(const char __user *uname, unsigned int flags);
 
 #endif

@@ -2,7 +2,10 @@
 #ifndef _ASM_LKL_PAGE_H
 #define _ASM_LKL_PAGE_H
 
-/* A guest's memory starts at 0x10000 and its image at 0x100000; virtual and physical addresses are the same. */
+/*
+ * A guest's memory starts at 0x10000 and its image at 0x100000. Virtual addresses
+ * are physical addresses.
+ */
 #include <linux/const.h>
 
 #define PAGE_SHIFT	12
@@ -39,13 +42,13 @@ typedef struct page *pgtable_t;
 #define page_to_virt(page)	pfn_to_virt(page_to_pfn(page))
 #define page_to_phys(page)	((phys_addr_t)page_to_pfn(page) << PAGE_SHIFT)
 
-/* First byte after the guest's memory. */
+/* The first byte after the guest's memory. */
 extern unsigned long lkl_memory_end;
 #define ARCH_PFN_OFFSET		0UL
 #define pfn_valid(pfn)		((pfn) >= (0x100000UL >> PAGE_SHIFT) && (pfn) < max_mapnr)
 #define virt_addr_valid(x)	pfn_valid(virt_to_pfn(x))
 
-/* Remembers which free pages are no longer zero as the host gave them; see arena.c. */
+/* Records which pages may no longer be zero; see arena.c. */
 struct page;
 #define HAVE_ARCH_FREE_PAGE
 void arch_free_page(struct page *page, int order);

@@ -2,7 +2,7 @@
 #ifndef _ASM_LKL_PGTABLE_H
 #define _ASM_LKL_PGTABLE_H
 
-/* There are no page tables; these are what generic code names all the same. */
+/* There are no page tables; generic code needs the names to compile. */
 #include <asm-generic/pgtable-nopud.h>
 #include <asm/page.h>
 #include <asm/io.h>

@@ -11,11 +11,15 @@
 #define STACK_TOP		lkl_memory_end
 #define STACK_TOP_MAX		STACK_TOP
 
+/*
+ * A system call is a function call, which preserves no vector registers: of the
+ * floating point state, a task keeps the control words only.
+ */
 struct thread_struct {
 	unsigned long sp;	/* kernel stack pointer while switched away */
 	unsigned long fsbase;	/* the program's thread pointer */
-	u32 mxcsr;		/* the parts of the floating point state that outlive a function call */
-	u16 fcw;
+	u32 mxcsr;		/* SSE control and status */
+	u16 fcw;		/* x87 control word */
 };
 
 #define INIT_THREAD { .mxcsr = 0x1f80, .fcw = 0x37f }
@@ -26,10 +30,15 @@ struct task_struct;
 #define KSTK_EIP(tsk)	(task_pt_regs(tsk)->ip)
 #define KSTK_ESP(tsk)	(task_pt_regs(tsk)->sp)
 
+static inline void lkl_cpuid(u32 leaf, u32 *a, u32 *b, u32 *c, u32 *d)
+{
+	asm volatile("cpuid" : "=a" (*a), "=b" (*b), "=c" (*c), "=d" (*d) : "a" (leaf), "c" (0));
+}
+
 unsigned long __get_wchan(struct task_struct *p);
 void start_thread(struct pt_regs *regs, unsigned long ip, unsigned long sp);
 
-/* A loop that waits lets interrupts happen: nothing else would. */
+/* A loop that waits for an interrupt must poll for it. */
 void lkl_relax(void);
 #define cpu_relax()	lkl_relax()
 

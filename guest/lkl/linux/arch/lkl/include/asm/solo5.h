@@ -2,7 +2,7 @@
 #ifndef _ASM_LKL_SOLO5_H
 #define _ASM_LKL_SOLO5_H
 
-/* The Solo5 interface in the kernel's own types; guest/solo5/include says what each function does. */
+/* The Solo5 interface in the kernel's types. guest/solo5/include documents it. */
 #include <linux/types.h>
 
 enum { SOLO5_R_OK, SOLO5_R_AGAIN, SOLO5_R_EINVAL, SOLO5_R_EUNSPEC };

@@ -30,12 +30,14 @@ static inline long syscall_get_error(struct task_struct *task, struct pt_regs *r
 	return IS_ERR_VALUE(regs->ax) ? regs->ax : 0;
 }
 
-static inline void syscall_set_return_value(struct task_struct *task, struct pt_regs *regs, int error, long val)
+static inline void syscall_set_return_value(struct task_struct *task, struct pt_regs *regs,
+					    int error, long val)
 {
 	regs->ax = error ?: val;
 }
 
-static inline void syscall_get_arguments(struct task_struct *task, struct pt_regs *regs, unsigned long *args)
+static inline void syscall_get_arguments(struct task_struct *task, struct pt_regs *regs,
+					 unsigned long *args)
 {
 	args[0] = regs->si;
 	args[1] = regs->dx;

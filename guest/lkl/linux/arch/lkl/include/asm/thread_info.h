@@ -5,7 +5,7 @@
 #include <linux/const.h>
 #include <asm/page.h>
 
-/* Softirqs run on the stack of the task that was interrupted: no guard page, so no less than this. */
+/* Softirqs run on the stack of the interrupted task, and there are no guard pages. */
 #define THREAD_SIZE_ORDER	2
 #define THREAD_SIZE		(PAGE_SIZE << THREAD_SIZE_ORDER)
 
@@ -33,7 +33,8 @@ struct thread_info {
 #define _TIF_NEED_RESCHED	BIT(TIF_NEED_RESCHED)
 #define _TIF_NOTIFY_SIGNAL	BIT(TIF_NOTIFY_SIGNAL)
 
-/* What has to be looked at before a system call returns. */
-#define _TIF_EXIT_WORK	(_TIF_NOTIFY_RESUME | _TIF_SIGPENDING | _TIF_NEED_RESCHED | _TIF_NOTIFY_SIGNAL)
+/* Work to do before a system call returns to the program. */
+#define _TIF_EXIT_WORK		(_TIF_NOTIFY_RESUME | _TIF_SIGPENDING | _TIF_NEED_RESCHED | \
+				 _TIF_NOTIFY_SIGNAL)
 
 #endif

@@ -8,7 +8,7 @@ static inline unsigned long lkl_tsc(void)
 {
 	unsigned int lo, hi;
 
-	asm volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	asm volatile("rdtsc" : "=a" (lo), "=d" (hi));
 	return (unsigned long)hi << 32 | lo;
 }
 

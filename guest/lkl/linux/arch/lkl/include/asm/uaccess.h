@@ -3,19 +3,25 @@
 #define _ASM_LKL_UACCESS_H
 
 /*
- * Nothing can catch a fault here, so a pointer is checked before it is used: it must lie in the guest's memory, from the
- * image's first byte on, and what is written must not be the image's read-only part. Everything else is EFAULT.
+ * Kernel and program share one address space, and a fault ends the guest: there
+ * is no handler that could look up an exception table. A pointer from the program
+ * is therefore checked before it is used. The range must lie in the guest's memory,
+ * not below the image; a range that is written must not lie in the read-only part of
+ * the image. Any other range is -EFAULT, as for a page that is not mapped.
+ *
+ * The check does not protect the kernel from the program, which can write to the
+ * kernel's memory directly. It turns the mistakes of programs into errors.
  */
 #include <linux/string.h>
 #include <asm/page.h>
 
-extern char lkl_image_start[], lkl_rodata_end[];
+extern char lkl_rodata_end[];
 
 static inline int lkl_access_ok(const void __user *ptr, unsigned long size)
 {
 	unsigned long addr = (unsigned long)ptr;
 
-	/* Nothing is nowhere: an empty buffer may be a null pointer. */
+	/* An empty buffer may be anywhere, even a null pointer. */
 	return !size || (addr >= 0x100000UL && size <= lkl_memory_end && addr <= lkl_memory_end - size);
 }
 #define __access_ok(ptr, size)	lkl_access_ok((ptr), (size))

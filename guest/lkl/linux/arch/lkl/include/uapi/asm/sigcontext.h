@@ -2,7 +2,7 @@
 #ifndef _UAPI_ASM_LKL_SIGCONTEXT_H
 #define _UAPI_ASM_LKL_SIGCONTEXT_H
 
-/* The layout that x86-64 programs know: the general registers in the order of ucontext's gregs. */
+/* As on x86-64: the registers in the order of ucontext's gregs. */
 struct sigcontext {
 	unsigned long r8, r9, r10, r11, r12, r13, r14, r15;
 	unsigned long di, si, bp, bx, dx, ax, cx, sp, ip, flags;

@@ -2,7 +2,7 @@
 #ifndef _UAPI_ASM_LKL_STAT_H
 #define _UAPI_ASM_LKL_STAT_H
 
-/* The layout of x86-64's libc. */
+/* As on x86-64. */
 #define STAT_HAVE_NSEC 1
 
 struct stat {

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The end of the guest, and the events that make pid 1 end it. */
+#include <linux/init.h>
+#include <linux/notifier.h>
+#include <linux/oom.h>
+#include <linux/panic_notifier.h>
+#include <linux/pm.h>
+#include <linux/reboot.h>
+#include <linux/sched/signal.h>
+#include <asm/lkl.h>
+#include <asm/solo5.h>
+
+void (*pm_power_off)(void);
+
+unsigned int lkl_out_of_memory;
+
+void machine_halt(void)
+{
+	solo5_exit(0);
+}
+
+void machine_power_off(void)
+{
+	solo5_exit(0);
+}
+
+/*
+ * Called after a panic (CONFIG_PANIC_TIMEOUT is negative), and when the program
+ * calls reboot(). The guest cannot start itself again: the host has to.
+ */
+void machine_restart(char *cmd)
+{
+	bool panicked = atomic_read(&panic_cpu) != PANIC_CPU_INVALID;
+
+	solo5_exit(panicked ? LKL_EXIT_PANIC : LKL_EXIT_RESTART);
+}
+
+/*
+ * A tap device that the host has removed polls as ready forever, so the guest
+ * could never sleep again. pid 1 unmounts the file systems and ends the guest.
+ */
+void lkl_device_gone(const char *name)
+{
+	static bool reported;
+
+	if (reported)
+		return;
+	reported = true;
+	pr_emerg("network device %s: the host has removed it\n", name);
+	kill_cad_pid(LKL_SIG_DEVICE_GONE, 1);
+}
+
+/* pid 1 reads the counter to report why the program was killed. */
+static int lkl_oom_notify(struct notifier_block *nb, unsigned long unused, void *freed)
+{
+	lkl_out_of_memory++;
+	return NOTIFY_OK;
+}
+
+static struct notifier_block lkl_oom_notifier = { .notifier_call = lkl_oom_notify };
+
+static int __init lkl_oom_init(void)
+{
+	return register_oom_notifier(&lkl_oom_notifier);
+}
+late_initcall(lkl_oom_init);
