@@ -127,7 +127,7 @@ func TestConfig_InvalidValueEndsGuest(t *testing.T) {
 func TestConfig_IgnoresTooLongHostname(t *testing.T) {
 	long := strings.Repeat("x", 65)
 	lines, status := runGuest(t, guestSpec{config: map[string]any{"hostname": long, "workdir": "."}, args: strings.Fields("identity")})
-	test.Eq(t, []string{"lkl: not a host name: " + long, "uid 0 gid 0 groups 0 directory / host lkl"}, lines)
+	test.Eq(t, []string{"lkl: not a valid host name: " + long, "uid 0 gid 0 groups 0 directory / host lkl"}, lines)
 	test.Eq(t, 0, status)
 }
 

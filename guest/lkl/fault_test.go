@@ -141,7 +141,7 @@ func TestFault_OutOfMemory(t *testing.T) {
 	t.Run("ends the program if the kernel runs out", func(t *testing.T) {
 		root := buildImage(t, 16, nil)
 		lines, status := runGuest(t, guestSpec{memory: "32", root: root, args: strings.Fields("write /before fill /tmp/file say still-here")})
-		test.Eq(t, "lkl: the program was ended because the guest's memory is used up: give it more, or make it use less", lastLine(lines))
+		test.Eq(t, "lkl: the program was killed because the guest ran out of memory: give it more", lastLine(lines))
 		test.Eq(t, exitBySignal(syscall.SIGKILL), status)
 		requireCleanDisk(t, root)
 	})
@@ -160,10 +160,10 @@ func TestFault_ReportsHowProgramEnded(t *testing.T) {
 	}{
 		{"say x exit 0", "x", 0},
 		{"say x exit 7", "x", 7},
-		{"abort", "lkl: the program was ended by signal 6 (SIGABRT)", exitBySignal(syscall.SIGABRT)},
-		{"raise 11", "lkl: the program was ended by signal 11 (SIGSEGV)", exitBySignal(syscall.SIGSEGV)},
-		{"raise 9", "lkl: the program was ended by signal 9 (SIGKILL)", exitBySignal(syscall.SIGKILL)},
-		{"raise 40", "lkl: the program was ended by signal 40 (see signal(7))", exitBySignal(40)},
+		{"abort", "lkl: the program was killed by signal 6 (SIGABRT)", exitBySignal(syscall.SIGABRT)},
+		{"raise 11", "lkl: the program was killed by signal 11 (SIGSEGV)", exitBySignal(syscall.SIGSEGV)},
+		{"raise 9", "lkl: the program was killed by signal 9 (SIGKILL)", exitBySignal(syscall.SIGKILL)},
+		{"raise 40", "lkl: the program was killed by signal 40 (see signal(7))", exitBySignal(40)},
 		{"reboot halt", "reboot: System halted", 0},
 		{"reboot restart", "reboot: Restarting system", exitRestart},
 	} {
@@ -216,7 +216,7 @@ func TestFault_RemovedTapEndsGuest(t *testing.T) {
 	runIP(t, "link del tap0")
 	lines, status := g.waitExit(t)
 	test.SliceContains(t, lines, "network device tap: the host has removed it")
-	test.Eq(t, "lkl: the guest ends without its network", lastLine(lines))
+	test.Eq(t, "lkl: the guest ends because a network device is gone", lastLine(lines))
 	test.Eq(t, exitNetwork, status)
 	requireCleanDisk(t, root)
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Interfaces, addresses and routes, by ioctl; the rules of an interface's own gateway are in rules.c. */
+/*
+ * Interfaces, addresses and routes, by ioctl. source_route.c adds the routes of an
+ * interface's own gateway.
+ */
 #include "start.h"
 
 #include <arpa/inet.h>
@@ -11,46 +14,68 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-/* linux/ipv6.h */
+/* From linux/ipv6.h, which does not compile with musl's headers. */
 struct in6_ifreq {
 	struct in6_addr address;
 	uint32_t prefixlen;
 	int index;
 };
 
+struct address {
+	union {
+		struct in_addr four;
+		struct in6_addr six;
+	};
+};
+
+struct network {
+	struct address address;
+	long length;		/* of the prefix, in bits */
+};
+
 static long socket4, socket6;
 
 static _Noreturn void fail(const char *interface, const char *what, const char *value, long err)
 {
-	say("lkl: network interface \"", interface, "\": ", what, value ? value : "", ": ", reason(err), NULL);
-	finish(EXIT_NETWORK);
+	say("lkl: network interface \"", interface, "\": ", what, value ? value : "", ": ",
+	    error_text(err), NULL);
+	finish(LKL_EXIT_NETWORK);
 }
 
 static _Noreturn void malformed(const char *what, const char *value)
 {
 	say("lkl: --config: ", what, ": ", value, NULL);
-	finish(EXIT_WORDS);
+	finish(LKL_EXIT_CONFIG);
 }
 
-static struct in_addr address4(const char *text)
+static struct address parse_address(const char *text, int family)
 {
-	struct in_addr a;
+	struct address a;
 
-	if (inet_pton(AF_INET, text, &a) != 1)
-		malformed("not an IPv4 address", text);
+	if (inet_pton(family, text, &a) != 1)
+		malformed(family == AF_INET6 ? "not an IPv6 address" : "not an IPv4 address", text);
 	return a;
 }
 
-static struct in6_addr address6(const char *text)
+/* "address/length", or an address alone for a single host. */
+static struct network parse_network(const char *text, int family)
 {
-	struct in6_addr a;
+	const char *slash = strchr(text, '/');
+	size_t n = slash ? (size_t)(slash - text) : strlen(text);
+	long max = family == AF_INET6 ? 128 : 32;
+	char address[64] = "";
+	struct network net;
 
-	if (inet_pton(AF_INET6, text, &a) != 1)
-		malformed("not an IPv6 address", text);
-	return a;
+	if (n < sizeof(address))
+		memcpy(address, text, n);
+	net.length = slash ? decimal(slash + 1, -1) : max;
+	if (net.length < 0 || net.length > max)
+		malformed("not a network", text);
+	net.address = parse_address(address, family);
+	return net;
 }
 
-static in_addr_t mask4(long length)
+static in_addr_t netmask(long length)
 {
 	return htonl(length ? ~0U << (32 - length) : 0);
 }
@@ -64,9 +89,17 @@ static struct ifreq request(const char *name)
 	return r;
 }
 
-static void put4(struct sockaddr *to, struct in_addr a)
+/* Returns 0 if there is no such interface. */
+static int interface_index(const char *name)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr = a };
+	struct ifreq r = request(name);
+
+	return CALL(SYS_ioctl, socket4, SIOCGIFINDEX, &r) < 0 ? 0 : r.ifr_ifindex;
+}
+
+static void put_address(struct sockaddr *to, in_addr_t address)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = address };
 
 	memcpy(to, &in, sizeof(in));
 }
@@ -79,7 +112,7 @@ static void set_mac(const char *name, const char *text)
 	long err;
 
 	for (const char *p = text; *p; p++) {
-		int d = digit(*p);
+		int d = hex_digit(*p);
 
 		if (d < 0 && strchr(":-.", *p))
 			continue;
@@ -98,17 +131,40 @@ static void set_mac(const char *name, const char *text)
 		fail(name, "MAC address ", text, err);
 }
 
-/* The host's end of the device has a virtio header before each frame; see drivers/net.c of the kernel. */
+static void set_mtu(const char *name, const char *text)
+{
+	struct ifreq r = request(name);
+	long err;
+
+	r.ifr_mtu = config_number("mtu", text, 0, 65535);
+	err = CALL(SYS_ioctl, socket4, SIOCSIFMTU, &r);
+	if (err < 0)
+		fail(name, "MTU ", text, err);
+}
+
 static void set_offload(const char *name)
 {
 	struct ifreq r = request(name);
-	long err = CALL(SYS_ioctl, socket4, SIOCDEVPRIVATE, &r);
+	long err = CALL(SYS_ioctl, socket4, LKL_SIOC_OFFLOAD, &r);
 
 	if (err < 0)
 		fail(name, "offloads", NULL, err);
 }
 
-static void up(const char *name)
+/*
+ * Makes IPv6 addresses valid at once, without duplicate address detection, which
+ * takes a second: the host assigns them.
+ */
+static void disable_dad(const char *name)
+{
+	char path[96] = "/proc/sys/net/ipv6/conf/";
+
+	strncat(path, name, IFNAMSIZ);
+	strcat(path, "/accept_dad");
+	write_file(path, "0");
+}
+
+static void bring_up(const char *name)
 {
 	struct ifreq r = request(name);
 	long err = CALL(SYS_ioctl, socket4, SIOCGIFFLAGS, &r);
@@ -120,33 +176,26 @@ static void up(const char *name)
 		fail(name, "cannot be brought up", NULL, err);
 }
 
-static void add_ip4(const struct interface *i)
+static void add_address4(const struct interface *i)
 {
 	struct ifreq r = request(i->name);
-	long length = setting("masklen", i->masklen, 32, 32), err;
+	long length = config_number("masklen", i->masklen, 32, 32), err;
 
-	put4(&r.ifr_addr, address4(i->ip));
+	put_address(&r.ifr_addr, parse_address(i->ip, AF_INET).four.s_addr);
 	err = CALL(SYS_ioctl, socket4, SIOCSIFADDR, &r);
-	put4(&r.ifr_netmask, (struct in_addr){ mask4(length) });
+	put_address(&r.ifr_netmask, netmask(length));
 	if (err == 0)
 		err = CALL(SYS_ioctl, socket4, SIOCSIFNETMASK, &r);
 	if (err < 0)
 		fail(i->name, "address ", i->ip, err);
 }
 
-static int index_of(const char *name)
-{
-	struct ifreq r = request(name);
-
-	return CALL(SYS_ioctl, socket4, SIOCGIFINDEX, &r) < 0 ? 0 : r.ifr_ifindex;
-}
-
-static void add_ip6(const struct interface *i)
+static void add_address6(const struct interface *i)
 {
 	struct in6_ifreq r = {
-		.address = address6(i->ip6),
-		.prefixlen = setting("masklen6", i->masklen6, 128, 128),
-		.index = index_of(i->name),
+		.address = parse_address(i->ip6, AF_INET6).six,
+		.prefixlen = config_number("masklen6", i->masklen6, 128, 128),
+		.index = interface_index(i->name),
 	};
 	long err = socket6 < 0 ? socket6 : CALL(SYS_ioctl, socket6, SIOCSIFADDR, &r);
 
@@ -154,37 +203,31 @@ static void add_ip6(const struct interface *i)
 		fail(i->name, "address ", i->ip6, err);
 }
 
-/* Where a route leads: all addresses, or those of a network. */
-struct network {
-	union {
-		struct in_addr four;
-		struct in6_addr six;
-	};
-	long length;		/* of the prefix, in bits */
-};
-
-/* "address/length", or an address alone for a single host. */
-static struct network network_of(const char *text, bool six)
+static void configure(const struct interface *i)
 {
-	const char *slash = strchr(text, '/');
-	size_t n = slash ? (size_t)(slash - text) : strlen(text);
-	char address[64] = "";
-	struct network net;
-
-	if (n < sizeof(address))
-		memcpy(address, text, n);
-	net.length = number(slash ? slash + 1 : NULL, slash ? -1 : six ? 128 : 32);
-	if (net.length < 0 || net.length > (six ? 128 : 32))
-		malformed("not a network", text);
-	if (six)
-		net.six = address6(address);
-	else
-		net.four = address4(address);
-	return net;
+	if (!i->name || !interface_index(i->name)) {
+		say("lkl: the guest has no network device \"", i->name ? i->name : "", "\"", NULL);
+		finish(LKL_EXIT_NETWORK);
+	}
+	disable_dad(i->name);
+	if (i->offload && !strcmp(i->offload, "1"))
+		set_offload(i->name);
+	if (i->mac)
+		set_mac(i->name, i->mac);
+	if (i->mtu)
+		set_mtu(i->name, i->mtu);
+	if (i->ip)
+		add_address4(i);
+	bring_up(i->name);
+	if (i->ip6)
+		add_address6(i);
 }
 
-/* By a gateway, or without one to what is on the link itself. A gateway that no address reaches is first made reachable. */
-static void route4(const char *name, struct network to, const char *gateway)
+/*
+ * Adds a route to a network, by a gateway or to the link itself. If no route leads
+ * to the gateway, a route to it by the link is added first.
+ */
+static void add_route4(const char *name, const struct network *to, const char *gateway)
 {
 	struct rtentry r;
 	long err;
@@ -192,11 +235,11 @@ static void route4(const char *name, struct network to, const char *gateway)
 	memset(&r, 0, sizeof(r));
 	r.rt_dev = (char *)name;
 	r.rt_flags = RTF_UP;
-	put4(&r.rt_dst, (struct in_addr){ to.four.s_addr & mask4(to.length) });
-	put4(&r.rt_genmask, (struct in_addr){ mask4(to.length) });
+	put_address(&r.rt_dst, to->address.four.s_addr & netmask(to->length));
+	put_address(&r.rt_genmask, netmask(to->length));
 	if (gateway) {
 		r.rt_flags |= RTF_GATEWAY;
-		put4(&r.rt_gateway, address4(gateway));
+		put_address(&r.rt_gateway, parse_address(gateway, AF_INET).four.s_addr);
 	}
 	err = CALL(SYS_ioctl, socket4, SIOCADDRT, &r);
 	if (err == -ENETUNREACH && gateway) {
@@ -204,7 +247,7 @@ static void route4(const char *name, struct network to, const char *gateway)
 
 		host.rt_flags = RTF_UP | RTF_HOST;
 		host.rt_dst = r.rt_gateway;
-		put4(&host.rt_gateway, (struct in_addr){ 0 });
+		put_address(&host.rt_gateway, 0);
 		if (CALL(SYS_ioctl, socket4, SIOCADDRT, &host) == 0)
 			err = CALL(SYS_ioctl, socket4, SIOCADDRT, &r);
 	}
@@ -212,20 +255,20 @@ static void route4(const char *name, struct network to, const char *gateway)
 		fail(name, "route by ", gateway ? gateway : "the link", err);
 }
 
-static void route6(const char *name, struct network to, const char *gateway)
+static void add_route6(const char *name, const struct network *to, const char *gateway)
 {
 	struct in6_rtmsg r = {
-		.rtmsg_dst = to.six,
-		.rtmsg_dst_len = to.length,
+		.rtmsg_dst = to->address.six,
+		.rtmsg_dst_len = to->length,
 		.rtmsg_flags = RTF_UP,
 		.rtmsg_metric = 1024,
-		.rtmsg_ifindex = index_of(name),
+		.rtmsg_ifindex = interface_index(name),
 	};
 	long err;
 
 	if (gateway) {
 		r.rtmsg_flags |= RTF_GATEWAY;
-		r.rtmsg_gateway = address6(gateway);
+		r.rtmsg_gateway = parse_address(gateway, AF_INET6).six;
 	}
 	err = CALL(SYS_ioctl, socket6, SIOCADDRT, &r);
 	if (err == -EHOSTUNREACH && gateway) {
@@ -242,55 +285,39 @@ static void route6(const char *name, struct network to, const char *gateway)
 		fail(name, "route by ", gateway ? gateway : "the link", err);
 }
 
-/* An address counts at once: nobody else on the link was given it. */
-static void no_dad(const char *name)
+static void add_route(const char *name, int family, const struct network *to, const char *gateway)
 {
-	char path[96] = "/proc/sys/net/ipv6/conf/";
-
-	strncat(path, name, IFNAMSIZ);
-	strcat(path, "/accept_dad");
-	write_file(path, "0");
+	if (family == AF_INET6)
+		add_route6(name, to, gateway);
+	else
+		add_route4(name, to, gateway);
 }
 
-static void configure(const struct interface *i)
+static void add_configured_route(const struct config *c, const struct route *r)
 {
-	if (!i->name || !index_of(i->name)) {
-		say("lkl: the guest has no network device \"", i->name ? i->name : "", "\"", NULL);
-		finish(EXIT_NETWORK);
-	}
-	no_dad(i->name);
-	if (i->offload && !strcmp(i->offload, "1"))
-		set_offload(i->name);
-	if (i->mac)
-		set_mac(i->name, i->mac);
-	if (i->mtu) {
-		struct ifreq r = request(i->name);
-		long err;
+	int family = r->to && strchr(r->to, ':') ? AF_INET6 : AF_INET;
+	const char *name = r->interface;
+	struct network to;
 
-		r.ifr_mtu = setting("mtu", i->mtu, 0, 65535);
-		err = CALL(SYS_ioctl, socket4, SIOCSIFMTU, &r);
-		if (err < 0)
-			fail(i->name, "MTU ", i->mtu, err);
+	if (!name && c->n_interfaces)
+		name = c->interfaces[0].name;
+	if (!r->to || !name || !interface_index(name)) {
+		say("lkl: --config: a route needs the network it leads to and an interface that exists",
+		    NULL);
+		finish(LKL_EXIT_CONFIG);
 	}
-	if (i->ip)
-		add_ip4(i);
-	up(i->name);
-	if (i->ip6)
-		add_ip6(i);
+	to = parse_network(r->to, family);
+	add_route(name, family, &to, r->via);
 }
 
-/* The interface that default routes go through: the one whose own gateway it is, else the first. */
-static const char *by(const struct config *c, const char *gateway, bool six)
+static const char *default_gateway(const struct config *c, int family)
 {
-	if (!c->n_interfaces)
-		malformed("no interface for the gateway", gateway);
-	for (int i = 0; i < c->n_interfaces; i++) {
-		const char *own = six ? c->interfaces[i].gateway6 : c->interfaces[i].gateway;
+	return family == AF_INET6 ? c->gateway6 : c->gateway;
+}
 
-		if (own && !strcmp(own, gateway))
-			return c->interfaces[i].name;
-	}
-	return c->interfaces[0].name;
+static const char *own_gateway(const struct interface *i, int family)
+{
+	return family == AF_INET6 ? i->gateway6 : i->gateway;
 }
 
 static bool same(const char *a, const char *b)
@@ -298,62 +325,73 @@ static bool same(const char *a, const char *b)
 	return a && b && !strcmp(a, b);
 }
 
-/* An interface's own gateways are for what its addresses send, unless everything goes that way. */
-static void own_gateways(const struct config *c, const struct interface *i)
+/* The default route uses the interface that names the gateway as its own, else the first. */
+static const struct interface *default_interface(const struct config *c, int family)
 {
-	struct source s = { .interface = index_of(i->name), .table = 1 + (i - c->interfaces) };
-	long err;
+	const char *gateway = default_gateway(c, family);
 
-	if (i->ip && i->gateway && !(same(c->gateway, i->gateway) && same(by(c, c->gateway, false), i->name))) {
-		struct in_addr address = address4(i->ip), gateway = address4(i->gateway);
-
-		s.family = AF_INET, s.address = &address, s.gateway = &gateway, s.size = sizeof(address);
-		err = source_route(&s);
-		if (err < 0)
-			fail(i->name, "ifgateway ", i->gateway, err);
-	}
-	if (i->ip6 && i->gateway6 && !(same(c->gateway6, i->gateway6) && same(by(c, c->gateway6, true), i->name))) {
-		struct in6_addr address = address6(i->ip6), gateway = address6(i->gateway6);
-
-		s.family = AF_INET6, s.address = &address, s.gateway = &gateway, s.size = sizeof(address);
-		err = source_route(&s);
-		if (err < 0)
-			fail(i->name, "ifgateway6 ", i->gateway6, err);
-	}
+	for (int i = 0; i < c->n_interfaces; i++)
+		if (same(own_gateway(&c->interfaces[i], family), gateway))
+			return &c->interfaces[i];
+	return &c->interfaces[0];
 }
 
-static void add_route(const struct config *c, const struct route *r)
+static void add_default_route(const struct config *c, int family)
 {
-	bool six = r->to && strchr(r->to, ':');
-	const char *name = r->interface ? r->interface : c->n_interfaces ? c->interfaces[0].name : NULL;
+	const struct network everything = { 0 };
+	const char *gateway = default_gateway(c, family);
 
-	if (!r->to || !name || !index_of(name)) {
-		say("lkl: --config: a route needs the network it leads to and an interface that exists", NULL);
-		finish(EXIT_WORDS);
-	}
-	if (six)
-		route6(name, network_of(r->to, true), r->via);
-	else
-		route4(name, network_of(r->to, false), r->via);
+	if (!gateway)
+		return;
+	if (!c->n_interfaces)
+		malformed("no interface for the gateway", gateway);
+	add_route(default_interface(c, family)->name, family, &everything, gateway);
+}
+
+/*
+ * An interface's own gateway is the default gateway for packets that are sent from
+ * the interface's address. The route of the whole guest may be the same already.
+ */
+static void add_own_gateway(const struct config *c, const struct interface *i, int family)
+{
+	const char *ip = family == AF_INET6 ? i->ip6 : i->ip, *text = own_gateway(i, family);
+	struct address address, gateway;
+	long err;
+
+	if (!ip || !text)
+		return;
+	if (same(default_gateway(c, family), text) &&
+	    same(default_interface(c, family)->name, i->name))
+		return;
+	address = parse_address(ip, family);
+	gateway = parse_address(text, family);
+	err = source_route_add(&(struct source_route){
+		.family = family,
+		.address = &address,
+		.gateway = &gateway,
+		.size = family == AF_INET6 ? sizeof(address.six) : sizeof(address.four),
+		.interface = interface_index(i->name),
+		.table = 1 + (i - c->interfaces),
+	});
+	if (err < 0)
+		fail(i->name, family == AF_INET6 ? "ifgateway6 " : "ifgateway ", text, err);
 }
 
 void network_up(const struct config *c)
 {
-	const struct network everything = { 0 };
-
 	socket4 = CALL(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	socket6 = CALL(SYS_socket, AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	up("lo");
+	bring_up("lo");
 	for (int i = 0; i < c->n_interfaces; i++)
 		configure(&c->interfaces[i]);
 	for (int i = 0; i < c->n_routes; i++)
-		add_route(c, &c->routes[i]);
-	if (c->gateway)
-		route4(by(c, c->gateway, false), everything, c->gateway);
-	if (c->gateway6)
-		route6(by(c, c->gateway6, true), everything, c->gateway6);
-	for (int i = 0; i < c->n_interfaces; i++)
-		own_gateways(c, &c->interfaces[i]);
+		add_configured_route(c, &c->routes[i]);
+	add_default_route(c, AF_INET);
+	add_default_route(c, AF_INET6);
+	for (int i = 0; i < c->n_interfaces; i++) {
+		add_own_gateway(c, &c->interfaces[i], AF_INET);
+		add_own_gateway(c, &c->interfaces[i], AF_INET6);
+	}
 	CALL(SYS_close, socket4);
 	CALL(SYS_close, socket6);
 }

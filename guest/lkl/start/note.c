@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * The ELF note by which a unikernel says what it understands beyond the LKL guests of 2020; docs/guests.md has the list.
- * A bit never changes its meaning. A guest that no longer understands a thing leaves its bit out; more than 32 take further
- * words at the end. The linker script gives the note a PT_NOTE of its own, where Solo5's tenders pass over it.
+ * The ELF note by which a unikernel states which features it has that legacy LKL
+ * guests lack; docs/guest-reference.md lists them. A bit never changes its meaning.
+ * A guest that loses a feature clears its bit. More than 32 features take further
+ * words at the end of the note. The linker script gives the note its own PT_NOTE,
+ * which Solo5's tenders ignore.
  */
 #include <stdint.h>
 
 enum {
-	CONFIG = 1 << 0,	/* flavour lkl's command line; unknown keys of --config are not fatal */
-	MEMORY = 1 << 1,	/* any size of memory, in pages, with no word about it */
-	PROGRAM = 1 << 2,	/* workdir, uid, gid */
-	OFFLOAD = 1 << 3,	/* an interface's offload */
-	TRANSFER = 1 << 4,	/* a disk's transfer, under spt */
-	FLUSH = 1 << 5,		/* a disk's flush, under spt */
-	FSGSBASE = 1 << 6	/* fsgsbase, under spt */
+	CONFIG = 1 << 0,	/* the lkl command line; unknown keys of --config are ignored */
+	MEMORY = 1 << 1,	/* any memory size that is a multiple of a page; no mem= needed */
+	PROGRAM = 1 << 2,	/* the keys workdir, uid and gid */
+	OFFLOAD = 1 << 3,	/* the key offload of an interface */
+	TRANSFER = 1 << 4,	/* the key transfer of a disk, under spt */
+	FLUSH = 1 << 5,		/* the key flush of a disk, under spt */
+	FSGSBASE = 1 << 6	/* the key fsgsbase, under spt */
 };
 
 #define OWNER "nomad-driver-lkl"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* The program: its stack as a kernel lays it out, its process, its identity. */
+/*
+ * Starts the program: builds its first stack as a kernel does on exec, creates its
+ * process, and sets the user, the working directory and the root there.
+ */
 #include "start.h"
 
 #define _GNU_SOURCE
@@ -11,20 +14,23 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
-/* The libc's entry, which expects the stack below. */
+/* The entry of libc (crt1.c), which expects the stack that lay_out() builds. */
 extern char lkl_program[];
 /* From the linker script. */
 extern const char __tls_start[], __tls_file_end[], __tls_end[], __tls_align[];
 extern const char lkl_image_start[], _end[], __eh_frame_hdr_start[], __eh_frame_hdr_end[];
 
-/* Of the stack a program gets: this, or a sixteenth of the memory if that is less. */
+/* The default size of the stack: this, or a sixteenth of the memory if that is less. */
 #define STACK_MAX (8L << 20)
 
 static Elf64_Phdr headers[3];
 static const struct config *config;
 static long uid, gid;
 
-/* Program headers are not loaded: these say where thread-local storage and unwind tables are. */
+/*
+ * Tenders do not load the program headers of the image. libc needs headers to find
+ * thread-local storage and unwind tables.
+ */
 static void make_headers(void)
 {
 	headers[0] = (Elf64_Phdr){
@@ -42,14 +48,14 @@ static void make_headers(void)
 	};
 }
 
-static long *put(long *p, long name, long value)
+static long *put_aux(long *p, long name, long value)
 {
 	*p++ = name;
 	*p++ = value;
 	return p;
 }
 
-/* Bytes of the strings of a list, with their ends. */
+/* The size of all strings in a list, with their NULs. */
 static size_t strings_size(char *const *list)
 {
 	size_t size = 0;
@@ -59,7 +65,10 @@ static size_t strings_size(char *const *list)
 	return size;
 }
 
-/* Copies strings to *to, one after the other, and their addresses to p; returns where the next address goes. */
+/*
+ * Copies the strings to *to, one after the other, and their addresses to p. Returns
+ * the place of the next address.
+ */
 static long *put_strings(long *p, char *const *list, char **to)
 {
 	for (; *list; list++) {
@@ -71,54 +80,56 @@ static long *put_strings(long *p, char *const *list, char **to)
 
 static long *put_auxv(long *p, char *random)
 {
-	p = put(p, AT_PHDR, (long)headers);
-	p = put(p, AT_PHENT, sizeof(headers[0]));
-	p = put(p, AT_PHNUM, sizeof(headers) / sizeof(headers[0]));
-	p = put(p, AT_PAGESZ, 4096);
-	p = put(p, AT_CLKTCK, 100);
-	p = put(p, AT_UID, uid);
-	p = put(p, AT_EUID, uid);
-	p = put(p, AT_GID, gid);
-	p = put(p, AT_EGID, gid);
-	p = put(p, AT_SECURE, 0);
-	p = put(p, AT_RANDOM, (long)random);
-	p = put(p, AT_EXECFN, (long)"solo5");
-	return put(p, AT_NULL, 0);
+	p = put_aux(p, AT_PHDR, (long)headers);
+	p = put_aux(p, AT_PHENT, sizeof(headers[0]));
+	p = put_aux(p, AT_PHNUM, sizeof(headers) / sizeof(headers[0]));
+	p = put_aux(p, AT_PAGESZ, 4096);
+	p = put_aux(p, AT_CLKTCK, 100);
+	p = put_aux(p, AT_UID, uid);
+	p = put_aux(p, AT_EUID, uid);
+	p = put_aux(p, AT_GID, gid);
+	p = put_aux(p, AT_EGID, gid);
+	p = put_aux(p, AT_SECURE, 0);
+	p = put_aux(p, AT_RANDOM, (long)random);
+	p = put_aux(p, AT_EXECFN, (long)"solo5");
+	return put_aux(p, AT_NULL, 0);
 }
 
 /*
- * argc, argv, environment and auxiliary vector, at the top of a stack. Above them lie the strings, those of the arguments
- * and then those of the environment without a gap: programs that change their title write there.
+ * Puts argc, argv, the environment and the auxiliary vector at the top of a stack,
+ * and the strings above them: the environment follows the arguments without a gap,
+ * because programs that change their process title write over both.
  */
-static long *lay_out(char *top, struct words *w)
+static long *lay_out(char *top, struct cmdline *line)
 {
 	static char *const name[] = { "solo5", NULL };
-	size_t size = (1 + 1 + w->n_args + 1 + w->n_env + 1 + 2 * 16) * sizeof(long);
+	size_t size = (1 + 1 + line->n_args + 1 + line->n_env + 1 + 2 * 16) * sizeof(long);
 	char *random = top - 16, *strings;
 	long *start, *p;
 
 	CALL(SYS_getrandom, random, 16, 0);
 	make_headers();
-	strings = random - strings_size(name) - strings_size(w->args) - strings_size(w->env);
+	strings = random - strings_size(name) - strings_size(line->args) - strings_size(line->env);
 	start = p = (long *)((uintptr_t)(strings - size) & ~63UL);
-	*p++ = 1 + w->n_args;
+	*p++ = 1 + line->n_args;
 	p = put_strings(p, name, &strings);
-	p = put_strings(p, w->args, &strings);
+	p = put_strings(p, line->args, &strings);
 	*p++ = 0;
-	p = put_strings(p, w->env, &strings);
+	p = put_strings(p, line->env, &strings);
 	*p++ = 0;
 	put_auxv(p, random);
 	return start;
 }
 
-static _Noreturn void end(const char *what, const char *value, long err)
+/* Ends the program's process. pid 1 then ends the guest with the same status. */
+static _Noreturn void fail(const char *what, const char *value, long err)
 {
-	say("lkl: ", what, value ? value : "", ": ", reason(err), NULL);
+	say("lkl: ", what, value ? value : "", ": ", error_text(err), NULL);
 	for (;;)
-		CALL(SYS_exit_group, EXIT_START);
+		CALL(SYS_exit_group, LKL_EXIT_START);
 }
 
-/* In the new process, on its stack: everything that is its own. */
+/* Runs in the new process, on its stack. */
 static void become_program(long *stack)
 {
 	uint64_t no_signals = 0;
@@ -127,14 +138,14 @@ static void become_program(long *stack)
 	CALL(SYS_rt_sigprocmask, SIG_SETMASK, &no_signals, 0, 8);
 	CALL(SYS_setsid);
 	CALL(SYS_prctl, PR_SET_NAME, "program");
-	/* No input. The root may be one that has no /dev. */
+	/* There is no input. Open it before chroot: the new root may have no /dev. */
 	CALL(SYS_close, 0);
 	CALL(SYS_open, "/dev/null", O_RDONLY);
 	CALL(SYS_chroot, "/root");
 	CALL(SYS_chdir, "/");
 	err = CALL(SYS_chdir, config->workdir ? config->workdir : "/");
 	if (err < 0)
-		end("working directory ", config->workdir, err);
+		fail("working directory ", config->workdir, err);
 	if (gid) {
 		CALL(SYS_setgroups, 1, &(unsigned int){ gid });
 		err = CALL(SYS_setgid, gid);
@@ -142,14 +153,14 @@ static void become_program(long *stack)
 	if (uid && err == 0)
 		err = CALL(SYS_setuid, uid);
 	if (err < 0)
-		end("cannot become user ", config->uid, err);
+		fail("cannot become user ", config->uid, err);
 	__asm__ volatile("mov %0, %%rsp\n\tjmp *%1" : : "r"(stack), "r"(lkl_program) : "memory");
 	__builtin_unreachable();
 }
 
 /*
- * long spawn(long flags, void *stack, void (*fn)(long *), long *arg): clone() whose child calls fn(arg) on that stack.
- * The child finds both in registers that the kernel keeps.
+ * clone() whose child calls fn(arg) on the stack. fn and arg are in registers that
+ * a system call preserves, so the child finds them there.
  */
 long spawn(long flags, void *stack, void (*fn)(long *), long *arg);
 __asm__(".text\n"
@@ -176,16 +187,16 @@ __asm__(".text\n"
 	"	pop %rbx\n"
 	"	ret\n");
 
-long program_start(const struct config *c, struct words *w)
+long program_start(const struct config *c, struct cmdline *line)
 {
-	long size = setting("stack", c->stack, 0, 1L << 50), pid, *first;
+	long size = config_number("stack", c->stack, 0, 1L << 50), pid, *first;
 	char *stack;
 	unsigned long info[16] = { 0 };
 
 	config = c;
-	/* The last number stands for "unchanged" in the kernel's calls. */
-	uid = setting("uid", c->uid, 0, (1L << 32) - 2);
-	gid = setting("gid", c->gid, 0, (1L << 32) - 2);
+	/* The largest 32-bit number means "unchanged" in setuid() and setgid(). */
+	uid = config_number("uid", c->uid, 0, (1L << 32) - 2);
+	gid = config_number("gid", c->gid, 0, (1L << 32) - 2);
 	CALL(SYS_sysinfo, info);
 	if (size <= 0)
 		size = (long)info[4] / 16 < STACK_MAX ? (long)info[4] / 16 : STACK_MAX;
@@ -193,13 +204,13 @@ long program_start(const struct config *c, struct words *w)
 	stack = (char *)CALL(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if ((unsigned long)stack > -4096UL) {
 		say("lkl: no memory for the program's stack", NULL);
-		finish(EXIT_START);
+		finish(LKL_EXIT_START);
 	}
-	first = lay_out(stack + size, w);
+	first = lay_out(stack + size, line);
 	pid = spawn(CLONE_VM | SIGCHLD, (void *)((uintptr_t)first & ~15UL), become_program, first);
 	if (pid < 0) {
-		say("lkl: the program cannot be started: ", reason(pid), NULL);
-		finish(EXIT_START);
+		say("lkl: the program cannot be started: ", error_text(pid), NULL);
+		finish(LKL_EXIT_START);
 	}
 	return pid;
 }

@@ -1,33 +1,33 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * The start program: pid 1 of the guest. It reads the host's words, mounts, configures the network, starts the program
- * that is linked with the guest, passes signals on to it, and ends the guest when it ends.
+ * The start program: pid 1 of the guest. It reads the command line, mounts the
+ * file systems, configures the network, and starts the program that is linked
+ * with the guest. It then passes signals on to the program, and ends the guest
+ * when the program ends.
  *
- * It runs before libc is set up and beside the program: no errno, no thread-local storage, no malloc; of libc only what
- * works on memory alone (string.h, inet_pton).
+ * It runs before libc is initialized, and concurrently with the program. So it
+ * must not use errno, thread-local storage or malloc(). Of libc it uses only
+ * functions that work on memory alone (string.h, inet_pton()).
+ *
+ * Files call functions of files further down in this order only: start; program,
+ * network, mounts, disks; config, source_route, identity; exit; cmdline, console,
+ * text. build-sdk checks that there is no cycle.
  */
 #ifndef LKL_START_H
 #define LKL_START_H
 
+#include <asm/lkl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 
-long lkl_syscall(long nr, long a1, long a2, long a3, long a4, long a5, long a6);
-
-/* A system call: its result, or a negative error number. Arguments that are missing are 0. */
+/* A system call. Returns its result or a negative error number. Missing arguments are 0. */
 #define CALL(...) CALL_(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
 #define CALL_(nr, a, b, c, d, e, f, ...) \
 	lkl_syscall(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
-/* Exit statuses of a guest that are not its program's; docs/guests.md has the list. */
-enum {
-	EXIT_WORDS = 121,	/* the command line or the configuration cannot be used */
-	EXIT_ROOT = 122,	/* the root file system cannot be mounted */
-	EXIT_NETWORK = 123,	/* a network interface cannot be configured, or is gone */
-	EXIT_START = 124	/* something else that the program needs failed */
-};
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
 #define MAX_DISKS 64
 #define MAX_INTERFACES 16
@@ -47,12 +47,12 @@ struct mount {
 	const char *device, *path, *type, *options;
 };
 
-/* What the tender offers for a block device; see docs/guests.md. */
+/* The features of a block device that the tender offers; see docs/guest-reference.md. */
 struct disk {
 	const char *name, *transfer, *flush;
 };
 
-/* What --config says; null where it says nothing. */
+/* The configuration: the JSON of --config. A key that is missing is NULL. */
 struct config {
 	struct disk disks[MAX_DISKS];
 	struct interface interfaces[MAX_INTERFACES];
@@ -60,60 +60,71 @@ struct config {
 	struct route routes[MAX_ROUTES];
 	int n_disks, n_interfaces, n_mounts, n_routes;
 	const char *gateway, *gateway6, *sysctl;
-	const char *root, *root_options, *hostname, *workdir, *uid, *gid, *entropy, *stack, *delay, *fsgsbase;
+	const char *root, *root_options, *hostname, *workdir, *uid, *gid;
+	const char *entropy, *stack, *delay, *fsgsbase;
 };
 
-/* The host's words, taken apart; all lists end in a null pointer. */
-struct words {
+/* The guest's command line. Both lists end with NULL. */
+struct cmdline {
 	char *env[MAX_WORDS], *args[MAX_WORDS];
 	int n_env, n_args;
-	char *config;		/* JSON, or null */
+	char *config;		/* JSON, or NULL */
 };
 
-/* Takes the words apart in place. False: too many. */
-bool words_split(struct words *w, char *line);
+/* cmdline.c: splits the line in place. Returns false if it has too many words. */
+bool cmdline_split(struct cmdline *c, char *line);
 
-/* Reads JSON, decoding in place. False: it is not JSON, and why has been said. */
+/* config.c: decodes the JSON in place. Returns false, and prints why, if that fails. */
 bool config_read(struct config *c, char *json);
+/*
+ * Returns the number of a key, or fallback if text is NULL. Ends the guest if the
+ * text is not a number from 0 to max.
+ */
+long config_number(const char *key, const char *text, long fallback, long max);
 
-/* Each ends the guest if it fails, saying why. */
+/* These functions print an error and end the guest if they fail. */
 void disks_offer(const struct config *c);
 void mount_all(const struct config *c);
-void unmount_all(void);
 void network_up(const struct config *c);
-void sysctl_set(const struct config *c);
+/* Returns the process ID of the program. */
+long program_start(const struct config *c, struct cmdline *line);
 
-/* An interface's own address, and the gateway for what it sends. */
-struct source {
+/* identity.c */
+void set_hostname(const char *name);
+void set_sysctls(const char *list);
+void add_entropy(const char *hex);
+
+/* source_route.c: a default route for packets that are sent from one address. */
+struct source_route {
 	int family;
 	const void *address, *gateway;
 	int size;		/* of an address, in bytes */
-	int interface;		/* its index */
-	int table;		/* of its own, 1 to 252 */
+	int interface;		/* index */
+	int table;		/* for this route alone: 1 to 252 */
 };
 
-/* Adds that gateway as the default route of that address alone. Returns 0 or a negative error number. */
-long source_route(const struct source *s);
+/* Returns 0 or a negative error number. */
+long source_route_add(const struct source_route *r);
 
-/* Starts the program; the result is its process id. */
-long program_start(const struct config *c, struct words *w);
-
-/* Writes its arguments, strings up to a null pointer, as a line to the console. */
-void say(const char *first, ...);
-/* The text of an error: a few words, or the number. */
-const char *reason(long err);
-/* Unmounts what is mounted and ends the guest. */
+/* exit.c: unmounts the file systems and ends the guest. */
 _Noreturn void finish(int status);
+/*
+ * Registers a mount for finish(), which unmounts in reverse order. A disk is
+ * unmounted cleanly, or made read-only if it is busy. path must stay valid.
+ */
+void unmount_at_exit(const char *path, bool disk);
 
-/* The name of a signal. */
+/* console.c: prints the strings, up to a NULL, as one line. */
+void say(const char *first, ...);
+
+/* text.c: a few words that describe an error number, or the number itself. */
+const char *error_text(long err);
 const char *signal_name(int signal);
-/* The value of a hexadecimal digit, or -1. */
-int digit(char c);
-/* The number in a decimal text, or fallback if that is no number. */
-long number(const char *text, long fallback);
-/* The configuration's number under a key, or fallback if there is none; ends the guest if it is not one from 0 to most. */
-long setting(const char *key, const char *text, long fallback, long most);
-/* Writes a whole file; its path need not have been checked. Returns 0 or a negative error number. */
+/* Returns the value of a hexadecimal digit, or -1. */
+int hex_digit(char c);
+/* Returns the value of a decimal number, or fallback if text is not one. */
+long decimal(const char *text, long fallback);
+/* Writes text to an existing file. Returns 0 or a negative error number. */
 long write_file(const char *path, const char *text);
 
 #endif
