@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * lkl_syscall() for -target native: the machine's own kernel. It is for the small single-threaded programs that a
- * configure script compiles and runs; the guest has the real one.
+ * lkl_syscall() for -target native: it calls the kernel of the machine. It serves
+ * the small single-threaded programs that configure scripts compile and run.
  */
 	.text
 	.globl	lkl_syscall
@@ -14,7 +14,7 @@ lkl_syscall:
 	mov	%r8, %r10
 	mov	%r9, %r8
 	mov	8(%rsp), %r9
-	cmp	$15, %eax		/* rt_sigreturn: the frame is where the caller's stack is */
+	cmp	$15, %eax		/* rt_sigreturn: the frame is above the return address */
 	jne	1f
 	add	$8, %rsp
 1:	syscall

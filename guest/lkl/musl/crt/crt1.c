@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * The start of the program, called by the start program with the stack as a kernel lays it out: argc, argv, environment,
- * auxiliary vector. _start is the unikernel's own entry.
+ * The entry of the program. The start program jumps here with the stack that a
+ * kernel builds on exec: argc, argv, environment, auxiliary vector. The symbol
+ * _start is the entry of the unikernel.
  */
 #include <features.h>
 #include "libc.h"
@@ -14,7 +15,7 @@ weak void _init();
 weak void _fini();
 int __libc_start_main(int (*)(), int, char **, void (*)(), void (*)(), void (*)());
 
-/* C++ tells by it which object a destructor belongs to; there is one. */
+/* In C++ it names the object that a destructor belongs to. There is only one. */
 hidden void *__dso_handle;
 
 void lkl_program_c(long *p)

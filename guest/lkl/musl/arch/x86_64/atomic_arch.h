@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * One CPU, and threads change only in system calls: plain operations are atomic. Who waits in a loop must let the others
- * run.
+ * There is one CPU, and threads are switched in system calls only, so plain
+ * operations are atomic. A loop that waits must yield, or no other thread runs.
  */
 #include <stdint.h>
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * A system call of a unikernel is a call of a function of the kernel that is linked with it. The numbers and layouts are
- * those of x86-64. There is no vDSO: the clock is read as fast by the call.
+ * A system call is a function call: the kernel is linked with the program. Numbers
+ * and structures are those of x86-64. There is no vDSO, which would read the clock
+ * no faster than the call.
  */
 #define __SYSCALL_LL_E(x) (x)
 #define __SYSCALL_LL_O(x) (x)

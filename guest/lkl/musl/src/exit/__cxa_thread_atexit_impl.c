@@ -1,26 +1,29 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* The ends of thread_local objects, which libstdc++ leaves to a libc that has this. exit() calls those of its thread. */
+/*
+ * Destructors of thread_local objects. libstdc++ uses this function if libc has it.
+ * They run when the thread ends, or in exit() for the thread that calls it.
+ */
 #include <pthread.h>
 #include <stdlib.h>
 
-struct ending {
-	struct ending *next;
-	void (*end)(void *);
+struct destructor {
+	struct destructor *next;
+	void (*destroy)(void *);
 	void *object;
 };
 
-static __thread struct ending *endings; /* the last first */
+static __thread struct destructor *destructors; /* the last one first */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static pthread_key_t key; /* has a value in threads with endings, so that its destructor is called */
+static pthread_key_t key; /* set in threads that have destructors, to call thread_ends() */
 
 void __call_tls_dtors(void)
 {
-	struct ending *e;
+	struct destructor *d;
 
-	while ((e = endings)) {
-		endings = e->next;
-		e->end(e->object);
-		free(e);
+	while ((d = destructors)) {
+		destructors = d->next;
+		d->destroy(d->object);
+		free(d);
 	}
 }
 
@@ -35,16 +38,16 @@ static void make_key(void)
 		abort();
 }
 
-int __cxa_thread_atexit_impl(void (*end)(void *), void *object, void *dso)
+int __cxa_thread_atexit_impl(void (*destroy)(void *), void *object, void *dso)
 {
-	struct ending *e = malloc(sizeof(*e));
+	struct destructor *d = malloc(sizeof(*d));
 
-	if (!e)
+	if (!d)
 		return -1;
 	pthread_once(&once, make_key);
-	if (!endings)
+	if (!destructors)
 		pthread_setspecific(key, &key);
-	*e = (struct ending){ endings, end, object };
-	endings = e;
+	*d = (struct destructor){ destructors, destroy, object };
+	destructors = d;
 	return 0;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* exit() of a static program that may be one of C++: the objects of the thread end before those of the program. */
+/* exit() for static C++ programs: destroys the thread's objects before the program's. */
 #include <stdlib.h>
 #include "libc.h"
 
 typedef void function(void);
 
-/* What is not linked has nothing to do. */
+/* Stands for functions that are not linked. */
 static void nothing(void)
 {
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * What the unwinder of the machine's libgcc asks of glibc: the unwind tables of the object that holds an address. There is
- * one object, the image.
+ * libgcc of the machine was built for glibc. Its unwinder calls _dl_find_object() to
+ * find the unwind tables of the object that contains an address. In a unikernel
+ * there is one object, the image.
  */
 #define _GNU_SOURCE
 #include <link.h>
 #include <pthread.h>
 
-/* As glibc 2.35 has it on x86-64. */
+/* As in glibc 2.35 on x86-64. */
 struct dl_find_object {
 	unsigned long long flags;
 	void *map_start, *map_end;
@@ -22,15 +23,15 @@ struct search {
 };
 
 /*
- * libgcc names these weakly: with the first in the program it takes it to have threads, and calls the others, which
- * nothing else may have brought in.
+ * libgcc refers to these weakly. If the first is linked, it assumes that the program
+ * has threads and calls the others, so all of them have to be linked.
  */
 extern int __pthread_key_create(pthread_key_t *, void (*)(void *));
 __attribute__((used)) static const void *const needed[] = {
 	__pthread_key_create, pthread_once, pthread_mutex_lock, pthread_mutex_unlock,
 };
 
-static int look(struct dl_phdr_info *info, size_t size, void *arg)
+static int search_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct search *s = arg;
 	int inside = 0;
@@ -57,5 +58,5 @@ int _dl_find_object(void *address, struct dl_find_object *result)
 
 	result->flags = 0;
 	result->link_map = NULL;
-	return dl_iterate_phdr(look, &s) ? 0 : -1;
+	return dl_iterate_phdr(search_object, &s) ? 0 : -1;
 }

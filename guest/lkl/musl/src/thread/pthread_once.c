@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * pthread_once() that an exception may leave, as C++'s call_once() wants it: the next caller then tries again. The control
- * is 0 before, 1 while the function runs, 3 if somebody waits for it, 2 when it has run.
+ * pthread_once() whose function may throw an exception, as C++'s call_once() needs
+ * it: the next caller then runs the function again. The control is 0 before, 1 while
+ * the function runs, 3 while it runs and a thread waits, and 2 after it has run.
  */
 #include "pthread_impl.h"
 
@@ -11,28 +12,28 @@ struct attempt {
 	int state;
 };
 
-static void leave(pthread_once_t *control, int state)
+static void end_attempt(pthread_once_t *control, int state)
 {
 	if (a_swap(control, state) == 3)
 		__wake(control, -1, 1);
 }
 
-/* The thread was cancelled. */
+/* Called if the thread is cancelled. */
 static void undo(void *control)
 {
-	leave(control, 0);
+	end_attempt(control, 0);
 }
 
-/* The function has returned, or it has thrown. */
-static void settle(struct attempt *a)
+/* Called when the function has returned or thrown. */
+static void end_scope(struct attempt *a)
 {
 	_pthread_cleanup_pop(&a->cleanup, 0);
-	leave(a->control, a->state);
+	end_attempt(a->control, a->state);
 }
 
 static void attempt(pthread_once_t *control, void (*init)(void))
 {
-	__attribute__((cleanup(settle))) struct attempt a = { .control = control };
+	__attribute__((cleanup(end_scope))) struct attempt a = { .control = control };
 
 	_pthread_cleanup_push(&a.cleanup, undo, control);
 	init();
@@ -49,7 +50,7 @@ int __pthread_once(pthread_once_t *control, void (*init)(void))
 		case 2:
 			return 0;
 		case 1:
-			/* If this fails, so will the wait. */
+			/* If the control has changed, the wait returns at once. */
 			a_cas(control, 1, 3);
 			/* fall through */
 		case 3:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-# int vfork(void): there is one process; ENOSYS.
+# int vfork(void) fails with ENOSYS: a unikernel has one process.
 	.text
 	.global vfork
 	.type vfork, @function

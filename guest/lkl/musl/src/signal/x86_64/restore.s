@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-# Where a signal handler returns to: rt_sigreturn. No instruction more before the call: the kernel finds the frame by the
-# stack pointer.
+# The return address of signal handlers: calls rt_sigreturn. The kernel finds the
+# frame by the stack pointer, so nothing may be pushed before the call.
 	.text
 	.global __restore_rt
 	.hidden __restore_rt

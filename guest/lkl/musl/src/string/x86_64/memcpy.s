@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Up to 128 bytes, all is read before any is written, so that memmove shares it; more goes by the string instruction, whose
- * start-up takes as long as such a short copy.
+ * Up to 128 bytes are all read before any is written, so memmove() can use this
+ * code. A longer copy uses the string instruction, which takes about as long to
+ * start as a copy of 128 bytes.
  */
 .global memcpy
 .global __memcpy_fwd
@@ -57,7 +58,7 @@ __memcpy_fwd:
 	mov %rdx,%r10
 	shr $1,%r10
 	movzbl (%rsi),%ecx
-	movzbl (%rsi,%r10),%r9d		/* of one to three bytes the middle one, or one of the others once more */
+	movzbl (%rsi,%r10),%r9d		/* the middle byte, or another one again */
 	movzbl -1(%rsi,%rdx),%r8d
 	mov %cl,(%rdi)
 	mov %r9b,(%rdi,%r10)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Backwards only where it has to be, and then by 16 bytes: the string instruction takes a cycle and more for each byte there. */
+/*
+ * Copies backwards only if it must, 16 bytes at a time: backwards, the string
+ * instruction takes more than a cycle per byte.
+ */
 .global memmove
 .type memmove,@function
 memmove:
@@ -11,7 +14,7 @@ memmove:
 	cmp %rdx,%rax
 	jae __memcpy_fwd
 	mov %rdi,%rax
-	movups (%rsi),%xmm1	/* what is left in front, in the end */
+	movups (%rsi),%xmm1	/* the first 16 bytes, stored last */
 	movups -16(%rsi,%rdx),%xmm0
 1:	movups -32(%rsi,%rdx),%xmm2
 	movups %xmm0,-16(%rdi,%rdx)

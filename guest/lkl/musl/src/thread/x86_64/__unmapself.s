@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-# void __unmapself(void *base, size_t size): a thread frees its own stack and ends. The kernel keeps what it needs of the
-# caller on its own stack, so a small static one serves for the call itself: nothing else runs in between.
+# void __unmapself(void *base, size_t size): frees the stack of the calling thread and
+# ends it. Between the two calls the thread needs a stack for return addresses only.
+# No other thread can run in between, so all threads share a small static one.
 	.text
 	.global __unmapself
 	.type __unmapself, @function

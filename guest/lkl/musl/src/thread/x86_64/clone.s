@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 # int __clone(int (*fn)(void *), void *stack, int flags, void *arg, int *parent, void *tls, int *child)
-# The child finds fn in rbx, a register that the kernel keeps, and its argument on its stack.
+# The child finds fn in rbx, which a system call preserves, and arg on its stack.
 	.text
 	.global __clone
 	.hidden __clone
@@ -15,7 +15,7 @@ __clone:
 	xchg %rsi, %rdx			# a2 = stack, a1 = flags
 	mov $56, %edi
 	mov %r8, %rcx			# a3 = parent
-	mov %r10, %r8			# a4 = child; a5 = tls is there
+	mov %r10, %r8			# a4 = child; a5 = tls is in r9
 	call lkl_syscall
 	test %eax, %eax
 	jz 1f

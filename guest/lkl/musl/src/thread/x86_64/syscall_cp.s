@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-# long __syscall_cp_asm(volatile void *cancel, nr, a1, ..., a6): a system call at which a thread may be cancelled. A
-# signal that finds the thread from __cp_begin on and before __cp_end may cancel it: the call has had no effect. The
-# kernel goes back over the call instruction when it shall be made again.
+# long __syscall_cp_asm(volatile void *cancel, nr, a1, ..., a6)
+#
+# A system call that is a cancellation point. While the program counter is between
+# __cp_begin and __cp_end the call has had no effect, so a signal handler may cancel
+# the thread. To repeat an interrupted call, the kernel moves the program counter
+# back to the call instruction, which lies in this range.
 	.text
 	.global __cp_begin
 	.hidden __cp_begin
@@ -30,7 +33,7 @@ __cp_begin:
 __cp_end:
 	add $16, %rsp
 	ret
-	/* Where a signal sends a thread that it found at the call. */
+	/* The handler of the cancellation signal continues here, with the frame above. */
 __cp_cancel:
 	add $16, %rsp
 1:	jmp __cancel
