@@ -74,11 +74,11 @@ func TestCompiler_ReportsMuslTarget(t *testing.T) {
 
 func TestCompiler_RejectsUnsupportedOptions(t *testing.T) {
 	for args, line := range map[string]string{
-		"-shared -x c - -o lib.so":            "lkl-cc: a unikernel has no shared libraries\n",
-		"-target xen -x c - -o program":       "lkl-cc: unknown target xen: spt, hvt or native\n",
+		"-shared -x c - -o lib.so":            "lkl-cc: -shared: unikernels have no shared libraries\n",
+		"-target xen -x c - -o program":       "lkl-cc: unknown target xen: use spt, hvt or native\n",
 		"-x c - -o program -manifest":         "lkl-cc: -manifest needs a value\n",
 		"-manifest /none -x c - -o program":   "manifest: open /none: no such file or directory\n",
-		"-target=native -shared -x c - -o so": "lkl-cc: a unikernel has no shared libraries\n",
+		"-target=native -shared -x c - -o so": "lkl-cc: -shared: unikernels have no shared libraries\n",
 	} {
 		out, err := runCompiler(t, t.TempDir(), strings.Fields(args)...)
 		test.Error(t, err)
