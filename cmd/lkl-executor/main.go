@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Command lkl-executor holds one task of the LKL driver. The plugin carries it
+// Command lkl-executor supervises one task of the LKL driver. The plugin embeds
 // and starts it; see package executor.
 package main
 
@@ -11,7 +11,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 )
 
-// From init on, main is on the main thread, as executor.Main asks for.
+// Locking in init keeps the main goroutine on the main thread, which
+// executor.Main requires.
 func init() { runtime.LockOSThread() }
 
 func main() { os.Exit(executor.Main()) }
