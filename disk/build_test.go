@@ -21,12 +21,11 @@ import (
 	"github.com/shoenig/test/wait"
 )
 
-func TestBuild_PreservesTarEntries(t *testing.T) {
-	t.Parallel()
-	toolContext(t)
-	when := time.Unix(1234567890, 0)
-	long := strings.Repeat("x/", 100) + "y"
-	entries := []tarEntry{
+// tarOfEveryType returns entries of every type that an archive may contain, and the target
+// of the symlink etc/far.
+func tarOfEveryType(when time.Time) (entries []tarEntry, long string) {
+	long = strings.Repeat("x/", 100) + "y"
+	return []tarEntry{
 		{tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o711, Uid: 5, Gid: 6, ModTime: when}, ""},
 		{tar.Header{Name: "etc/", Typeflag: tar.TypeDir, Mode: 0o2750, Uid: 1000, Gid: 100000, ModTime: when}, ""},
 		{tar.Header{Name: "etc/shadow", Typeflag: tar.TypeReg, Mode: 0, Gid: 42, ModTime: when}, "secret"},
@@ -39,7 +38,14 @@ func TestBuild_PreservesTarEntries(t *testing.T) {
 		{tar.Header{Name: "dev/big", Typeflag: tar.TypeBlock, Mode: 0o660, Gid: 6, Devmajor: 259, Devminor: 4097, ModTime: when}, ""},
 		{tar.Header{Name: "run/pipe", Typeflag: tar.TypeFifo, Mode: 0o600, Uid: 8, ModTime: when}, ""},
 		{tar.Header{Name: `a "b" c/é `, Typeflag: tar.TypeReg, Mode: 0o640, Uid: 4294967294, ModTime: when}, "odd"},
-	}
+	}, long
+}
+
+func TestBuild_PreservesTarEntries(t *testing.T) {
+	t.Parallel()
+	toolContext(t)
+	when := time.Unix(1234567890, 0)
+	entries, long := tarOfEveryType(when)
 	image := buildChecked(t, tarFile(t, entries...), BuildOptions{})
 	for path, want := range map[string]fileStatus{
 		"/":              {kind: "directory", mode: 0o711, uid: 5, gid: 6},

@@ -16,49 +16,58 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 )
 
+// layoutCases are directories of very different content.
+var layoutCases = map[string]struct {
+	fill func(t *testing.T, dir string, random *rand.Rand)
+	room int64
+}{
+	"nothing": {func(*testing.T, string, *rand.Rand) {}, 0},
+	"small files": {func(t *testing.T, dir string, random *rand.Rand) {
+		writeFiles(t, dir, 4000, func() int { return random.IntN(300) })
+	}, 0},
+	"empty files": {func(t *testing.T, dir string, _ *rand.Rand) { writeFiles(t, dir, 6000, func() int { return 0 }) }, 1 << 20},
+	"mixed": {func(t *testing.T, dir string, random *rand.Rand) {
+		writeFiles(t, dir, 400, func() int { return random.IntN(200_000) })
+	}, 10 << 20},
+	"one large": {func(t *testing.T, dir string, _ *rand.Rand) {
+		writeFiles(t, dir, 1, func() int { return 150 << 20 })
+	}, 0},
+	"long names": {func(t *testing.T, dir string, _ *rand.Rand) {
+		for i := range 1500 {
+			writeFile(t, filepath.Join(dir, fmt.Sprintf("%0250d", i)), "")
+		}
+	}, 0},
+	"long links": {func(t *testing.T, dir string, _ *rand.Rand) {
+		for i := range 1500 {
+			must.NoError(t, os.Symlink(strings.Repeat("t", 61), filepath.Join(dir, fmt.Sprint(i))))
+		}
+	}, 0},
+	"directories": {func(t *testing.T, dir string, _ *rand.Rand) {
+		for i := range 1500 {
+			must.NoError(t, os.MkdirAll(filepath.Join(dir, fmt.Sprint(i/40), fmt.Sprint(i), "x"), 0o755))
+		}
+	}, 100 << 20},
+	"holes": {func(t *testing.T, dir string, _ *rand.Rand) {
+		f, err := os.Create(filepath.Join(dir, "holes"))
+		must.NoError(t, err)
+		for i := range int64(2000) {
+			_, err := f.WriteAt([]byte("x"), i*8192)
+			must.NoError(t, err)
+		}
+		must.NoError(t, f.Close())
+	}, 0},
+	"room": {func(*testing.T, string, *rand.Rand) {}, 1 << 30},
+}
+
 // Images of very different content are large enough, have the room, and waste little.
 func TestBuild_SizesImageForContentAndRoom(t *testing.T) {
 	t.Parallel()
 	toolContext(t)
 	random := rand.New(rand.NewPCG(1, 2))
-	for name, c := range map[string]struct {
-		fill func(dir string)
-		room int64
-	}{
-		"nothing":     {func(string) {}, 0},
-		"small files": {func(dir string) { writeFiles(t, dir, 4000, func() int { return random.IntN(300) }) }, 0},
-		"empty files": {func(dir string) { writeFiles(t, dir, 6000, func() int { return 0 }) }, 1 << 20},
-		"mixed":       {func(dir string) { writeFiles(t, dir, 400, func() int { return random.IntN(200_000) }) }, 10 << 20},
-		"one large":   {func(dir string) { writeFiles(t, dir, 1, func() int { return 150 << 20 }) }, 0},
-		"long names": {func(dir string) {
-			for i := range 1500 {
-				writeFile(t, filepath.Join(dir, fmt.Sprintf("%0250d", i)), "")
-			}
-		}, 0},
-		"long links": {func(dir string) {
-			for i := range 1500 {
-				must.NoError(t, os.Symlink(strings.Repeat("t", 61), filepath.Join(dir, fmt.Sprint(i))))
-			}
-		}, 0},
-		"directories": {func(dir string) {
-			for i := range 1500 {
-				must.NoError(t, os.MkdirAll(filepath.Join(dir, fmt.Sprint(i/40), fmt.Sprint(i), "x"), 0o755))
-			}
-		}, 100 << 20},
-		"holes": {func(dir string) {
-			f, err := os.Create(filepath.Join(dir, "holes"))
-			must.NoError(t, err)
-			for i := range int64(2000) {
-				_, err := f.WriteAt([]byte("x"), i*8192)
-				must.NoError(t, err)
-			}
-			must.NoError(t, f.Close())
-		}, 0},
-		"room": {func(string) {}, 1 << 30},
-	} {
+	for name, c := range layoutCases {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			c.fill(dir)
+			c.fill(t, dir, random)
 			image := buildChecked(t, dir, BuildOptions{Room: c.room})
 			f, err := openExt4(image, os.O_RDONLY)
 			must.NoError(t, err)
