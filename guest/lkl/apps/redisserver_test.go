@@ -149,21 +149,31 @@ func (s *redisServer) setUpNetwork() (tap, address string, err error) {
 	prefix := fmt.Sprintf("10.%d.%d.", s.port>>8, s.port&0xff)
 	address = prefix + "2"
 	if _, err := net.InterfaceByName(tap); err == nil { // an earlier server has left it
-		return tap, address, nil
+		return tap, address, runCommands("ip addr flush dev lo to " + address + "/32")
 	}
-	rule := fmt.Sprintf("iptables -w -t nat -A OUTPUT -p tcp -d 127.0.0.1 --dport %d -j DNAT --to-destination %s", s.port, address)
-	for _, words := range []string{
-		"ip tuntap add " + tap + " mode tap",
-		"ip addr add " + prefix + "1/24 dev " + tap,
-		"ip link set " + tap + " up",
-		rule,
-	} {
-		args := strings.Fields(words)
+	return tap, address, runCommands(
+		"ip tuntap add "+tap+" mode tap",
+		"ip addr add "+prefix+"1/24 dev "+tap,
+		"ip link set "+tap+" up",
+		fmt.Sprintf("iptables -w -t nat -A OUTPUT -p tcp -d 127.0.0.1 --dport %d -j DNAT --to-destination %s", s.port, address),
+	)
+}
+
+// refuseConnections takes over the address of a guest that has ended. The host
+// then refuses connections to it, as it does for a server that was a process.
+// Without this a client would wait for an answer to ARP.
+func refuseConnections(address string) error {
+	return runCommands("ip addr add " + address + "/32 dev lo")
+}
+
+func runCommands(commands ...string) error {
+	for _, command := range commands {
+		args := strings.Fields(command)
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			return "", "", fmt.Errorf("%s: %w: %s", words, err, out)
+			return fmt.Errorf("%s: %w: %s", command, err, out)
 		}
 	}
-	return tap, address, nil
+	return nil
 }
 
 // guestCommand returns the command that runs the guest.
@@ -220,7 +230,7 @@ func (s *redisServer) runGuest() (int, error) {
 				return 0, err
 			}
 			_, _ = os.Stderr.Write(errs.Bytes())
-			return cmd.ProcessState.ExitCode(), nil
+			return cmd.ProcessState.ExitCode(), refuseConnections(address)
 		}
 	}
 }
