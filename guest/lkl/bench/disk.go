@@ -14,39 +14,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// diskSize is that of the file that is read and written, in MiB. The guest has
-// room for all of it in its cache, and hardly more.
+// diskSize is the size of the test file in MiB. It barely fits in the guest's page
+// cache.
 const diskSize = 128
 
-// diskRounds is how many rounds are taken for one of the others: they are short.
+// diskRounds is the number of disk rounds for each round of the other benchmarks:
+// disk rounds are short.
 const diskRounds = 3
 
-// diskTests are what program/disk.c does. The guest starts for each, with
-// nothing in its cache; cold is without anything in the host's either. With a +
-// the guest has used its memory before.
-var diskTests = []struct {
-	name, what, unit string
-	cold, latency    bool
-}{
-	{name: "write, fsync", what: "+write", unit: "MB/s"},
-	{name: "write, fsync, memory unused", what: "write", unit: "MB/s"},
-	{name: "read, cold", what: "+read", unit: "MB/s", cold: true},
-	{name: "read", what: "+read", unit: "MB/s"},
-	{name: "read, memory unused", what: "read", unit: "MB/s"},
-	{name: "read again", what: "+reread", unit: "MB/s"},
-	{name: "4K read, cold", what: "+randread", unit: "1/s", cold: true, latency: true},
-	{name: "4K read", what: "+randread", unit: "1/s", latency: true},
-	{name: "4K writes, fsync", what: "+randwrite", unit: "1/s", latency: true},
-	{name: "4K write and fsync", what: "+fsync", unit: "1/s", latency: true},
+// A diskTest is a test of program/disk.c. A new guest runs each test, with an
+// empty page cache. A + in the mode lets the guest touch its memory first.
+type diskTest struct {
+	name, mode, unit string
+	cold             bool // with an empty page cache of the host too
+	latency          bool // also report the latency
 }
 
-// diskGuests are the guest as the driver runs it with rootfs_sync = "flush" and
-// "none", and as a tender of Solo5's does.
+var diskTests = []diskTest{
+	{name: "write, fsync", mode: "+write", unit: "MB/s"},
+	{name: "write, fsync, memory unused", mode: "write", unit: "MB/s"},
+	{name: "read, cold", mode: "+read", unit: "MB/s", cold: true},
+	{name: "read", mode: "+read", unit: "MB/s"},
+	{name: "read, memory unused", mode: "read", unit: "MB/s"},
+	{name: "read again", mode: "+reread", unit: "MB/s"},
+	{name: "4K read, cold", mode: "+randread", unit: "1/s", cold: true, latency: true},
+	{name: "4K read", mode: "+randread", unit: "1/s", latency: true},
+	{name: "4K writes, fsync", mode: "+randwrite", unit: "1/s", latency: true},
+	{name: "4K write and fsync", mode: "+fsync", unit: "1/s", latency: true},
+}
+
+// diskGuests are the variants of the guest: with the driver's options for
+// rootfs_sync = "flush" and "none", and without extensions of the Solo5 ABI.
 var diskGuests = []struct {
 	suffix  string
 	options []string
 	config  string
-	tests   string // by what they do; all if it is empty
+	modes   string // of the tests to run; "" runs all
 }{
 	{
 		"",
@@ -58,20 +61,20 @@ var diskGuests = []struct {
 	{", ABI alone", nil, "", "+write +read +randread"},
 }
 
-// A measured is a line of a program's.
-type measured struct{ rate, p50, p99, from, to float64 }
+// A measurement is the result line of a test program: see program/measure.h.
+type measurement struct{ rate, p50, p99, from, to float64 }
 
-func parseMeasured(out []byte) (m measured, err error) {
+func parseMeasurement(out []byte) (m measurement, err error) {
 	for line := range strings.Lines(string(out)) {
 		if n, _ := fmt.Sscanf(line, "result %f %f %f %f %f", &m.rate, &m.p50, &m.p99, &m.from, &m.to); n == 5 {
 			return m, nil
 		}
 	}
-	return m, fmt.Errorf("no result in %q", out)
+	return m, fmt.Errorf("no result line in %q", out)
 }
 
-// compile makes a program of ours for the guest and for the host.
-func (b *bench) compile(name string, flags ...string) (guest, native string, err error) {
+// compileProgram compiles a test program as a guest and for the host.
+func (b *testbed) compileProgram(name string, flags ...string) (guest, native string, err error) {
 	source := filepath.Join("guest/lkl/bench/program", name+".c")
 	guest, native = filepath.Join(b.dir, name+".spt"), filepath.Join(b.dir, name)
 	for _, c := range []*exec.Cmd{
@@ -85,8 +88,8 @@ func (b *bench) compile(name string, flags ...string) (guest, native string, err
 	return guest, native, nil
 }
 
-func (b *bench) disk(p plan) ([]result, error) {
-	guest, native, err := b.compile("disk", "-manifest", "guest/lkl/bench/program/disk.json")
+func (b *testbed) measureDisk(p settings) ([]result, error) {
+	guest, native, err := b.compileProgram("disk", "-manifest", "guest/lkl/bench/program/disk.json")
 	if err != nil {
 		return nil, err
 	}
@@ -94,23 +97,24 @@ func (b *bench) disk(p plan) ([]result, error) {
 	if err := os.Mkdir(empty, 0o755); err != nil {
 		return nil, err
 	}
-	if err := makeRoot(image, "512M", empty); err != nil {
+	if err := makeImage(image, "512M", empty); err != nil {
 		return nil, err
 	}
 	var results []result
 	for _, g := range diskGuests {
-		words := append(append(b.options.words("192"), "--block:rootfs="+image), g.options...)
-		words = append(words, "--", guest, "--config", "'{\"disks\":["+g.config+"]}'", "--")
+		run := append(append(b.options.runArgs("192"), "--block:rootfs="+image), g.options...)
+		run = append(run, "--", guest, "--config", "'{\"disks\":["+g.config+"]}'", "--")
 		for _, t := range diskTests {
-			if g.tests != "" && !slices.Contains(strings.Fields(g.tests), t.what) {
+			if g.modes != "" && !slices.Contains(strings.Fields(g.modes), t.mode) {
 				continue
 			}
-			args := func(f string) []string { return []string{t.what, f, strconv.Itoa(diskSize)} }
+			args := func(f string) []string { return []string{t.mode, f, strconv.Itoa(diskSize)} }
 			sides := [2]side{
-				{exec.Command(words[0], append(words[1:], args("/file")...)...), image, "spt-guest"},
+				{exec.Command(run[0], append(run[1:], args("/file")...)...), image, "spt-guest"},
 				{exec.Command(native, args(file)...), file, "disk"},
 			}
-			more, err := b.compareDisk("disk "+t.name+g.suffix, t.unit, diskRounds*p.rounds, t.cold, t.latency, sides)
+			t.name += g.suffix
+			more, err := b.compareDisk(t, diskRounds*p.rounds, sides)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", t.name, err)
 			}
@@ -120,33 +124,26 @@ func (b *bench) disk(p plan) ([]result, error) {
 	return results, nil
 }
 
-// A side is the guest or native: what is run, what it has its bytes in, and the
-// name of its process.
+// A side is the guest or the native process.
 type side struct {
 	command *exec.Cmd
-	file    string
-	process string
+	file    string // that stores its data on the host
+	process string // name of the process
 }
 
-func (b *bench) compareDisk(name, unit string, rounds int, cold, withLatency bool, sides [2]side) ([]result, error) {
-	var got [2][]measured
-	var times [2]*spent
+// compareDisk runs a test for some rounds on both sides in turn, and once more
+// under perf.
+func (b *testbed) compareDisk(t diskTest, rounds int, sides [2]side) ([]result, error) {
+	var measured [2]series
 	for round := range rounds + 1 {
 		for i, s := range sides {
-			if err := settle(s.file, cold); err != nil {
+			if err := syncFile(s.file, t.cold); err != nil {
 				return nil, err
 			}
 			c := exec.Command(s.command.Args[0], s.command.Args[1:]...)
-			if round == rounds { // for the trace alone
-				out, err := b.trace(c)
-				if err != nil {
-					return nil, err
-				}
-				m, err := parseMeasured(out)
-				if err != nil {
-					return nil, err
-				}
-				if times[i], err = b.spent("--comm="+s.process, m.from, m.to); err != nil {
+			if round == rounds {
+				var err error
+				if measured[i].profile, err = b.profileCommand(c, "--comm="+s.process); err != nil {
 					return nil, err
 				}
 				continue
@@ -155,36 +152,44 @@ func (b *bench) compareDisk(name, unit string, rounds int, cold, withLatency boo
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w: %s", c, err, out)
 			}
-			m, err := parseMeasured(out)
+			m, err := parseMeasurement(out)
 			if err != nil {
 				return nil, err
 			}
-			got[i] = append(got[i], m)
+			measured[i].add(m)
 		}
 	}
-	return results(name, unit, withLatency, got, times), nil
+	return makeResults("disk "+t.name, t.unit, t.latency, measured), nil
 }
 
-// results are the lines of one test: its rate, and if wanted its latency.
-func results(name, unit string, withLatency bool, got [2][]measured, times [2]*spent) []result {
-	column := func(i int, of func(measured) float64) (list []float64) {
-		for _, m := range got[i] {
-			list = append(list, of(m))
-		}
-		return list
-	}
-	rates := func(m measured) float64 { return m.rate }
-	first := rate(name, unit, column(0, rates), column(1, rates))
-	first.Time, first.PeerTime = times[0], times[1]
+// A series contains the measurements of one side.
+type series struct {
+	rates     []float64
+	latencies latencies
+	profile   *profile
+}
+
+func (s *series) add(m measurement) {
+	s.rates = append(s.rates, m.rate)
+	s.latencies.p50 = append(s.latencies.p50, m.p50)
+	s.latencies.p99 = append(s.latencies.p99, m.p99)
+}
+
+// makeResults returns the result for the rate of a test, and optionally the one
+// for its latency.
+func makeResults(name, unit string, withLatency bool, sides [2]series) []result {
+	guest, native := sides[0], sides[1]
+	r := rateResult(name, unit, guest.rates, native.rates)
+	r.Time, r.PeerTime = guest.profile, native.profile
 	if !withLatency {
-		return []result{first}
+		return []result{r}
 	}
-	p50, p99 := func(m measured) float64 { return m.p50 }, func(m measured) float64 { return m.p99 }
-	return []result{first, latency(name+" latency", "us", column(0, p50), column(0, p99), column(1, p50), column(1, p99))}
+	return []result{r, latencyResult(name+" latency", "us", guest.latencies, native.latencies)}
 }
 
-// settle has a file on the disk, and for a cold start out of the host's cache.
-func settle(path string, cold bool) error {
+// syncFile writes a file back to disk, and optionally drops it from the host's
+// page cache.
+func syncFile(path string, cold bool) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return err
@@ -197,7 +202,7 @@ func settle(path string, cold bool) error {
 		return nil
 	}
 	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
-		return fmt.Errorf("drop %s from the cache: %w", path, err)
+		return fmt.Errorf("drop %s from the page cache: %w", path, err)
 	}
 	return nil
 }

@@ -15,13 +15,14 @@ import (
 	"time"
 )
 
-func (b *bench) redis(p plan) ([]result, error) {
-	defer b.end()
-	if err := b.guest("build/guest/lkl-redis.spt", "256", "build/guest/lkl-redis.root", "6379", "--appendonly", "no", "--protected-mode", "no"); err != nil {
+func (b *testbed) measureRedis(p settings) ([]result, error) {
+	defer b.stopServers()
+	options := []string{"--appendonly", "no", "--protected-mode", "no"}
+	if err := b.startGuest("build/guest/lkl-redis.spt", "256", "build/guest/lkl-redis.root", "6379", options...); err != nil {
 		return nil, err
 	}
-	native := in(b.native, "redis-server", "--appendonly", "no", "--save", "", "--protected-mode", "no", "--dir", b.dir)
-	if err := b.serve(native, nativeAddress+":6379"); err != nil {
+	native := append([]string{"redis-server", "--save", "", "--dir", b.dir}, options...)
+	if err := b.startServer(inNamespace(b.nativeNS, native...), nativeAddress+":6379"); err != nil {
 		return nil, err
 	}
 	var results []result
@@ -29,51 +30,64 @@ func (b *bench) redis(p plan) ([]result, error) {
 		rates := map[string][]float64{}
 		for range p.rounds {
 			for _, host := range []string{guestAddress, nativeAddress} {
-				out, err := in(b.load, "timeout", "120", "redis-benchmark", "-h", host, "-c", "50", "-t", "set,get", "--csv",
-					"-P", strconv.Itoa(pipeline), "-n", strconv.Itoa(p.requests*pipeline)).Output()
+				byCommand, err := b.runRedisBenchmark(host, pipeline, p.requests*pipeline)
 				if err != nil {
-					return nil, fmt.Errorf("redis-benchmark: %w: %s", err, out)
+					return nil, err
 				}
-				rows, err := csv.NewReader(bytes.NewReader(out)).ReadAll()
-				if err != nil || len(rows) != 3 {
-					return nil, fmt.Errorf("redis-benchmark's answer (%w): %s", err, out)
-				}
-				for _, row := range rows[1:] { // the first names the columns
-					v, err := strconv.ParseFloat(row[1], 64)
-					if err != nil {
-						return nil, fmt.Errorf("redis-benchmark's answer: %w", err)
-					}
-					key := row[0] + host
-					rates[key] = append(rates[key], v)
+				for command, rate := range byCommand {
+					rates[command+host] = append(rates[command+host], rate)
 				}
 			}
 		}
-		for _, test := range []string{"SET", "GET"} {
-			name := fmt.Sprintf("redis %s -P %d", strings.ToLower(test), pipeline)
-			results = append(results, rate(name, "1/s", rates[test+guestAddress], rates[test+nativeAddress]))
+		for _, command := range []string{"SET", "GET"} {
+			name := fmt.Sprintf("redis %s -P %d", strings.ToLower(command), pipeline)
+			results = append(results, rateResult(name, "1/s", rates[command+guestAddress], rates[command+nativeAddress]))
 		}
 	}
 	return results, nil
 }
 
-// files are what nginx serves, by their names; in bytes.
-var files = []struct {
+// runRedisBenchmark returns the requests per second for each command.
+func (b *testbed) runRedisBenchmark(host string, pipeline, requests int) (map[string]float64, error) {
+	out, err := inNamespace(b.loadNS, "timeout", "120", "redis-benchmark", "-h", host, "-c", "50", "-t", "set,get", "--csv",
+		"-P", strconv.Itoa(pipeline), "-n", strconv.Itoa(requests)).Output()
+	if err != nil {
+		return nil, fmt.Errorf("redis-benchmark: %w: %s", err, out)
+	}
+	rows, err := csv.NewReader(bytes.NewReader(out)).ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("parse the output of redis-benchmark: %w: %s", err, out)
+	}
+	if len(rows) != 3 {
+		return nil, fmt.Errorf("redis-benchmark printed %d rows instead of 3: %s", len(rows), out)
+	}
+	rates := map[string]float64{}
+	for _, row := range rows[1:] { // the first row contains the titles
+		if rates[row[0]], err = strconv.ParseFloat(row[1], 64); err != nil {
+			return nil, fmt.Errorf("parse the output of redis-benchmark: %w", err)
+		}
+	}
+	return rates, nil
+}
+
+// nginxFiles are the files that nginx serves, with their sizes in bytes.
+var nginxFiles = []struct {
 	name string
 	size int
 }{{"0B", 0}, {"1KiB", 1 << 10}, {"100KiB", 100 << 10}, {"10MB", 10_000_000}}
 
-// web starts nginx as a guest, and native.
-func (b *bench) web() error {
+// startNginx starts nginx in a guest and natively.
+func (b *testbed) startNginx() error {
 	root := filepath.Join(b.dir, "web")
 	if out, err := exec.Command("cp", "-a", "build/guest/lkl-nginx.root", root).CombinedOutput(); err != nil {
 		return fmt.Errorf("copy nginx's root: %w: %s", err, out)
 	}
-	for _, f := range files {
+	for _, f := range nginxFiles {
 		if err := os.WriteFile(filepath.Join(root, "www", f.name), make([]byte, f.size), 0o644); err != nil {
 			return err
 		}
 	}
-	if err := b.guest("build/guest/lkl-nginx.spt", "128", root, "80"); err != nil {
+	if err := b.startGuest("build/guest/lkl-nginx.spt", "128", root, "80"); err != nil {
 		return err
 	}
 	conf := filepath.Join(b.dir, "nginx.conf")
@@ -86,7 +100,7 @@ server { listen 80; root %[2]s/www; } }
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return err
 	}
-	return b.serve(in(b.native, "nginx", "-c", conf), nativeAddress+":80")
+	return b.startServer(inNamespace(b.nativeNS, "nginx", "-c", conf), nativeAddress+":80")
 }
 
 var (
@@ -94,24 +108,25 @@ var (
 	wrkLatency = regexp.MustCompile(`(50|99)%\s+([0-9.]+)(us|ms|s|m)\b`)
 )
 
-// wrk gives requests a second, and the latency's percentiles in milliseconds.
-func (b *bench) wrk(host, file string, d time.Duration) (rate, p50, p99 float64, err error) {
-	text, err := in(b.load, "wrk", "-t", "1", "-c", "100", "--timeout", "30s", "--latency", "-d", fmt.Sprintf("%.0fs", d.Seconds()),
+// runWrk returns requests per second, and percentiles of the latency in
+// milliseconds.
+func (b *testbed) runWrk(host, file string, d time.Duration) (rate, p50, p99 float64, err error) {
+	text, err := inNamespace(b.loadNS, "wrk", "-t", "1", "-c", "100", "--timeout", "30s", "--latency", "-d", fmt.Sprintf("%.0fs", d.Seconds()),
 		"http://"+host+"/"+file).Output()
 	if err != nil {
 		return 0, 0, 0, fmt.Errorf("wrk: %w: %s", err, text)
 	}
 	out := string(text)
 	if strings.Contains(out, "Socket errors") || strings.Contains(out, "Non-2xx") {
-		return 0, 0, 0, fmt.Errorf("errors at %s of %s: %s", file, host, out)
+		return 0, 0, 0, fmt.Errorf("failed requests for %s at %s: %s", file, host, out)
 	}
 	m, l := wrkRate.FindStringSubmatch(out), wrkLatency.FindAllStringSubmatch(out, -1)
 	if m == nil || len(l) != 2 {
-		return 0, 0, 0, fmt.Errorf("wrk's answer: %s", out)
+		return 0, 0, 0, fmt.Errorf("unexpected output of wrk: %s", out)
 	}
-	rate, _ = strconv.ParseFloat(m[1], 64) // digits, by the expression
+	rate, _ = strconv.ParseFloat(m[1], 64) // the pattern matches only numbers
 	if rate == 0 {
-		return 0, 0, 0, fmt.Errorf("in %s no request for %s at %s came to its end", d, file, host)
+		return 0, 0, 0, fmt.Errorf("no request for %s at %s completed in %s", file, host, d)
 	}
 	ms := map[string]float64{"us": 1e-3, "ms": 1, "s": 1e3, "m": 6e4}
 	for i, to := range []*float64{&p50, &p99} {
@@ -121,30 +136,31 @@ func (b *bench) wrk(host, file string, d time.Duration) (rate, p50, p99 float64,
 	return rate, p50, p99, nil
 }
 
-func (b *bench) nginx(p plan) ([]result, error) {
-	defer b.end()
-	if err := b.web(); err != nil {
+func (b *testbed) measureNginx(p settings) ([]result, error) {
+	defer b.stopServers()
+	if err := b.startNginx(); err != nil {
 		return nil, err
 	}
 	var results []result
-	for _, f := range files {
+	for _, f := range nginxFiles {
 		load := p.load
-		if f.size > 1<<20 { // 100 of them are a GB that has to be through
+		if f.size > 1<<20 { // one request of each of the 100 connections transfers 1 GB
 			load = max(load, 8*time.Second)
 		}
-		var got [2][3][]float64 // guest, native; rate, median, 99th percentile
+		var measured [2]series // guest, native
 		for range p.rounds {
 			for i, host := range []string{guestAddress, nativeAddress} {
-				rate, p50, p99, err := b.wrk(host, f.name, load)
+				rate, p50, p99, err := b.runWrk(host, f.name, load)
 				if err != nil {
 					return nil, err
 				}
-				for j, v := range []float64{rate, p50, p99} {
-					got[i][j] = append(got[i][j], v)
-				}
+				measured[i].add(measurement{rate: rate, p50: p50, p99: p99})
 			}
 		}
-		results = append(results, rate("nginx "+f.name, "1/s", got[0][0], got[1][0]), latency("nginx "+f.name+" latency", "ms", got[0][1], got[0][2], got[1][1], got[1][2]))
+		guest, native := measured[0], measured[1]
+		results = append(results,
+			rateResult("nginx "+f.name, "1/s", guest.rates, native.rates),
+			latencyResult("nginx "+f.name+" latency", "ms", guest.latencies, native.latencies))
 	}
 	return results, nil
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Command bench compares programs as unikernels, behind a tap and on a disk image,
-// with the same ones native, behind a veth and on the file system that the image
-// lies on: redis, nginx, and two of its own that do what dd, fio and iperf do.
-// Rounds of the one and the other take turns, in network namespaces made for it.
-// It needs root, and runs in the tree.
+// Command bench compares programs in unikernels with the same programs as native
+// processes: redis, nginx, and two test programs similar to dd, fio and iperf.
+// Guests have a tap and a disk image; native processes have a veth and the file
+// system that stores the image. Rounds alternate between guest and native, in
+// private network namespaces. The command needs root, and must run in the root
+// directory of the repository.
 package main
 
 import (
@@ -19,9 +20,9 @@ import (
 	"time"
 )
 
-// A result is a line of results.json. The percentiles of a rate are those of
-// the rounds, the 99th being the slow end: what a round reaches at least. Those
-// of a latency are what the load generator says, the median of the rounds.
+// A result is a line of results.json. For a rate, P50 is the median of the rounds,
+// and P99 the rate of the slowest round. For a latency, both are the medians over
+// the rounds of the percentiles that the load generator reports.
 type result struct {
 	Name    string  `json:"name"`
 	Unit    string  `json:"unit"`
@@ -30,18 +31,19 @@ type result struct {
 	Peer    string  `json:"peer"`
 	PeerP50 float64 `json:"peer_p50"`
 	PeerP99 float64 `json:"peer_p99"`
-	// Time is where the time goes, from a run of its own.
-	Time     *spent `json:"time,omitempty"`
-	PeerTime *spent `json:"peer_time,omitempty"`
+	// Time and PeerTime come from a separate run under perf.
+	Time     *profile `json:"time,omitempty"`
+	PeerTime *profile `json:"peer_time,omitempty"`
 }
 
-// A plan is how long and how often is measured.
-type plan struct {
-	rounds, requests int
-	load             time.Duration
+// Settings determine the duration of a benchmark.
+type settings struct {
+	rounds   int
+	requests int           // of redis-benchmark in a round, without pipelining
+	load     time.Duration // of other loads in a round
 }
 
-// tools are the programs needed, and the Debian packages that have them.
+// tools are the required programs, with the Debian packages that contain them.
 var tools = [][2]string{
 	{"ip", "iproute2"},
 	{"mke2fs", "e2fsprogs"},
@@ -53,18 +55,24 @@ var tools = [][2]string{
 	{"perf", "linux-perf"},
 }
 
-// parts are what is measured, by the first word of the results' names.
-var parts = []struct {
+// benchmarks are all benchmarks. The names of their results begin with the name
+// of the benchmark.
+var benchmarks = []struct {
 	name string
-	run  func(*bench, plan) ([]result, error)
-}{{"redis", (*bench).redis}, {"nginx", (*bench).nginx}, {"disk", (*bench).disk}, {"net", (*bench).net}}
+	run  func(*testbed, settings) ([]result, error)
+}{
+	{"redis", (*testbed).measureRedis},
+	{"nginx", (*testbed).measureNginx},
+	{"disk", (*testbed).measureDisk},
+	{"net", (*testbed).measureNet},
+}
 
 const resultsFile = "guest/lkl/bench/results.json"
 
 func main() {
-	quick := flag.Bool("quick", false, "one short round, which leaves results.json as it is")
-	only := flag.String("only", "", "only redis, nginx, disk or net; the results of the others stay")
-	sustain := flag.Duration("sustain", 0, "only keep nginx under load for so long, and print the guest's memory and latency at its start and end")
+	quick := flag.Bool("quick", false, "run one short round, and leave results.json unchanged")
+	only := flag.String("only", "", "run one benchmark, redis, nginx, disk or net, and keep the results of the others")
+	sustain := flag.Duration("sustain", 0, "only keep nginx under load for this `duration`, and print the guest's memory and latency during it")
 	var g guestOptions
 	flag.BoolVar(&g.offload, "offload", true, "give the guest's tap virtio headers and offloads, as the driver does")
 	flag.BoolVar(&g.hugePages, "huge-pages", false, "back the guest's memory with huge pages, as a job may ask for")
@@ -78,14 +86,14 @@ func main() {
 func run(quick bool, only string, sustain time.Duration, g guestOptions) (err error) {
 	for _, t := range tools {
 		if _, err := exec.LookPath(t[0]); err != nil {
-			return fmt.Errorf("%s is missing: install the Debian package %s", t[0], t[1])
+			return fmt.Errorf("%s not found: install the Debian package %s", t[0], t[1])
 		}
 	}
-	p := plan{rounds: 3, requests: 50000, load: 2 * time.Second}
+	p := settings{rounds: 3, requests: 50000, load: 2 * time.Second}
 	if quick {
-		p = plan{rounds: 1, requests: 20000, load: time.Second}
+		p = settings{rounds: 1, requests: 20000, load: time.Second}
 	}
-	b, err := newBench(g)
+	b, err := newTestbed(g)
 	if err != nil {
 		return err
 	}
@@ -94,28 +102,28 @@ func run(quick bool, only string, sustain time.Duration, g guestOptions) (err er
 		return b.sustain(sustain)
 	}
 	var results []result
-	for _, part := range parts {
-		if only != "" && only != part.name {
+	for _, benchmark := range benchmarks {
+		if only != "" && only != benchmark.name {
 			continue
 		}
-		more, err := part.run(b, p)
+		more, err := benchmark.run(b, p)
 		if err != nil {
-			return fmt.Errorf("%s: %w", part.name, err)
+			return fmt.Errorf("%s: %w", benchmark.name, err)
 		}
 		results = append(results, more...)
 	}
 	if results == nil {
-		return fmt.Errorf("there is no part %q: redis, nginx, disk or net", only)
+		return fmt.Errorf("unknown benchmark %q: must be redis, nginx, disk or net", only)
 	}
-	table(results)
+	printTable(results)
 	if quick {
 		return nil
 	}
-	return save(results)
+	return saveResults(results)
 }
 
-// save writes the results in the place of those of the same parts.
-func save(results []result) error {
+// saveResults replaces the results of the same benchmarks in results.json.
+func saveResults(results []result) error {
 	text, err := os.ReadFile(resultsFile)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -126,15 +134,15 @@ func save(results []result) error {
 			return fmt.Errorf("read %s: %w", resultsFile, err)
 		}
 	}
-	part := func(r result) string { return strings.Fields(r.Name)[0] }
 	var all []result
-	for _, p := range parts {
+	for _, benchmark := range benchmarks {
+		belongs := func(r result) bool { return strings.Fields(r.Name)[0] == benchmark.name }
 		from := old
-		if slices.ContainsFunc(results, func(r result) bool { return part(r) == p.name }) {
+		if slices.ContainsFunc(results, belongs) {
 			from = results
 		}
 		for _, r := range from {
-			if part(r) == p.name {
+			if belongs(r) {
 				all = append(all, r)
 			}
 		}
@@ -146,14 +154,14 @@ func save(results []result) error {
 	return os.WriteFile(resultsFile, append(text, '\n'), 0o644)
 }
 
-func table(results []result) {
-	load, _ := os.ReadFile("/proc/loadavg") // beside the figures, no more
+func printTable(results []result) {
+	load, _ := os.ReadFile("/proc/loadavg") // for information only
 	fmt.Printf("load at the end: %s", load)
 	fmt.Printf("%-32s %-4s %10s %10s %10s %10s %6s\n", "", "", "p50", "p99", "native", "native p99", "ratio")
 	for _, r := range results {
 		fmt.Printf("%-32s %-4s %10.2f %10.2f %10.2f %10.2f %6.2f\n", r.Name, r.Unit, r.P50, r.P99, r.PeerP50, r.PeerP99, r.P50/r.PeerP50)
 	}
-	fmt.Println("\nwhere the time goes (perf, in runs of its own): the host's kernel, by what it was entered for; the process's own; waiting")
+	fmt.Println("\ndistribution of time (from separate runs under perf): host kernel by reason of entry, user code (own), waiting")
 	for _, r := range results {
 		if r.Time != nil {
 			fmt.Printf("%-32s guest:  %s\n%-32s native: %s\n", r.Name, r.Time, "", r.PeerTime)
@@ -161,25 +169,28 @@ func table(results []result) {
 	}
 }
 
-// median sorts the values.
+// median returns the median of the values, which it sorts.
 func median(values []float64) float64 {
 	slices.Sort(values)
 	n := len(values)
 	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
-// rate makes a result of the rates of rounds.
-func rate(name, unit string, guest, native []float64) result {
+// rateResult makes a result from the rates of the rounds.
+func rateResult(name, unit string, guest, native []float64) result {
 	return result{
 		Name: name, Unit: unit, P50: median(guest), P99: slices.Min(guest),
 		Peer: "native", PeerP50: median(native), PeerP99: slices.Min(native),
 	}
 }
 
-// latency makes a result of what the rounds say of it: medians and 99th percentiles.
-func latency(name, unit string, guest50, guest99, native50, native99 []float64) result {
+// latencies are the percentiles that the load generator reported in each round.
+type latencies struct{ p50, p99 []float64 }
+
+// latencyResult makes a result from the latencies of the rounds.
+func latencyResult(name, unit string, guest, native latencies) result {
 	return result{
-		Name: name, Unit: unit, P50: median(guest50), P99: median(guest99),
-		Peer: "native", PeerP50: median(native50), PeerP99: median(native99),
+		Name: name, Unit: unit, P50: median(guest.p50), P99: median(guest.p99),
+		Peer: "native", PeerP50: median(native.p50), PeerP99: median(native.p99),
 	}
 }

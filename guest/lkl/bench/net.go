@@ -10,25 +10,33 @@ import (
 	"strconv"
 )
 
-// netTests are what program/net.c does, seen from the side that loads.
-var netTests = []struct {
-	name, what, unit string
+// A netTest is a test of program/net.c.
+type netTest struct {
+	name, mode, unit string
 	streams          int
-	latency          bool
-}{
-	{name: "to the server", what: "up", unit: "MB/s", streams: 1},
-	{name: "from the server", what: "down", unit: "MB/s", streams: 1},
-	{name: "to the server, 8 streams", what: "up", unit: "MB/s", streams: 8},
-	{name: "from the server, 8 streams", what: "down", unit: "MB/s", streams: 8},
-	{name: "round trip", what: "echo", unit: "1/s", streams: 1, latency: true},
-	{name: "connection", what: "connect", unit: "1/s", streams: 1, latency: true},
+	latency          bool // also report the latency
+}
+
+var netTests = []netTest{
+	{name: "to the server", mode: "up", unit: "MB/s", streams: 1},
+	{name: "from the server", mode: "down", unit: "MB/s", streams: 1},
+	{name: "to the server, 8 streams", mode: "up", unit: "MB/s", streams: 8},
+	{name: "from the server, 8 streams", mode: "down", unit: "MB/s", streams: 8},
+	{name: "round trip", mode: "echo", unit: "1/s", streams: 1, latency: true},
+	{name: "connection", mode: "connect", unit: "1/s", streams: 1, latency: true},
 }
 
 const netPort = "5001"
 
-func (b *bench) net(p plan) ([]result, error) {
-	defer b.end()
-	guest, native, err := b.compile("net")
+// A netServer is the server in the guest or the native one.
+type netServer struct {
+	host string
+	pid  int
+}
+
+func (b *testbed) measureNet(p settings) ([]result, error) {
+	defer b.stopServers()
+	guest, native, err := b.compileProgram("net")
 	if err != nil {
 		return nil, err
 	}
@@ -36,54 +44,49 @@ func (b *bench) net(p plan) ([]result, error) {
 	if err := os.Mkdir(empty, 0o755); err != nil {
 		return nil, err
 	}
-	if err := b.guest(guest, "128", empty, netPort, "serve", netPort); err != nil {
+	if err := b.startGuest(guest, "128", empty, netPort, "serve", netPort); err != nil {
 		return nil, err
 	}
-	guestPID := b.guestPID() // of the first that runs
-	if err := b.serve(in(b.native, native, "serve", netPort), nativeAddress+":"+netPort); err != nil {
+	guestServer := netServer{guestAddress, b.guestPID()}
+	if err := b.startServer(inNamespace(b.nativeNS, native, "serve", netPort), nativeAddress+":"+netPort); err != nil {
 		return nil, err
 	}
-	sides := [2]struct {
-		host string
-		pid  int
-	}{
-		{guestAddress, guestPID},
-		{nativeAddress, b.running[1].Process.Pid}, // ip netns exec becomes what it runs
-	}
-	var all []result
+	// ip netns exec execs the program, so its PID is that of the server.
+	nativeServer := netServer{nativeAddress, b.running[1].Process.Pid}
+	var results []result
 	for _, t := range netTests {
-		var got [2][]measured
-		var times [2]*spent
 		load := func(host string) *exec.Cmd {
-			return in(b.load, native, t.what, host, netPort, fmt.Sprint(p.load.Seconds()), strconv.Itoa(t.streams))
+			return inNamespace(b.loadNS, native, t.mode, host, netPort, fmt.Sprint(p.load.Seconds()), strconv.Itoa(t.streams))
 		}
-		for range p.rounds {
-			for i, s := range sides {
-				out, err := load(s.host).CombinedOutput()
-				if err != nil {
-					return nil, fmt.Errorf("%s of %s: %w: %s", t.name, s.host, err, out)
-				}
-				m, err := parseMeasured(out)
-				if err != nil {
-					return nil, err
-				}
-				got[i] = append(got[i], m)
-			}
+		measured, err := b.compareNet(load, p.rounds, [2]netServer{guestServer, nativeServer})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", t.name, err)
 		}
-		for i, s := range sides {
-			out, err := b.trace(load(s.host))
-			if err != nil {
-				return nil, err
-			}
-			m, err := parseMeasured(out)
-			if err != nil {
-				return nil, err
-			}
-			if times[i], err = b.spent(fmt.Sprintf("--pid=%d", s.pid), m.from, m.to); err != nil {
-				return nil, fmt.Errorf("%s of %s: %w", t.name, s.host, err)
-			}
-		}
-		all = append(all, results("net "+t.name, t.unit, t.latency, got, times)...)
+		results = append(results, makeResults("net "+t.name, t.unit, t.latency, measured)...)
 	}
-	return all, nil
+	return results, nil
+}
+
+// compareNet loads both servers in turn for some rounds, and once more under
+// perf. load returns the command that loads the server on a host.
+func (b *testbed) compareNet(load func(host string) *exec.Cmd, rounds int, servers [2]netServer) (measured [2]series, err error) {
+	for range rounds {
+		for i, s := range servers {
+			out, err := load(s.host).CombinedOutput()
+			if err != nil {
+				return measured, fmt.Errorf("load %s: %w: %s", s.host, err, out)
+			}
+			m, err := parseMeasurement(out)
+			if err != nil {
+				return measured, err
+			}
+			measured[i].add(m)
+		}
+	}
+	for i, s := range servers {
+		if measured[i].profile, err = b.profileCommand(load(s.host), fmt.Sprintf("--pid=%d", s.pid)); err != nil {
+			return measured, fmt.Errorf("load %s: %w", s.host, err)
+		}
+	}
+	return measured, nil
 }

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * What both programs measure with. Each prints one line: "result RATE P50 P99 FROM TO", the latencies in microseconds, and the
- * time of day when it began and ended, so that somebody who watches from outside knows what belongs to it.
+ * The part of the programs that measures. Each program prints one line,
+ *
+ *	result RATE P50 P99 FROM TO
+ *
+ * with latencies in microseconds. FROM and TO are the times of day when the
+ * measurement began and ended, so that an external profiler can select samples.
  */
 #ifndef MEASURE_H
 #define MEASURE_H
@@ -24,34 +28,39 @@ static inline int64_t now_ns(void)
 	return clock_ns(CLOCK_MONOTONIC);
 }
 
-static inline void die(const char *what)
+static inline void die(const char *operation)
 {
-	perror(what);
+	perror(operation);
 	exit(1);
 }
 
-static inline long check(const char *what, long result)
+static inline long check(const char *operation, long result)
 {
 	if (result < 0)
-		die(what);
+		die(operation);
 	return result;
 }
 
-static inline int by_size(const void *a, const void *b)
+static inline int compare_durations(const void *a, const void *b)
 {
 	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
 
 	return (x > y) - (x < y);
 }
 
-/* How much was done, in units of the caller's choice, in so many nanoseconds up to now; took are n latencies, which are sorted. */
-static inline void result(double done, int64_t ns, int64_t *took, size_t n)
+/*
+ * Prints the result line for a measurement that ends now and has lasted ns
+ * nanoseconds. amount is the work done, in units of the caller's choice. Sorts the
+ * n durations of single operations.
+ */
+static inline void print_result(double amount, int64_t ns, int64_t *durations, size_t n)
 {
 	double to = (double)clock_ns(CLOCK_REALTIME) / 1e9;
 
-	qsort(took, n, sizeof(*took), by_size);
-	printf("result %f %f %f %f %f\n", done * 1e9 / (double)ns, (double)took[(n - 1) / 2] / 1e3,
-	       (double)took[(n - 1) * 99 / 100] / 1e3, to - (double)ns / 1e9, to);
+	qsort(durations, n, sizeof(*durations), compare_durations);
+	printf("result %f %f %f %f %f\n", amount * 1e9 / (double)ns,
+	       (double)durations[(n - 1) / 2] / 1e3, (double)durations[(n - 1) * 99 / 100] / 1e3,
+	       to - (double)ns / 1e9, to);
 }
 
 #endif

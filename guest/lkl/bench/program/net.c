@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * TCP as iperf measures it. net serve PORT, and on the other side net WHAT HOST PORT SECONDS STREAMS. WHAT: up (to the server),
- * down (from it), echo (one byte there and back), connect (a connection, and one byte of the server's). The rate is in MB (10^6 bytes), round
- * trips or connections a second, of all streams together.
+ * Measures TCP, as iperf does:
+ *
+ *	net serve PORT
+ *	net MODE HOST PORT SECONDS STREAMS
+ *
+ * MODE is up (to the server), down (from it), echo (a byte back and forth) or
+ * connect (a connection, and a byte from the server). The rate is the sum over all
+ * streams, in MB (10^6 bytes), round trips or connections per second.
  */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -15,12 +20,12 @@
 
 #include "measure.h"
 
-#define PART (128 << 10)	/* bytes of one read or write of a stream */
-#define MOST (1 << 20)		/* latencies that are kept of a stream */
+#define PART (128 << 10)		/* bytes of one read or write */
+#define DURATIONS_MAX (1 << 20)		/* durations recorded for a stream */
 
 static struct sockaddr_in address = { .sin_family = AF_INET };
 
-static int tcp(void)
+static int open_socket(void)
 {
 	int on = 1, fd = (int)check("socket", socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
 
@@ -29,22 +34,22 @@ static int tcp(void)
 	return fd;
 }
 
-/* ---- the server: the first byte of a connection says what it is for ---- */
+/* ---- the server: the first byte of a connection selects the mode ---- */
 
-static void *answer(void *arg)
+static void *serve_connection(void *arg)
 {
 	int fd = (int)(intptr_t)arg;
-	char what = 0, *part = calloc(1, PART);
-	ssize_t n = part ? read(fd, &what, 1) : -1;
+	char mode = 0, *part = calloc(1, PART);
+	ssize_t n = part ? read(fd, &mode, 1) : -1;
 
-	while (n > 0 && what == 'u')
+	while (n > 0 && mode == 'u')
 		n = read(fd, part, PART);
-	while (n > 0 && what == 'd')
+	while (n > 0 && mode == 'd')
 		n = send(fd, part, PART, MSG_NOSIGNAL);
-	while (n > 0 && what == 'e')
+	while (n > 0 && mode == 'e')
 		if ((n = read(fd, part, PART)) > 0)
 			n = send(fd, part, (size_t)n, MSG_NOSIGNAL);
-	if (what == 'c')
+	if (mode == 'c')
 		send(fd, part, 1, MSG_NOSIGNAL);
 	free(part);
 	close(fd);
@@ -53,7 +58,7 @@ static void *answer(void *arg)
 
 static void serve(void)
 {
-	int fd = tcp();
+	int fd = open_socket();
 
 	check("bind", bind(fd, (struct sockaddr *)&address, sizeof(address)));
 	check("listen", listen(fd, 128));
@@ -61,36 +66,37 @@ static void serve(void)
 		intptr_t c = check("accept", accept(fd, NULL, NULL));
 		pthread_t thread;
 
-		if (pthread_create(&thread, NULL, answer, (void *)c))
+		if (pthread_create(&thread, NULL, serve_connection, (void *)c))
 			die("thread");
 		pthread_detach(thread);
 	}
 }
 
-/* ---- the other side ---- */
+/* ---- the client ---- */
 
 static int64_t end;
-static char what;
+static char mode;
 
 struct stream {
 	pthread_t thread;
-	double count;	/* bytes or turns */
-	int64_t *took;
-	size_t n;
+	double amount;		/* bytes or operations */
+	int64_t *durations;	/* of single operations */
+	size_t n_durations;
 };
 
-static int call(void)
+static int connect_stream(void)
 {
-	int fd = tcp();
+	int fd = open_socket();
 
 	check("connect", connect(fd, (struct sockaddr *)&address, sizeof(address)));
-	check("write", write(fd, &what, 1));
+	check("write", write(fd, &mode, 1));
 	return fd;
 }
 
-static ssize_t turn(int *fd, char *part)
+/* Runs one operation. Returns its number of bytes, or at most 0 on an error. */
+static ssize_t run_operation(int *fd, char *part)
 {
-	switch (what) {
+	switch (mode) {
 	case 'u':
 		return write(*fd, part, PART);
 	case 'd':
@@ -98,7 +104,7 @@ static ssize_t turn(int *fd, char *part)
 	case 'e':
 		return write(*fd, part, 1) == 1 ? read(*fd, part, 1) : -1;
 	default:
-		*fd = call();
+		*fd = connect_stream();
 		if (read(*fd, part, 1) != 1)
 			return -1;
 		close(*fd);
@@ -106,26 +112,26 @@ static ssize_t turn(int *fd, char *part)
 	}
 }
 
-static void *load(void *arg)
+static void *run_stream(void *arg)
 {
 	struct stream *s = arg;
 	char *part = calloc(1, PART);
-	int fd = what == 'c' ? -1 : call();
+	int fd = mode == 'c' ? -1 : connect_stream();
 	int64_t from, to = now_ns();
 
-	s->took = malloc(MOST * sizeof(int64_t));
-	if (!part || !s->took)
+	s->durations = malloc(DURATIONS_MAX * sizeof(int64_t));
+	if (!part || !s->durations)
 		die("memory");
 	do {
-		ssize_t n = turn(&fd, part);
+		ssize_t n = run_operation(&fd, part);
 
 		if (n <= 0)
 			die("stream");
 		from = to;
 		to = now_ns();
-		if (s->n < MOST)
-			s->took[s->n++] = to - from;
-		s->count += (double)n;
+		if (s->n_durations < DURATIONS_MAX)
+			s->durations[s->n_durations++] = to - from;
+		s->amount += (double)n;
 	} while (to < end);
 	return NULL;
 }
@@ -142,24 +148,25 @@ int main(int argc, char **argv)
 		serve();
 	}
 	if (n < 1 || n > 16 || inet_pton(AF_INET, argv[2], &address.sin_addr) != 1) {
-		fprintf(stderr, "usage: net serve PORT | net up|down|echo|connect HOST PORT SECONDS STREAMS\n");
+		fprintf(stderr, "usage: net serve PORT\n"
+				"       net up|down|echo|connect HOST PORT SECONDS STREAMS\n");
 		return 1;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	what = argv[1][0];
+	mode = argv[1][0];
 	address.sin_port = htons((uint16_t)atoi(argv[3]));
 	from = now_ns();
 	end = from + (int64_t)(atof(argv[4]) * 1e9);
 	for (int i = 0; i < n; i++)
-		if (pthread_create(&streams[i].thread, NULL, load, &streams[i]))
+		if (pthread_create(&streams[i].thread, NULL, run_stream, &streams[i]))
 			die("thread");
 	for (int i = 0; i < n; i++) {
 		pthread_join(streams[i].thread, NULL);
-		sum += streams[i].count;
+		sum += streams[i].amount;
 	}
 	from = now_ns() - from;
-	if (what == 'u' || what == 'd')
+	if (mode == 'u' || mode == 'd')
 		sum /= 1e6;
-	result(sum, from, streams[0].took, streams[0].n);
+	print_result(sum, from, streams[0].durations, streams[0].n_durations);
 	return 0;
 }
