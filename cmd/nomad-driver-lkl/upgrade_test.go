@@ -17,7 +17,6 @@ import (
 	"github.com/hashicorp/nomad/plugins/base"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
-	"github.com/shoenig/test/wait"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
@@ -175,23 +174,18 @@ func (task *upgradeTask) signal(t *testing.T) {
 	t.Helper()
 	must.NoError(t, task.plugin.driver.SignalTask(task.config.ID, "SIGUSR1"))
 	task.signals++
-	must.Wait(t, wait.InitialSuccess(wait.Timeout(patience), wait.Gap(10*time.Millisecond), wait.BoolFunc(func() bool {
+	must.Wait(t, testenv.EventuallyTrue(func() bool {
 		task.console.mu.Lock()
 		defer task.console.mu.Unlock()
 		return strings.Count(task.console.text.String(), "signal 10\n") == task.signals
-	})), must.Sprint("waiting for the guest to report the signal"))
+	}), must.Sprint("waiting for the guest to report the signal"))
 }
 
 func (task *upgradeTask) requireStats(t *testing.T) {
 	t.Helper()
 	stats, err := task.plugin.driver.TaskStats(t.Context(), task.config.ID, time.Second)
 	must.NoError(t, err)
-	select {
-	case usage := <-stats:
-		must.Positive(t, usage.ResourceUsage.MemoryStats.RSS)
-	case <-time.After(patience):
-		t.Fatal("no resource usage")
-	}
+	must.Positive(t, testenv.Receive(t, stats).ResourceUsage.MemoryStats.RSS)
 }
 
 // stop stops and destroys the task, and returns how it ended.
@@ -199,13 +193,8 @@ func (task *upgradeTask) stop(t *testing.T) *drivers.ExitResult {
 	t.Helper()
 	ended, err := task.plugin.driver.WaitTask(t.Context(), task.config.ID)
 	must.NoError(t, err)
-	must.NoError(t, task.plugin.driver.StopTask(task.config.ID, patience, ""))
-	var result *drivers.ExitResult
-	select {
-	case result = <-ended:
-	case <-time.After(patience):
-		t.Fatal("the task does not end")
-	}
+	must.NoError(t, task.plugin.driver.StopTask(task.config.ID, testenv.Patience, ""))
+	result := testenv.Receive(t, ended)
 	must.NoError(t, task.plugin.driver.DestroyTask(task.config.ID, false))
 	must.False(t, alive(t, task.pid))
 	return result

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 var missingReport = regexp.MustCompile(`\n?\[lkl-executor: (\d+) bytes of console output are missing here: [^\n]*\]\n`)
@@ -56,11 +57,11 @@ func TestConsole_CountsOutputThatNoReaderTakes(t *testing.T) {
 func TestConsole_ReportsMissingBytesToALateReader(t *testing.T) {
 	task := newTask(t, "spew", "")
 	c := task.start(t)
-	waitFor(t, "output is dropped", func() bool {
+	must.Wait(t, testenv.EventuallyTrue(func() bool {
 		s, err := c.State(deadline(t))
 		must.NoError(t, err)
 		return s.Dropped > 1<<20
-	})
+	}), must.Sprint("output is dropped"))
 	line := task.awaitLine(t, "[lkl-executor: ")
 	must.RegexMatch(t, missingReport, line)
 	// After the report, output continues.
@@ -72,10 +73,10 @@ func TestConsole_DeliversOrCountsEveryByte(t *testing.T) {
 	const lines, width = 100_000, 64
 	task := newTask(t, "spew", "lines="+strconv.Itoa(lines))
 	c := task.start(t)
-	waitFor(t, "output is dropped", func() bool {
+	must.Wait(t, testenv.EventuallyTrue(func() bool {
 		s, err := c.State(deadline(t))
 		return err != nil || s.Dropped > 0
-	})
+	}), must.Sprint("output is dropped"))
 	got := task.readOutput(t)
 	waitExit(t, c)
 	checkOutputComplete(t, got, lines, width)
@@ -175,10 +176,10 @@ func TestWait_ReturnsAfterTheExitStatusIsOnDisk(t *testing.T) {
 		_, err := c.Wait(deadline(t))
 		returned <- err
 	}()
-	waitFor(t, "the exit status is on disk", func() bool {
+	must.Wait(t, testenv.EventuallyTrue(func() bool {
 		_, err := client.ReadExit(task.plan.Dir)
 		return err == nil
-	})
+	}), must.Sprint("the exit status is on disk"))
 	select {
 	case err := <-returned:
 		t.Fatal("Wait returned before the output was flushed: ", err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/shoenig/test/must"
+	"github.com/shoenig/test/wait"
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
@@ -43,13 +44,13 @@ func TestStart_RepeatedStartsLeakNothing(t *testing.T) {
 			waitExit(t, c)
 		}
 		destroy(t, task.plan.Dir)
-		waitFor(t, "the executor is reaped", childless)
+		must.Wait(t, testenv.EventuallyTrue(childless), must.Sprint("the executor is reaped"))
 		if i == 0 { // after the descriptors that the test process opens once
 			before, goroutines = len(openFDs(t, os.Getpid())), runtime.NumGoroutine()
 		}
 	}
-	waitFor(t, "descriptors are closed", func() bool { return len(openFDs(t, os.Getpid())) <= before })
-	waitFor(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines })
+	must.Wait(t, testenv.EventuallyTrue(func() bool { return len(openFDs(t, os.Getpid())) <= before }), must.Sprint("descriptors are closed"))
+	must.Wait(t, testenv.EventuallyTrue(func() bool { return runtime.NumGoroutine() <= goroutines }), must.Sprint("goroutines end"))
 	for _, dir := range []string{task.plan.Cgroup.Memory, task.plan.Cgroup.CPU, task.plan.Cgroup.CPUSet, task.plan.Cgroup.Freezer} {
 		if dir != "" {
 			must.DirNotExists(t, dir)
@@ -67,10 +68,11 @@ func TestStart_KillingTheExecutorAtAnyMomentLeavesNothing(t *testing.T) {
 		killed := make(chan struct{})
 		go func() {
 			var child int
-			waitFor(t, "a child process", func() bool {
+			// A short gap, so that the moments lie within the start of some 5 ms.
+			must.Wait(t, wait.InitialSuccess(wait.Timeout(testenv.Patience), wait.Gap(100*time.Microsecond), wait.BoolFunc(func() bool {
 				child = firstChild(t)
 				return child != 0
-			})
+			})))
 			time.AfterFunc(moment, func() {
 				_ = unix.Kill(child, unix.SIGKILL)
 				close(killed)
@@ -87,10 +89,10 @@ func TestStart_KillingTheExecutorAtAnyMomentLeavesNothing(t *testing.T) {
 			destroy(t, task.plan.Dir)
 		}
 		// This process inherits guests whose executor was killed.
-		waitFor(t, "no process is left", func() bool {
+		must.Wait(t, testenv.EventuallyTrue(func() bool {
 			_, _ = unix.Wait4(-1, nil, unix.WNOHANG, nil)
 			return childless()
-		})
+		}), must.Sprint("no process is left"))
 	}
 	t.Logf("Start failed in %d of 80 cases", failed)
 }

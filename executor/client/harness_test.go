@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/shoenig/test/must"
-	"github.com/shoenig/test/wait"
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
@@ -26,9 +25,6 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
-
-// patience limits the time for anything that a test waits for.
-const patience = 20 * time.Second
 
 // executorBinary is the path of an executor that TestMain builds from this tree.
 var executorBinary string
@@ -132,7 +128,7 @@ func destroy(t testing.TB, dir string) {
 
 func deadline(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testenv.Patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -146,7 +142,7 @@ func (task *testTask) awaitLine(t testing.TB, text string) string {
 }
 
 func readLine(f *os.File, text string) (string, error) {
-	if err := f.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := f.SetReadDeadline(time.Now().Add(testenv.Patience)); err != nil {
 		return "", err
 	}
 	for r := bufio.NewReader(f); ; {
@@ -163,7 +159,7 @@ func readLine(f *os.File, text string) (string, error) {
 // readOutput reads the rest of the console, up to the executor's end.
 func (task *testTask) readOutput(t testing.TB) []byte {
 	t.Helper()
-	must.NoError(t, task.out.SetReadDeadline(time.Now().Add(patience)))
+	must.NoError(t, task.out.SetReadDeadline(time.Now().Add(testenv.Patience)))
 	all, err := io.ReadAll(task.out)
 	must.NoError(t, err)
 	return all
@@ -176,14 +172,6 @@ func waitExit(t testing.TB, c *client.Client) executor.Exit {
 	return exit
 }
 
-// waitFor polls a condition for which there is no event.
-func waitFor(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	must.Wait(t, wait.InitialSuccess(
-		wait.BoolFunc(holds), wait.Timeout(patience), wait.Gap(2*time.Millisecond),
-	), must.Sprint("waiting for: ", what))
-}
-
 // waitGone waits for the end of processes.
 func waitGone(t testing.TB, processes ...executor.Process) {
 	t.Helper()
@@ -193,7 +181,7 @@ func waitGone(t testing.TB, processes ...executor.Process) {
 			continue
 		}
 		must.NoError(t, err)
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(testenv.Patience.Milliseconds()))
 		_ = unix.Close(fd)
 		must.NoError(t, err)
 		must.Eq(t, 1, n, must.Sprintf("process %d still runs", p.Pid))

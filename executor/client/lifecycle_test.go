@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 func TestWait_ReturnsHowTheGuestEnded(t *testing.T) {
@@ -61,7 +62,7 @@ func TestWait_AnswersManyClientsAndStillSignals(t *testing.T) {
 			reasons <- fmt.Sprint(exit.Reason, err)
 		}()
 	}
-	waitFor(t, "all of them wait", func() bool { return len(openFDs(t, c.Identity().Executor.Pid)) > clients })
+	must.Wait(t, testenv.EventuallyTrue(func() bool { return len(openFDs(t, c.Identity().Executor.Pid)) > clients }), must.Sprint("all of them wait"))
 	must.NoError(t, c.Signal(deadline(t), unix.SIGKILL))
 	for range clients {
 		must.Eq(t, "killed by SIGKILL<nil>", <-reasons)
@@ -118,7 +119,7 @@ func TestSignal_FailsAfterTheEnd(t *testing.T) {
 func TestStop_SignalsTheProcessWithoutAControlDevice(t *testing.T) {
 	task := newTask(t, "idle", "")
 	c := task.start(t)
-	must.NoError(t, c.Stop(deadline(t), unix.SIGINT, patience))
+	must.NoError(t, c.Stop(deadline(t), unix.SIGINT, testenv.Patience))
 	exit, err := client.ReadExit(task.plan.Dir)
 	must.NoError(t, err)
 	must.Eq(t, int(unix.SIGINT), exit.Signal)
@@ -128,7 +129,7 @@ func TestStop_SignalsTheProcessWithoutAControlDevice(t *testing.T) {
 func TestStop_WaitsForTheProgramToFinish(t *testing.T) {
 	task := newTask(t, "control", "delay=100").withControl()
 	c := task.start(t)
-	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, patience))
+	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, testenv.Patience))
 	must.Eq(t, "exited with 0", waitExit(t, c).Reason)
 	must.StrContains(t, string(task.readOutput(t)), "control: stop 15\ncontrol: stopping\n")
 }
@@ -204,12 +205,12 @@ func TestStats_CountTheGuestsCPUAndMemory(t *testing.T) {
 	must.Positive(t, first.GuestRSS)
 	must.Eq(t, first.GuestRSS, first.Memory.RSS, must.Sprint("without a cgroup"))
 	must.Positive(t, first.ExecutorNS)
-	waitFor(t, "the guest uses 50 ms of CPU", func() bool {
+	must.Wait(t, testenv.EventuallyTrue(func() bool {
 		now, err := c.Stats(deadline(t))
 		must.NoError(t, err)
 		must.Eq(t, now.TotalNS, now.UserNS+now.SystemNS)
 		elapsed := uint64(now.Time.Sub(first.Time))
 		must.LessEq(t, elapsed+uint64(20*time.Millisecond), now.TotalNS-first.TotalNS)
 		return now.TotalNS > first.TotalNS+uint64(50*time.Millisecond)
-	})
+	}), must.Sprint("the guest uses 50 ms of CPU"))
 }

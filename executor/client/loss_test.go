@@ -19,6 +19,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 func TestExecutorKilled_KillsTheGuestAndWaitReturnsErrLost(t *testing.T) {
@@ -104,7 +105,7 @@ func TestPluginKilled_LeavesTheTaskRunning(t *testing.T) {
 	must.Eq(t, state.Executor, c.Identity().Executor)
 	must.NoError(t, c.Signal(deadline(t), unix.SIGUSR1))
 	task.awaitLine(t, "control: signal 10")
-	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, patience))
+	must.NoError(t, c.Stop(deadline(t), unix.SIGTERM, testenv.Patience))
 	must.Eq(t, "exited with 0", waitExit(t, c).Reason)
 	reapOrphan(t, state.Executor)
 }
@@ -246,10 +247,10 @@ func TestDestroy_KillsAnExecutorThatHangs(t *testing.T) {
 // ended.
 func reapOrphan(t *testing.T, p executor.Process) {
 	t.Helper()
-	waitFor(t, "the orphan becomes a child", func() bool {
+	must.Wait(t, testenv.EventuallyTrue(func() bool {
 		_, err := unix.Wait4(p.Pid, nil, 0, nil)
 		return err == nil
-	})
+	}), must.Sprint("the orphan becomes a child"))
 }
 
 func TestProtocol_SurvivesBadClients(t *testing.T) {
@@ -265,7 +266,7 @@ func TestProtocol_SurvivesBadClients(t *testing.T) {
 	} {
 		conn, err := net.Dial("unix", socket)
 		must.NoError(t, err)
-		must.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+		must.NoError(t, conn.SetDeadline(time.Now().Add(testenv.Patience)))
 		_, _ = conn.Write([]byte(tc.request))
 		var r executor.Response
 		err = json.NewDecoder(conn).Decode(&r)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 // dialAs connects to a task's executor as if it had other protocol versions.
@@ -59,7 +60,7 @@ func send(t *testing.T, task *testTask, request executor.Request) (r executor.Re
 	conn, err := net.Dial("unix", filepath.Join(task.plan.Dir, executor.SocketFile))
 	must.NoError(t, err)
 	defer func() { _ = conn.Close() }()
-	must.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	must.NoError(t, conn.SetDeadline(time.Now().Add(testenv.Patience)))
 	must.NoError(t, json.NewEncoder(conn).Encode(request))
 	must.NoError(t, json.NewDecoder(conn).Decode(&r))
 	return r
