@@ -18,7 +18,8 @@ import (
 
 	"github.com/shoenig/test"
 	"github.com/shoenig/test/must"
-	"github.com/shoenig/test/wait"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 // tarOfEveryType returns entries of every type that an archive may contain, and the target
@@ -159,10 +160,10 @@ func TestBuild_IsReproducible(t *testing.T) {
 		// A second later, with other times of access and change, the image is the same.
 		changed := filepath.Join(dir, "d0", "f0")
 		before := statusChangeTime(t, changed)
-		must.Wait(t, wait.InitialSuccess(wait.BoolFunc(func() bool {
+		must.Wait(t, testenv.EventuallyTrue(func() bool {
 			must.NoError(t, os.Chtimes(changed, time.Now(), modificationTime(t, changed)))
 			return statusChangeTime(t, changed) > before
-		}), wait.Timeout(20*time.Second), wait.Gap(50*time.Millisecond)))
+		}))
 		two, err := os.ReadFile(buildChecked(t, src, BuildOptions{Room: 1 << 20}))
 		must.NoError(t, err)
 		must.True(t, string(one) == string(two), must.Sprint("the images differ"))

@@ -25,7 +25,7 @@ func Grow(ctx context.Context, path string, size int64) error {
 	case size == current:
 		return nil
 	case size < current:
-		return fmt.Errorf("grow %s to %d bytes: the image has already %d bytes", path, size, current)
+		return fmt.Errorf("grow %s to %d bytes: the image already has %d bytes", path, size, current)
 	}
 	if err := image.grow(ctx, size); err != nil {
 		return fmt.Errorf("grow %s to %d bytes: %w", path, size, err)

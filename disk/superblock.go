@@ -71,7 +71,7 @@ func readSuperblock(f *os.File) (superblock, error) {
 	}
 	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(raw[at:]) }
 	if u32(0x18) > maxLogBlockSize {
-		return s, fmt.Errorf("%s: block size of 2^%d KiB: %w", f.Name(), u32(0x18), ErrDamaged)
+		return s, fmt.Errorf("%s: invalid block size of 2^%d KiB: %w", f.Name(), u32(0x18), ErrDamaged)
 	}
 	s = superblock{
 		inodes: u32(0x0), blocks: uint64(u32(0x4)),
@@ -87,7 +87,7 @@ func readSuperblock(f *os.File) (superblock, error) {
 	s.clean = state&stateClean != 0 && state&stateErrors == 0 && !s.needsRecovery
 	if u32(0xe0) == 0 && (u32(0x5c)&compatJournal != 0 || s.needsRecovery || !isZero(raw[0xd0:0xe8])) {
 		// e2fsck would open that device of the host and write to it.
-		return s, fmt.Errorf("%s: its journal is on another device: %w", f.Name(), ErrDamaged)
+		return s, fmt.Errorf("%s: its journal is on another device, which is not supported: %w", f.Name(), ErrDamaged)
 	}
 	if blocks := uint64(info.Size() / s.blockSize); s.blocks > blocks {
 		return s, fmt.Errorf("%s: truncated: the file system has %d blocks, the file only %d: %w",

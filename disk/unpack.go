@@ -136,7 +136,7 @@ func (u *unpacker) checkLimits(h *tar.Header) error {
 	}
 	switch {
 	case u.textBytes > maxArchiveText:
-		return fmt.Errorf("%w: over %d MiB of names", ErrArchive, maxArchiveText>>20)
+		return fmt.Errorf("%w: over %d MiB of names and attributes", ErrArchive, maxArchiveText>>20)
 	case u.fileBytes > maxArchiveContent:
 		return fmt.Errorf("%w: over %d GiB of files", ErrArchive, maxArchiveContent>>30)
 	}

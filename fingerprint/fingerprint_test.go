@@ -11,6 +11,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 // workingHost is a host on which every probe succeeds.
@@ -110,12 +112,12 @@ func TestWatch_SendsOnlyChanges(t *testing.T) {
 	out := Watch(ctx, hclog.NewNullLogger(), time.Hour, wake, read)
 
 	states <- nil
-	must.Eq(t, "true", attributes(receive(t, out))["driver.lkl.tap"])
+	must.Eq(t, "true", attributes(testenv.Receive(t, out))["driver.lkl.tap"])
 	wake <- struct{}{}
 	states <- nil // unchanged: nothing is sent
 	wake <- struct{}{}
 	states <- errors.New("gone")
-	must.Eq(t, "false", attributes(receive(t, out))["driver.lkl.tap"])
+	must.Eq(t, "false", attributes(testenv.Receive(t, out))["driver.lkl.tap"])
 
 	cancel()
 	for f := range out { // ends when Watch closes the channel
@@ -131,18 +133,6 @@ func TestWatch_ReadsEveryPeriod(t *testing.T) {
 		reads++
 		return &drivers.Fingerprint{Health: drivers.HealthStateHealthy, HealthDescription: string(rune('a' + reads%26))}
 	})
-	first := receive(t, out)
-	must.NotEq(t, first.HealthDescription, receive(t, out).HealthDescription)
-}
-
-func receive(t *testing.T, ch <-chan *drivers.Fingerprint) *drivers.Fingerprint {
-	t.Helper()
-	select {
-	case f := <-ch:
-		must.NotNil(t, f)
-		return f
-	case <-time.After(10 * time.Second):
-		t.Fatal("no fingerprint within 10 s")
-		return nil
-	}
+	first := testenv.Receive(t, out)
+	must.NotEq(t, first.HealthDescription, testenv.Receive(t, out).HealthDescription)
 }

@@ -18,9 +18,9 @@ import (
 
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
-)
 
-const patience = 20 * time.Second
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
 
 // listen opens a listening socket in a namespace.
 func listen(t testing.TB, path, network, address string) net.Listener {
@@ -38,11 +38,11 @@ func dial(t testing.TB, path, network, address string) net.Conn {
 	t.Helper()
 	var c net.Conn
 	must.NoError(t, inNamespace(path, func(*namespace) (err error) {
-		c, err = net.DialTimeout(network, address, patience)
+		c, err = net.DialTimeout(network, address, testenv.Patience)
 		return err
 	}))
 	t.Cleanup(func() { c.Close() })
-	must.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+	must.NoError(t, c.SetDeadline(time.Now().Add(testenv.Patience)))
 	return c
 }
 
@@ -107,7 +107,7 @@ func TestTraffic_GuestReplacesNamespaceStack(t *testing.T) {
 	own := listen(t, a.path, "tcp4", guest4+":10")
 	var refused error
 	must.NoError(t, inNamespace(a.peer, func(*namespace) error {
-		_, refused = net.DialTimeout("tcp4", guest4+":10", patience)
+		_, refused = net.DialTimeout("tcp4", guest4+":10", testenv.Patience)
 		return nil
 	}))
 	must.ErrorIs(t, refused, unix.ECONNREFUSED, must.Sprint("the guest's stack must answer"))
@@ -123,7 +123,7 @@ func (a *alloc) ping(t testing.TB, address string) {
 		return err
 	}))
 	defer c.Close()
-	must.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+	must.NoError(t, c.SetDeadline(time.Now().Add(testenv.Patience)))
 	request := []byte{8, 0, 0, 0, 0x12, 0x34, 0, 1, 'p', 'i', 'n', 'g'}
 	var sum uint32
 	for i := 0; i < len(request); i += 2 {
@@ -168,7 +168,7 @@ func sendSegmented(t *testing.T, a *alloc, g *guest) {
 		return err
 	}))
 	t.Cleanup(func() { _ = receiver.Close() })
-	must.NoError(t, receiver.SetDeadline(time.Now().Add(patience)))
+	must.NoError(t, receiver.SetDeadline(time.Now().Add(testenv.Patience)))
 	c := dial(t, a.peer, "udp4", guest4+":7").(*net.UDPConn)
 	raw, err := c.SyscallConn()
 	must.NoError(t, err)
@@ -199,7 +199,7 @@ func TestTraffic_NamespaceSendsNothingToGuest(t *testing.T) {
 	// This frame arrives after everything that was sent before it.
 	mark := []byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x88\xb5mark of the end of the test")
 	a.in(a.peer, func(n *namespace) error { return sendFrame(n, "peer7", mark) })
-	must.NoError(t, tap.File.SetReadDeadline(time.Now().Add(patience)))
+	must.NoError(t, tap.File.SetReadDeadline(time.Now().Add(testenv.Patience)))
 	frame := make([]byte, 2000)
 	for {
 		n, err := tap.File.Read(frame)
@@ -229,7 +229,7 @@ func sendFrame(n *namespace, name string, frame []byte) error {
 func TestTraffic_PassesFramesUnchanged(t *testing.T) {
 	a := newAlloc(t, 1500)
 	tap := a.attach()
-	must.NoError(t, tap.File.SetReadDeadline(time.Now().Add(patience)))
+	must.NoError(t, tap.File.SetReadDeadline(time.Now().Add(testenv.Patience)))
 	var odd []byte
 	for _, size := range []int{42, 60, 64, 1000, 1514} {
 		odd = append([]byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x88\xb5"), bytes.Repeat([]byte{byte(size)}, size-14)...)

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/shoenig/test/must"
-	"github.com/shoenig/test/wait"
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 func TestRun_ReturnsTheErrorAndEndsTheThread(t *testing.T) {
@@ -21,13 +21,10 @@ func TestRun_ReturnsTheErrorAndEndsTheThread(t *testing.T) {
 		thread = unix.Gettid()
 		return failure
 	}), failure)
-	must.Wait(t, wait.InitialSuccess(
-		wait.BoolFunc(func() bool {
-			_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", thread))
-			return errors.Is(err, os.ErrNotExist)
-		}),
-		wait.Timeout(20*time.Second), wait.Gap(time.Millisecond),
-	))
+	must.Wait(t, testenv.EventuallyTrue(func() bool {
+		_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", thread))
+		return errors.Is(err, os.ErrNotExist)
+	}))
 }
 
 func TestRun_NeverUsesTheMainThread(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 
 // ErrConfine means that the kernel cannot confine a tool to a directory, because it
 // lacks Landlock (CONFIG_SECURITY_LANDLOCK, Linux 5.13).
-var ErrConfine = errors.New("the kernel has no Landlock to confine mke2fs to the directory")
+var ErrConfine = errors.New("the kernel has no Landlock to confine mke2fs to the directory: use a tar archive instead")
 
 // runtimePaths are the files that any dynamically linked program has to read.
 var runtimePaths = []string{"/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/ld.so.preload", os.DevNull}
