@@ -22,7 +22,7 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
-func TestAddressesOf_TakesOneOfEachFamily(t *testing.T) {
+func TestAddressesOf_UsesTheFirstOfEachFamily(t *testing.T) {
 	a := addressesOf(&network.Interface{
 		MAC:       net.HardwareAddr{2, 0, 0, 0, 0, 1},
 		Addresses: prefixes("fd00::5/64", "172.26.64.5/20", "172.26.64.6/20", "fd00::6/64"),
@@ -36,7 +36,7 @@ func TestAddressesOf_TakesOneOfEachFamily(t *testing.T) {
 	must.Eq(t, "", addressesOf(&network.Interface{}).ip())
 }
 
-func TestLKLRoutes_AreThoseThatTheGuestCanHave(t *testing.T) {
+func TestLKLRoutes_LeavesOutUnusableRoutes(t *testing.T) {
 	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
 	route4 := network.Route{Destination: prefix("10.9.0.0/16"), Gateway: addr("169.254.1.1")}
 	link6 := network.Route{Destination: prefix("fd01::/64")}
@@ -61,7 +61,7 @@ func TestLKLRoutes_AreThoseThatTheGuestCanHave(t *testing.T) {
 	}
 }
 
-func TestFill_PutsAddressesIntoArguments(t *testing.T) {
+func TestExpand_ReplacesPlaceholders(t *testing.T) {
 	a := addresses{v4: netip.MustParsePrefix("172.26.64.5/20"), gateway4: netip.MustParseAddr("172.26.64.1")}
 	args := []string{"--ipv4={{ipv4}}", "--ipv4-gateway={{ipv4_gateway}}", "{{other}}", "{{ipv4}},{{ipv4}}"}
 	got, err := a.expand(args)
@@ -73,7 +73,7 @@ func TestFill_PutsAddressesIntoArguments(t *testing.T) {
 	must.Eq(t, []string{"args[0]", "args[2]"}, fields(err))
 }
 
-func TestDriverNetwork_AdvertisesTheGuestsOwnPorts(t *testing.T) {
+func TestDriverNetwork_AdvertisesTheJobsPorts(t *testing.T) {
 	a := addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}
 	task := &drivers.TaskConfig{Resources: &drivers.Resources{Ports: &structs.AllocatedPorts{
 		{Label: "http", Value: 23456, To: 8080}, {Label: "admin", Value: 23457},
@@ -86,7 +86,7 @@ func TestDriverNetwork_AdvertisesTheGuestsOwnPorts(t *testing.T) {
 	must.False(t, driverNetwork(job{task: task}, a).Advertise())
 }
 
-func TestNetnsOf_IsTheGroupsAlone(t *testing.T) {
+func TestNetnsOf_IsEmptyForTheHostsNetwork(t *testing.T) {
 	for _, c := range []struct {
 		spec *drivers.NetworkIsolationSpec
 		want string

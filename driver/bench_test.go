@@ -19,9 +19,9 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// BenchmarkStartTask measures the driver's own work for a task, and the time
-// from its start to the first byte on its console (first-ms/op). bench/ has the
-// same through the built plugin, beside raw_exec.
+// BenchmarkStartTask measures StartTask, and the time from its call to the first
+// byte on the console (first-ms/op). The module bench measures the same with the
+// built plugin, and compares it with raw_exec.
 func BenchmarkStartTask(b *testing.B) {
 	testenv.Need(b, testenv.Root, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
 	dir := b.TempDir()
@@ -44,13 +44,13 @@ func BenchmarkStartTask(b *testing.B) {
 			var first time.Duration
 			for b.Loop() {
 				b.StopTimer()
-				task, said := benchTask(b, dir, c.job)
+				task, firstByte := benchTask(b, dir, c.job)
 				b.StartTimer()
 				begun := time.Now()
 				_, _, err := d.StartTask(task)
 				b.StopTimer()
 				must.NoError(b, err)
-				first += (<-said).Sub(begun)
+				first += (<-firstByte).Sub(begun)
 				must.NoError(b, d.DestroyTask(task.ID, true))
 				b.StartTimer()
 			}
@@ -59,8 +59,8 @@ func BenchmarkStartTask(b *testing.B) {
 	}
 }
 
-// benchTask is a task whose console is read: the time of its first byte comes
-// on the channel.
+// benchTask prepares a task and reads its console. The channel receives the time
+// of the first byte.
 func benchTask(b *testing.B, dir string, job TaskConfig) (*drivers.TaskConfig, <-chan time.Time) {
 	allocID := uuid.Generate()
 	task := plainTask()
@@ -73,11 +73,11 @@ func benchTask(b *testing.B, dir string, job TaskConfig) (*drivers.TaskConfig, <
 	must.NoError(b, task.EncodeConcreteDriverConfig(&job))
 	console, err := os.OpenFile(task.StdoutPath, os.O_RDWR, 0)
 	must.NoError(b, err)
-	said := make(chan time.Time, 1)
+	firstByte := make(chan time.Time, 1)
 	go func() {
 		defer console.Close()
-		_, _ = console.Read(make([]byte, 1)) // its error is of a guest that says nothing
-		said <- time.Now()
+		_, _ = console.Read(make([]byte, 1)) // fails if the guest prints nothing
+		firstByte <- time.Now()
 	}()
-	return task, said
+	return task, firstByte
 }

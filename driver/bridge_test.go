@@ -31,13 +31,13 @@ const (
 	peerIP  = "10.78.0.1"
 )
 
-// An allocNetwork is the namespace of an alloc as CNI makes it, joined to one
-// from which the alloc is seen.
-type allocNetwork struct{ alloc, peer *os.File }
+// A testNetwork consists of an alloc's network namespace, as CNI creates it, and a
+// peer namespace that is connected to it.
+type testNetwork struct{ alloc, peer *os.File }
 
-func newAllocNetwork(t *testing.T) *allocNetwork {
+func newTestNetwork(t *testing.T) *testNetwork {
 	testenv.Need(t, testenv.Root, testenv.Tun)
-	n := &allocNetwork{alloc: newNamespace(t), peer: newNamespace(t)}
+	n := &testNetwork{alloc: newNamespace(t), peer: newNamespace(t)}
 	within(t, n.peer, func(h *netlink.Handle) {
 		must.NoError(t, h.LinkAdd(&netlink.Veth{
 			LinkAttrs: netlink.LinkAttrs{Name: "peer"}, PeerName: "eth9", PeerNamespace: netlink.NsFd(n.alloc.Fd()),
@@ -61,12 +61,12 @@ func addAddress(t *testing.T, h *netlink.Handle, name, address string) netlink.L
 	return link
 }
 
-// newNamespace goes with the test.
+// newNamespace returns a network namespace that exists until the test ends.
 func newNamespace(t *testing.T) *os.File {
 	made := make(chan *os.File)
 	go func() {
 		defer close(made)
-		runtime.LockOSThread() // and never unlocked: the thread ends here
+		runtime.LockOSThread() // without an unlock, so that the thread ends
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			t.Error(err)
 			return
@@ -83,13 +83,13 @@ func newNamespace(t *testing.T) *os.File {
 	return f
 }
 
-// within runs do on a thread in a namespace.
+// within calls do on a thread in a network namespace.
 func within(t *testing.T, ns *os.File, do func(*netlink.Handle)) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread ends here
+		runtime.LockOSThread() // without an unlock, so that the thread ends
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 			t.Error(err)
 			return
@@ -105,16 +105,16 @@ func within(t *testing.T, ns *os.File, do func(*netlink.Handle)) {
 	<-done
 }
 
-// spec is the network as Nomad hands it to a task.
-func (n *allocNetwork) spec() *drivers.NetworkIsolationSpec {
+// spec returns the network as Nomad describes it to a task.
+func (n *testNetwork) spec() *drivers.NetworkIsolationSpec {
 	return &drivers.NetworkIsolationSpec{
 		Mode: drivers.NetIsolationModeGroup, Path: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.alloc.Fd()),
 	}
 }
 
-// links are the names of the alloc's interfaces, and how many of its queueing
-// disciplines are for what it receives.
-func (n *allocNetwork) links(t *testing.T) (names []string, ingress int) {
+// links returns the names of the alloc's interfaces, and the number of their
+// ingress qdiscs.
+func (n *testNetwork) links(t *testing.T) (names []string, ingress int) {
 	within(t, n.alloc, func(h *netlink.Handle) {
 		links, err := h.LinkList()
 		must.NoError(t, err)
@@ -132,8 +132,8 @@ func (n *allocNetwork) links(t *testing.T) (names []string, ingress int) {
 	return names, ingress
 }
 
-// get asks the guest's web server from the peer.
-func (n *allocNetwork) get(t *testing.T, path string) (string, error) {
+// get sends a request from the peer to the guest's web server.
+func (n *testNetwork) get(t *testing.T, path string) (string, error) {
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		var conn net.Conn
 		var err error
@@ -143,7 +143,7 @@ func (n *allocNetwork) get(t *testing.T, path string) (string, error) {
 		return conn, err
 	}}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: patience}
+	client := &http.Client{Transport: transport, Timeout: testenv.Patience}
 	response, err := client.Get("http://" + allocIP + path)
 	if err != nil {
 		return "", err
@@ -153,42 +153,42 @@ func (n *allocNetwork) get(t *testing.T, path string) (string, error) {
 	return string(body), err
 }
 
-// bridged makes a task of a guest in a network of its own, with a port.
-func (b *bed) bridged(t *testing.T, n *allocNetwork, job TaskConfig) *drivers.TaskConfig {
-	task := b.task(t, job, true)
+// bridged prepares a task in a network namespace, with a port.
+func (p *testPlugin) bridged(t *testing.T, n *testNetwork, job TaskConfig) *drivers.TaskConfig {
+	task := p.task(t, job, true)
 	task.NetworkIsolation = n.spec()
 	task.Resources.Ports = &structs.AllocatedPorts{{Label: "http", Value: 23456, To: 8080}}
 	return task
 }
 
-func TestBridge_TheGuestAnswersAtTheAllocsAddress(t *testing.T) {
+func TestBridge_GuestAnswersAtTheAllocsAddress(t *testing.T) {
 	for name, job := range map[string]TaskConfig{
-		"told by arguments":     {Args: []string{"ip={{ipv4}}", "gw={{ipv4_gateway}}", "port=8080"}},
-		"told by configuration": {Args: []string{"port=8080"}, Flavor: "lkl"},
+		"by arguments":     {Args: []string{"ip={{ipv4}}", "gw={{ipv4_gateway}}", "port=8080"}},
+		"by configuration": {Args: []string{"port=8080"}, Flavor: "lkl"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBed(t)
-			n := newAllocNetwork(t)
+			p := newTestPlugin(t)
+			n := newTestNetwork(t)
 			job.Kernel, job.Ports = "httpd.spt", []string{"http"}
-			task := b.bridged(t, n, job)
+			task := p.bridged(t, n, job)
 			before, _ := n.links(t)
-			handle, advertised, err := b.StartTask(task)
+			handle, advertised, err := p.StartTask(task)
 			must.NoError(t, err)
 			must.Eq(t, &drivers.DriverNetwork{IP: allocIP, PortMap: map[string]int{"http": 8080}}, advertised)
-			eventually(t, "an answer", func() bool {
+			waitFor(t, "an answer", func() bool {
 				_, err := n.get(t, "/")
 				return err == nil
 			})
-			status, err := b.InspectTask(task.ID)
+			status, err := p.InspectTask(task.ID)
 			must.NoError(t, err)
 			must.Eq(t, allocIP, status.DriverAttributes["ip"])
 			for _, name := range []string{"mac", "tap", "netns"} {
 				must.NotEq(t, "", status.DriverAttributes[name])
 			}
 
-			must.NoError(t, b.StopTask(task.ID, time.Minute, ""))
-			must.NoError(t, b.DestroyTask(task.ID, false))
-			nothingLeft(t, handle)
+			must.NoError(t, p.StopTask(task.ID, time.Minute, ""))
+			must.NoError(t, p.DestroyTask(task.ID, false))
+			noTrace(t, handle)
 			after, ingress := n.links(t)
 			must.Eq(t, before, after)
 			must.Eq(t, 0, ingress)
@@ -196,55 +196,63 @@ func TestBridge_TheGuestAnswersAtTheAllocsAddress(t *testing.T) {
 	}
 }
 
-func TestBridge_ARecoveredGuestStillAnswers(t *testing.T) {
-	first := newBed(t)
-	n := newAllocNetwork(t)
+func TestBridge_RecoveredGuestStillAnswers(t *testing.T) {
+	first := newTestPlugin(t)
+	n := newTestNetwork(t)
 	task := first.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: []string{"ip={{ipv4}}", "port=8080"}})
 	handle, _, err := first.StartTask(task)
 	must.NoError(t, err)
-	second := first.again(t)
+	second := first.restart(t)
 	must.NoError(t, second.RecoverTask(handle))
-	eventually(t, "an answer", func() bool { _, err := n.get(t, "/"); return err == nil })
+	waitFor(t, "an answer", func() bool { _, err := n.get(t, "/"); return err == nil })
 	must.NoError(t, second.DestroyTask(task.ID, true))
 	links, ingress := n.links(t)
-	must.SliceLen(t, 2, links) // lo and the alloc's
+	must.SliceLen(t, 2, links) // lo and eth9
 	must.Eq(t, 0, ingress)
 }
 
-func TestBridge_WhateverIsKilledTheNetworkIsAsBefore(t *testing.T) {
+func TestBridge_KilledProcessesLeaveNoTrace(t *testing.T) {
 	kill := func(t *testing.T, processes ...executor.Process) {
 		for _, p := range processes {
 			must.NoError(t, p.Signal(syscall.SIGKILL))
 		}
 		for _, p := range processes {
-			eventually(t, "its end", func() bool { return !p.Alive() })
+			waitFor(t, "the end of a process", func() bool { return !p.Alive() })
 		}
 	}
-	for name, spoil := range map[string]func(*testing.T, *bed, taskState) *bed{
-		"guest": func(t *testing.T, b *bed, s taskState) *bed { kill(t, s.Guest); return b },
-		"executor": func(t *testing.T, b *bed, s taskState) *bed {
+	for name, spoil := range map[string]func(*testing.T, *testPlugin, taskState) *testPlugin{
+		"guest": func(t *testing.T, p *testPlugin, s taskState) *testPlugin { kill(t, s.Guest); return p },
+		"executor": func(t *testing.T, p *testPlugin, s taskState) *testPlugin {
 			kill(t, s.Executor)
-			eventually(t, "the guest's end", func() bool { return !s.Guest.Alive() })
-			return b
+			waitFor(t, "the end of the guest", func() bool { return !s.Guest.Alive() })
+			return p
 		},
-		"plugin, then guest":    func(t *testing.T, b *bed, s taskState) *bed { b.kill(); kill(t, s.Guest); return b.again(t) },
-		"plugin, then executor": func(t *testing.T, b *bed, s taskState) *bed { b.kill(); kill(t, s.Executor); return b.again(t) },
+		"plugin, then guest": func(t *testing.T, p *testPlugin, s taskState) *testPlugin {
+			p.kill()
+			kill(t, s.Guest)
+			return p.restart(t)
+		},
+		"plugin, then executor": func(t *testing.T, p *testPlugin, s taskState) *testPlugin {
+			p.kill()
+			kill(t, s.Executor)
+			return p.restart(t)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBed(t)
-			n := newAllocNetwork(t)
+			p := newTestPlugin(t)
+			n := newTestNetwork(t)
 			before, _ := n.links(t)
-			task := b.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: []string{"ip={{ipv4}}", "port=8080"}})
-			handle, _, err := b.StartTask(task)
+			task := p.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: []string{"ip={{ipv4}}", "port=8080"}})
+			handle, _, err := p.StartTask(task)
 			must.NoError(t, err)
-			next := spoil(t, b, stateOf(t, handle))
-			if next != b {
-				_ = next.RecoverTask(handle) // without an executor's word it is cleared away
+			next := spoil(t, p, stateOf(t, handle))
+			if next != p {
+				_ = next.RecoverTask(handle) // removes the task if it has no exit status
 			}
 			if err := next.DestroyTask(task.ID, true); err != nil {
 				must.ErrorContains(t, err, drivers.ErrTaskNotFound.Error())
 			}
-			nothingLeft(t, handle)
+			noTrace(t, handle)
 			after, ingress := n.links(t)
 			must.Eq(t, before, after)
 			must.Eq(t, 0, ingress)
@@ -252,76 +260,76 @@ func TestBridge_WhateverIsKilledTheNetworkIsAsBefore(t *testing.T) {
 	}
 }
 
-func TestBridge_ReplacesAGuestThatNomadNeverKnew(t *testing.T) {
-	first := newBed(t)
-	n := newAllocNetwork(t)
+func TestBridge_ReplacesAGuestUnknownToNomad(t *testing.T) {
+	first := newTestPlugin(t)
+	n := newTestNetwork(t)
 	before, _ := n.links(t)
 	task := first.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: []string{"ip={{ipv4}}", "port=8080"}})
 	_, _, err := first.StartTask(task)
 	must.NoError(t, err)
-	second := first.again(t)
+	second := first.restart(t)
 	again := task.Copy()
 	again.ID += "x"
 	t.Cleanup(func() { _ = second.impl.DestroyTask(again.ID, true) })
 	_, _, err = second.StartTask(again)
 	must.NoError(t, err)
-	eventually(t, "an answer", func() bool { _, err := n.get(t, "/"); return err == nil })
+	waitFor(t, "an answer", func() bool { _, err := n.get(t, "/"); return err == nil })
 
 	// The removal of a stray also removes its redirection.
-	third := second.again(t)
+	third := second.restart(t)
 	must.NoError(t, third.impl.removeStrays(record{AllocID: task.AllocID, Name: task.Name}))
 	after, ingress := n.links(t)
 	must.Eq(t, before, after)
 	must.Eq(t, 0, ingress)
 }
 
-func TestBridge_ASecondGuestOfTheGroupIsRefused(t *testing.T) {
-	n := newAllocNetwork(t)
+func TestBridge_RefusesASecondGuestInAGroup(t *testing.T) {
+	n := newTestNetwork(t)
 	args := []string{"ip={{ipv4}}", "port=8080"}
-	first, second := newBed(t), newBed(t)
+	first, second := newTestPlugin(t), newTestPlugin(t)
 	task := first.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: args})
 	_, _, err := first.StartTask(task)
 	must.NoError(t, err)
 	other := second.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: args})
 	_, _, err = second.StartTask(other)
 	must.ErrorContains(t, err, "into its own group")
-	eventually(t, "an answer of the first", func() bool { _, err := n.get(t, "/"); return err == nil })
+	waitFor(t, "an answer of the first guest", func() bool { _, err := n.get(t, "/"); return err == nil })
 }
 
-func TestBridge_AFailureAfterTheTapLeavesNone(t *testing.T) {
-	b := newBed(t)
-	n := newAllocNetwork(t)
-	task := b.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: []string{"{{ipv6}}"}}) // there is none
+func TestBridge_FailedStartRemovesTheTap(t *testing.T) {
+	p := newTestPlugin(t)
+	n := newTestNetwork(t)
+	task := p.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: []string{"{{ipv6}}"}}) // a missing address
 	before, _ := n.links(t)
-	_, _, err := b.StartTask(task)
+	_, _, err := p.StartTask(task)
 	must.ErrorContains(t, err, "no ipv6")
 	after, ingress := n.links(t)
 	must.Eq(t, before, after)
 	must.Eq(t, 0, ingress)
 }
 
-func TestBridge_LinuxIsToldOfItsNetworkAndDisk(t *testing.T) {
+func TestBridge_CommandLineConfiguresLinux(t *testing.T) {
 	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
-	b := newBed(t)
-	n := newAllocNetwork(t)
-	task := b.bridged(t, n, TaskConfig{Kernel: "hello-lkl.spt", Rootfs: "local", Args: []string{"a b", `"quoted"`}})
+	p := newTestPlugin(t)
+	n := newTestNetwork(t)
+	task := p.bridged(t, n, TaskConfig{Kernel: "hello-lkl.spt", Rootfs: "local", Args: []string{"a b", `"quoted"`}})
 	task.Env["GREETING"] = "two words"
-	handle, _, err := b.StartTask(task)
+	handle, _, err := p.StartTask(task)
 	must.NoError(t, err)
-	must.True(t, b.wait(t, task).Successful())
-	var said string
-	eventually(t, "the console", func() bool {
-		said = console(task)
-		return strings.Contains(said, "net tap")
+	must.True(t, p.wait(t, task).Successful())
+	var output string
+	waitFor(t, "the console", func() bool {
+		output = console(task)
+		return strings.Contains(output, "net tap")
 	})
 	for _, want := range []string{
 		`GREETING=two\ words`, "NOMAD_TASK_DIR=/local", `\"ip\":\"10.78.0.5\"`, `\"masklen\":\"24\"`,
 		`\"gateway\":\"10.78.0.1\"`, "LKL_BOOT_CMDLINE=mem=", `-- a\ b \"quoted\"`,
 		"net tap: " + stateOf(t, handle).MAC + ", mtu 1500",
 	} {
-		must.StrContains(t, said, want)
+		must.StrContains(t, output, want)
 	}
-	must.StrNotContains(t, said, "offload") // which one of 2020 takes for something else
+	must.StrNotContains(t, output, "offload") // has another meaning for legacy LKL guests
 	hosts, err := ext4.ReadFile(stateOf(t, handle).Dir+"/"+diskFile, "/etc/hosts")
 	must.NoError(t, err)
 	must.StrContains(t, string(hosts), allocIP+" "+hostname(task))

@@ -10,34 +10,35 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// Each capability is held against what the methods do, so that none promises
-// what the driver refuses.
-func TestCapabilities_AreWhatTheDriverDoes(t *testing.T) {
-	b := newBed(t)
-	caps, err := b.impl.Capabilities()
+// No capability may promise an operation that a method refuses.
+func TestCapabilities_MatchTheMethods(t *testing.T) {
+	p := newTestPlugin(t)
+	caps, err := p.impl.Capabilities()
 	must.NoError(t, err)
-	task, _ := b.run(t, TaskConfig{Kernel: "control.spt"})
+	task, _ := p.run(t, TaskConfig{Kernel: "control.spt"})
 
 	t.Run("signals", func(t *testing.T) {
 		must.True(t, caps.SendSignals)
-		must.NoError(t, b.SignalTask(task.ID, "SIGUSR2"))
-		eventually(t, "the signal", func() bool { return strings.Contains(console(task), "signal 12") })
+		must.NoError(t, p.SignalTask(task.ID, "SIGUSR2"))
+		waitFor(t, "the signal", func() bool { return strings.Contains(console(task), "signal 12") })
 	})
 	t.Run("exec", func(t *testing.T) {
 		must.False(t, caps.Exec)
-		_, err := b.ExecTask(task.ID, []string{"true"}, time.Second)
+		_, err := p.ExecTask(task.ID, []string{"true"}, time.Second)
 		must.ErrorContains(t, err, "cannot run a command")
-		said := &execStream{}
-		streaming := b.DriverPlugin.(drivers.ExecTaskStreamingRawDriver)
-		must.NoError(t, streaming.ExecTaskStreamingRaw(t.Context(), task.ID, []string{"true"}, false, said))
-		must.StrContains(t, said.stderr, "cannot run a command")
-		must.Eq(t, cannotExecute, said.code)
+		output := &execStream{}
+		streaming := p.DriverPlugin.(drivers.ExecTaskStreamingRawDriver)
+		must.NoError(t, streaming.ExecTaskStreamingRaw(t.Context(), task.ID, []string{"true"}, false, output))
+		must.StrContains(t, output.stderr, "cannot run a command")
+		must.Eq(t, cannotExecute, output.code)
 	})
 	t.Run("file system", func(t *testing.T) {
 		must.Eq(t, drivers.FSIsolationImage, caps.FSIsolation)
-		// What that stands for is where Nomad's variables lead.
+		// Image isolation decides the values of Nomad's variables.
 		must.Eq(t, "/local", task.Env["NOMAD_TASK_DIR"])
 		must.Eq(t, "/secrets", task.Env["NOMAD_SECRETS_DIR"])
 		must.Eq(t, "/alloc", task.Env["NOMAD_ALLOC_DIR"])
@@ -48,7 +49,7 @@ func TestCapabilities_AreWhatTheDriverDoes(t *testing.T) {
 	t.Run("network", func(t *testing.T) {
 		must.Eq(t, []drivers.NetIsolationMode{drivers.NetIsolationModeHost, drivers.NetIsolationModeGroup}, caps.NetIsolationModes)
 		must.False(t, caps.MustInitiateNetwork)
-		_, manages := any(b.impl).(drivers.DriverNetworkManager)
+		_, manages := any(p.impl).(drivers.DriverNetworkManager)
 		must.False(t, manages)
 	})
 	t.Run("mounts", func(t *testing.T) {
@@ -56,7 +57,7 @@ func TestCapabilities_AreWhatTheDriverDoes(t *testing.T) {
 		mounting := task.Copy()
 		mounting.ID += "x"
 		mounting.Mounts = []*drivers.MountConfig{{TaskPath: "/data", HostPath: "/tmp"}}
-		_, _, err := b.StartTask(mounting)
+		_, _, err := p.StartTask(mounting)
 		must.ErrorContains(t, err, "volume_mount: /data")
 	})
 	t.Run("logs", func(t *testing.T) {
@@ -67,12 +68,12 @@ func TestCapabilities_AreWhatTheDriverDoes(t *testing.T) {
 		other := task.Copy()
 		other.ID += "x"
 		other.User = "nobody"
-		_, _, err := b.StartTask(other)
+		_, _, err := p.StartTask(other)
 		must.ErrorContains(t, err, "user: ")
 	})
 }
 
-// execStream is the client's side of a command, without input.
+// An execStream is a client of a command, without input.
 type execStream struct {
 	stderr string
 	code   int
@@ -97,16 +98,12 @@ func TestPluginInfo(t *testing.T) {
 	must.Eq(t, Version, info.PluginVersion)
 }
 
-func TestFingerprint_OfThisMachine(t *testing.T) {
-	b := newBed(t)
-	ch, err := b.Fingerprint(t.Context())
+func TestFingerprint_OnThisHost(t *testing.T) {
+	p := newTestPlugin(t)
+	ch, err := p.Fingerprint(t.Context())
 	must.NoError(t, err)
-	select {
-	case f := <-ch:
-		must.NoError(t, f.Err)
-		must.Eq(t, drivers.HealthStateHealthy, f.Health, must.Sprint(f.HealthDescription))
-		must.Eq(t, "true", f.Attributes["driver.lkl.spt"].GoString())
-	case <-time.After(patience):
-		t.Fatal("no fingerprint")
-	}
+	f := testenv.Receive(t, ch)
+	must.NoError(t, f.Err)
+	must.Eq(t, drivers.HealthStateHealthy, f.Health, must.Sprint(f.HealthDescription))
+	must.Eq(t, "true", f.Attributes["driver.lkl.spt"].GoString())
 }

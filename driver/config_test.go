@@ -58,7 +58,7 @@ func fields(err error) []string {
 	return names
 }
 
-// plainTask is a task of 64 MiB with two ports.
+// plainTask returns a task of 64 MiB with two ports.
 func plainTask() *drivers.TaskConfig {
 	return &drivers.TaskConfig{
 		ID: "alloc/task/1", AllocID: "0a1b2c3d-0000-0000-0000-000000000000", Name: "task",
@@ -81,21 +81,21 @@ func TestTaskConfig_Validate(t *testing.T) {
 		task  *drivers.TaskConfig
 		wrong []string
 	}{
-		{name: "least", job: TaskConfig{Kernel: "local/k"}},
-		{name: "most", job: TaskConfig{
+		{name: "minimal", job: TaskConfig{Kernel: "local/k"}},
+		{name: "all options", job: TaskConfig{
 			Kernel: "/srv/k", Rootfs: "alloc/data/root.tar", RootfsSize: "1GiB", RootfsSync: "write-through",
 			Args:   []string{"a b", "", "ü\n"},
 			Flavor: "lkl", Tender: "spt", Ports: []string{"admin", "http"},
 		}},
 		{name: "no kernel", job: TaskConfig{}, wrong: []string{"kernel"}},
 		{name: "out of the directory", job: TaskConfig{Kernel: "../k"}, wrong: []string{"kernel"}},
-		{name: "out by a detour", job: TaskConfig{Kernel: "local/../../k"}, wrong: []string{"kernel"}},
+		{name: "out of the directory by a detour", job: TaskConfig{Kernel: "local/../../k"}, wrong: []string{"kernel"}},
 		{name: "the directory itself", job: TaskConfig{Kernel: "k", Rootfs: "."}, wrong: []string{"rootfs"}},
-		{name: "Nomad's own", job: TaskConfig{Kernel: "private/vault_token"}, wrong: []string{"kernel"}},
-		{name: "zero byte", job: TaskConfig{Kernel: "k\x00", Args: []string{"\x00"}}, wrong: []string{"kernel", "args[0]"}},
+		{name: "reserved by Nomad", job: TaskConfig{Kernel: "private/vault_token"}, wrong: []string{"kernel"}},
+		{name: "NUL byte", job: TaskConfig{Kernel: "k\x00", Args: []string{"\x00"}}, wrong: []string{"kernel", "args[0]"}},
 		{name: "exec heap", job: TaskConfig{Kernel: "k", ExecHeap: true}, wrong: []string{"exec_heap"}},
-		{name: "sync alone", job: TaskConfig{Kernel: "k", RootfsSync: syncFlush}, wrong: []string{"rootfs_sync"}},
-		{name: "size alone", job: TaskConfig{Kernel: "k", RootfsSize: "1G"}, wrong: []string{"rootfs_size"}},
+		{name: "sync without rootfs", job: TaskConfig{Kernel: "k", RootfsSync: syncFlush}, wrong: []string{"rootfs_sync"}},
+		{name: "size without rootfs", job: TaskConfig{Kernel: "k", RootfsSize: "1G"}, wrong: []string{"rootfs_size"}},
 		{name: "port twice", job: TaskConfig{Kernel: "k", Ports: []string{"http", "http"}}, wrong: []string{"ports[1]"}},
 		{
 			name: "everything at once",
@@ -106,7 +106,7 @@ func TestTaskConfig_Validate(t *testing.T) {
 			wrong: []string{"kernel", "rootfs_sync", "rootfs_size", "args[1]", "flavor", "tender", "exec_heap", "ports[1]"},
 		},
 		{
-			name: "what a unikernel lacks", job: TaskConfig{Kernel: "k"},
+			name: "settings that unikernels do not support", job: TaskConfig{Kernel: "k"},
 			task: change(func(c *drivers.TaskConfig) {
 				c.Mounts = []*drivers.MountConfig{{TaskPath: "/data"}}
 				c.Devices = []*drivers.DeviceConfig{{HostPath: "/dev/null"}}
@@ -145,7 +145,7 @@ func TestTaskConfig_Validate(t *testing.T) {
 	}
 }
 
-func TestTaskConfig_ExecHeapWhereThePluginAllowsIt(t *testing.T) {
+func TestTaskConfig_ExecHeapNeedsThePluginsPermission(t *testing.T) {
 	job := TaskConfig{Kernel: "k", ExecHeap: true}
 	must.NoError(t, job.validate(&Config{AllowExecHeap: true}, plainTask()))
 }
@@ -173,7 +173,7 @@ func FuzzParseSize(f *testing.F) {
 	})
 }
 
-func TestSetConfig_TakesNomadsThreeCalls(t *testing.T) {
+func TestSetConfig_AcceptsNomadsThreeCalls(t *testing.T) {
 	d := testDriver(t)
 	var data []byte
 	must.NoError(t, base.MsgPackEncode(&data, &Config{StateDir: t.TempDir(), ImagePaths: []string{"/srv"}}))
@@ -183,13 +183,13 @@ func TestSetConfig_TakesNomadsThreeCalls(t *testing.T) {
 	must.Eq(t, []string{"/srv"}, d.config.ImagePaths)
 }
 
-func TestSetConfig_EmptyIsTheDefault(t *testing.T) {
+func TestSetConfig_EmptyConfigIsTheDefault(t *testing.T) {
 	d := testDriver(t)
 	must.NoError(t, d.SetConfig(&base.Config{}))
 	must.Eq(t, DefaultStateDir, d.config.StateDir)
 }
 
-func TestSetConfig_RefusesMistakesAndKeepsWhatItHad(t *testing.T) {
+func TestSetConfig_KeepsTheOldConfigOnError(t *testing.T) {
 	d := testDriver(t)
 	var data []byte
 	must.NoError(t, base.MsgPackEncode(&data, &Config{StateDir: "relative"}))

@@ -14,7 +14,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 )
 
-func TestStartError_TellsNomadWhatToTryAgain(t *testing.T) {
+func TestStartError_MarksErrorsWorthARetry(t *testing.T) {
 	mistake := errors.New("no such kernel")
 	for _, c := range []struct {
 		name  string

@@ -19,7 +19,7 @@ import (
 
 var fixedTime = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func TestRootFiles_AreWhatATaskExpects(t *testing.T) {
+func TestGuestFiles_ContainTheTasksFiles(t *testing.T) {
 	host, task := taskTree(t)
 	alloc := filepath.Join(host, "alloc")
 	for name, mode := range map[string]fs.FileMode{
@@ -32,11 +32,11 @@ func TestRootFiles_AreWhatATaskExpects(t *testing.T) {
 	}
 	task.AllocID = "0a1b2c3d-1111-2222-3333-444444444444"
 	task.DNS = &drivers.DNSConfig{Servers: []string{"10.0.0.53"}}
-	skipped, err := openJobFile(task, nil, "local/k")
+	excluded, err := openJobFile(task, nil, "local/k")
 	must.NoError(t, err)
-	defer skipped.Close()
+	defer excluded.Close()
 
-	files, err := guestFiles(task, addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}, []*jobFile{skipped, nil})
+	files, err := guestFiles(task, addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}, []*jobFile{excluded, nil})
 	must.NoError(t, err)
 	found := map[string]disk.File{}
 	for _, f := range files {
@@ -60,12 +60,12 @@ func TestRootFiles_AreWhatATaskExpects(t *testing.T) {
 	must.MapNotContainsKey(t, found, "/local/k") // the kernel itself
 }
 
-func TestRootFiles_NothingFromOutsideTheAlloc(t *testing.T) {
+func TestGuestFiles_StayInsideTheAlloc(t *testing.T) {
 	host, task := taskTree(t)
 	secret := filepath.Join(t.TempDir(), "secret")
 	must.NoError(t, os.WriteFile(secret, []byte("the host's"), 0o600))
 	shared := filepath.Join(host, "alloc", "alloc")
-	// As another task of the alloc can leave it.
+	// Another task of the alloc can replace its files by links.
 	must.NoError(t, os.RemoveAll(filepath.Join(shared, "data")))
 	must.NoError(t, os.Symlink(filepath.Dir(secret), filepath.Join(shared, "data")))
 	must.NoError(t, os.MkdirAll(filepath.Join(shared, "tmp"), 0o777))
@@ -79,10 +79,10 @@ func TestRootFiles_NothingFromOutsideTheAlloc(t *testing.T) {
 			links++
 		}
 	}
-	must.Eq(t, 2, links) // the guest's own matter
+	must.Eq(t, 2, links) // copied as links, which lead nowhere in the guest
 }
 
-func TestRootFiles_SeedIsNeverTheSame(t *testing.T) {
+func TestGuestFiles_SeedsDiffer(t *testing.T) {
 	_, task := taskTree(t)
 	seed := func() string {
 		files, err := guestFiles(task, addresses{}, nil)
@@ -92,7 +92,7 @@ func TestRootFiles_SeedIsNeverTheSame(t *testing.T) {
 	must.NotEq(t, seed(), seed())
 }
 
-func TestHostname_IsALabel(t *testing.T) {
+func TestHostname_IsADNSLabel(t *testing.T) {
 	const alloc = "0a1b2c3d-1111-2222-3333-444444444444"
 	for name, want := range map[string]string{
 		"web":                    "web-0a1b2c3d",
@@ -128,9 +128,9 @@ func TestResolvConf(t *testing.T) {
 		{"the job's", []string{direct}, &drivers.DNSConfig{
 			Servers: []string{"192.0.2.2", "192.0.2.3"}, Searches: []string{"a", "b"}, Options: []string{"ndots:2"},
 		}, "nameserver 192.0.2.2\nnameserver 192.0.2.3\nsearch a b\noptions ndots:2\n"},
-		{"the host's, reachable part", []string{direct}, nil, "nameserver 192.0.2.1\nsearch example.org\n"},
-		{"behind a stub", []string{stub, direct}, nil, "nameserver 192.0.2.1\nsearch example.org\n"},
-		{"nothing but a stub", []string{stub, missing}, nil, "# local\noptions edns0\n"},
+		{"the host's without loopback", []string{direct}, nil, "nameserver 192.0.2.1\nsearch example.org\n"},
+		{"the host's behind a stub", []string{stub, direct}, nil, "nameserver 192.0.2.1\nsearch example.org\n"},
+		{"only a stub", []string{stub, missing}, nil, "# local\noptions edns0\n"},
 		{"none", []string{missing}, nil, ""},
 	}
 	defer func(old []string) { hostResolvConfs = old }(hostResolvConfs)

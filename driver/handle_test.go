@@ -11,9 +11,10 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-func TestExitResult_IsAsAShellTellsIt(t *testing.T) {
+func TestNomadExit_FollowsTheShellsConvention(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		exit executor.Exit
@@ -43,36 +44,25 @@ func TestExitResult_IsAsAShellTellsIt(t *testing.T) {
 	}
 }
 
-// collect takes a plugin's events as they come.
+// collect receives a plugin's events.
 func collect(t *testing.T, d *Driver) <-chan *drivers.TaskEvent {
 	events, err := d.TaskEvents(t.Context())
 	must.NoError(t, err)
-	taken := make(chan *drivers.TaskEvent, maxEvents)
+	received := make(chan *drivers.TaskEvent, maxEvents)
 	go func() {
 		for {
 			select {
 			case e := <-events:
-				taken <- e
+				received <- e
 			case <-t.Context().Done():
 				return
 			}
 		}
 	}()
-	return taken
+	return received
 }
 
-func nextEvent(t *testing.T, events <-chan *drivers.TaskEvent) *drivers.TaskEvent {
-	t.Helper()
-	select {
-	case e := <-events:
-		return e
-	case <-time.After(patience):
-		t.Fatal("no event")
-		return nil
-	}
-}
-
-func TestEvents_TellWhatIsSurprising(t *testing.T) {
+func TestEvents_ReportUnexpectedEnds(t *testing.T) {
 	d := testDriver(t)
 	events := collect(t, d)
 	task := plainTask()
@@ -85,28 +75,28 @@ func TestEvents_TellWhatIsSurprising(t *testing.T) {
 		d.recordExit(h, exit)
 		<-h.ended
 	}
-	end(executor.Exit{Reason: "exited with 0"}, false)                                   // says nothing
-	end(executor.Exit{Signal: int(syscall.SIGTERM), Reason: "stopped by SIGTERM"}, true) // nor this
-	end(executor.Exit{Signal: 31, Reason: "forbidden system call (SIGSYS)"}, false)      // this does
-	end(executor.Exit{Signal: 9, OOMKilled: true, Reason: "out of memory"}, true)        // and this
-	end(executor.Exit{Reason: "exited with 0", Dropped: 4096}, false)                    // and this
+	end(executor.Exit{Reason: "exited with 0"}, false)                                   // no event
+	end(executor.Exit{Signal: int(syscall.SIGTERM), Reason: "stopped by SIGTERM"}, true) // no event
+	end(executor.Exit{Signal: 31, Reason: "forbidden system call (SIGSYS)"}, false)      // an event
+	end(executor.Exit{Signal: 9, OOMKilled: true, Reason: "out of memory"}, true)        // an event
+	end(executor.Exit{Reason: "exited with 0", Dropped: 4096}, false)                    // an event
 	d.reportDropped(d.newHandle(task, taskState{}, nil), 0)                              // nothing
 	d.events.emit(task, "last", nil)
 
-	first := nextEvent(t, events)
+	first := testenv.Receive(t, events)
 	must.Eq(t, task.ID, first.TaskID)
 	must.Eq(t, "Unikernel forbidden system call (SIGSYS)", first.Message)
 	must.Eq(t, "31", first.Annotations["signal"])
-	oom := nextEvent(t, events)
+	oom := testenv.Receive(t, events)
 	must.StrContains(t, oom.Message, "its limit of 64 MiB")
 	must.Eq(t, "67108864", oom.Annotations["limit_bytes"])
-	must.StrContains(t, nextEvent(t, events).Message, "4096 bytes")
-	must.Eq(t, "last", nextEvent(t, events).Message)
+	must.StrContains(t, testenv.Receive(t, events).Message, "4096 bytes")
+	must.Eq(t, "last", testenv.Receive(t, events).Message)
 }
 
-func TestEvents_NobodyWaitsForAnAgentThatTakesNone(t *testing.T) {
+func TestEvents_StalledAgentBlocksNoTask(t *testing.T) {
 	d := testDriver(t)
-	_, err := d.TaskEvents(t.Context()) // and nobody reads
+	_, err := d.TaskEvents(t.Context()) // without a reader
 	must.NoError(t, err)
 	begin := time.Now()
 	for range 2 * maxEvents {
@@ -115,7 +105,7 @@ func TestEvents_NobodyWaitsForAnAgentThatTakesNone(t *testing.T) {
 	must.Less(t, time.Second, time.Since(begin))
 }
 
-func TestReportDropped_OnceForEachLoss(t *testing.T) {
+func TestReportDropped_ReportsEachLossOnce(t *testing.T) {
 	d := testDriver(t)
 	events := collect(t, d)
 	h := d.newHandle(plainTask(), taskState{}, nil)
@@ -123,9 +113,9 @@ func TestReportDropped_OnceForEachLoss(t *testing.T) {
 		d.reportDropped(h, total)
 	}
 	d.events.emit(h.task, "last", nil)
-	must.StrContains(t, nextEvent(t, events).Message, "10 bytes")
-	must.StrContains(t, nextEvent(t, events).Message, "25 bytes")
-	must.Eq(t, "last", nextEvent(t, events).Message)
+	must.StrContains(t, testenv.Receive(t, events).Message, "10 bytes")
+	must.StrContains(t, testenv.Receive(t, events).Message, "25 bytes")
+	must.Eq(t, "last", testenv.Receive(t, events).Message)
 }
 
 func TestParseSignal(t *testing.T) {
@@ -139,21 +129,21 @@ func TestParseSignal(t *testing.T) {
 	}
 }
 
-func TestAttributes_LeaveOutWhatThereIsNot(t *testing.T) {
+func TestAttributes_LeaveOutEmptyValues(t *testing.T) {
 	must.MapNotContainsKey(t, taskState{}.attributes(), "ip")
 	must.Eq(t, "172.26.64.5", taskState{IP: "172.26.64.5"}.attributes()["ip"])
 }
 
-// The memory that is set aside for running a guest is enough: one that uses
-// all that it has dies of its own fault, not of the limit.
-func TestMemory_AGuestMayUseAllOfItsOwn(t *testing.T) {
+// The reserved overhead suffices: a guest that uses all of its memory ends by
+// its own fault, not by the limit.
+func TestMemory_GuestCanUseAllOfItsMemory(t *testing.T) {
 	for _, mib := range []int64{8, 64, 512} {
-		b := newBed(t)
-		task := b.task(t, TaskConfig{Kernel: "crash.spt", Args: []string{"stack"}}, false)
+		p := newTestPlugin(t)
+		task := p.task(t, TaskConfig{Kernel: "crash.spt", Args: []string{"stack"}}, false)
 		task.Resources.LinuxResources.MemoryLimitBytes = mib << 20
-		_, _, err := b.StartTask(task)
+		_, _, err := p.StartTask(task)
 		must.NoError(t, err)
-		result := b.wait(t, task)
+		result := p.wait(t, task)
 		must.False(t, result.OOMKilled, must.Sprintf("%d MiB", mib))
 		must.Eq(t, int(syscall.SIGSEGV), result.Signal)
 	}

@@ -4,10 +4,11 @@ package driver
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/nomad/helper/testlog"
 	"github.com/hashicorp/nomad/helper/uuid"
@@ -19,27 +20,23 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// patience is how long a test waits for what takes milliseconds.
-const patience = 20 * time.Second
-
-// A bed is a plugin behind Nomad's gRPC, and the state directory of it and of
-// those that come after it.
-type bed struct {
+// A testPlugin is a plugin behind Nomad's gRPC interface.
+type testPlugin struct {
 	drivers.DriverPlugin
 	impl   *Driver
 	config Config
-	kill   func() // ends the plugin as its process's end would
+	kill   func() // ends the plugin like the end of its process
 }
 
-// newBed needs root: tasks run in control groups, as users of their own.
-func newBed(t *testing.T) *bed {
+// newTestPlugin needs root, because tasks have control groups and UIDs.
+func newTestPlugin(t *testing.T) *testPlugin {
 	testenv.Need(t, testenv.Root)
-	return bedWith(t, Config{StateDir: t.TempDir(), ImagePaths: []string{guestDir(t)}})
+	return newTestPluginWith(t, Config{StateDir: t.TempDir(), ImagePaths: []string{guestDir(t)}})
 }
 
-func bedWith(t *testing.T, config Config) *bed {
+func newTestPluginWith(t *testing.T, config Config) *testPlugin {
 	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel) // after the tasks, which end with the test's own context
+	t.Cleanup(cancel) // after the tasks, whose clean-up needs the plugin
 	d := New(ctx, testlog.HCLogger(t), builtExecutor(t))
 	var data []byte
 	must.NoError(t, base.MsgPackEncode(&data, &config))
@@ -47,10 +44,10 @@ func bedWith(t *testing.T, config Config) *bed {
 		PluginConfig: data,
 		AgentConfig:  &base.AgentConfig{Driver: &base.ClientDriverConfig{}},
 	}))
-	return &bed{DriverPlugin: serve(t, d), impl: d, config: config, kill: cancel}
+	return &testPlugin{DriverPlugin: serve(t, d), impl: d, config: config, kill: cancel}
 }
 
-// builtExecutor is an Installer for the executor that make has built.
+// builtExecutor returns an Installer of the executor that make has built.
 func builtExecutor(t testing.TB) Installer {
 	t.Helper()
 	path := testenv.Executor(t)
@@ -59,15 +56,15 @@ func builtExecutor(t testing.TB) Installer {
 
 func guestDir(t testing.TB) string { return filepath.Dir(testenv.Guest(t, "hello.spt")) }
 
-// again is a plugin that comes after b was killed.
-func (b *bed) again(t *testing.T) *bed {
-	b.kill()
-	return bedWith(t, b.config)
+// restart kills the plugin and returns another one with the same configuration.
+func (p *testPlugin) restart(t *testing.T) *testPlugin {
+	p.kill()
+	return newTestPluginWith(t, p.config)
 }
 
-// task makes a task of a guest, with an alloc directory and control groups.
-// With logs, a logmon collects its console.
-func (b *bed) task(t *testing.T, job TaskConfig, logs bool) *drivers.TaskConfig {
+// task prepares a task, with an alloc directory and control groups. With logs, a
+// logmon collects its console.
+func (p *testPlugin) task(t *testing.T, config TaskConfig, logs bool) *drivers.TaskConfig {
 	allocID := uuid.Generate()
 	const name = "web"
 	task := &drivers.TaskConfig{
@@ -83,63 +80,57 @@ func (b *bed) task(t *testing.T, job TaskConfig, logs bool) *drivers.TaskConfig 
 		},
 	}
 	makeAllocDir(t, task, logs)
-	t.Cleanup(func() { _ = b.impl.DestroyTask(task.ID, true) })
-	b.configure(t, task, job)
+	t.Cleanup(func() { _ = p.impl.DestroyTask(task.ID, true) })
+	configure(t, task, config)
 	return task
 }
 
-// configure sets what the job says of a task.
-func (b *bed) configure(t *testing.T, task *drivers.TaskConfig, job TaskConfig) {
-	if !filepath.IsAbs(job.Kernel) {
-		job.Kernel = testenv.Guest(t, job.Kernel)
+// configure sets a task's config block. A relative kernel is a guest of the
+// build.
+func configure(t *testing.T, task *drivers.TaskConfig, config TaskConfig) {
+	if !filepath.IsAbs(config.Kernel) {
+		config.Kernel = testenv.Guest(t, config.Kernel)
 	}
-	must.NoError(t, task.EncodeConcreteDriverConfig(&job))
+	must.NoError(t, task.EncodeConcreteDriverConfig(&config))
 }
 
-// run starts a guest.
-func (b *bed) run(t *testing.T, job TaskConfig) (*drivers.TaskConfig, *drivers.TaskHandle) {
-	task := b.task(t, job, true)
-	handle, _, err := b.StartTask(task)
+// run starts a task.
+func (p *testPlugin) run(t *testing.T, config TaskConfig) (*drivers.TaskConfig, *drivers.TaskHandle) {
+	task := p.task(t, config, true)
+	handle, _, err := p.StartTask(task)
 	must.NoError(t, err)
 	return task, handle
 }
 
-// wait is how a task ends.
-func (b *bed) wait(t *testing.T, task *drivers.TaskConfig) *drivers.ExitResult {
+// wait returns how a task ends.
+func (p *testPlugin) wait(t *testing.T, task *drivers.TaskConfig) *drivers.ExitResult {
 	t.Helper()
-	ch, err := b.WaitTask(t.Context(), task.ID)
+	ch, err := p.WaitTask(t.Context(), task.ID)
 	must.NoError(t, err)
-	select {
-	case result := <-ch:
-		return result
-	case <-time.After(patience):
-		t.Fatal("the task does not end")
-		return nil
-	}
+	return testenv.Receive(t, ch)
 }
 
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, condition func() bool) {
+// waitFor waits for a condition. The description completes "waiting for".
+func waitFor(t *testing.T, description string, condition func() bool) {
 	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
+	must.Wait(t, testenv.EventuallyTrue(condition), must.Sprint("waiting for ", description))
 }
 
-// console is what logmon has collected of a task's console.
+// console returns the console output that logmon has collected.
 func console(task *drivers.TaskConfig) string {
 	content, _ := os.ReadFile(filepath.Join(task.TaskDir().LogDir, task.Name+".stdout.0"))
 	return string(content)
 }
 
-// stateOf reads the driver's part of a handle.
+// waitForLine waits for lines on the task's console.
+func waitForLine(t *testing.T, task *drivers.TaskConfig, line string) {
+	t.Helper()
+	waitFor(t, fmt.Sprintf("%q on the console", line), func() bool {
+		return strings.Contains(console(task), line+"\n")
+	})
+}
+
+// stateOf decodes the driver's part of a handle.
 func stateOf(t *testing.T, handle *drivers.TaskHandle) taskState {
 	t.Helper()
 	state, err := decodeState(handle)
@@ -147,11 +138,11 @@ func stateOf(t *testing.T, handle *drivers.TaskHandle) taskState {
 	return state
 }
 
-// nothingLeft checks that a task owns nothing any more.
-func nothingLeft(t *testing.T, handle *drivers.TaskHandle) {
+// noTrace checks that a task owns nothing any more.
+func noTrace(t *testing.T, handle *drivers.TaskHandle) {
 	t.Helper()
 	state := stateOf(t, handle)
-	eventually(t, "guest and executor gone", func() bool {
+	waitFor(t, "guest and executor to end", func() bool {
 		return !state.Guest.Alive() && !state.Executor.Alive()
 	})
 	must.DirNotExists(t, state.Dir)

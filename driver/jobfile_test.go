@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// taskTree is the directory of an alloc with a task "web", and a host around it.
+// taskTree creates an alloc directory with a task "web", and other directories of
+// a host.
 func taskTree(t *testing.T) (host string, task *drivers.TaskConfig) {
 	host = t.TempDir()
 	alloc := filepath.Join(host, "alloc")
@@ -42,16 +43,16 @@ func taskTree(t *testing.T) (host string, task *drivers.TaskConfig) {
 	return host, &drivers.TaskConfig{Name: "web", AllocDir: alloc}
 }
 
-func TestOpenSource(t *testing.T) {
+func TestOpenJobFile(t *testing.T) {
 	host, task := taskTree(t)
 	at := func(p string) string { return filepath.Join(host, p) }
 	allowed := []string{at("missing"), at("mirror")} // a link to images
 	cases := []struct {
-		name, path, content string // no content: refused
+		name, path, content string // "" for a refused path
 	}{
 		{"in the task directory", "local/k", "alloc/web/local/k"},
 		{"as the task sees it", "/local/k", "alloc/web/local/k"},
-		{"beside local", "k", "alloc/web/k"},
+		{"next to local", "k", "alloc/web/k"},
 		{"shared, relative", "alloc/data/k", "alloc/alloc/data/k"},
 		{"shared, absolute", "/alloc/data/k", "alloc/alloc/data/k"},
 		{"a link that stays inside", "local/fine", "alloc/web/k"},
@@ -87,14 +88,14 @@ func TestOpenSource(t *testing.T) {
 	}
 }
 
-func TestOpenSource_NoHostPathWithoutAllowList(t *testing.T) {
+func TestOpenJobFile_RefusesHostPathsWithoutImagePaths(t *testing.T) {
 	host, task := taskTree(t)
 	_, err := openJobFile(task, nil, filepath.Join(host, "images/k"))
 	must.ErrorContains(t, err, "image_paths")
 }
 
-// What was opened stays what is used, whatever happens to the path.
-func TestSource_PathIsOfTheOpenFile(t *testing.T) {
+// The open file stays in use after its path has been replaced.
+func TestJobFile_PathLeadsToTheOpenFile(t *testing.T) {
 	host, task := taskTree(t)
 	s, err := openJobFile(task, nil, "local/k")
 	must.NoError(t, err)
@@ -106,7 +107,7 @@ func TestSource_PathIsOfTheOpenFile(t *testing.T) {
 	must.Eq(t, "alloc/web/local/k", string(content))
 }
 
-func TestSource_PathOfADirectoryIsADirectory(t *testing.T) {
+func TestJobFile_PathOfADirectoryIsADirectory(t *testing.T) {
 	_, task := taskTree(t)
 	s, err := openJobFile(task, nil, "local")
 	must.NoError(t, err)

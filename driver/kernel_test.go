@@ -12,7 +12,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
+func TestKernel_CheckComparesJobAndManifest(t *testing.T) {
 	block := func(name string) unikernel.Device { return unikernel.Device{Name: name, Type: unikernel.Block} }
 	net := func(name string) unikernel.Device { return unikernel.Device{Name: name, Type: unikernel.Net} }
 	bridge := &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeGroup, Path: "/run/netns/a"}
@@ -36,7 +36,7 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 		{name: "lkl with control", manifest: lkl, job: root, network: bridge},
 		{name: "any block device", manifest: []unikernel.Device{block("storage")}, job: root},
 		{name: "lkl with a root of another name", manifest: []unikernel.Device{block("storage")}, features: lklConfig, job: root},
-		{name: "lkl of 2020 with a root of another name", manifest: []unikernel.Device{block("storage")}, job: TaskConfig{Rootfs: "local/root", Flavor: "lkl"}, wrong: []string{"kernel"}},
+		{name: "legacy lkl with a root of another name", manifest: []unikernel.Device{block("storage")}, job: TaskConfig{Rootfs: "local/root", Flavor: "lkl"}, wrong: []string{"kernel"}},
 		{name: "lkl without a root", features: lklConfig, wrong: []string{"kernel"}},
 		{name: "control alone", manifest: []unikernel.Device{net("control")}},
 		{name: "a block device called control", manifest: []unikernel.Device{block("control")}, job: root},
@@ -46,14 +46,14 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 		{name: "net in host mode", manifest: []unikernel.Device{net("tap")}, network: host, wrong: []string{"network"}},
 		{name: "net without a network", manifest: []unikernel.Device{net("tap")}, wrong: []string{"network"}},
 		{name: "two nets", manifest: []unikernel.Device{net("tap"), net("net1")}, network: bridge, wrong: []string{"kernel"}},
-		{name: "work_dir for the lkl of 2020", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: inSrv, network: bridge, wrong: []string{"work_dir"}},
+		{name: "work_dir for legacy lkl", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: inSrv, network: bridge, wrong: []string{"work_dir"}},
 		{name: "work_dir for an lkl with control", manifest: lkl, job: inSrv, network: bridge, wrong: []string{"work_dir"}},
-		{name: "work_dir for one that understands it", manifest: lkl, features: lklConfig | unikernel.FeatureProgram, job: inSrv, network: bridge},
-		{name: "work_dir for one that understands a flush", manifest: lkl, features: lklConfig | unikernel.FeatureFlush, job: inSrv, network: bridge, wrong: []string{"work_dir"}},
-		{name: "flush for the lkl of 2020", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: flushed, network: bridge, wrong: []string{"rootfs_sync"}},
+		{name: "work_dir with the feature", manifest: lkl, features: lklConfig | unikernel.FeatureProgram, job: inSrv, network: bridge},
+		{name: "work_dir with the feature flush", manifest: lkl, features: lklConfig | unikernel.FeatureFlush, job: inSrv, network: bridge, wrong: []string{"work_dir"}},
+		{name: "flush for legacy lkl", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: flushed, network: bridge, wrong: []string{"rootfs_sync"}},
 		{name: "flush for an lkl with control", manifest: lkl, job: flushed, network: bridge, wrong: []string{"rootfs_sync"}},
-		{name: "flush for one that understands it", manifest: []unikernel.Device{block("rootfs")}, features: lklConfig | unikernel.FeatureFlush, job: flushed},
-		{name: "flush for one that understands transfers", manifest: lkl, features: lklConfig | unikernel.FeatureTransfer, job: flushed, network: bridge, wrong: []string{"rootfs_sync"}},
+		{name: "flush with the feature", manifest: []unikernel.Device{block("rootfs")}, features: lklConfig | unikernel.FeatureFlush, job: flushed},
+		{name: "flush with the feature transfer", manifest: lkl, features: lklConfig | unikernel.FeatureTransfer, job: flushed, network: bridge, wrong: []string{"rootfs_sync"}},
 		{name: "flush for another guest", manifest: []unikernel.Device{block("disk")}, job: flushed, wrong: []string{"rootfs_sync"}},
 		{name: "write-through for any guest", manifest: []unikernel.Device{block("disk")}, job: through},
 		{name: "sysctl for lkl", manifest: lkl, job: TaskConfig{Rootfs: "local/root", KernelLog: true, Sysctl: []map[string]string{{"vm.swappiness": "0"}}}, network: bridge},
@@ -82,7 +82,7 @@ func TestKernel_CheckHoldsTheJobAgainstTheManifest(t *testing.T) {
 	}
 }
 
-func TestKernel_FlushForADiskOfTheLongestName(t *testing.T) {
+func TestKernel_FlushesADiskWithTheLongestName(t *testing.T) {
 	k := kernelInfo{flavor: unikernel.FlavorLKL, image: &unikernel.Info{
 		Manifest: []unikernel.Device{{Name: strings.Repeat("d", unikernel.MaxDeviceName), Type: unikernel.Block}},
 		Features: unikernel.FeatureConfig | unikernel.FeatureFlush, Entry: 0x100000, End: 0x101000,

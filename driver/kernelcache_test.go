@@ -37,7 +37,7 @@ func sameFile(t *testing.T, a, b string) bool {
 	return os.SameFile(infoA, infoB)
 }
 
-func TestKernels_OneCopyOfEachContent(t *testing.T) {
+func TestKernelCache_KeepsOneCopyOfEachContent(t *testing.T) {
 	dir := t.TempDir()
 	must.NoError(t, makeStateDir(dir))
 	in := func(name string) string { return filepath.Join(dir, name) }
@@ -50,7 +50,7 @@ func TestKernels_OneCopyOfEachContent(t *testing.T) {
 	must.True(t, sameFile(t, in("1"), in("2")))
 	must.False(t, sameFile(t, in("1"), in("k")))
 
-	// The same size and time.
+	// A change that keeps size and time.
 	info, err := os.Stat(in("k"))
 	must.NoError(t, err)
 	must.NoError(t, os.WriteFile(in("k"), []byte("two"), 0o666))
@@ -61,11 +61,11 @@ func TestKernels_OneCopyOfEachContent(t *testing.T) {
 	must.Eq(t, "one", string(content))
 }
 
-func TestKernels_KnowsAnUnchangedFileAndMissesASweptCopy(t *testing.T) {
+func TestKernelCache_RestoresASweptCopy(t *testing.T) {
 	dir := t.TempDir()
 	must.NoError(t, makeStateDir(dir))
 	in := func(name string) string { return filepath.Join(dir, name) }
-	guest := testenv.Guest(t, "hello.spt") // older than any clock's tick
+	guest := testenv.Guest(t, "hello.spt") // older than minFileAge
 	cache := kernelCache{dir: kernelsDir(dir)}
 	sum := linkKernel(t, &cache, guest, in("1"))
 	must.MapLen(t, 1, cache.known)
@@ -77,7 +77,7 @@ func TestKernels_KnowsAnUnchangedFileAndMissesASweptCopy(t *testing.T) {
 	must.FileExists(t, filepath.Join(kernelsDir(dir), sum))
 }
 
-func TestKernels_SweepsWhatNoTaskUsed(t *testing.T) {
+func TestKernelCache_SweepsUnusedCopies(t *testing.T) {
 	dir := t.TempDir()
 	cache := kernelCache{dir: kernelsDir(dir)}
 	must.NoError(t, cache.sweep(time.Now())) // the directory is missing
@@ -86,17 +86,17 @@ func TestKernels_SweepsWhatNoTaskUsed(t *testing.T) {
 	shared := filepath.Join(kernelsDir(dir), linkKernel(t, &cache, testenv.Guest(t, "hello.spt"), to))
 	later := time.Now().Add(time.Minute)
 	must.NoError(t, cache.sweep(later))
-	must.FileExists(t, shared) // a task uses it
+	must.FileExists(t, shared) // in use
 	must.NoError(t, os.Remove(to))
 	must.NoError(t, cache.sweep(time.Now().Add(-time.Minute)))
-	must.FileExists(t, shared) // it did a moment ago
+	must.FileExists(t, shared) // was just in use
 	must.NoError(t, cache.sweep(later))
 	must.FileNotExists(t, shared)
 }
 
-func TestStart_AGuestRunsFromACopyThatNobodyElseCanWriteTo(t *testing.T) {
-	b := newBed(t)
-	task := b.task(t, TaskConfig{Kernel: "spew.spt"}, true)
+func TestStart_GuestRunsFromAPrivateCopy(t *testing.T) {
+	p := newTestPlugin(t)
+	task := p.task(t, TaskConfig{Kernel: "spew.spt"}, true)
 	kernel := filepath.Join(task.TaskDir().LocalDir, "k")
 	content, err := os.ReadFile(testenv.Guest(t, "spew.spt"))
 	must.NoError(t, err)
@@ -104,27 +104,27 @@ func TestStart_AGuestRunsFromACopyThatNobodyElseCanWriteTo(t *testing.T) {
 	must.NoError(t, task.EncodeConcreteDriverConfig(&TaskConfig{
 		Kernel: "local/k", Args: []string{"every=10000000", "width=20"},
 	}))
-	handle, _, err := b.StartTask(task)
+	handle, _, err := p.StartTask(task)
 	must.NoError(t, err)
 
 	clear(content)
 	must.NoError(t, os.WriteFile(kernel, content, 0o777)) // in place
 	lines := strings.Count(console(task), "\n")
-	eventually(t, "ten more lines", func() bool { return strings.Count(console(task), "\n") > lines+10 })
+	waitFor(t, "ten more lines", func() bool { return strings.Count(console(task), "\n") > lines+10 })
 
 	state := stateOf(t, handle)
 	copied := filepath.Join(state.Dir, kernelFile)
-	must.True(t, sameFile(t, copied, filepath.Join(kernelsDir(b.config.StateDir), state.KernelDigest)))
+	must.True(t, sameFile(t, copied, filepath.Join(kernelsDir(p.config.StateDir), state.KernelDigest)))
 	info, err := os.Stat(copied)
 	must.NoError(t, err)
 	must.Eq(t, 0o600, info.Mode().Perm())
-	must.NoError(t, b.DestroyTask(task.ID, true))
+	must.NoError(t, p.DestroyTask(task.ID, true))
 	must.FileNotExists(t, copied)
-	must.NotNil(t, b.start(task), must.Sprint("what is there now is no unikernel"))
+	must.NotNil(t, p.start(task), must.Sprint("the file is no longer a unikernel"))
 }
 
-// start starts a task and returns the error alone.
-func (b *bed) start(task *drivers.TaskConfig) error {
-	_, _, err := b.StartTask(task)
+// start starts a task and returns the error.
+func (p *testPlugin) start(task *drivers.TaskConfig) error {
+	_, _, err := p.StartTask(task)
 	return err
 }

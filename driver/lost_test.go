@@ -12,31 +12,27 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// What somebody removed, or a loss of power emptied, leaves no guest behind.
+// No guest survives if its state is removed, or emptied by a power loss.
 
-func TestStop_WithoutItsStateDirectory(t *testing.T) {
-	b := newBed(t)
-	task, handle := b.run(t, TaskConfig{Kernel: "idle.spt"})
-	must.NoError(t, os.RemoveAll(b.config.StateDir))
+func TestStop_WorksWithoutTheStateDirectory(t *testing.T) {
+	p := newTestPlugin(t)
+	task, handle := p.run(t, TaskConfig{Kernel: "idle.spt"})
+	must.NoError(t, os.RemoveAll(p.config.StateDir))
 	stopped := make(chan error, 1)
-	go func() { stopped <- b.StopTask(task.ID, time.Second, "") }()
-	select {
-	case err := <-stopped:
-		must.NoError(t, err)
-	case <-time.After(patience):
-		t.Fatal("the stop does not end")
-	}
-	must.False(t, b.wait(t, task).Successful())
-	must.NoError(t, b.DestroyTask(task.ID, false))
-	nothingLeft(t, handle)
+	go func() { stopped <- p.StopTask(task.ID, time.Second, "") }()
+	must.NoError(t, testenv.Receive(t, stopped))
+	must.False(t, p.wait(t, task).Successful())
+	must.NoError(t, p.DestroyTask(task.ID, false))
+	noTrace(t, handle)
 }
 
-func TestRecover_WithoutItsStateDirectory(t *testing.T) {
+func TestRecover_WorksWithoutTheStateDirectory(t *testing.T) {
 	for name, lose := range map[string]func(*testing.T, string){
 		"all of it": func(t *testing.T, dir string) { must.NoError(t, os.RemoveAll(dir)) },
-		// As an ext4 or XFS has them that lost power right after they were made.
+		// As on ext4 or XFS after a power loss right after they were written.
 		"files emptied": func(t *testing.T, dir string) {
 			for _, file := range []string{executor.IdentityFile, executor.PlanFile, recordFile} {
 				must.NoError(t, os.Truncate(filepath.Join(dir, file), 0))
@@ -44,24 +40,24 @@ func TestRecover_WithoutItsStateDirectory(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			first := newBed(t)
+			first := newTestPlugin(t)
 			_, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
 			first.kill()
 			lose(t, stateOf(t, handle).Dir)
-			must.Error(t, first.again(t).RecoverTask(handle))
-			nothingLeft(t, handle)
+			must.Error(t, first.restart(t).RecoverTask(handle))
+			noTrace(t, handle)
 		})
 	}
 }
 
-func TestRecover_AfterAReboot(t *testing.T) {
-	first := newBed(t)
+func TestRecover_KillsNoOtherProcessAfterAReboot(t *testing.T) {
+	first := newTestPlugin(t)
 	task, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
 	must.NoError(t, first.StopTask(task.ID, time.Minute, "SIGKILL"))
 	state := stateOf(t, handle)
 	first.kill()
-	eventually(t, "the end of the task", func() bool { return !state.Executor.Alive() })
-	// Nobody wrote down how it ended, and other processes have its numbers now.
+	waitFor(t, "the end of the task", func() bool { return !state.Executor.Alive() })
+	// There is no exit status, and other processes have the same PIDs now.
 	must.NoError(t, os.Remove(filepath.Join(state.Dir, executor.ExitFile)))
 	self, err := executor.FindProcess(os.Getpid())
 	must.NoError(t, err)
@@ -70,8 +66,8 @@ func TestRecover_AfterAReboot(t *testing.T) {
 	must.NoError(t, handle.SetDriverState(&state))
 	must.NoError(t, os.Truncate(filepath.Join(state.Dir, executor.IdentityFile), 0))
 
-	second := first.again(t)
+	second := first.restart(t)
 	must.Error(t, second.RecoverTask(handle))
-	nothingLeft(t, handle)
+	noTrace(t, handle)
 	must.ErrorContains(t, second.DestroyTask(task.ID, true), drivers.ErrTaskNotFound.Error())
 }

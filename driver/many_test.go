@@ -15,9 +15,9 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// crowd is how many tasks run at the same time: LKL_TEST_TASKS, or a number
+// taskCount returns the number of concurrent tasks: LKL_TEST_TASKS, or a number
 // that takes a few seconds.
-func crowd(t *testing.T) int {
+func taskCount(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("LKL_TEST_TASKS")
 	if text == "" {
@@ -35,16 +35,16 @@ func openFiles(t *testing.T) int {
 	return len(files)
 }
 
-// Guests, executors and the plugin die in any order while many tasks run; what
-// is left then is what Nomad can still end, and after that nothing.
-func TestMany_WhateverIsKilledNothingIsLeft(t *testing.T) {
-	b := newBed(t)
+// Guests, executors and the plugin are killed in any order while many tasks run.
+// Nomad can still destroy the rest.
+func TestMany_KilledProcessesLeaveNoTrace(t *testing.T) {
+	p := newTestPlugin(t)
 	var handles []*drivers.TaskHandle
 	before := openFiles(t)
-	for range crowd(t) {
-		task := b.task(t, TaskConfig{Kernel: testenv.Guest(t, "idle.spt")}, false)
+	for range taskCount(t) {
+		task := p.task(t, TaskConfig{Kernel: testenv.Guest(t, "idle.spt")}, false)
 		task.StdoutPath, task.StderrPath = os.DevNull, os.DevNull
-		handle, _, err := b.StartTask(task)
+		handle, _, err := p.StartTask(task)
 		must.NoError(t, err)
 		handles = append(handles, handle)
 	}
@@ -56,7 +56,7 @@ func TestMany_WhateverIsKilledNothingIsLeft(t *testing.T) {
 	t.Logf("%d tasks, %d KiB of private memory each", len(handles), sum/len(handles)>>10)
 	must.Less(t, 4<<20, sum/len(handles))
 
-	next := b
+	next := p
 	for i, h := range handles {
 		state := stateOf(t, h)
 		switch rand.IntN(4) {
@@ -66,20 +66,20 @@ func TestMany_WhateverIsKilledNothingIsLeft(t *testing.T) {
 			_ = state.Executor.Signal(syscall.SIGKILL)
 		}
 		if i == len(handles)/2 {
-			next = b.again(t)
+			next = p.restart(t)
 		}
 	}
 	for _, h := range handles {
-		_ = next.RecoverTask(h) // one whose executor was killed is cleared away
+		_ = next.RecoverTask(h) // removes a task whose executor was killed
 	}
 	for _, h := range handles {
 		if err := next.DestroyTask(h.Config.ID, true); err != nil {
 			must.ErrorContains(t, err, drivers.ErrTaskNotFound.Error())
 		}
-		nothingLeft(t, h)
+		noTrace(t, h)
 	}
-	left, err := os.ReadDir(tasksDir(b.config.StateDir))
+	left, err := os.ReadDir(tasksDir(p.config.StateDir))
 	must.NoError(t, err)
 	must.SliceEmpty(t, left)
-	eventually(t, "descriptors closed", func() bool { return openFiles(t) <= before+20 }) // the second harness has some
+	waitFor(t, "descriptors to be closed", func() bool { return openFiles(t) <= before+20 }) // some belong to the second plugin
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-func TestGuestMemory_LeavesRoomForRunningIt(t *testing.T) {
+func TestGuestMemory_SubtractsTheOverhead(t *testing.T) {
 	const mib = 1 << 20
 	for limit, want := range map[uint64]uint64{
 		0:          0,
@@ -27,7 +27,7 @@ func TestGuestMemory_LeavesRoomForRunningIt(t *testing.T) {
 	}
 }
 
-func TestLimitFor_IsTheLeastThatIsEnough(t *testing.T) {
+func TestLimitFor_IsTheSmallestSufficientLimit(t *testing.T) {
 	for _, align := range []uint64{unikernel.PageSize, legacyMemoryAlign} {
 		for guest := uint64(1 << 20); guest < 4<<30; guest = guest*3/2 + 12345 {
 			limit := limitFor(guest, align)
@@ -37,10 +37,10 @@ func TestLimitFor_IsTheLeastThatIsEnough(t *testing.T) {
 	}
 }
 
-func TestMemory_MaxIsTheLimitAndMemoryIsReserved(t *testing.T) {
+func TestMemory_MemoryMaxIsTheLimit(t *testing.T) {
 	task := func(memory, most int64) *drivers.TaskConfig {
 		return &drivers.TaskConfig{Resources: &drivers.Resources{
-			// As Nomad's client computes it (taskrunner: buildTaskConfig).
+			// Nomad's client computes it like this (taskrunner: buildTaskConfig).
 			LinuxResources: &drivers.LinuxResources{MemoryLimitBytes: max(memory, most) << 20},
 			NomadResources: &structs.AllocatedTaskResources{
 				Memory: structs.AllocatedMemoryResources{MemoryMB: memory, MemoryMaxMB: most},
@@ -63,7 +63,7 @@ func TestMemory_MaxIsTheLimitAndMemoryIsReserved(t *testing.T) {
 	}
 }
 
-func TestCheckMemory_RefusesWithTheNumbers(t *testing.T) {
+func TestCheckMemory_NamesTheSmallestLimit(t *testing.T) {
 	image := &unikernel.Info{
 		Entry: 0x100000, End: 20 << 20,
 		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 19 << 20, End: 20 << 20}},
@@ -73,8 +73,8 @@ func TestCheckMemory_RefusesWithTheNumbers(t *testing.T) {
 	must.ErrorContains(t, k.checkMemory(24<<20), "set memory to at least 25")
 }
 
-// The guests of 2020 overwrite their stack where the size has lower bits.
-func TestGuestMemory_OfLinuxOf2020IsInWholeGrains(t *testing.T) {
+// Legacy LKL guests overwrite their stack unless their memory is aligned.
+func TestGuestMemory_IsAlignedForLegacyGuests(t *testing.T) {
 	image := &unikernel.Info{
 		Entry: 0x100000, End: 8 << 20,
 		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 7 << 20, End: 8 << 20}},
@@ -89,7 +89,7 @@ func TestGuestMemory_OfLinuxOf2020IsInWholeGrains(t *testing.T) {
 	must.ErrorContains(t, err, "(4168 KiB are reserved for its executor and page tables, rounded down to 16384 KiB for a legacy LKL guest)")
 	must.ErrorContains(t, err, "set memory to at least 37")
 	image.Manifest = append(image.Manifest, unikernel.Device{Name: "control", Type: unikernel.Net})
-	must.Eq(t, 496<<20, guestMemory(512<<20, k.memoryAlign()), must.Sprint("which says nothing of it"))
+	must.Eq(t, 496<<20, guestMemory(512<<20, k.memoryAlign()), must.Sprint("a control device changes nothing"))
 	image.Features = unikernel.FeatureMemory
 	must.Eq(t, 507<<20, guestMemory(512<<20, k.memoryAlign()))
 }

@@ -14,35 +14,39 @@ import (
 
 	"github.com/shoenig/test/must"
 	"github.com/vishvananda/netlink"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// Linux that understands it is given segments whole, and gives them so, through the
-// alloc's interface; what arrives is what was sent.
-func TestLinux_SegmentsPassWhole(t *testing.T) {
+// With the feature offload, Linux sends and receives segments larger than the
+// MTU through the alloc's interface.
+func TestLinux_OffloadsSegmentation(t *testing.T) {
 	for _, mtu := range []int{1500, 1300} {
-		t.Run(fmt.Sprint(mtu), func(t *testing.T) { segmentsPassWhole(t, mtu) })
+		t.Run(fmt.Sprint(mtu), func(t *testing.T) { checkOffload(t, mtu) })
 	}
 	t.Run("without a control device", func(t *testing.T) {
 		t.Setenv("LKL_MANIFEST", "testdata/other-devices.json")
-		segmentsPassWhole(t, 1500)
+		checkOffload(t, 1500)
 	})
 }
 
-func segmentsPassWhole(t *testing.T, mtu int) {
-	b := newBed(t)
-	n := newAllocNetwork(t)
+func checkOffload(t *testing.T, mtu int) {
+	p := newTestPlugin(t)
+	n := newTestNetwork(t)
 	within(t, n.peer, func(h *netlink.Handle) { setMTU(t, h, "peer", mtu) })
 	within(t, n.alloc, func(h *netlink.Handle) { setMTU(t, h, "eth9", mtu) })
-	task := b.linuxIn(t, n, "../../guest/lkl/testdata/echo.c", TaskConfig{})
-	_, _, err := b.StartTask(task)
+	task := p.linuxIn(t, n, "../../guest/lkl/testdata/echo.c", TaskConfig{})
+	_, _, err := p.StartTask(task)
 	must.NoError(t, err)
-	says(t, task, "listening")
+	waitForLine(t, task, "listening")
 
 	var c net.Conn
-	within(t, n.peer, func(*netlink.Handle) { c, err = net.DialTimeout("tcp", net.JoinHostPort(allocIP, "7"), patience) })
+	within(t, n.peer, func(*netlink.Handle) {
+		c, err = net.DialTimeout("tcp", net.JoinHostPort(allocIP, "7"), testenv.Patience)
+	})
 	must.NoError(t, err)
 	defer c.Close()
-	must.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+	must.NoError(t, c.SetDeadline(time.Now().Add(testenv.Patience)))
 	const size = 32 << 20
 	sent, back := sha256.New(), sha256.New()
 	failed := make(chan error, 1)
@@ -57,8 +61,8 @@ func segmentsPassWhole(t *testing.T, mtu int) {
 		link, err := h.LinkByName("eth9")
 		must.NoError(t, err)
 		s := link.Attrs().Statistics
-		must.Greater(t, uint64(2*mtu), s.RxBytes/s.RxPackets, must.Sprint("bytes a frame to the guest"))
-		must.Greater(t, uint64(2*mtu), s.TxBytes/s.TxPackets, must.Sprint("bytes a frame from the guest"))
+		must.Greater(t, uint64(2*mtu), s.RxBytes/s.RxPackets, must.Sprint("bytes per frame to the guest"))
+		must.Greater(t, uint64(2*mtu), s.TxBytes/s.TxPackets, must.Sprint("bytes per frame from the guest"))
 	})
 }
 

@@ -17,9 +17,9 @@ import (
 )
 
 func TestRecover_FindsTheRunningGuest(t *testing.T) {
-	first := newBed(t)
+	first := newTestPlugin(t)
 	task, handle := first.run(t, TaskConfig{Kernel: "control.spt"})
-	second := first.again(t)
+	second := first.restart(t)
 	must.NoError(t, second.RecoverTask(handle))
 	must.NoError(t, second.RecoverTask(handle)) // again
 
@@ -29,38 +29,38 @@ func TestRecover_FindsTheRunningGuest(t *testing.T) {
 	must.Eq(t, stateOf(t, handle).attributes(), status.DriverAttributes)
 	must.True(t, stateOf(t, handle).Guest.Alive())
 
-	eventually(t, "the guest to listen", func() bool { return strings.Contains(console(task), "waiting") })
+	waitFor(t, "the guest to listen", func() bool { return strings.Contains(console(task), "waiting") })
 	must.NoError(t, second.SignalTask(task.ID, "SIGHUP"))
 	must.NoError(t, second.StopTask(task.ID, time.Minute, ""))
 	must.True(t, second.wait(t, task).Successful())
-	eventually(t, "console after the recovery", func() bool { return strings.Contains(console(task), "stopping") })
+	waitFor(t, "console output after the recovery", func() bool { return strings.Contains(console(task), "stopping") })
 	must.NoError(t, second.DestroyTask(task.ID, false))
-	nothingLeft(t, handle)
+	noTrace(t, handle)
 }
 
-func TestRecover_TellsHowTheGuestEndedMeanwhile(t *testing.T) {
-	first := newBed(t)
+func TestRecover_ReportsTheExitStatus(t *testing.T) {
+	first := newTestPlugin(t)
 	task, handle := first.run(t, TaskConfig{Kernel: "crash.spt", Args: []string{"exit", "5"}})
 	state := stateOf(t, handle)
 	first.kill()
-	eventually(t, "the end of the task", func() bool { return !state.Executor.Alive() })
+	waitFor(t, "the end of the task", func() bool { return !state.Executor.Alive() })
 
-	second := first.again(t)
+	second := first.restart(t)
 	must.NoError(t, second.RecoverTask(handle))
 	must.Eq(t, 5, second.wait(t, task).ExitCode)
 	must.NoError(t, second.StopTask(task.ID, time.Minute, ""))
 	must.NoError(t, second.DestroyTask(task.ID, false))
-	nothingLeft(t, handle)
+	noTrace(t, handle)
 }
 
-func TestRecover_RemovesWhatItCannotRecover(t *testing.T) {
+func TestRecover_RemovesTasksThatItCannotRecover(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		spoil func(t *testing.T, handle *drivers.TaskHandle)
 	}{
 		{"executor killed", func(t *testing.T, handle *drivers.TaskHandle) {
 			must.NoError(t, stateOf(t, handle).Executor.Signal(syscall.SIGKILL))
-			eventually(t, "its end", func() bool { return !stateOf(t, handle).Executor.Alive() })
+			waitFor(t, "the end of the executor", func() bool { return !stateOf(t, handle).Executor.Alive() })
 		}},
 		{"handle without a state", func(_ *testing.T, handle *drivers.TaskHandle) { handle.DriverState = nil }},
 		{"handle of another executor", func(t *testing.T, handle *drivers.TaskHandle) {
@@ -70,14 +70,14 @@ func TestRecover_RemovesWhatItCannotRecover(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			first := newBed(t)
+			first := newTestPlugin(t)
 			task, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
 			whole := handle.Copy()
 			first.kill()
 			c.spoil(t, handle)
-			second := first.again(t)
+			second := first.restart(t)
 			must.Error(t, second.RecoverTask(handle))
-			nothingLeft(t, whole)
+			noTrace(t, whole)
 			must.ErrorContains(t, second.DestroyTask(task.ID, true), drivers.ErrTaskNotFound.Error())
 		})
 	}
@@ -85,7 +85,7 @@ func TestRecover_RemovesWhatItCannotRecover(t *testing.T) {
 
 // A handle of a newer plugin has at least the fields of this one's.
 func TestRecover_FindsAGuestOfANewerPlugin(t *testing.T) {
-	first := newBed(t)
+	first := newTestPlugin(t)
 	task, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
 	state := stateOf(t, handle)
 	handle.Version++
@@ -93,21 +93,21 @@ func TestRecover_FindsAGuestOfANewerPlugin(t *testing.T) {
 		taskState
 		Novelty string
 	}{state, "unknown to this plugin"}))
-	second := first.again(t)
+	second := first.restart(t)
 	must.NoError(t, second.RecoverTask(handle))
 	must.True(t, state.Guest.Alive())
 	must.NoError(t, second.DestroyTask(task.ID, true))
-	nothingLeft(t, handle)
+	noTrace(t, handle)
 }
 
 func TestRecover_SparesAGuestOfANewerPluginThatItCannotReach(t *testing.T) {
-	first := newBed(t)
+	first := newTestPlugin(t)
 	task, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
 	state := stateOf(t, handle)
 	newer := handle.Copy()
 	newer.Version++
 	newer.DriverState = []byte{0x80} // an empty map: all fields have other names
-	second := first.again(t)
+	second := first.restart(t)
 	must.Error(t, second.RecoverTask(newer))
 	must.True(t, state.Guest.Alive())
 
@@ -121,48 +121,48 @@ func TestRecover_SparesAGuestOfANewerPluginThatItCannotReach(t *testing.T) {
 	must.DirNotExists(t, state.Dir)
 }
 
-func TestRecover_TwiceDestroyedIsAnError(t *testing.T) {
-	b := newBed(t)
-	task, handle := b.run(t, TaskConfig{Kernel: "idle.spt"})
-	must.NoError(t, b.DestroyTask(task.ID, true))
-	must.Error(t, b.again(t).RecoverTask(handle))
+func TestRecover_FailsForADestroyedTask(t *testing.T) {
+	p := newTestPlugin(t)
+	task, handle := p.run(t, TaskConfig{Kernel: "idle.spt"})
+	must.NoError(t, p.DestroyTask(task.ID, true))
+	must.Error(t, p.restart(t).RecoverTask(handle))
 }
 
-func TestWait_LosingTheExecutorIsNoSuccess(t *testing.T) {
-	b := newBed(t)
-	task, handle := b.run(t, TaskConfig{Kernel: "idle.spt"})
+func TestWait_KilledExecutorIsAFailure(t *testing.T) {
+	p := newTestPlugin(t)
+	task, handle := p.run(t, TaskConfig{Kernel: "idle.spt"})
 	state := stateOf(t, handle)
 	must.NoError(t, state.Executor.Signal(syscall.SIGKILL))
-	result := b.wait(t, task)
+	result := p.wait(t, task)
 	must.False(t, result.Successful())
 	must.ErrorContains(t, result.Err, client.ErrLost.Error())
-	must.NoError(t, b.DestroyTask(task.ID, false))
-	nothingLeft(t, handle)
+	must.NoError(t, p.DestroyTask(task.ID, false))
+	noTrace(t, handle)
 }
 
-func TestSweep_EndsAGuestWhoseAllocIsGone(t *testing.T) {
-	first := newBed(t)
+func TestSweep_KillsAGuestWhoseAllocIsGone(t *testing.T) {
+	first := newTestPlugin(t)
 	_, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
-	second := first.again(t)
+	second := first.restart(t)
 	second.impl.sweepStrays()
-	must.True(t, stateOf(t, handle).Guest.Alive()) // its alloc is there
+	must.True(t, stateOf(t, handle).Guest.Alive()) // its alloc exists
 
 	r, err := readRecord(stateOf(t, handle).Dir)
 	must.NoError(t, err)
 	r.AllocDir = filepath.Join(t.TempDir(), "gone")
 	must.NoError(t, r.write(stateOf(t, handle).Dir))
-	second.again(t).impl.sweepStrays()
-	nothingLeft(t, handle)
+	second.restart(t).impl.sweepStrays()
+	noTrace(t, handle)
 }
 
-func TestStart_ReplacesAGuestThatNomadNeverKnew(t *testing.T) {
-	for name, next := range map[string]func(*bed, *testing.T) *bed{
-		"plugin killed": (*bed).again,
-		// The plugin serves the next agent.
-		"agent killed": func(b *bed, _ *testing.T) *bed { return b },
+func TestStart_ReplacesAGuestUnknownToNomad(t *testing.T) {
+	for name, next := range map[string]func(*testPlugin, *testing.T) *testPlugin{
+		"plugin killed": (*testPlugin).restart,
+		// The same plugin serves the next agent.
+		"agent killed": func(p *testPlugin, _ *testing.T) *testPlugin { return p },
 	} {
 		t.Run(name, func(t *testing.T) {
-			first := newBed(t)
+			first := newTestPlugin(t)
 			task, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
 			second := next(first, t) // and Nomad has no handle
 			again := task.Copy()
@@ -176,7 +176,7 @@ func TestStart_ReplacesAGuestThatNomadNeverKnew(t *testing.T) {
 	}
 }
 
-func TestReserve_OneStartOfATaskAtATime(t *testing.T) {
+func TestReserve_AllowsOneStartOfATaskAtATime(t *testing.T) {
 	var known taskTable
 	task := &drivers.TaskConfig{ID: "a/web/1", AllocID: "a", Name: "web"}
 	again := &drivers.TaskConfig{ID: "a/web/2", AllocID: "a", Name: "web"}

@@ -19,7 +19,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 )
 
-// diskGuest is the guest with a disk of the flavour's name.
+// diskGuest returns the guest that has a disk, for a flavor.
 func diskGuest(flavor string) string {
 	if flavor == "lkl" {
 		return "disk-lkl.spt"
@@ -27,22 +27,22 @@ func diskGuest(flavor string) string {
 	return "disk.spt"
 }
 
-// readDisk starts a guest that only reads its disk, and returns the image that
-// it was given.
-func readDisk(t *testing.T, b *bed, job TaskConfig, prepare func(local string)) (image string, task *drivers.TaskConfig) {
+// readDisk starts a guest that only reads its disk. It returns the path of the
+// disk.
+func readDisk(t *testing.T, p *testPlugin, job TaskConfig, prepare func(local string)) (image string, task *drivers.TaskConfig) {
 	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
 	job.Kernel, job.Args = diskGuest(job.Flavor), []string{"mode=check", "bytes=512"}
-	task = b.task(t, job, false)
+	task = p.task(t, job, false)
 	prepare(task.TaskDir().LocalDir)
-	handle, _, err := b.StartTask(task)
+	handle, _, err := p.StartTask(task)
 	must.NoError(t, err)
-	b.wait(t, task)
+	p.wait(t, task)
 	return filepath.Join(stateOf(t, handle).Dir, diskFile), task
 }
 
-func TestRoot_LinuxFindsItsTasksFiles(t *testing.T) {
-	b := newBed(t)
-	image, task := readDisk(t, b, TaskConfig{Rootfs: "local/root", Flavor: "lkl", RootfsSize: "100MiB"}, func(local string) {
+func TestRootDisk_ContainsTheTasksFilesForLinux(t *testing.T) {
+	p := newTestPlugin(t)
+	image, task := readDisk(t, p, TaskConfig{Rootfs: "local/root", Flavor: "lkl", RootfsSize: "100MiB"}, func(local string) {
 		must.NoError(t, os.MkdirAll(filepath.Join(local, "root/etc"), 0o755))
 		must.NoError(t, os.WriteFile(filepath.Join(local, "root/etc/hosts"), []byte("replaced"), 0o644))
 		must.NoError(t, os.WriteFile(filepath.Join(local, "root/own"), []byte("kept"), 0o644))
@@ -62,7 +62,7 @@ func TestRoot_LinuxFindsItsTasksFiles(t *testing.T) {
 	hosts, err := ext4.ReadFile(image, "/etc/hosts")
 	must.NoError(t, err)
 	must.StrContains(t, string(hosts), "localhost")
-	_, err = ext4.ReadFile(image, "/local/root/own") // what the disk is made from
+	_, err = ext4.ReadFile(image, "/local/root/own") // the source of the disk
 	must.Error(t, err)
 	info, err := os.Stat(image)
 	must.NoError(t, err)
@@ -70,12 +70,12 @@ func TestRoot_LinuxFindsItsTasksFiles(t *testing.T) {
 	must.Eq(t, 0o600, info.Mode().Perm())
 }
 
-func TestRoot_FromAnImageIsACopyThatMayGrow(t *testing.T) {
+func TestRootDisk_GrowsACopyOfAnImage(t *testing.T) {
 	for _, flavor := range []string{"lkl", "solo5"} {
 		t.Run(flavor, func(t *testing.T) {
-			b := newBed(t)
+			p := newTestPlugin(t)
 			var original string
-			image, _ := readDisk(t, b, TaskConfig{Rootfs: "local/root.ext4", Flavor: flavor, RootfsSize: "32M"}, func(local string) {
+			image, _ := readDisk(t, p, TaskConfig{Rootfs: "local/root.ext4", Flavor: flavor, RootfsSize: "32M"}, func(local string) {
 				original = filepath.Join(local, "root.ext4")
 				must.NoError(t, disk.Build(context.Background(), t.TempDir(), original, disk.BuildOptions{Size: 16 << 20}))
 			})
@@ -84,16 +84,16 @@ func TestRoot_FromAnImageIsACopyThatMayGrow(t *testing.T) {
 			must.Eq(t, 32<<20, info.Size())
 			must.NoError(t, ext4.Check(image))
 			_, err = ext4.ReadFile(image, "/etc/hostname")
-			must.Eq(t, flavor == "lkl", err == nil) // no other guest's disk is touched
+			must.Eq(t, flavor == "lkl", err == nil) // the driver adds files for LKL guests only
 			_, err = ext4.ReadFile(original, "/etc/hostname")
 			must.Error(t, err)
 		})
 	}
 }
 
-func TestRoot_RawForOtherGuests(t *testing.T) {
-	b := newBed(t)
-	image, _ := readDisk(t, b, TaskConfig{Rootfs: "local/raw"}, func(local string) {
+func TestRootDisk_CopiesRawDisksForOtherGuests(t *testing.T) {
+	p := newTestPlugin(t)
+	image, _ := readDisk(t, p, TaskConfig{Rootfs: "local/raw"}, func(local string) {
 		must.NoError(t, os.WriteFile(filepath.Join(local, "raw"), []byte("anything"), 0o644))
 	})
 	content, err := os.ReadFile(image)
@@ -102,7 +102,7 @@ func TestRoot_RawForOtherGuests(t *testing.T) {
 	must.True(t, strings.HasPrefix(string(content), "anything\x00"))
 }
 
-func TestRoot_WhatDoesNotFitIsAnError(t *testing.T) {
+func TestRootDisk_FailsIfTheContentDoesNotFit(t *testing.T) {
 	for name, c := range map[string]struct {
 		job  TaskConfig
 		fill int
@@ -114,32 +114,32 @@ func TestRoot_WhatDoesNotFitIsAnError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
-			b := newBed(t)
+			p := newTestPlugin(t)
 			c.job.Kernel = diskGuest(c.job.Flavor)
-			task := b.task(t, c.job, false)
+			task := p.task(t, c.job, false)
 			local := task.TaskDir().LocalDir
 			must.NoError(t, os.Mkdir(filepath.Join(local, "root"), 0o755))
 			must.NoError(t, os.WriteFile(filepath.Join(local, "root", "big"), bytes.Repeat([]byte{'x'}, c.fill), 0o644))
 			must.NoError(t, os.WriteFile(filepath.Join(local, "big"), bytes.Repeat([]byte{'x'}, c.fill), 0o644))
 			must.NoError(t, disk.Build(t.Context(), t.TempDir(), filepath.Join(local, "root.ext4"), disk.BuildOptions{Size: 8 << 20}))
-			_, _, err := b.StartTask(task)
+			_, _, err := p.StartTask(task)
 			must.ErrorContains(t, err, "rootfs")
 			must.ErrorContains(t, err, c.says)
-			records, err := readRecords(b.config.StateDir)
+			records, err := readRecords(p.config.StateDir)
 			must.NoError(t, err)
 			must.MapEmpty(t, records)
 		})
 	}
 }
 
-func TestRoot_GuestsWriteToTheirOwnCopy(t *testing.T) {
-	b := newBed(t)
-	task := b.task(t, TaskConfig{Kernel: "disk.spt", Rootfs: "local/raw", RootfsSize: "1MiB", Args: []string{"seed=7"}}, false)
+func TestRootDisk_GuestWritesToItsCopy(t *testing.T) {
+	p := newTestPlugin(t)
+	task := p.task(t, TaskConfig{Kernel: "disk.spt", Rootfs: "local/raw", RootfsSize: "1MiB", Args: []string{"seed=7"}}, false)
 	raw := filepath.Join(task.TaskDir().LocalDir, "raw")
 	must.NoError(t, os.WriteFile(raw, nil, 0o644))
-	_, _, err := b.StartTask(task)
+	_, _, err := p.StartTask(task)
 	must.NoError(t, err)
-	must.True(t, b.wait(t, task).Successful())
+	must.True(t, p.wait(t, task).Successful())
 	info, err := os.Stat(raw)
 	must.NoError(t, err)
 	must.Eq(t, 0, info.Size())

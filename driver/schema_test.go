@@ -13,12 +13,11 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// With -update the test writes the tables of the reference page anew.
 var update = flag.Bool("update", false, "write the generated parts of docs/configuration.md")
 
 const referencePage = "../docs/configuration.md"
 
-func TestReferencePageIsTheSchema(t *testing.T) {
+func TestReferencePage_MatchesTheSchema(t *testing.T) {
 	content, err := os.ReadFile(referencePage)
 	must.NoError(t, err)
 	page := string(content)
@@ -33,7 +32,7 @@ func TestReferencePageIsTheSchema(t *testing.T) {
 			continue
 		}
 		must.Eq(t, reference(options), table,
-			must.Sprint("the page is not what the schema says: go test ./driver -run ReferencePage -update"))
+			must.Sprint("the page differs from the schema: run go test ./driver -run ReferencePage -update"))
 	}
 	if *update {
 		must.NoError(t, os.WriteFile(referencePage, []byte(page), 0o644))
@@ -86,8 +85,7 @@ func TestPluginSchema_Defaults(t *testing.T) {
 	must.False(t, config.AllowExecHeap)
 }
 
-// Every field of the structs is an option, and the other way round.
-func TestSchema_NamesEveryField(t *testing.T) {
+func TestSchema_HasAnOptionForEachField(t *testing.T) {
 	for _, c := range []struct {
 		options []option
 		config  any
@@ -104,7 +102,7 @@ func TestSchema_NamesEveryField(t *testing.T) {
 	}
 }
 
-// reference writes options as the table of the reference page.
+// reference returns the options as a table of the reference page.
 func reference(options []option) string {
 	var b strings.Builder
 	b.WriteString("| option | type | default | |\n| --- | --- | --- | --- |\n")

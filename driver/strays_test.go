@@ -15,12 +15,12 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 )
 
-// testDriver is a plugin that ends with the test.
+// testDriver returns a plugin that ends with the test.
 func testDriver(t testing.TB) *Driver {
 	return New(t.Context(), hclog.NewNullLogger(), nil)
 }
 
-// makeStray makes a task's directory as a killed plugin leaves it.
+// makeStray creates a task's directory as a killed plugin leaves it.
 func makeStray(t *testing.T, stateDir string, r record) string {
 	t.Helper()
 	dir := taskDirPath(stateDir, r.Task)
@@ -29,7 +29,7 @@ func makeStray(t *testing.T, stateDir string, r record) string {
 	return dir
 }
 
-func TestSweep_RemovesOnlyWhatHasNoAllocAnyMore(t *testing.T) {
+func TestSweep_RemovesOnlyTasksWithoutAnAlloc(t *testing.T) {
 	d := testDriver(t)
 	d.use(Config{StateDir: t.TempDir()})
 	allocs := t.TempDir()
@@ -54,7 +54,7 @@ func TestSweep_RemovesOnlyWhatHasNoAllocAnyMore(t *testing.T) {
 	must.MapLen(t, 2, d.strays.records())
 }
 
-func TestSweep_SparesATaskThatAnotherPluginWasStarting(t *testing.T) {
+func TestSweep_SparesATaskThatAnotherPluginIsStarting(t *testing.T) {
 	d := testDriver(t)
 	d.use(Config{StateDir: t.TempDir()})
 	task := record{Task: "a/web/1", AllocDir: t.TempDir()}
@@ -66,12 +66,12 @@ func TestSweep_SparesATaskThatAnotherPluginWasStarting(t *testing.T) {
 	must.DirExists(t, dir)
 }
 
-func TestStart_ClearsAwayAnEarlierTryOfTheSameTask(t *testing.T) {
+func TestStart_RemovesAnEarlierStartOfTheTask(t *testing.T) {
 	d := testDriver(t)
 	d.use(Config{StateDir: t.TempDir()})
 	same := makeStray(t, d.config.StateDir, record{Task: "a/web/1", AllocID: "a", Name: "web"})
 	other := makeStray(t, d.config.StateDir, record{Task: "a/db/1", AllocID: "a", Name: "db"})
-	// As a plugin leaves it that is killed while it unpacks an archive.
+	// The plugin was killed while it unpacked an archive.
 	staged := filepath.Join(same, ".lkl-stage-1", "closed")
 	must.NoError(t, os.MkdirAll(staged, 0o700))
 	must.NoError(t, os.WriteFile(filepath.Join(staged, "file"), nil, 0o000))

@@ -20,47 +20,47 @@ import (
 )
 
 func TestTask_RunsToItsEnd(t *testing.T) {
-	b := newBed(t)
-	task, handle := b.run(t, TaskConfig{Kernel: "hello.spt", Args: []string{"one", "two"}})
-	must.Eq(t, drivers.ExitResult{}, *b.wait(t, task))
-	eventually(t, "the console in the logs", func() bool {
+	p := newTestPlugin(t)
+	task, handle := p.run(t, TaskConfig{Kernel: "hello.spt", Args: []string{"one", "two"}})
+	must.Eq(t, drivers.ExitResult{}, *p.wait(t, task))
+	waitFor(t, "the console in the logs", func() bool {
 		return strings.Contains(console(task), "command line: one two\n")
 	})
 
-	status, err := b.InspectTask(task.ID)
+	status, err := p.InspectTask(task.ID)
 	must.NoError(t, err)
 	must.Eq(t, drivers.TaskStateExited, status.State)
 	must.True(t, status.ExitResult.Successful())
 	must.False(t, status.CompletedAt.Before(status.StartedAt))
 
-	must.NoError(t, b.DestroyTask(task.ID, false))
-	nothingLeft(t, handle)
-	_, err = b.InspectTask(task.ID)
+	must.NoError(t, p.DestroyTask(task.ID, false))
+	noTrace(t, handle)
+	_, err = p.InspectTask(task.ID)
 	must.ErrorContains(t, err, drivers.ErrTaskNotFound.Error())
 }
 
-func TestTask_FromTheTaskDirectory(t *testing.T) {
-	b := newBed(t)
-	task := b.task(t, TaskConfig{Kernel: "hello.spt"}, true)
+func TestTask_RunsAKernelInTheTaskDirectory(t *testing.T) {
+	p := newTestPlugin(t)
+	task := p.task(t, TaskConfig{Kernel: "hello.spt"}, true)
 	content, err := os.ReadFile(testenv.Guest(t, "hello.spt"))
 	must.NoError(t, err)
 	must.NoError(t, os.WriteFile(filepath.Join(task.TaskDir().LocalDir, "k"), content, 0o644))
 	must.NoError(t, task.EncodeConcreteDriverConfig(&TaskConfig{Kernel: "local/k"}))
-	_, _, err = b.StartTask(task)
+	_, _, err = p.StartTask(task)
 	must.NoError(t, err)
-	must.True(t, b.wait(t, task).Successful())
+	must.True(t, p.wait(t, task).Successful())
 }
 
-func TestTask_RunsWithoutAnyLogs(t *testing.T) {
-	b := newBed(t)
-	task := b.task(t, TaskConfig{Kernel: "spew.spt", Args: []string{"lines=10000"}}, false)
-	task.StdoutPath, task.StderrPath = os.DevNull, os.DevNull // as Nomad has it with logs disabled
-	_, _, err := b.StartTask(task)
+func TestTask_RunsWithoutLogs(t *testing.T) {
+	p := newTestPlugin(t)
+	task := p.task(t, TaskConfig{Kernel: "spew.spt", Args: []string{"lines=10000"}}, false)
+	task.StdoutPath, task.StderrPath = os.DevNull, os.DevNull // as Nomad sets them with logs disabled
+	_, _, err := p.StartTask(task)
 	must.NoError(t, err)
-	must.True(t, b.wait(t, task).Successful())
+	must.True(t, p.wait(t, task).Successful())
 }
 
-func TestTask_EndsAreToldApart(t *testing.T) {
+func TestTask_ReportsEachKindOfEnd(t *testing.T) {
 	for _, c := range []struct {
 		args   string
 		code   int
@@ -74,9 +74,9 @@ func TestTask_EndsAreToldApart(t *testing.T) {
 		{"syscall", 128 + 31, syscall.SIGSYS, "forbidden system call"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
-			b := newBed(t)
-			task, _ := b.run(t, TaskConfig{Kernel: "crash.spt", Args: strings.Fields(c.args)})
-			result := b.wait(t, task)
+			p := newTestPlugin(t)
+			task, _ := p.run(t, TaskConfig{Kernel: "crash.spt", Args: strings.Fields(c.args)})
+			result := p.wait(t, task)
 			must.Eq(t, c.code, result.ExitCode)
 			must.Eq(t, int(c.signal), result.Signal)
 			must.False(t, result.OOMKilled)
@@ -88,101 +88,96 @@ func TestTask_EndsAreToldApart(t *testing.T) {
 	}
 }
 
-func TestWait_AfterTheEndAndTwice(t *testing.T) {
-	b := newBed(t)
-	task, _ := b.run(t, TaskConfig{Kernel: "crash.spt", Args: []string{"exit", "7"}})
-	must.Eq(t, 7, b.wait(t, task).ExitCode)
-	must.Eq(t, 7, b.wait(t, task).ExitCode)
+func TestWait_WorksAfterTheEnd(t *testing.T) {
+	p := newTestPlugin(t)
+	task, _ := p.run(t, TaskConfig{Kernel: "crash.spt", Args: []string{"exit", "7"}})
+	must.Eq(t, 7, p.wait(t, task).ExitCode)
+	must.Eq(t, 7, p.wait(t, task).ExitCode)
 }
 
 func TestWait_EndsWithItsContext(t *testing.T) {
-	b := newBed(t)
-	task, _ := b.run(t, TaskConfig{Kernel: "idle.spt"})
+	p := newTestPlugin(t)
+	task, _ := p.run(t, TaskConfig{Kernel: "idle.spt"})
 	ctx, cancel := context.WithCancel(t.Context())
-	ch, err := b.impl.WaitTask(ctx, task.ID)
+	ch, err := p.impl.WaitTask(ctx, task.ID)
 	must.NoError(t, err)
 	cancel()
-	select {
-	case _, ok := <-ch:
-		must.False(t, ok)
-	case <-time.After(patience):
-		t.Fatal("the channel stays open")
-	}
+	must.Nil(t, testenv.Receive(t, ch)) // closed
 }
 
 func TestStop_ReturnsWhenTheGuestHasEnded(t *testing.T) {
-	// Nomad takes SIGNULL from a job, and SIGIOT, which is SIGABRT.
+	// Nomad accepts SIGNULL in a job, and SIGIOT, which is SIGABRT.
 	for signal, number := range map[string]int{"": 15, "SIGINT": 2, "quit": 3, "SIGIOT": 6, "SIGNULL": 15} {
 		t.Run("signal "+signal, func(t *testing.T) {
-			b := newBed(t)
-			task, handle := b.run(t, TaskConfig{Kernel: "idle.spt"})
+			p := newTestPlugin(t)
+			task, handle := p.run(t, TaskConfig{Kernel: "idle.spt"})
 			begin := time.Now()
-			must.NoError(t, b.StopTask(task.ID, time.Minute, signal))
-			must.Less(t, patience, time.Since(begin))
+			must.NoError(t, p.StopTask(task.ID, time.Minute, signal))
+			must.Less(t, testenv.Patience, time.Since(begin))
 			must.False(t, stateOf(t, handle).Guest.Alive())
-			must.Eq(t, number, b.wait(t, task).Signal)
-			must.NoError(t, b.StopTask(task.ID, time.Minute, signal)) // again
+			must.Eq(t, number, p.wait(t, task).Signal)
+			must.NoError(t, p.StopTask(task.ID, time.Minute, signal)) // again
 		})
 	}
 }
 
-func TestStop_KillsAtTheTimeout(t *testing.T) {
-	b := newBed(t)
-	task, _ := b.run(t, TaskConfig{Kernel: "control.spt", Args: []string{"ignore=1"}})
-	eventually(t, "the guest to listen", func() bool { return strings.Contains(console(task), "waiting") })
+func TestStop_KillsAfterTimeout(t *testing.T) {
+	p := newTestPlugin(t)
+	task, _ := p.run(t, TaskConfig{Kernel: "control.spt", Args: []string{"ignore=1"}})
+	waitFor(t, "the guest to listen", func() bool { return strings.Contains(console(task), "waiting") })
 	const timeout = 300 * time.Millisecond
 	begin := time.Now()
-	must.NoError(t, b.StopTask(task.ID, timeout, "SIGTERM"))
+	must.NoError(t, p.StopTask(task.ID, timeout, "SIGTERM"))
 	must.GreaterEq(t, timeout, time.Since(begin))
-	result := b.wait(t, task)
+	result := p.wait(t, task)
 	must.Eq(t, int(syscall.SIGKILL), result.Signal)
 	must.False(t, result.OOMKilled)
 	must.StrContains(t, console(task), "stop 15")
 }
 
-func TestStop_IsGracefulThroughTheControlDevice(t *testing.T) {
-	b := newBed(t)
-	task, _ := b.run(t, TaskConfig{Kernel: "control.spt"})
-	eventually(t, "the guest to listen", func() bool { return strings.Contains(console(task), "waiting") })
-	must.NoError(t, b.StopTask(task.ID, time.Minute, "SIGUSR1"))
-	must.True(t, b.wait(t, task).Successful())
-	eventually(t, "the guest's last word", func() bool {
+func TestStop_IsGracefulWithAControlDevice(t *testing.T) {
+	p := newTestPlugin(t)
+	task, _ := p.run(t, TaskConfig{Kernel: "control.spt"})
+	waitFor(t, "the guest to listen", func() bool { return strings.Contains(console(task), "waiting") })
+	must.NoError(t, p.StopTask(task.ID, time.Minute, "SIGUSR1"))
+	must.True(t, p.wait(t, task).Successful())
+	waitFor(t, "the guest's last output", func() bool {
 		return strings.Contains(console(task), "stop 10") && strings.Contains(console(task), "stopping")
 	})
 }
 
-func TestSignal_ReachesTheProgramOrIsRefused(t *testing.T) {
-	b := newBed(t)
-	task, _ := b.run(t, TaskConfig{Kernel: "control.spt"})
-	must.NoError(t, b.SignalTask(task.ID, "SIGHUP"))
-	eventually(t, "the frame", func() bool { return strings.Contains(console(task), "signal 1\n") })
-	must.Error(t, b.SignalTask(task.ID, "SIGNONSENSE"))
+func TestSignal_ReachesTheProgramOrFails(t *testing.T) {
+	p := newTestPlugin(t)
+	task, _ := p.run(t, TaskConfig{Kernel: "control.spt"})
+	must.NoError(t, p.SignalTask(task.ID, "SIGHUP"))
+	waitFor(t, "the signal", func() bool { return strings.Contains(console(task), "signal 1\n") })
+	must.Error(t, p.SignalTask(task.ID, "SIGNONSENSE"))
 
-	plain, handle := b.run(t, TaskConfig{Kernel: "idle.spt"})
-	must.ErrorContains(t, b.SignalTask(plain.ID, "SIGUSR1"), "control")
+	uncontrolled, handle := p.run(t, TaskConfig{Kernel: "idle.spt"})
+	must.ErrorContains(t, p.SignalTask(uncontrolled.ID, "SIGUSR1"), "control")
 	must.True(t, stateOf(t, handle).Guest.Alive())
-	must.NoError(t, b.SignalTask(plain.ID, "SIGTERM"))
-	must.Eq(t, int(syscall.SIGTERM), b.wait(t, plain).Signal)
-	must.Error(t, b.SignalTask(plain.ID, "SIGTERM"))
+	must.NoError(t, p.SignalTask(uncontrolled.ID, "SIGTERM"))
+	must.Eq(t, int(syscall.SIGTERM), p.wait(t, uncontrolled).Signal)
+	must.Error(t, p.SignalTask(uncontrolled.ID, "SIGTERM"))
 }
 
-func TestDestroy_NeedsForceWhileItRuns(t *testing.T) {
-	b := newBed(t)
-	task, handle := b.run(t, TaskConfig{Kernel: "idle.spt"})
-	must.Error(t, b.DestroyTask(task.ID, false))
+func TestDestroy_NeedsForceForARunningTask(t *testing.T) {
+	p := newTestPlugin(t)
+	task, handle := p.run(t, TaskConfig{Kernel: "idle.spt"})
+	must.Error(t, p.DestroyTask(task.ID, false))
 	must.True(t, stateOf(t, handle).Guest.Alive())
-	waiting, err := b.WaitTask(t.Context(), task.ID)
+	waiting, err := p.WaitTask(t.Context(), task.ID)
 	must.NoError(t, err)
-	must.NoError(t, b.DestroyTask(task.ID, true))
-	nothingLeft(t, handle)
+	must.NoError(t, p.DestroyTask(task.ID, true))
+	noTrace(t, handle)
 	must.False(t, (<-waiting).Successful())
-	must.ErrorContains(t, b.DestroyTask(task.ID, true), drivers.ErrTaskNotFound.Error())
+	must.ErrorContains(t, p.DestroyTask(task.ID, true), drivers.ErrTaskNotFound.Error())
 }
 
-func TestInspect_TellsWhereTheTaskIs(t *testing.T) {
-	b := newBed(t)
-	task, handle := b.run(t, TaskConfig{Kernel: "idle.spt"})
-	status, err := b.InspectTask(task.ID)
+func TestInspect_ShowsTheAttributes(t *testing.T) {
+	p := newTestPlugin(t)
+	task, handle := p.run(t, TaskConfig{Kernel: "idle.spt"})
+	status, err := p.InspectTask(task.ID)
 	must.NoError(t, err)
 	must.Eq(t, drivers.TaskStateRunning, status.State)
 	must.Eq(t, stateOf(t, handle).attributes(), status.DriverAttributes)
@@ -192,32 +187,32 @@ func TestInspect_TellsWhereTheTaskIs(t *testing.T) {
 	must.MapNotContainsKey(t, status.DriverAttributes, "ip")
 }
 
-func TestStart_HugePagesOnlyWhereTheJobAsksForThem(t *testing.T) {
+func TestStart_HugePagesAreOffByDefault(t *testing.T) {
 	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage"); err != nil {
 		t.Skip("needs a kernel with transparent huge pages: ", err)
 	}
-	b := newBed(t)
+	p := newTestPlugin(t)
 	for _, huge := range []bool{false, true} {
-		_, handle := b.run(t, TaskConfig{Kernel: "idle.spt", HugePages: huge})
+		_, handle := p.run(t, TaskConfig{Kernel: "idle.spt", HugePages: huge})
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", stateOf(t, handle).Guest.Pid))
 		must.NoError(t, err)
 		must.Eq(t, huge, strings.Contains(string(status), "THP_enabled:\t1\n"), must.Sprintf("%s", status))
 	}
 }
 
-func TestStats_TellCPUAndMemory(t *testing.T) {
-	b := newBed(t)
-	task, handle := b.run(t, TaskConfig{Kernel: "spin.spt"})
+func TestStats_ReportCPUAndMemory(t *testing.T) {
+	p := newTestPlugin(t)
+	task, handle := p.run(t, TaskConfig{Kernel: "spin.spt"})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	ch, err := b.TaskStats(ctx, task.ID, time.Second)
+	ch, err := p.TaskStats(ctx, task.ID, time.Second)
 	must.NoError(t, err)
 	pid := stateOf(t, handle).Guest.Pid
 	first, before := <-ch, processorTime(t, pid)
 	second, after := <-ch, processorTime(t, pid)
 	must.Eq(t, 0, first.ResourceUsage.CpuStats.Percent)
 	cpu, memory := second.ResourceUsage.CpuStats, second.ResourceUsage.MemoryStats
-	// Others may leave it little: it is the kernel that knows how much.
+	// On a busy machine the guest may get little. The kernel has the true figure.
 	interval := second.Timestamp - first.Timestamp
 	want := 100 * float64(after-before) / float64(interval)
 	must.Between(t, want/2, cpu.Percent, 2*want, must.Sprintf("in %v", time.Duration(interval)))
@@ -228,16 +223,16 @@ func TestStats_TellCPUAndMemory(t *testing.T) {
 	must.Eq(t, measuredCPU, cpu.Measured)
 	must.Eq(t, measuredMemory, memory.Measured)
 
-	must.NoError(t, b.StopTask(task.ID, time.Minute, ""))
-	eventually(t, "the end of the stream", func() bool { _, ok := <-ch; return !ok })
-	ended, err := b.TaskStats(ctx, task.ID, time.Second)
-	if err == nil { // over gRPC the error comes with the stream
+	must.NoError(t, p.StopTask(task.ID, time.Minute, ""))
+	waitFor(t, "the end of the stream", func() bool { _, ok := <-ch; return !ok })
+	ended, err := p.TaskStats(ctx, task.ID, time.Second)
+	if err == nil { // gRPC reports the error with the stream
 		_, ok := <-ended
 		must.False(t, ok)
 	}
 }
 
-// processorTime is what the kernel says that a process has had of processors.
+// processorTime returns the CPU time of a process.
 func processorTime(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
@@ -248,11 +243,11 @@ func processorTime(t *testing.T, pid int) time.Duration {
 	return time.Duration(ns)
 }
 
-func TestStart_UndoesItselfOnAnError(t *testing.T) {
+func TestStart_FailureLeavesNoTrace(t *testing.T) {
 	for _, c := range []struct {
-		name, wrong string
-		job         TaskConfig
-		change      func(*drivers.TaskConfig)
+		name, message string
+		job           TaskConfig
+		change        func(*drivers.TaskConfig)
 	}{
 		{"no file", "kernel", TaskConfig{Kernel: filepath.Join(guestDir(t), "none")}, nil},
 		{"no unikernel", "not a Solo5 unikernel", TaskConfig{Kernel: "/local/text"}, nil},
@@ -269,50 +264,50 @@ func TestStart_UndoesItselfOnAnError(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBed(t)
-			task := b.task(t, c.job, false)
+			p := newTestPlugin(t)
+			task := p.task(t, c.job, false)
 			must.NoError(t, os.WriteFile(filepath.Join(task.TaskDir().LocalDir, "text"), []byte("text"), 0o644))
 			if c.change != nil {
 				c.change(task)
 			}
-			_, _, err := b.StartTask(task)
-			must.ErrorContains(t, err, c.wrong)
-			records, err := readRecords(b.config.StateDir)
+			_, _, err := p.StartTask(task)
+			must.ErrorContains(t, err, c.message)
+			records, err := readRecords(p.config.StateDir)
 			must.NoError(t, err)
 			must.MapEmpty(t, records)
 		})
 	}
 }
 
-func TestStart_HostsWantIsWorthARestart(t *testing.T) {
-	b := newBed(t)
-	task := b.task(t, TaskConfig{Kernel: "hello.spt"}, false)
-	must.NoError(t, os.RemoveAll(tasksDir(b.config.StateDir)))
-	must.NoError(t, os.WriteFile(tasksDir(b.config.StateDir), nil, 0o600)) // in the way
-	_, _, err := b.StartTask(task)
+func TestStart_ErrorsOfTheHostAreRecoverable(t *testing.T) {
+	p := newTestPlugin(t)
+	task := p.task(t, TaskConfig{Kernel: "hello.spt"}, false)
+	must.NoError(t, os.RemoveAll(tasksDir(p.config.StateDir)))
+	must.NoError(t, os.WriteFile(tasksDir(p.config.StateDir), nil, 0o600)) // an obstacle
+	_, _, err := p.StartTask(task)
 	must.Error(t, err)
 	must.True(t, structs.IsRecoverable(err))
 
-	must.NoError(t, os.Remove(tasksDir(b.config.StateDir)))
-	b.configure(t, task, TaskConfig{Kernel: "hello.hvt"})
-	_, _, err = b.StartTask(task)
+	must.NoError(t, os.Remove(tasksDir(p.config.StateDir)))
+	configure(t, task, TaskConfig{Kernel: "hello.hvt"})
+	_, _, err = p.StartTask(task)
 	must.Error(t, err)
 	must.False(t, structs.IsRecoverable(err))
 }
 
-func TestStart_OnceAtATime(t *testing.T) {
-	b := newBed(t)
-	task, _ := b.run(t, TaskConfig{Kernel: "idle.spt"})
-	_, _, err := b.StartTask(task)
+func TestStart_RefusesARunningTask(t *testing.T) {
+	p := newTestPlugin(t)
+	task, _ := p.run(t, TaskConfig{Kernel: "idle.spt"})
+	_, _, err := p.StartTask(task)
 	must.ErrorContains(t, err, "has already been started")
 }
 
-func TestStart_StateDirMayBeLong(t *testing.T) {
+func TestStart_WorksWithALongStateDir(t *testing.T) {
 	testenv.Need(t, testenv.Root)
-	b := bedWith(t, Config{
+	p := newTestPluginWith(t, Config{
 		StateDir:   filepath.Join(t.TempDir(), strings.Repeat("long/", 40)),
 		ImagePaths: []string{guestDir(t)},
 	})
-	task, _ := b.run(t, TaskConfig{Kernel: "idle.spt"})
-	must.NoError(t, b.StopTask(task.ID, time.Minute, ""))
+	task, _ := p.run(t, TaskConfig{Kernel: "idle.spt"})
+	must.NoError(t, p.StopTask(task.ID, time.Minute, ""))
 }
