@@ -21,11 +21,14 @@ import (
 
 const inspectUsage = `usage: nomad-driver-lkl inspect [--json] KERNEL
 
-Tells what a unikernel is and what it needs to run on this machine.
+Prints the properties of a unikernel, and its requirements on this machine.
 
-Exit status: 0 KERNEL is a Solo5 unikernel, 1 it cannot be opened or read,
-2 the command was wrong, 3 it is not a unikernel, or breaks Solo5's rules,
-4 the answer could not be written.
+Exit status:
+  0  KERNEL is a Solo5 unikernel
+  1  KERNEL cannot be opened or read
+  2  the command line is not valid
+  3  KERNEL is not a Solo5 unikernel, or not a valid one
+  4  the output cannot be written
 `
 
 // The exit statuses of inspect.
@@ -37,23 +40,24 @@ const (
 	inspectUnwritten  = 4
 )
 
-// An inspection is what inspect tells, and with --json writes as one object.
+// An inspection is the output of inspect, and with --json its JSON object.
 // Addresses and sizes are in bytes.
 type inspection struct {
 	File   string           `json:"file"`
 	Target string           `json:"target"` // "spt", "hvt", "virtio", "muen", "genode" or "xen"
 	ABI    uint32           `json:"abi"`    // 1 or 2
 	Flavor unikernel.Flavor `json:"flavor"` // "lkl" or "solo5"
-	// Features are what the guest says that it understands, such as "offload".
+	// Features are those that the guest lists in its note, such as "offload".
 	Features []string `json:"features"`
 	Entry    uint64   `json:"entry"`
-	// End is where the image ends in the guest's memory.
+	// End is the address of the image's end in the guest's memory.
 	End uint64 `json:"end"`
-	// MinMemory is what the guest needs at least, its program's needs aside.
+	// MinMemory is the least memory that the guest starts with. Its program may
+	// need more.
 	MinMemory uint64             `json:"min_memory"`
 	Devices   []inspectedDevice  `json:"devices"`
 	Segments  []inspectedSegment `json:"segments"`
-	Needs     []need             `json:"needs"`
+	Needs     []requirement      `json:"needs"`
 }
 
 // An inspectedDevice is one device of the manifest.
@@ -63,7 +67,7 @@ type inspectedDevice struct {
 	Type   string `json:"type"` // "block" or "net"
 }
 
-// An inspectedSegment is one part of the file that is loaded.
+// An inspectedSegment is a loaded segment of the file.
 type inspectedSegment struct {
 	Address    uint64 `json:"address"`
 	MemorySize uint64 `json:"memory_size"`
@@ -73,66 +77,66 @@ type inspectedSegment struct {
 	Access     string `json:"access"` // such as "r-x"
 }
 
-// A need is one thing that a unikernel cannot run without.
-type need struct {
+// A requirement is a condition for running the unikernel.
+type requirement struct {
 	What string `json:"what"`
-	Met  *bool  `json:"met"` // null: this cannot be told from here
+	Met  *bool  `json:"met"` // null: unknown
 	Hint string `json:"hint,omitempty"`
 }
 
-// answer is Met in words.
-func (n need) answer() string {
+// state returns Met as "yes", "no" or "-".
+func (r requirement) state() string {
 	switch {
-	case n.Met == nil:
+	case r.Met == nil:
 		return "-"
-	case *n.Met:
+	case *r.Met:
 		return "yes"
 	default:
 		return "no"
 	}
 }
 
-// needs tells what it takes to run the unikernel, and whether it is here.
-func needs(ctx context.Context, m *unikernel.Info, host fingerprint.Host) []need {
-	var list []need
-	probed := func(what string, err error, hint string) {
+// requirements returns the requirements of the unikernel, and whether this host
+// meets them.
+func requirements(ctx context.Context, info *unikernel.Info, host fingerprint.Host) []requirement {
+	var list []requirement
+	addProbed := func(what string, err error, hint string) {
 		ok := err == nil
 		if !ok {
 			hint = err.Error()
 		}
-		list = append(list, need{What: what, Met: &ok, Hint: hint})
+		list = append(list, requirement{What: what, Met: &ok, Hint: hint})
 	}
-	open := func(what, hint string) { list = append(list, need{What: what, Hint: hint}) }
+	addUnknown := func(what, hint string) { list = append(list, requirement{What: what, Hint: hint}) }
 
-	switch m.Target {
+	switch info.Target {
 	case unikernel.TargetSPT:
-		probed("spt tender", host.SPT(ctx), "built in")
+		addProbed("spt tender", host.SPT(ctx), "built in")
 	case unikernel.TargetHVT:
-		probed("hvt tender", errors.New("this version has none; solo5-hvt runs it without Nomad"), "")
-		probed("KVM", host.KVM(), "makes virtual machines")
+		addProbed("hvt tender", errors.New("not part of this driver; use solo5-hvt, without Nomad"), "")
+		addProbed("KVM", host.KVM(), "creates virtual machines")
 	default:
-		probed(m.Target.String()+" tender", errors.New("only spt unikernels run as Nomad tasks: link it for spt"), "")
+		addProbed(info.Target.String()+" tender", errors.New("only spt unikernels run as Nomad tasks: link the unikernel for spt"), "")
 	}
-	for _, d := range m.Manifest {
+	for _, d := range info.Manifest {
 		what := d.Type.String() + " device " + d.Name
 		switch {
 		case d.Type == unikernel.Block:
-			open(what, "run: --block:"+d.Name+"=FILE")
-		case d.Name == unikernel.DeviceControl && m.HasControl():
-			open(what, "carries signals; the driver attaches it. run: --net:"+d.Name+"=TAP")
+			addUnknown(what, "run: --block:"+d.Name+"=FILE")
+		case d.Name == unikernel.DeviceControl && info.HasControl():
+			addUnknown(what, "passes signals to the guest; the driver attaches it. run: --net:"+d.Name+"=TAP")
 		default:
-			probed(what, host.Tap(), "run: --net:"+d.Name+"=TAP")
+			addProbed(what, host.Tap(), "run: --net:"+d.Name+"=TAP")
 		}
 	}
-	open("executable heap", "the file does not tell; programs that make machine code at run time need it")
+	addUnknown("executable heap", "not recorded in the file; required by programs that generate machine code at run time")
 	return list
 }
 
-// inspectCommand is `nomad-driver-lkl inspect`. Its result is the exit status,
-// as inspectUsage tells.
+// inspectCommand implements "nomad-driver-lkl inspect". It returns one of the exit
+// statuses in inspectUsage.
 func inspectCommand(args []string, stdout, stderr io.Writer) int {
-	complain := func(status int, err error, usage string) int {
-		// There is nowhere else to tell it.
+	fail := func(status int, err error, usage string) int {
 		_, _ = fmt.Fprintf(stderr, "nomad-driver-lkl inspect: %v\n%s", err, usage)
 		return status
 	}
@@ -144,36 +148,36 @@ func inspectCommand(args []string, stdout, stderr io.Writer) int {
 		_, _ = io.WriteString(stdout, inspectUsage)
 		return inspectOK
 	case err != nil:
-		return complain(inspectUsageError, err, inspectUsage)
+		return fail(inspectUsageError, err, inspectUsage)
 	case flags.NArg() != 1:
-		return complain(inspectUsageError, fmt.Errorf("one KERNEL is wanted, %d are given", flags.NArg()), inspectUsage)
+		return fail(inspectUsageError, fmt.Errorf("exactly one KERNEL is required, %d are given", flags.NArg()), inspectUsage)
 	}
 	report, err := inspect(context.Background(), flags.Arg(0), fingerprint.LocalHost(nil, nil))
 	if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
-		return complain(inspectUnreadable, err, "")
+		return fail(inspectUnreadable, err, "")
 	}
 	if err != nil {
-		return complain(inspectRefused, err, "")
+		return fail(inspectRefused, err, "")
 	}
 	write := report.writeText
 	if *asJSON {
 		write = report.writeJSON
 	}
 	if err := write(stdout); err != nil {
-		return complain(inspectUnwritten, err, "")
+		return fail(inspectUnwritten, err, "")
 	}
 	return inspectOK
 }
 
-// inspect reads a kernel file and probes the host. An error of the file system is an fs.PathError,
-// any other is what unikernel.Read found wrong.
+// inspect reads a kernel file and probes the host. An error of the file system is
+// an fs.PathError. Other errors mean that the file is not a valid unikernel.
 func inspect(ctx context.Context, path string, host fingerprint.Host) (*inspection, error) {
-	// Before it is opened, since opening a FIFO would wait.
-	info, err := os.Stat(path)
+	// Stat comes first, because opening a FIFO would wait for a writer.
+	stat, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
+	if !stat.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
 	}
 	f, err := os.Open(path)
@@ -181,19 +185,19 @@ func inspect(ctx context.Context, path string, host fingerprint.Host) (*inspecti
 		return nil, err
 	}
 	defer f.Close()
-	m, err := unikernel.Read(f, info.Size())
+	info, err := unikernel.Read(f, stat.Size())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	report := &inspection{
-		File: path, Target: m.Target.String(), ABI: m.ABI, Flavor: m.Flavor(), Features: m.Features.Names(),
-		Entry: m.Entry, End: m.End, MinMemory: m.MinMemory(),
-		Devices: []inspectedDevice{}, Needs: needs(ctx, m, host),
+		File: path, Target: info.Target.String(), ABI: info.ABI, Flavor: info.Flavor(), Features: info.Features.Names(),
+		Entry: info.Entry, End: info.End, MinMemory: info.MinMemory(),
+		Devices: []inspectedDevice{}, Needs: requirements(ctx, info, host),
 	}
-	for i, d := range m.Manifest {
+	for i, d := range info.Manifest {
 		report.Devices = append(report.Devices, inspectedDevice{Handle: i + 1, Name: d.Name, Type: d.Type.String()})
 	}
-	for _, s := range m.Segments {
+	for _, s := range info.Segments {
 		report.Segments = append(report.Segments, inspectedSegment{
 			Address: s.Addr, MemorySize: s.MemSize, End: s.End,
 			FileOffset: s.Offset, FileSize: s.FileSize, Access: access(s),
@@ -202,7 +206,7 @@ func inspect(ctx context.Context, path string, host fingerprint.Host) (*inspecti
 	return report, nil
 }
 
-// access writes a segment's permissions as ls and /proc/PID/maps do.
+// access formats a segment's permissions as in /proc/PID/maps.
 func access(s unikernel.Segment) string {
 	letters := []byte("---")
 	for i, on := range []bool{s.Read, s.Write, s.Exec} {
@@ -221,14 +225,14 @@ func (r *inspection) writeJSON(w io.Writer) error {
 }
 
 func (r *inspection) writeText(w io.Writer) error {
-	var text bytes.Buffer // takes every write
+	var text bytes.Buffer
 	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) }
 	line("%s", r.File)
 	line("Target\t%s, ABI version %d", r.Target, r.ABI)
-	line("Flavour\t%s", r.Flavor)
+	line("Flavor\t%s", r.Flavor)
 	if len(r.Features) > 0 {
-		line("Understands\t%s", strings.Join(r.Features, ", "))
+		line("Features\t%s", strings.Join(r.Features, ", "))
 	}
 	line("Entry\t%#x", r.Entry)
 	line("Memory\tat least %d MiB; the image ends at %#x", r.MinMemory>>20, r.End)
@@ -245,9 +249,9 @@ func (r *inspection) writeText(w io.Writer) error {
 	for _, d := range r.Devices {
 		line("%d\t%s\t%s", d.Handle, d.Name, d.Type)
 	}
-	line("\nNeeds\tHere")
+	line("\nRequirement\tMet")
 	for _, n := range r.Needs {
-		line("%s\t%s\t%s", n.What, n.answer(), n.Hint)
+		line("%s\t%s\t%s", n.What, n.state(), n.Hint)
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -26,7 +26,7 @@ func runInspect(args ...string) (status int, stdout, stderr string) {
 	return status, out.String(), errs.String()
 }
 
-func TestInspect_WritesWhatAKernelIs(t *testing.T) {
+func TestInspect_PrintsTheProperties(t *testing.T) {
 	kernel := testenv.Guest(t, "hello.spt")
 	status, text, stderr := runInspect(kernel)
 	must.Eq(t, inspectOK, status, must.Sprint(stderr))
@@ -36,7 +36,7 @@ func TestInspect_WritesWhatAKernelIs(t *testing.T) {
 	}
 }
 
-func TestInspect_WritesJSON(t *testing.T) {
+func TestInspect_PrintsJSON(t *testing.T) {
 	kernel := testenv.Guest(t, "httpd.spt")
 	status, text, stderr := runInspect("--json", kernel)
 	must.Eq(t, inspectOK, status, must.Sprint(stderr))
@@ -64,24 +64,24 @@ func TestInspect_WritesJSON(t *testing.T) {
 	must.StrContains(t, text, `"features": []`)
 }
 
-func TestInspect_TellsWhatAGuestUnderstands(t *testing.T) {
+func TestInspect_ListsTheFeaturesOfTheNote(t *testing.T) {
 	const features = "config, memory, program, offload, transfer, flush, fsgsbase"
 	for _, target := range []string{"spt", "hvt"} {
 		kernel := testenv.Guest(t, "lkl-hello."+target)
 		status, text, _ := runInspect(kernel)
 		must.Eq(t, inspectOK, status)
-		must.RegexMatch(t, regexp.MustCompile(`(?m)^Flavour +lkl\nUnderstands +`+features+`$`), text)
+		must.RegexMatch(t, regexp.MustCompile(`(?m)^Flavor +lkl\nFeatures +`+features+`$`), text)
 		status, text, _ = runInspect("--json", kernel)
 		must.Eq(t, inspectOK, status)
 		var got inspection
 		must.NoError(t, json.Unmarshal([]byte(text), &got))
 		must.Eq(t, strings.Split(features, ", "), got.Features)
 	}
-	_, text, _ := runInspect(testenv.Guest(t, "hello-lkl.spt")) // the same devices, and no note
-	must.StrNotContains(t, text, "Understands")
+	_, text, _ := runInspect(testenv.Guest(t, "hello-lkl.spt")) // a legacy guest has no note
+	must.StrNotContains(t, text, "Features")
 }
 
-func TestInspect_ExitStatusTellsWhatWasWrong(t *testing.T) {
+func TestInspect_ExitStatusDependsOnTheError(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, content string) string {
 		path := filepath.Join(dir, name)
@@ -97,7 +97,7 @@ func TestInspect_ExitStatusTellsWhatWasWrong(t *testing.T) {
 		{"no file named", nil, inspectUsageError, "0 are given"},
 		{"two files named", []string{"a", "b"}, inspectUsageError, "2 are given"},
 		{"an unknown option", []string{"--yaml", "a"}, inspectUsageError, "yaml"},
-		{"a file that is not there", []string{filepath.Join(dir, "none")}, inspectUnreadable, "no such file"},
+		{"a missing file", []string{filepath.Join(dir, "missing")}, inspectUnreadable, "no such file"},
 		{"a directory", []string{dir}, inspectUnreadable, "not a regular file"},
 		{"an empty file", []string{write("empty", "")}, inspectRefused, "not a Solo5 unikernel"},
 		{"a script", []string{"--json", write("script", "#!/bin/sh\n"+strings.Repeat("#", 80))}, inspectRefused, "not a Solo5 unikernel"},
@@ -126,9 +126,7 @@ func TestInspect_ReportsAFullDisk(t *testing.T) {
 	}
 }
 
-// TestNeeds_TellWhatIsMissingHere gives every target a host that has all, and
-// one that has nothing.
-func TestNeeds_TellWhatIsMissingHere(t *testing.T) {
+func TestRequirements_DependOnTargetAndHost(t *testing.T) {
 	host := func(err error) fingerprint.Host {
 		return fingerprint.Host{
 			SPT: func(context.Context) error { return err },
@@ -136,7 +134,7 @@ func TestNeeds_TellWhatIsMissingHere(t *testing.T) {
 			Tap: func() error { return err },
 		}
 	}
-	able, unable := host(nil), host(errors.New("not here"))
+	able, unable := host(nil), host(errors.New("missing"))
 	devices := []unikernel.Device{
 		{Name: "rootfs", Type: unikernel.Block}, {Name: "tap", Type: unikernel.Net}, {Name: "control", Type: unikernel.Net},
 	}
@@ -152,9 +150,9 @@ func TestNeeds_TellWhatIsMissingHere(t *testing.T) {
 	}
 	for _, c := range cases {
 		var got []string
-		for _, n := range needs(t.Context(), &unikernel.Info{Target: c.target, Manifest: devices}, c.host) {
-			got = append(got, n.What+": "+n.answer())
-			if n.answer() != "-" && n.answer() != "yes" {
+		for _, n := range requirements(t.Context(), &unikernel.Info{Target: c.target, Manifest: devices}, c.host) {
+			got = append(got, n.What+": "+n.state())
+			if n.state() != "-" && n.state() != "yes" {
 				must.NotEq(t, "", n.Hint)
 			}
 		}

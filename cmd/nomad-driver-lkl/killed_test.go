@@ -3,9 +3,9 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -56,13 +56,12 @@ func TestPlugin_KilledInTheMiddleOfAStart(t *testing.T) {
 		must.SliceEmpty(t, incomplete)
 		must.NoError(t, next.driver.DestroyTask(task.ID, true))
 		next.client.Kill()
-		for deadline := time.Now().Add(patience); ; runtime.Gosched() {
-			alive := executors(t, stateDir)
-			if len(alive) == 0 {
-				break
+		must.Wait(t, testenv.Eventually(func() error {
+			if alive := executors(t, stateDir); len(alive) > 0 {
+				return fmt.Errorf("executors still run: %v", alive)
 			}
-			must.True(t, time.Now().Before(deadline), must.Sprintf("executors live on: %v", alive))
-		}
+			return nil
+		}))
 	}
 	t.Logf("%d of %d starts failed", failed, moments)
 }

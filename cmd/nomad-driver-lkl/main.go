@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Nomad-driver-lkl runs Linux Kernel Library unikernels, and any other Solo5
-// unikernel, as Nomad tasks. Without arguments it is a Nomad plugin, which a
-// Nomad client starts; its subcommands are for people.
+// Nomad-driver-lkl runs Linux Kernel Library unikernels, and other Solo5
+// unikernels, as Nomad tasks. Without arguments it is a plugin for a Nomad
+// client. Its subcommands are for use in a shell.
 package main
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/bundle"
 )
 
-// A command gets the arguments after its name and returns the exit status.
+// A command takes the arguments after its name and returns the exit status.
 type command func(args []string, stdout, stderr io.Writer) int
 
 var commands = map[string]command{
@@ -32,7 +32,7 @@ var commands = map[string]command{
 	"help":    helpCommand,
 }
 
-// aliases are what people also try.
+// aliases are other spellings of commands.
 var aliases = map[string]string{
 	"-h": "help", "-help": "help", "--help": "help",
 	"-v": "version", "-version": "version", "--version": "version",
@@ -40,20 +40,21 @@ var aliases = map[string]string{
 
 func main() {
 	if len(os.Args) == 1 {
-		outliveAgent()
-		// Started by hand, this prints that it is a plugin, and ends.
+		surviveBrokenPipe()
+		// In a shell, this prints that the program is a plugin, and exits.
 		plugins.ServeCtx(func(ctx context.Context, log hclog.Logger) any { return driver.New(ctx, log, bundle.Install) })
 		return
 	}
 	os.Exit(dispatch(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// outliveAgent lets the plugin live on when its agent is killed. Then nobody
-// reads its log any more, and Go ends a program by SIGPIPE that writes to its
-// stderr in vain, unless somebody asks for the signal. The next agent would
-// reattach to a plugin that ends at its next word. (Ignoring the signal would
-// do as well, but the tools that the driver runs would ignore it too.)
-func outliveAgent() {
+// surviveBrokenPipe keeps the plugin alive after its agent was killed. The
+// plugin's stderr is then a broken pipe, and the Go runtime ends a program by
+// SIGPIPE that writes to such a stderr. The next agent would reattach to a plugin
+// that ends with its next log message. A program that receives the signal on a
+// channel does not end. Ignoring the signal would also help, but child processes
+// would inherit that.
+func surviveBrokenPipe() {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 }
 
@@ -65,7 +66,7 @@ func dispatch(args []string, stdout, stderr io.Writer) int {
 	}
 	run, ok := commands[name]
 	if !ok {
-		fmt.Fprintf(stderr, "nomad-driver-lkl: no command %q\n\n%s", name, usage)
+		fmt.Fprintf(stderr, "nomad-driver-lkl: unknown command %q\n\n%s", name, usage)
 		return 2
 	}
 	return run(args[1:], stdout, stderr)
@@ -73,14 +74,14 @@ func dispatch(args []string, stdout, stderr io.Writer) int {
 
 const usage = `Usage: nomad-driver-lkl [command]
 
-Without a command this is a Nomad task driver: put the file into the client's
-plugin_dir, and jobs can say driver = "lkl".
+Without a command, the program is a Nomad task driver. Install it in the plugin_dir
+of a Nomad client; jobs then use driver = "lkl".
 
 Commands:
   run      run a unikernel without Nomad, with the arguments of solo5-spt
-  inspect  tell what a unikernel is and what it needs
-  version  tell the version
-  help     this
+  inspect  print the properties and the requirements of a unikernel
+  version  print the version
+  help     print this help
 `
 
 func helpCommand(_ []string, stdout, _ io.Writer) int {
@@ -94,16 +95,17 @@ func versionCommand(_ []string, stdout, _ io.Writer) int {
 	return 0
 }
 
-// revision is the commit that the program was built from, where go build knew.
+// revision returns the commit of the build after a blank, or "" if go build did
+// not record it.
 func revision() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return ""
 	}
-	const short = 12
+	const shortLength = 12
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= short {
-			return " " + s.Value[:short]
+		if s.Key == "vcs.revision" && len(s.Value) >= shortLength {
+			return " " + s.Value[:shortLength]
 		}
 	}
 	return ""

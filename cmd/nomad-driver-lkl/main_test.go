@@ -22,7 +22,7 @@ func TestDispatch(t *testing.T) {
 		{"--help", "Usage: ", "", 0},
 		{"version", driver.Version, "", 0},
 		{"-v", driver.Version, "", 0},
-		{"frobnicate", "", `no command "frobnicate"`, 2},
+		{"frobnicate", "", `unknown command "frobnicate"`, 2},
 	} {
 		t.Run(c.arg, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
@@ -33,13 +33,13 @@ func TestDispatch(t *testing.T) {
 	}
 }
 
-func TestUsage_NamesEveryCommand(t *testing.T) {
+func TestUsage_ListsEveryCommand(t *testing.T) {
 	for name := range commands {
 		must.StrContains(t, usage, "\n  "+name+" ")
 	}
 }
 
-func TestByHand_ItSaysThatItIsAPlugin(t *testing.T) {
+func TestMain_InAShellPrintsThatItIsAPlugin(t *testing.T) {
 	out, err := exec.Command(testenv.Plugin(t)).CombinedOutput()
 	must.Error(t, err)
 	must.StrContains(t, string(out), "This binary is a plugin")

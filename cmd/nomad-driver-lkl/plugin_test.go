@@ -31,9 +31,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-const patience = 20 * time.Second
-
-// A process is the built plugin, started as a Nomad client starts it.
+// A process is a running plugin, started as a Nomad client starts it.
 type process struct {
 	client *plugin.Client
 	driver drivers.DriverPlugin
@@ -47,8 +45,9 @@ func startPlugin(t *testing.T) *process {
 	return &process{client: client, cmd: cmd, driver: dispense[drivers.DriverPlugin](t, client, base.PluginTypeDriver)}
 }
 
-// clientConfig is that of a Nomad client; how says how it comes by a plugin.
-func clientConfig(t *testing.T, how func(*plugin.ClientConfig)) *plugin.ClientConfig {
+// clientConfig returns the configuration of go-plugin that a Nomad client uses. The
+// function adds how to start the plugin, or how to attach to it.
+func clientConfig(t *testing.T, connect func(*plugin.ClientConfig)) *plugin.ClientConfig {
 	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: &testWriter{t: t}})
 	c := &plugin.ClientConfig{
 		HandshakeConfig: base.Handshake,
@@ -59,7 +58,7 @@ func clientConfig(t *testing.T, how func(*plugin.ClientConfig)) *plugin.ClientCo
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		Logger:           log,
 	}
-	how(c)
+	connect(c)
 	return c
 }
 
@@ -71,7 +70,7 @@ func dispense[T any](t *testing.T, client *plugin.Client, kind string) T {
 	return raw.(T)
 }
 
-// testWriter keeps the plugin's log for a test that fails.
+// testWriter writes the log of the plugin to the log of the test.
 type testWriter struct {
 	t  *testing.T
 	mu sync.Mutex
@@ -80,13 +79,13 @@ type testWriter struct {
 func (w *testWriter) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.t.Context().Err() == nil { // the test still runs
+	if w.t.Context().Err() == nil { // after the test, Log panics
 		w.t.Log(strings.TrimSpace(string(b)))
 	}
 	return len(b), nil
 }
 
-// configure does what a client does with the plugin that is to run tasks.
+// configure configures the plugin as a client does before it runs tasks.
 func (p *process) configure(t *testing.T, stateDir string) {
 	var data []byte
 	must.NoError(t, base.MsgPackEncode(&data, &driver.Config{
@@ -98,7 +97,7 @@ func (p *process) configure(t *testing.T, stateDir string) {
 	}))
 }
 
-func TestPlugin_SaysWhatItIs(t *testing.T) {
+func TestPlugin_InfoAndSchemas(t *testing.T) {
 	p := startPlugin(t)
 	b := dispense[base.BasePlugin](t, p.client, base.PluginTypeBase)
 	info, err := b.PluginInfo()
@@ -116,7 +115,7 @@ func TestPlugin_SaysWhatItIs(t *testing.T) {
 	_, diagnostics = hclspecutils.Convert(task)
 	must.False(t, diagnostics.HasErrors())
 
-	// As a client checks a configuration, before there is any of the agent's.
+	// A client first checks the configuration, without that of the agent.
 	must.NoError(t, b.SetConfig(&base.Config{}))
 	var wrong []byte
 	must.NoError(t, base.MsgPackEncode(&wrong, &driver.Config{StateDir: "relative"}))
@@ -131,21 +130,16 @@ func TestPlugin_FingerprintsTheHost(t *testing.T) {
 	defer cancel()
 	ch, err := p.driver.Fingerprint(ctx)
 	must.NoError(t, err)
-	select {
-	case f := <-ch:
-		must.NoError(t, f.Err)
-		must.Eq(t, drivers.HealthStateHealthy, f.Health, must.Sprint(f.HealthDescription))
-		must.Eq(t, "true", f.Attributes["driver.lkl.spt"].GoString())
-		must.Eq(t, driver.Version, f.Attributes["driver.lkl.version"].GoString())
-	case <-time.After(patience):
-		t.Fatal("no fingerprint")
-	}
+	f := testenv.Receive(t, ch)
+	must.NoError(t, f.Err)
+	must.Eq(t, drivers.HealthStateHealthy, f.Health, must.Sprint(f.HealthDescription))
+	must.Eq(t, "true", f.Attributes["driver.lkl.spt"].GoString())
+	must.Eq(t, driver.Version, f.Attributes["driver.lkl.version"].GoString())
 }
 
-// The whole life of a task, and the plugin killed in the middle of it: the
-// guest goes on, its console too, and a fresh plugin has it as if nothing had
-// been.
-func TestPlugin_KilledUnderARunningTask(t *testing.T) {
+// The guest and its console survive the death of the plugin, and the next plugin
+// recovers the task without a difference.
+func TestPlugin_KilledDuringATask(t *testing.T) {
 	testenv.Need(t, testenv.Root)
 	stateDir := t.TempDir()
 	task, lines := newTask(t, "spew.spt", "every=20000000", "width=32")
@@ -161,8 +155,8 @@ func TestPlugin_KilledUnderARunningTask(t *testing.T) {
 	must.NoError(t, err)
 
 	must.NoError(t, first.cmd.Process.Kill())
-	must.Error(t, (<-waiting).Err) // which has the client start another
-	lines.more(t)
+	must.Error(t, testenv.Receive(t, waiting).Err) // the client then starts another plugin
+	lines.requireMore(t)
 	must.True(t, alive(t, pid))
 
 	second := startPlugin(t)
@@ -173,17 +167,12 @@ func TestPlugin_KilledUnderARunningTask(t *testing.T) {
 	must.Eq(t, drivers.TaskStateRunning, after.State)
 	must.Eq(t, before.DriverAttributes, after.DriverAttributes)
 	must.Eq(t, before.StartedAt.UnixNano(), after.StartedAt.UnixNano())
-	lines.more(t)
+	lines.requireMore(t)
 
 	waiting, err = second.driver.WaitTask(t.Context(), task.ID)
 	must.NoError(t, err)
 	must.NoError(t, second.driver.StopTask(task.ID, time.Minute, "SIGINT"))
-	select {
-	case result := <-waiting:
-		must.Eq(t, int(syscall.SIGINT), result.Signal)
-	case <-time.After(patience):
-		t.Fatal("the wait does not end")
-	}
+	must.Eq(t, int(syscall.SIGINT), testenv.Receive(t, waiting).Signal)
 	must.NoError(t, second.driver.DestroyTask(task.ID, false))
 	must.False(t, alive(t, pid))
 	must.False(t, alive(t, before.DriverAttributes["executor_pid"]))
@@ -193,7 +182,7 @@ func TestPlugin_KilledUnderARunningTask(t *testing.T) {
 	must.SliceEmpty(t, left)
 }
 
-func TestPlugin_EndsWithItsClientAndLeavesTasksAlone(t *testing.T) {
+func TestPlugin_EndsWithItsClientAndTasksRunOn(t *testing.T) {
 	testenv.Need(t, testenv.Root)
 	stateDir := t.TempDir()
 	task, _ := newTask(t, "idle.spt")
@@ -203,7 +192,7 @@ func TestPlugin_EndsWithItsClientAndLeavesTasksAlone(t *testing.T) {
 	must.NoError(t, err)
 	status, err := first.driver.InspectTask(task.ID)
 	must.NoError(t, err)
-	first.client.Kill() // as an agent that is stopped does
+	first.client.Kill() // as an agent does when it stops
 	must.True(t, first.client.Exited())
 	must.True(t, alive(t, status.DriverAttributes["pid"]))
 
@@ -214,8 +203,8 @@ func TestPlugin_EndsWithItsClientAndLeavesTasksAlone(t *testing.T) {
 	must.False(t, alive(t, status.DriverAttributes["pid"]))
 }
 
-// newTask is a task as a client hands it over: directories, control groups,
-// and FIFOs for its console, of which the first is read here.
+// newTask makes a task as a client does: directories, control groups, and FIFOs for
+// the console. It reads the FIFO of stdout.
 func newTask(t *testing.T, guest string, args ...string) (*drivers.TaskConfig, *console) {
 	allocID, name := uuid.Generate(), "web"
 	task := &drivers.TaskConfig{
@@ -241,14 +230,14 @@ func newTask(t *testing.T, guest string, args ...string) (*drivers.TaskConfig, *
 	return task, readConsole(t, task.StdoutPath)
 }
 
-// A console counts what comes out of a FIFO.
+// A console collects the output of a guest.
 type console struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
 func readConsole(t *testing.T, path string) *console {
-	f, err := os.OpenFile(path, os.O_RDWR, 0) // so that it opens without a writer
+	f, err := os.OpenFile(path, os.O_RDWR, 0) // O_RDWR does not wait for a writer
 	must.NoError(t, err)
 	c := &console{}
 	go func() { _, _ = io.Copy(c, f) }()
@@ -268,19 +257,11 @@ func (c *console) size() int {
 	return c.text.Len()
 }
 
-// more waits for the console to go on.
-func (c *console) more(t *testing.T) {
+// requireMore waits for new output.
+func (c *console) requireMore(t *testing.T) {
 	t.Helper()
-	have, deadline := c.size(), time.After(patience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for c.size() <= have {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("the console has stopped")
-		}
-	}
+	before := c.size()
+	must.Wait(t, testenv.EventuallyTrue(func() bool { return c.size() > before }))
 }
 
 func alive(t *testing.T, pid string) bool {

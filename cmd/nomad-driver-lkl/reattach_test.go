@@ -19,22 +19,22 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// A killed agent leaves the plugin with nobody at the other ends of its output.
-// The next agent reattaches to it, and counts on it from then on.
-func TestPlugin_ServesTheNextAgentWhenItsOwnWasKilled(t *testing.T) {
+// After its agent was killed, the plugin's stdout and stderr are broken pipes. The
+// next agent attaches to the same plugin and uses it.
+func TestPlugin_SurvivesItsAgentAndServesTheNextOne(t *testing.T) {
 	testenv.Need(t, testenv.Root)
 	stateDir := t.TempDir()
 	orphan := startOrphan(t)
 	task, lines := newTask(t, "spew.spt", "every=20000000", "width=32")
 
 	first := reattach(t, orphan)
-	first.configure(t, stateDir) // logs, as all that follows does
+	first.configure(t, stateDir) // writes to the log, as the later calls do
 	fingerprints, err := first.driver.Fingerprint(t.Context())
 	must.NoError(t, err)
-	must.Eq(t, drivers.HealthStateHealthy, (<-fingerprints).Health)
+	must.Eq(t, drivers.HealthStateHealthy, testenv.Receive(t, fingerprints).Health)
 	handle, _, err := first.driver.StartTask(task)
 	must.NoError(t, err)
-	lines.more(t)
+	lines.requireMore(t)
 
 	second := reattach(t, orphan)
 	must.NoError(t, second.driver.RecoverTask(handle))
@@ -44,8 +44,8 @@ func TestPlugin_ServesTheNextAgentWhenItsOwnWasKilled(t *testing.T) {
 	must.False(t, first.client.Exited())
 }
 
-// startOrphan starts the plugin as an agent does, and shuts the pipes that its
-// output goes into.
+// startOrphan starts the plugin as an agent does, and closes the read ends of its
+// output.
 func startOrphan(t *testing.T) *plugin.ReattachConfig {
 	cmd := exec.Command(testenv.Plugin(t))
 	cmd.Env = append(os.Environ(), "PLUGIN_PROTOCOL_VERSIONS=2",
@@ -57,7 +57,7 @@ func startOrphan(t *testing.T) *plugin.ReattachConfig {
 	must.NoError(t, cmd.Start())
 	ended := make(chan struct{})
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // a plugin that has ended already has failed the test
+		_ = cmd.Process.Kill() // the plugin may have ended, which has failed the test
 		<-ended
 	})
 	line, err := bufio.NewReader(stdout).ReadString('\n')
@@ -67,7 +67,7 @@ func startOrphan(t *testing.T) *plugin.ReattachConfig {
 	must.NoError(t, stdout.Close())
 	must.NoError(t, stderr.Close())
 	go func() {
-		_ = cmd.Wait() // it is killed
+		_ = cmd.Wait() // reports the kill
 		close(ended)
 	}()
 	return &plugin.ReattachConfig{

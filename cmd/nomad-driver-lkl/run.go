@@ -21,39 +21,39 @@ import (
 
 const runUsage = `usage: nomad-driver-lkl run [OPTION ...] [--] KERNEL [ARG ...]
 
-Runs the Solo5 unikernel KERNEL, without Nomad, and exits with its status: 128
-and the signal's number where a signal ended it. The ARGs, joined by blanks, are
-its command line. The options are those of Solo5's own tenders:
+Runs the Solo5 unikernel KERNEL without Nomad, and exits with its exit status. If a
+signal ended it, the status is 128 plus the signal's number. The ARGs, joined by
+blanks, are its command line. These options are the same as in Solo5's tenders:
 
   --mem=MB                      guest memory (default 512)
   --net:NAME=IFACE              attach the tap IFACE as network NAME
-  --net:NAME=@FD                attach the tap that is open as descriptor FD
-  --net-mac:NAME=MAC            its MAC address (default random)
+  --net:NAME=@FD                attach the tap that is open as file descriptor FD
+  --net-mac:NAME=MAC            set the MAC address of the network (default random)
   --block:NAME=PATH             attach the file or block device PATH as disk NAME
-  --block-sector-size:NAME=N    its block size: a power of two, 512 or more
+  --block-sector-size:NAME=N    set the block size: a power of two, 512 or more
   --x-exec-heap                 make heap and stack executable (dangerous)
-  --tender=spt                  how to run it (default spt)
+  --tender=spt                  select the tender (default spt)
   --version                     print the version and the ABI versions
   --help                        print this
 
-Every device that the unikernel declares has to be attached: see inspect KERNEL.
+All devices that the unikernel declares must be attached. "nomad-driver-lkl inspect
+KERNEL" lists them.
 
-What Solo5's tenders lack, for any unikernel:
+Options for all unikernels that Solo5's tenders do not have:
 
-  --block-write-through:NAME    what it writes is on the host's disk at once
-  --huge-pages                  back its memory with huge pages as it is used
+  --block-write-through:NAME    write to the host's disk before a write returns
+  --huge-pages                  back the guest's memory with huge pages
 
-What Solo5's ABI lacks, for unikernels that are told of it (docs/guests.md):
+Extensions of Solo5's ABI. A unikernel must support them, and its configuration must
+enable them (see docs/guests.md):
 
-  --block-transfer:NAME=BYTES   let one call move so many bytes, whole blocks, at
-                                most 1048576
-  --block-flush:NAME            let it flush the disk to the host's (fdatasync)
-  --net-offload:NAME            virtio headers and segments not yet cut, for a guest
-                                whose configuration says so too; @FD has to be open
-                                with IFF_VNET_HDR
+  --block-transfer:NAME=BYTES   allow transfers up to this size, at most 1048576
+  --block-flush:NAME            allow the guest to flush the disk (fdatasync)
+  --net-offload:NAME            pass virtio headers and unsegmented packets; @FD must be
+                                open with IFF_VNET_HDR
 `
 
-// runCommand is "nomad-driver-lkl run": its result is the exit status.
+// runCommand implements "nomad-driver-lkl run" and returns the exit status.
 func runCommand(args []string, stdout, stderr io.Writer) int {
 	o, err := parseRun(args)
 	switch {
@@ -61,32 +61,32 @@ func runCommand(args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprint(stdout, runUsage)
 		return 0
 	case errors.Is(err, errRunVersion):
-		// Solo5's tenders say it on stderr, in these words.
+		// Solo5's tenders print the version to stderr, in these words.
 		_, _ = fmt.Fprintf(stderr, "nomad-driver-lkl run: spt tender, version %s\nABI version 2\nABI version 1\n", driver.Version)
 		return 0
 	case err != nil:
-		complain(stderr, err)
+		printError(stderr, err)
 		_, _ = fmt.Fprint(stderr, runUsage)
 		return 1
 	}
 	if o.execHeap {
-		complain(stderr, errors.New("WARNING: --x-exec-heap is dangerous: it makes heap and stack executable"))
+		printError(stderr, errors.New("WARNING: --x-exec-heap is dangerous: it makes heap and stack executable"))
 	}
 	exit, err := o.run(stdout)
 	if err != nil {
-		complain(stderr, err)
+		printError(stderr, err)
 		return 1
 	}
 	if exit.Signal != 0 {
-		complain(stderr, errors.New(exit.Reason()))
+		printError(stderr, errors.New(exit.Reason()))
 	}
 	return exit.Status()
 }
 
-// complain prints an error as the stock tenders do, each of its lines with the
-// program's name.
-func complain(stderr io.Writer, err error) {
-	for _, line := range strings.Split(err.Error(), "\n") {
+// printError prints an error as Solo5's tenders do, with the program's name before
+// each line.
+func printError(stderr io.Writer, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
 		_, _ = fmt.Fprintf(stderr, "nomad-driver-lkl run: %s\n", line)
 	}
 }
@@ -97,13 +97,13 @@ func (o *runOptions) run(stdout io.Writer) (tender.Exit, error) {
 		return tender.Exit{}, err
 	}
 	defer closeGuest(g)
-	console, finish, err := consoleFor(stdout)
+	console, finish, err := openConsole(stdout)
 	if err != nil {
 		return tender.Exit{}, err
 	}
 	g.Console = console
 
-	// The guest dies with this thread, and so with this program.
+	// The kernel kills the guest when this thread ends, and so with this program.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	signals := make(chan os.Signal, 8)
@@ -114,47 +114,46 @@ func (o *runOptions) run(stdout io.Writer) (tender.Exit, error) {
 	if err != nil {
 		return tender.Exit{}, errors.Join(err, finish())
 	}
-	done := make(chan struct{})
+	ended := make(chan struct{})
 	forwarded := make(chan struct{})
 	go func() {
 		defer close(forwarded)
-		forward(p, signals, done)
+		forwardSignals(p, signals, ended)
 	}()
 	exit, err := p.Wait()
-	close(done)
+	close(ended)
 	<-forwarded
 	return exit, errors.Join(err, finish())
 }
 
-// forward ends the guest when this program is asked to end: by the same signal,
-// then by one that no guest can put off.
-func forward(p *spt.Process, signals <-chan os.Signal, done <-chan struct{}) {
-	again := false
+// forwardSignals passes the first signal on to the guest. The second one kills the
+// guest.
+func forwardSignals(p *spt.Process, signals <-chan os.Signal, ended <-chan struct{}) {
+	forwarded := false
 	for {
 		select {
-		case <-done:
+		case <-ended:
 			return
 		case s := <-signals:
 			sig, ok := s.(syscall.Signal)
-			if again || !ok {
+			if forwarded || !ok {
 				sig = syscall.SIGKILL
 			}
-			again = true
-			// It may have ended in the meantime, which Wait tells.
-			_ = p.Signal(sig)
+			forwarded = true
+			_ = p.Signal(sig) // an error means that the guest has ended
 		}
 	}
 }
 
-// consoleFor makes a file of where the guest's output goes, and a function that
-// ends when all of it has arrived there.
-func consoleFor(stdout io.Writer) (*os.File, func() error, error) {
+// openConsole returns a file for the guest's output, and a function that waits
+// until all of the output is copied to stdout.
+func openConsole(stdout io.Writer) (*os.File, func() error, error) {
 	if f, ok := stdout.(*os.File); ok {
 		return f, func() error { return nil }, nil
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, nil, fmt.Errorf("making the console: %w", err)
+		return nil, nil, fmt.Errorf("create a pipe for the console: %w", err)
 	}
 	copied := make(chan error, 1)
 	go func() {
@@ -164,9 +163,9 @@ func consoleFor(stdout io.Writer) (*os.File, func() error, error) {
 	return w, func() error { return errors.Join(w.Close(), <-copied) }, nil
 }
 
-// guest opens the kernel and attaches its devices.
+// guest opens the kernel and attaches the devices.
 func (o *runOptions) guest() (_ *tender.Guest, err error) {
-	// Not to wait for the other end, should it be a FIFO.
+	// O_NONBLOCK, because opening a FIFO would wait for a writer.
 	kernel, err := os.OpenFile(o.kernel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%s: Could not open: %w", o.kernel, err)

@@ -4,22 +4,23 @@ package main
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// attach opens what the options name for the devices of the manifest. The
-// guest has the files opened so far even when it fails.
+// attach opens the files of the devices in the manifest. After an error, the guest
+// still owns the files that are open.
 func (o *runOptions) attach(g *tender.Guest) error {
-	if err := o.checkNames(g.Info); err != nil {
+	if err := o.checkDevices(g.Info); err != nil {
 		return err
 	}
 	for _, declared := range g.Info.Manifest {
@@ -37,74 +38,61 @@ func (o *runOptions) attach(g *tender.Guest) error {
 	return nil
 }
 
-// checkNames finds every device that is missing and every option that is for
-// no device.
-func (o *runOptions) checkNames(m *unikernel.Info) error {
-	var mistakes []error
-	named := func(name string, t unikernel.DeviceType) {
-		if d, ok := m.Device(name); !ok || d.Type != t {
-			mistakes = append(mistakes, fmt.Errorf("resource not declared in manifest: '%s' (as a %s device)", name, t))
-		}
-	}
-	for _, names := range [][]string{keys(o.interfaces), keys(o.macs), keys(o.offloads)} {
+// checkDevices compares the options with the manifest: every option must name a
+// device of its type, and every device must have a file.
+func (o *runOptions) checkDevices(info *unikernel.Info) error {
+	var mistakes problems.List
+	checkType := func(want unikernel.DeviceType, names ...string) {
 		for _, name := range names {
-			named(name, unikernel.Net)
+			if d, ok := info.Device(name); !ok || d.Type != want {
+				mistakes.Addf("", "resource not declared in manifest: '%s' (as a %s device)", name, want)
+			}
 		}
 	}
-	for _, names := range [][]string{
-		keys(o.disks), keys(o.blockSizes), keys(o.transfers), keys(o.flushes), keys(o.writeThrough),
-	} {
-		for _, name := range names {
-			named(name, unikernel.Block)
-		}
-	}
-	mistakes = append(mistakes, o.checkFeatures(m)...)
+	checkType(unikernel.Net, slices.Concat(keys(o.interfaces), keys(o.macs), keys(o.offloads))...)
+	checkType(unikernel.Block, slices.Concat(
+		keys(o.disks), keys(o.blockSizes), keys(o.transfers), keys(o.flushes), keys(o.writeThrough))...)
+	o.checkFeatures(info, &mistakes)
 	missing := false
-	for _, d := range m.Manifest {
+	for _, d := range info.Manifest {
 		_, isDisk := o.disks[d.Name]
 		_, isNet := o.interfaces[d.Name]
 		if isDisk || isNet {
 			continue
 		}
 		missing = true
-		mistakes = append(mistakes, fmt.Errorf("device '%s' of type %s declared but not attached", d.Name, d.Type))
+		mistakes.Addf("", "device '%s' of type %s declared but not attached", d.Name, d.Type)
 	}
 	if missing {
-		mistakes = append(mistakes, errors.New("all declared devices must be attached: see --help for syntax"))
+		mistakes.Addf("", "all declared devices must be attached: see --help for syntax")
 	}
-	return errors.Join(mistakes...)
+	return mistakes.Err()
 }
 
-// checkFeatures finds the options that a guest which says what it understands
-// does not: it would take what it is given for something else, or not use it.
-func (o *runOptions) checkFeatures(m *unikernel.Info) []error {
-	if m.Features == 0 { // it does not say
-		return nil
+// checkFeatures finds options for features that the guest does not support. It
+// accepts all options for a guest that does not list its features.
+func (o *runOptions) checkFeatures(info *unikernel.Info, mistakes *problems.List) {
+	if info.Features == 0 {
+		return
 	}
-	var mistakes []error
 	for _, c := range []struct {
 		option  string
-		names   []string
+		devices []string
 		feature unikernel.Features
 	}{
 		{"net-offload", keys(o.offloads), unikernel.FeatureOffload},
 		{"block-transfer", keys(o.transfers), unikernel.FeatureTransfer},
 		{"block-flush", keys(o.flushes), unikernel.FeatureFlush},
 	} {
-		if len(c.names) > 0 && !m.Features.Has(c.feature) {
-			mistakes = append(mistakes, fmt.Errorf("--%s:%s: the guest understands no %s", c.option, c.names[0], c.feature))
+		if len(c.devices) > 0 && !info.Features.Has(c.feature) {
+			mistakes.Addf("--"+c.option+":"+c.devices[0], "the guest does not support the feature %s", c.feature)
 		}
 	}
-	return mistakes
 }
 
+// keys returns the keys of a map in order.
 func keys[V any](m map[string]V) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(m))
 }
 
 func (o *runOptions) attachNet(d *tender.Device) (err error) {
@@ -120,10 +108,11 @@ func (o *runOptions) attachNet(d *tender.Device) (err error) {
 	return err
 }
 
-// randomMAC is an address of one station, locally administered (IEEE 802).
+// randomMAC returns a random MAC address: unicast, and locally administered
+// (IEEE 802).
 func randomMAC() (mac [6]byte, err error) {
 	if _, err := rand.Read(mac[:]); err != nil {
-		return mac, fmt.Errorf("making a MAC address: %w", err)
+		return mac, fmt.Errorf("generate a MAC address: %w", err)
 	}
 	mac[0] = mac[0]&^1 | 2
 	return mac, nil

@@ -14,45 +14,47 @@ import (
 )
 
 const (
-	defaultMemory = 512
-	// mostMemory bounds --mem, in MB: below the spt tender's launcher, which
-	// lies at 1 TiB.
-	mostMemory = 1<<20 - 1
+	defaultMemory = 512 // MB
+	// maxMemory is the maximum of --mem, in MB. The spt tender maps its launcher
+	// at 1 TiB, above the guest's memory.
+	maxMemory = 1<<20 - 1
 )
 
 var (
-	errRunHelp    = errors.New("help asked for")
-	errRunVersion = errors.New("version asked for")
+	errRunHelp    = errors.New("help requested")
+	errRunVersion = errors.New("version requested")
 )
 
-// runOptions are the command line of run. What it says of devices is kept as
-// it was given, to be held against the manifest.
+// runOptions is the command line of run. The maps have the names of devices as
+// keys; checkDevices compares them with the manifest.
 type runOptions struct {
 	kernel              string
 	args                []string
 	memory              uint64 // bytes
 	execHeap, hugePages bool
 
-	interfaces map[string]string // network name → tap, or @ and a descriptor
+	interfaces map[string]string // name of a tap, or "@" and a file descriptor
 	macs       map[string][6]byte
 	offloads   map[string]bool
-	disks      map[string]string // block device name → path
+	disks      map[string]string // path
 	blockSizes map[string]uint16
-	// Beyond Solo5's; by a block device's name.
+
 	transfers    map[string]uint32 // bytes
 	flushes      map[string]bool
 	writeThrough map[string]bool
 }
 
-// deviceOption is an option with a device's name: --net:NAME=VALUE; deviceSwitch
-// is one without a value. Names are Solo5's.
+// deviceOption matches an option with the name of a device, such as
+// --net:NAME=VALUE. deviceSwitch matches one without a value. The names of devices
+// have the form that Solo5 requires.
 var (
 	deviceOption = regexp.MustCompile(`^--(net|net-mac|block|block-sector-size|block-transfer):([A-Za-z0-9]{1,67})=(.+)$`)
 	deviceSwitch = regexp.MustCompile(`^--(net-offload|block-flush|block-write-through):([A-Za-z0-9]{1,67})$`)
 )
 
-// parseRun reads options up to "--" or the kernel's name. Its errors are
-// errRunHelp, errRunVersion, or tell which option is wrong.
+// parseRun parses the options up to "--" or the name of the kernel. It returns
+// errRunHelp or errRunVersion for these options, and an error that names an
+// option that is not valid.
 func parseRun(args []string) (*runOptions, error) {
 	o := &runOptions{
 		memory:     defaultMemory << 20,
@@ -94,7 +96,7 @@ func (o *runOptions) set(option string) error {
 		return o.setMemory(value)
 	case name == "--tender" && hasValue:
 		if value != "spt" {
-			return fmt.Errorf("--tender=%s: only spt is known", value)
+			return fmt.Errorf("--tender=%s: the only tender is spt", value)
 		}
 		return nil
 	}
@@ -113,8 +115,8 @@ func (o *runOptions) set(option string) error {
 
 func (o *runOptions) setMemory(value string) error {
 	mb, err := strconv.ParseUint(value, 10, 64)
-	if err != nil || mb == 0 || mb > mostMemory {
-		return fmt.Errorf("malformed argument to --mem: want 1 to %d MB, got %q", mostMemory, value)
+	if err != nil || mb == 0 || mb > maxMemory {
+		return fmt.Errorf("malformed argument to --mem: %q must be a number of MB from 1 to %d", value, maxMemory)
 	}
 	o.memory = mb << 20
 	return nil
@@ -127,7 +129,7 @@ func (o *runOptions) setDevice(option, name, value string) error {
 	case "net-mac":
 		mac, err := net.ParseMAC(value)
 		if err != nil || len(mac) != 6 {
-			return fmt.Errorf("--net-mac:%s=%s: want a MAC address, 6 bytes such as 02:00:00:00:00:01", name, value)
+			return fmt.Errorf("--net-mac:%s=%s: must be a MAC address of 6 bytes, such as 02:00:00:00:00:01", name, value)
 		}
 		o.macs[name] = [6]byte(mac)
 	case "block":
@@ -136,13 +138,13 @@ func (o *runOptions) setDevice(option, name, value string) error {
 		size, err := strconv.ParseUint(value, 10, 16)
 		if err != nil || size < tender.MinBlockSize || size&(size-1) != 0 {
 			return fmt.Errorf("--block-sector-size:%s=%s: "+
-				"Block size must be a multiple of 2 greater than or equal 512: a power of two", name, value)
+				"Block size must be a multiple of 2 greater than or equal 512, and a power of two", name, value)
 		}
 		o.blockSizes[name] = uint16(size)
 	case "block-transfer":
 		size, err := strconv.ParseUint(value, 10, 32)
 		if err != nil || size > tender.LargestTransfer {
-			return fmt.Errorf("--block-transfer:%s=%s: want at most %d bytes", name, value, tender.LargestTransfer)
+			return fmt.Errorf("--block-transfer:%s=%s: must be a number of bytes, at most %d", name, value, tender.LargestTransfer)
 		}
 		o.transfers[name] = uint32(size)
 	}

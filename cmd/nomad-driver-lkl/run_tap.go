@@ -17,11 +17,10 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// openInterface opens a tap by its name, or takes one that is open already: @
-// and the descriptor. The MTU is the interface's, in bytes.
+// openInterface opens the tap of that name, or takes over an open file descriptor
+// if the name is "@" and a number. It also returns the MTU in bytes.
 func openInterface(name string, offload bool) (*os.File, uint16, error) {
-	number, isOpen := strings.CutPrefix(name, "@")
-	if isOpen {
+	if number, isDescriptor := strings.CutPrefix(name, "@"); isDescriptor {
 		return openDescriptor(number, offload)
 	}
 	f, mtu, err := network.OpenTap(name, offload)
@@ -34,10 +33,10 @@ func openInterface(name string, offload bool) (*os.File, uint16, error) {
 func openDescriptor(number string, offload bool) (*os.File, uint16, error) {
 	fd, err := strconv.ParseUint(number, 10, 31)
 	if err != nil {
-		return nil, 0, errors.New("want @ and the number of an open descriptor")
+		return nil, 0, fmt.Errorf("%q must be the number of an open file descriptor", number)
 	}
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
-		return nil, 0, fmt.Errorf("descriptor %d: %w", fd, err)
+		return nil, 0, fmt.Errorf("file descriptor %d: %w", fd, err)
 	}
 	unix.CloseOnExec(int(fd))
 	f := os.NewFile(uintptr(fd), "descriptor "+number)
@@ -48,30 +47,33 @@ func openDescriptor(number string, offload bool) (*os.File, uint16, error) {
 	if err != nil && !offload { // a socket
 		return f, unikernel.MaxMTU, nil
 	}
-	if err == nil && request.Uint16()&unix.IFF_TAP == 0 {
-		err = errNotEthernet
-	}
-	if err == nil && (request.Uint16()&unix.IFF_VNET_HDR != 0) != offload {
-		err = errHeaders
+	if err == nil {
+		err = checkTap(request.Uint16(), offload)
 	}
 	if err == nil {
 		err = network.SetOffload(int(fd), offload)
 	}
 	if err != nil {
-		return nil, 0, errors.Join(fmt.Errorf("descriptor %d: %w", fd, err), f.Close())
+		return nil, 0, errors.Join(fmt.Errorf("file descriptor %d: %w", fd, err), f.Close())
 	}
-	return f, mtuOf(request.Name()), nil
+	return f, interfaceMTU(request.Name()), nil
 }
 
-// Whether it is open with IFF_NO_PI, as it has to be, the kernel does not tell: that bit of its answer means IFF_NOFILTER too.
-var errNotEthernet = errors.New("want a tap (IFF_TAP): a tun has no Ethernet frames")
+// checkTap checks the flags of a tun device. It cannot check IFF_NO_PI, which the
+// guest needs too: TUNGETIFF returns that bit with another meaning (IFF_NOFILTER).
+func checkTap(flags uint16, offload bool) error {
+	if flags&unix.IFF_TAP == 0 {
+		return errors.New("must be a tap (IFF_TAP): a tun has no Ethernet frames")
+	}
+	if (flags&unix.IFF_VNET_HDR != 0) != offload {
+		return errors.New("--net-offload requires a tap that is open with IFF_VNET_HDR, and a tap without --net-offload must be open without it")
+	}
+	return nil
+}
 
-// errHeaders: every frame would have to be changed on its way.
-var errHeaders = errors.New("a tap that is open with IFF_VNET_HDR needs --net-offload, and the other way round")
-
-// mtuOf returns the MTU of an interface, or the largest that a guest accepts if
-// the interface is in another network namespace.
-func mtuOf(name string) uint16 {
+// interfaceMTU returns the MTU of an interface. For an interface in another network
+// namespace, it returns the MTU of Ethernet.
+func interfaceMTU(name string) uint16 {
 	if tap, err := net.InterfaceByName(name); err == nil {
 		return uint16(min(tap.MTU, math.MaxUint16))
 	}

@@ -15,13 +15,13 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// tapWith opens a tap in a network namespace that goes with it.
-func tapWith(t *testing.T, flags uint16) *os.File {
+// openTap opens a tap in a network namespace that ends with the tap.
+func openTap(t *testing.T, flags uint16) *os.File {
 	t.Helper()
 	opened := make(chan *os.File, 1)
 	go func() {
 		defer close(opened)
-		runtime.LockOSThread() // and never unlocked: the thread ends here
+		runtime.LockOSThread() // the thread ends with this goroutine
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			t.Errorf("unshare: %v", err)
 			return
@@ -37,7 +37,7 @@ func tapWith(t *testing.T, flags uint16) *os.File {
 			err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
 		}
 		if err != nil {
-			t.Errorf("make a tap: %v", err)
+			t.Errorf("create a tap: %v", err)
 		}
 		opened <- os.NewFile(uintptr(fd), "tap9")
 	}()
@@ -47,32 +47,32 @@ func tapWith(t *testing.T, flags uint16) *os.File {
 	return f
 }
 
-func TestRun_OffloadIsForTapsWithHeaders(t *testing.T) {
+func TestRun_OffloadRequiresATapWithHeaders(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tun)
 	image := filepath.Join(t.TempDir(), "image")
 	must.NoError(t, os.WriteFile(image, make([]byte, 4096), 0o600))
 	const ethernet = unix.IFF_TAP | unix.IFF_NO_PI
-	plain, headers := tapWith(t, ethernet), tapWith(t, ethernet|unix.IFF_VNET_HDR)
+	plain, headers := openTap(t, ethernet), openTap(t, ethernet|unix.IFF_VNET_HDR)
 	notATap, err := os.Open(image)
 	must.NoError(t, err)
 	defer notATap.Close()
 	for _, c := range []struct {
 		file    *os.File
 		options []string
-		says    string
+		output  string
 	}{
 		{plain, nil, "net tap: "},
 		{headers, []string{"--net-offload:tap"}, "net tap: "},
 		{plain, []string{"--net-offload:tap"}, "IFF_VNET_HDR"},
 		{headers, nil, "IFF_VNET_HDR"},
-		{tapWith(t, unix.IFF_TUN|unix.IFF_NO_PI), nil, "IFF_TAP"},
+		{openTap(t, unix.IFF_TUN|unix.IFF_NO_PI), nil, "IFF_TAP"},
 		{notATap, []string{"--net-offload:tap"}, "descriptor 3"},
 	} {
 		args := append([]string{"run", "--mem=8", "--net:tap=@3", "--block:rootfs=" + image}, c.options...)
 		cmd := exec.Command(testenv.Plugin(t), append(args, testenv.Guest(t, "hello-lkl.spt"))...)
 		cmd.ExtraFiles = []*os.File{c.file}
 		output, err := cmd.CombinedOutput()
-		must.StrContains(t, string(output), c.says)
-		must.Eq(t, c.says == "net tap: ", err == nil, must.Sprint(string(output)))
+		must.StrContains(t, string(output), c.output)
+		must.Eq(t, c.output == "net tap: ", err == nil, must.Sprint(string(output)))
 	}
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-func TestParseRun_TakesTheStockCommandLineAndMore(t *testing.T) {
+func TestParseRun_AcceptsTheOptionsOfSolo5AndOurs(t *testing.T) {
 	o, err := parseRun([]string{
 		"--mem=64", "--x-exec-heap", "--huge-pages", "--tender=spt",
 		"--net:service=tap7", "--net-mac:service=02:00:00:00:00:07", "--net:other=@5", "--net-offload:other",
@@ -45,14 +45,14 @@ func TestParseRun_TakesTheStockCommandLineAndMore(t *testing.T) {
 	must.True(t, reflect.DeepEqual(want, o), must.Sprintf("%+v", o))
 }
 
-func TestParseRun_OptionsEndAtTheKernel(t *testing.T) {
+func TestParseRun_OptionsEndBeforeTheKernel(t *testing.T) {
 	o, err := parseRun([]string{"kernel.spt", "--mem=64", "--", "--help"})
 	must.NoError(t, err)
 	must.Eq(t, []string{"--mem=64", "--", "--help"}, o.args)
 	must.Eq(t, 512<<20, o.memory)
 }
 
-func TestParseRun_TellsWhichOptionIsWrong(t *testing.T) {
+func TestParseRun_ErrorNamesTheOption(t *testing.T) {
 	for _, option := range []string{
 		"-m", "--memory=5", "--mem", "--mem=", "--mem=0", "--mem=-1", "--mem=1x", "--mem=1048576",
 		"--mem=99999999999999999999", "--tender=qemu", "--x-exec-heap=1", "--huge-pages=always",
@@ -79,12 +79,12 @@ func TestRun_HelpAndVersion(t *testing.T) {
 	must.Eq(t, 1, runCommand(nil, &stdout, &stderr))
 }
 
-func TestRun_ExitsAsTheGuestDoes(t *testing.T) {
+func TestRun_ExitsWithTheStatusOfTheGuest(t *testing.T) {
 	crash := testenv.Guest(t, "crash.spt")
 	for _, c := range []struct {
 		args   []string
 		status int
-		says   string
+		stderr string
 	}{
 		{[]string{"exit", "0"}, 0, ""},
 		{[]string{"exit", "42"}, 42, ""},
@@ -97,22 +97,22 @@ func TestRun_ExitsAsTheGuestDoes(t *testing.T) {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			must.Eq(t, c.status, runCommand(append([]string{"--mem=8", crash}, c.args...), &stdout, &stderr))
-			if c.says == "" {
+			if c.stderr == "" {
 				must.Eq(t, "", stderr.String())
 			}
-			must.StrContains(t, stderr.String(), c.says)
+			must.StrContains(t, stderr.String(), c.stderr)
 		})
 	}
 }
 
-func TestRun_GivesTheGuestItsCommandLine(t *testing.T) {
+func TestRun_PassesTheCommandLine(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	status := runCommand([]string{"--mem=8", testenv.Guest(t, "hello.spt"), "one", "--two", "", "3 4"}, &stdout, &stderr)
 	must.Eq(t, 0, status, must.Sprint(stderr.String()))
 	must.StrContains(t, stdout.String(), "command line: one --two  3 4\n")
 }
 
-func TestRun_DiskKeepsWhatTheGuestWrites(t *testing.T) {
+func TestRun_WritesOfTheGuestAreInTheFile(t *testing.T) {
 	guest := testenv.Guest(t, "disk.spt")
 	for _, size := range []string{"512", "4096"} {
 		image := filepath.Join(t.TempDir(), "image")
@@ -127,7 +127,7 @@ func TestRun_DiskKeepsWhatTheGuestWrites(t *testing.T) {
 	}
 }
 
-func TestRun_ErrorsAreStockSolo5s(t *testing.T) {
+func TestRun_ErrorsAreThoseOfSolo5(t *testing.T) {
 	disk, hello := testenv.Guest(t, "disk.spt"), testenv.Guest(t, "hello.spt")
 	odd := filepath.Join(t.TempDir(), "odd")
 	must.NoError(t, os.WriteFile(odd, make([]byte, 6144), 0o600))
@@ -135,7 +135,7 @@ func TestRun_ErrorsAreStockSolo5s(t *testing.T) {
 	must.NoError(t, os.WriteFile(empty, nil, 0o600))
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	must.NoError(t, unix.Mkfifo(fifo, 0o600))
-	for says, args := range map[string][]string{
+	for message, args := range map[string][]string{
 		"Could not open": {"/nonexistent"},
 		"too short":      {fifo},
 		"Solo5":          {"/bin/sh"},
@@ -151,14 +151,14 @@ func TestRun_ErrorsAreStockSolo5s(t *testing.T) {
 	} {
 		var stderr bytes.Buffer
 		must.Eq(t, 1, runCommand(args, io.Discard, &stderr))
-		must.StrContains(t, stderr.String(), says)
+		must.StrContains(t, stderr.String(), message)
 		must.StrContains(t, stderr.String(), "nomad-driver-lkl run: ")
 	}
 }
 
-// What a guest says that it understands is held against the options; one that
-// says nothing may have been told by its own words.
-func TestRun_RefusesWhatTheGuestSaysItDoesNotUnderstand(t *testing.T) {
+// A guest without a list of features may have been configured in its own words, so
+// run accepts all options for it.
+func TestRun_RefusesFeaturesThatTheGuestDoesNotList(t *testing.T) {
 	const all = unikernel.FeatureConfig | unikernel.FeatureOffload | unikernel.FeatureTransfer | unikernel.FeatureFlush
 	m := &unikernel.Info{Manifest: []unikernel.Device{{Name: "disk", Type: unikernel.Block}, {Name: "tap", Type: unikernel.Net}}}
 	for option, feature := range map[string]unikernel.Features{
@@ -169,12 +169,12 @@ func TestRun_RefusesWhatTheGuestSaysItDoesNotUnderstand(t *testing.T) {
 		must.NoError(t, err)
 		for _, features := range []unikernel.Features{0, all} {
 			m.Features = features
-			must.NoError(t, o.checkNames(m))
+			must.NoError(t, o.checkDevices(m))
 		}
 		m.Features = all &^ feature
-		err = o.checkNames(m)
+		err = o.checkDevices(m)
 		must.ErrorContains(t, err, strings.Split(option, "=")[0])
-		must.ErrorContains(t, err, "understands no "+feature.String())
+		must.ErrorContains(t, err, "does not support the feature "+feature.String())
 	}
 }
 
@@ -212,7 +212,7 @@ func TestRun_AttachesAnOpenDescriptor(t *testing.T) {
 	must.StrContains(t, string(output), ", mtu 1500\n")
 }
 
-func TestRandomMAC_IsOneStationsLocalOne(t *testing.T) {
+func TestRandomMAC_IsUnicastAndLocallyAdministered(t *testing.T) {
 	a, err := randomMAC()
 	must.NoError(t, err)
 	b, err := randomMAC()
@@ -221,7 +221,7 @@ func TestRandomMAC_IsOneStationsLocalOne(t *testing.T) {
 	must.Eq(t, 2, a[0]&3)
 }
 
-// startRun runs a guest in a process of its own, until it says that it waits.
+// startRun runs a guest in another process, and returns when the guest waits.
 func startRun(t *testing.T) *exec.Cmd {
 	t.Helper()
 	c := exec.Command(testenv.Plugin(t), "run", "--mem=8", testenv.Guest(t, "idle.spt"))
@@ -235,7 +235,7 @@ func startRun(t *testing.T) *exec.Cmd {
 	return c
 }
 
-func TestRun_EndsTheGuestWhenAskedToEnd(t *testing.T) {
+func TestRun_PassesTheFirstSignalToTheGuest(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		c := startRun(t)
 		must.NoError(t, c.Process.Signal(s))
@@ -244,7 +244,7 @@ func TestRun_EndsTheGuestWhenAskedToEnd(t *testing.T) {
 	}
 }
 
-func TestRun_TakesTheGuestAlongWhenKilled(t *testing.T) {
+func TestRun_KilledRunKillsTheGuest(t *testing.T) {
 	c := exec.Command(testenv.Plugin(t), "run", "--mem=8", testenv.Guest(t, "idle.spt"))
 	stdout, err := c.StdoutPipe()
 	must.NoError(t, err)
@@ -253,7 +253,7 @@ func TestRun_TakesTheGuestAlongWhenKilled(t *testing.T) {
 	_, err = out.ReadString('\n')
 	must.NoError(t, err)
 	must.NoError(t, c.Process.Kill())
-	// The guest holds the other writing end of the pipe: it ends with it.
+	// The guest has the other write end of the pipe. The pipe ends with the guest.
 	_, err = out.ReadByte()
 	must.ErrorIs(t, err, io.EOF)
 	must.Error(t, c.Wait())
