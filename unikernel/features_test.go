@@ -14,7 +14,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/solo5elf"
 )
 
-// featuresNote is the note of an LKL guest with these words.
+// featuresWords returns the note of an LKL guest with these words.
 func featuresWords(words ...uint32) []byte {
 	var content []byte
 	for _, w := range words {

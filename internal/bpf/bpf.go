@@ -2,11 +2,11 @@
 
 // Package bpf assembles classic BPF programs for seccomp.
 //
-// It exists because the libraries cannot express what the filter of tender/spt
-// needs: libseccomp and elastic/go-seccomp-bpf compare an argument with a
-// constant, but not the sum of two arguments, in 64 bits, with a limit.
-// golang.org/x/net/bpf has no structured jumps; the tests of tender/spt use its
-// virtual machine as a second opinion.
+// No library covers the filter of tender/spt, which compares the sum of two
+// arguments, a disk's offset and length, with the capacity in 64 bits. libseccomp
+// (which needs cgo) and elastic/go-seccomp-bpf compare one argument with a
+// constant. golang.org/x/net/bpf would replace only the encoding of instructions;
+// the tests use its virtual machine as an independent implementation.
 package bpf
 
 import (
@@ -94,8 +94,8 @@ func (p *Program) ReturnIf(c Condition, action uint32) {
 
 // When runs body if c holds. Every path through body must end in a return.
 func (p *Program) When(c Condition, body func(*Program)) {
-	// A conditional jump reaches 255 instructions. A longer body is skipped
-	// with an unconditional jump, whose offset has 32 bits.
+	// A conditional jump reaches 255 instructions. To skip a longer
+	// body, add an unconditional jump, whose offset has 32 bits.
 	const longestJump = 255
 	var b Program
 	body(&b)
@@ -119,7 +119,7 @@ func (p *Program) emit(code uint16, k uint32) {
 }
 
 // Encode returns the program as an array of struct sock_filter (linux/filter.h)
-// of a little-endian machine.
+// on a little-endian machine.
 func (p Program) Encode() []byte {
 	b := make([]byte, 0, 8*len(p))
 	for _, i := range p {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package memfd makes anonymous files in memory (memfd_create(2)). Secrets in
-// such a file are on no disk, and the file vanishes with its last descriptor.
+// Package memfd creates anonymous files in memory (memfd_create(2)). Such a file is
+// on no disk, so that it can hold secrets, and disappears with its last descriptor.
 package memfd
 
 import (
@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// New returns a file in memory with this content, closed on exec. The name
-// shows in /proc/PID/fd only. The file's offset is at its end.
+// New returns a file in memory with this content. Its descriptor is close-on-exec,
+// and its offset is at the end. The name is visible in /proc/PID/fd only.
 func New(name string, content []byte) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	return fill(fd, err, name, content)

@@ -3,10 +3,10 @@
 // Package lkl writes the command line of a Linux Kernel Library guest, with the
 // configuration in it.
 //
-// Two kinds of guest read it: those that lkl-cc links, whose file lists their
-// features, and legacy LKL guests (see docs/guest-reference.md), which have
-// none. A legacy guest ends with a fault when it finds a key that it does not
-// know. It reads at most 300 tokens, and no escapes in a string.
+// Two kinds of guest read it: guests that lkl-cc links, whose file lists their
+// features, and legacy LKL guests (docs/design.md), which have no features. A
+// legacy guest ends with a fault if it finds an unknown key. It reads at most 300
+// tokens, and strings without escapes.
 package lkl
 
 import (
@@ -18,8 +18,8 @@ import (
 // ErrConfig means that a guest would not accept a configuration.
 var ErrConfig = errors.New("invalid LKL configuration")
 
-// A Config is the configuration of an LKL guest. Fields that name a feature
-// must be zero unless the guest has it.
+// A Config is the configuration of an LKL guest. A field with a feature in
+// parentheses must be zero unless the guest has this feature.
 type Config struct {
 	// Interfaces are the net devices that the guest brings up.
 	Interfaces []Interface
@@ -82,7 +82,8 @@ type Disk struct {
 	// Transfer is the maximum number of bytes that one call moves; 0 for one
 	// block (FeatureTransfer).
 	Transfer uint32
-	// Flush allows the guest to flush the host's page cache (FeatureFlush).
+	// Flush allows the guest to flush its writes to the host's disk
+	// (FeatureFlush).
 	Flush bool
 }
 

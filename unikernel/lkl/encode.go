@@ -15,8 +15,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// Encode validates the configuration and writes it as JSON for a guest with
-// these features. The order of the keys is fixed. Its errors wrap ErrConfig.
+// Encode validates the configuration and returns it as JSON for a guest with these
+// features. The order of the keys is fixed. Its errors wrap ErrConfig.
 func (c Config) Encode(features unikernel.Features) (string, error) {
 	if err := c.Validate(features); err != nil {
 		return "", err
@@ -66,13 +66,13 @@ type encodedDisk struct {
 	Flush    encodedBool `json:"flush,omitempty"`
 }
 
-// An encodedBool is "1" if true. Its fields omit false.
+// An encodedBool is "1" if true. Fields of this type omit false.
 type encodedBool bool
 
 // MarshalJSON implements json.Marshaler.
 func (encodedBool) MarshalJSON() ([]byte, error) { return []byte(`"1"`), nil }
 
-// encode writes the configuration without validation.
+// encode returns the configuration without validation.
 func (c Config) encode() (string, error) {
 	e := encodedConfig{
 		Gateway: c.Gateway, Gateway6: c.Gateway6, Sysctl: c.sysctlText(), Debug: encodedBool(c.KernelLog),

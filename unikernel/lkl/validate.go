@@ -51,18 +51,18 @@ func (c Config) Validate(features unikernel.Features) error {
 	names := make(map[string]bool)
 	for i, n := range c.Interfaces {
 		v.field = fmt.Sprintf("interface %d (%q)", i+1, n.Name)
-		v.deviceName(n.Name, names)
-		v.iface(n)
+		v.checkDeviceName(n.Name, names)
+		v.checkInterface(n)
 	}
 	names = make(map[string]bool)
 	for i, d := range c.Disks {
 		v.field = fmt.Sprintf("disk %d (%q)", i+1, d.Name)
-		v.deviceName(d.Name, names)
+		v.checkDeviceName(d.Name, names)
 	}
 	v.field = ""
-	v.gateways(c)
-	v.sysctl(c)
-	v.routes(c)
+	v.checkGateways(c)
+	v.checkSysctl(c)
+	v.checkRoutes(c)
 	if c.Root != "" && !unikernel.ValidDeviceName(c.Root) {
 		v.addf("root %q must be a device name of 1 to %d letters and digits", c.Root, unikernel.MaxDeviceName)
 	}
@@ -70,7 +70,7 @@ func (c Config) Validate(features unikernel.Features) error {
 		v.addf("the working directory %q must be an absolute path of at most %d bytes of printable ASCII without any of %s",
 			dir, maxDirectory, escaped)
 	}
-	v.tokens(c)
+	v.checkTokens(c)
 	if err := v.problems.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -86,8 +86,8 @@ type validation struct {
 
 func (v *validation) addf(format string, args ...any) { v.problems.Addf(v.field, format, args...) }
 
-// deviceName checks the name of a list's next device; seen holds those before it.
-func (v *validation) deviceName(name string, seen map[string]bool) {
+// checkDeviceName checks the name of a list's next device; seen holds those before it.
+func (v *validation) checkDeviceName(name string, seen map[string]bool) {
 	if !unikernel.ValidDeviceName(name) {
 		v.addf("the name must be 1 to %d letters and digits", unikernel.MaxDeviceName)
 	}
@@ -97,8 +97,8 @@ func (v *validation) deviceName(name string, seen map[string]bool) {
 	seen[name] = true
 }
 
-func (v *validation) iface(n Interface) {
-	v.addresses(n)
+func (v *validation) checkInterface(n Interface) {
+	v.checkAddresses(n)
 	if n.Gateway.IsValid() && !n.reaches(n.Gateway, v.legacy) {
 		v.addf("gateway %s is not an IPv4 address in the interface's network", n.Gateway)
 	}
@@ -115,7 +115,7 @@ func (v *validation) iface(n Interface) {
 	}
 }
 
-func (v *validation) addresses(n Interface) {
+func (v *validation) checkAddresses(n Interface) {
 	if n.Address != (netip.Prefix{}) {
 		switch a := n.Address.Addr(); {
 		case !n.Address.IsValid() || !a.Is4() || !isUnicast(a) || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
@@ -158,7 +158,7 @@ func (n Interface) reaches6(router netip.Addr) bool {
 		(n.Address6.Contains(router) || router.IsLinkLocalUnicast())
 }
 
-func (v *validation) gateways(c Config) {
+func (v *validation) checkGateways(c Config) {
 	if c.Gateway.IsValid() && !slices.ContainsFunc(c.Interfaces, func(n Interface) bool { return n.reaches(c.Gateway, v.legacy) }) {
 		v.addf("gateway %s is in no interface's IPv4 network", c.Gateway)
 	}
@@ -167,7 +167,7 @@ func (v *validation) gateways(c Config) {
 	}
 }
 
-func (v *validation) sysctl(c Config) {
+func (v *validation) checkSysctl(c Config) {
 	maxName := maxSysctlName
 	if v.legacy {
 		maxName = maxLegacySysctlName
@@ -191,7 +191,7 @@ func (v *validation) sysctl(c Config) {
 	}
 }
 
-func (v *validation) routes(c Config) {
+func (v *validation) checkRoutes(c Config) {
 	if len(c.Routes) > 0 && len(c.Interfaces) == 0 {
 		v.addf("routes need an interface")
 	}
@@ -208,8 +208,8 @@ func (v *validation) routes(c Config) {
 	}
 }
 
-// tokens checks the limit of the legacy parser, which never gets routes.
-func (v *validation) tokens(c Config) {
+// checkTokens checks the limit of the legacy parser, which never gets routes.
+func (v *validation) checkTokens(c Config) {
 	c.Routes = nil
 	encoded, err := c.encode()
 	if err != nil {
