@@ -27,7 +27,7 @@ const (
 // superblock holds the fields that this package uses.
 type superblock struct {
 	inodes, freeInodes uint32
-	blocks, freeBlocks uint64
+	blocks             uint64
 	blockSize          int64 // bytes
 	needsRecovery      bool
 	clean              bool
@@ -75,13 +75,12 @@ func readSuperblock(f *os.File) (superblock, error) {
 	}
 	s = superblock{
 		inodes: u32(0x0), blocks: uint64(u32(0x4)),
-		freeBlocks: uint64(u32(0xc)), freeInodes: u32(0x10),
+		freeInodes:    u32(0x10),
 		blockSize:     1024 << u32(0x18),
 		needsRecovery: u32(0x60)&incompatRecover != 0,
 	}
 	if u32(0x60)&incompat64Bit != 0 {
 		s.blocks |= uint64(u32(0x150)) << 32
-		s.freeBlocks |= uint64(u32(0x158)) << 32
 	}
 	state := binary.LittleEndian.Uint16(raw[0x3a:])
 	s.clean = state&stateClean != 0 && state&stateErrors == 0 && !s.needsRecovery
