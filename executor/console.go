@@ -64,7 +64,7 @@ func (c *console) pollFDs() (read, write int, timeout time.Time) {
 }
 
 // blocked reports whether only the reader can make progress: the buffer is full,
-// or the guest has ended.
+// a report of missing bytes waits for space, or the guest has ended.
 func (c *console) blocked() bool {
 	if c.r == c.w || c.dropping {
 		return false

@@ -40,8 +40,8 @@ func FindProcess(pid int) (Process, error) {
 	return Process{Pid: pid, StartTime: stat.startTime, BootID: boot}, nil
 }
 
-// Open returns a pidfd of exactly this process, or ErrGone.
-func (p Process) Open() (int, error) {
+// Pidfd returns a pidfd of exactly this process, or ErrGone.
+func (p Process) Pidfd() (int, error) {
 	if p.Pid <= 0 {
 		return -1, ErrGone
 	}
@@ -67,7 +67,7 @@ func (p Process) Open() (int, error) {
 
 // Alive reports whether the process still runs.
 func (p Process) Alive() bool {
-	fd, err := p.Open()
+	fd, err := p.Pidfd()
 	if err != nil {
 		return false
 	}
@@ -77,7 +77,7 @@ func (p Process) Alive() bool {
 
 // Signal sends a signal to exactly this process, or returns ErrGone.
 func (p Process) Signal(sig syscall.Signal) error {
-	fd, err := p.Open()
+	fd, err := p.Pidfd()
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ package executor
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,7 +15,6 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
-	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
 // exitReserve is the disk space in bytes that is allocated for the exit status
@@ -159,104 +157,6 @@ func (t *task) startGuest(files int) error {
 	}
 	t.started = time.Now()
 	return nil
-}
-
-// giveToGuest registers fd to be closed in the executor once the guest has
-// inherited it.
-func (t *task) giveToGuest(fd int, name string) *os.File {
-	f := os.NewFile(uintptr(fd), name)
-	t.guestFiles = append(t.guestFiles, f)
-	return f
-}
-
-func (t *task) closeGuestFiles() {
-	for _, f := range t.guestFiles {
-		_ = f.Close()
-	}
-	t.guestFiles = nil
-}
-
-// tenderGuest converts the plan and its files to the tender's type.
-func (t *task) tenderGuest(files []*os.File) (*tender.Guest, error) {
-	kernel := files[t.plan.KernelFD]
-	image, err := readImage(kernel)
-	if err != nil {
-		return nil, err
-	}
-	g := &tender.Guest{
-		Kernel: kernel, Info: image, Memory: t.plan.Memory,
-		CommandLine: t.plan.CommandLine, ExecHeap: t.plan.ExecHeap, HugePages: t.plan.HugePages,
-	}
-	for _, d := range t.plan.Devices {
-		var f *os.File
-		if d.Control {
-			f, err = t.openControl()
-		} else {
-			f = files[d.FD]
-		}
-		if err != nil {
-			return nil, err
-		}
-		device, err := tenderDevice(d, f)
-		if err != nil {
-			return nil, err
-		}
-		g.Devices = append(g.Devices, device)
-	}
-	g.Console, err = t.openConsole()
-	return g, err
-}
-
-// openConsole creates the pipe for the guest's output, and returns the guest's
-// end.
-func (t *task) openConsole() (*os.File, error) {
-	var pipe [2]int
-	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("create the console pipe: %w", err)
-	}
-	t.console.in = pipe[0]
-	if err := unix.SetNonblock(pipe[0], true); err != nil {
-		return nil, fmt.Errorf("create the console pipe: %w", err)
-	}
-	return t.giveToGuest(pipe[1], "console"), nil
-}
-
-func readImage(kernel *os.File) (*unikernel.Info, error) {
-	info, err := kernel.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("get the size of the kernel: %w", err)
-	}
-	image, err := unikernel.Read(kernel, info.Size())
-	if err != nil {
-		return nil, fmt.Errorf("read the kernel: %w", err)
-	}
-	return image, nil
-}
-
-// tenderDevice converts a device to the tender's type, and fills in defaults.
-func tenderDevice(d Device, f *os.File) (tender.Device, error) {
-	out := tender.Device{
-		Name: d.Name, Type: d.Type, File: f, MAC: d.MAC, MTU: d.MTU,
-		Capacity: d.Capacity, BlockSize: d.BlockSize, MaxTransfer: d.MaxTransfer, Flush: d.Flush,
-	}
-	if d.Control {
-		// The control device carries no Ethernet frames, but the ABI requires these.
-		out.MAC, out.MTU = [6]byte{2, 0, 0, 0, 0, 1}, unikernel.MaxMTU
-	}
-	if d.Type != unikernel.Block {
-		return out, nil
-	}
-	if out.BlockSize == 0 {
-		out.BlockSize = tender.MinBlockSize
-	}
-	if out.Capacity == 0 {
-		size, err := f.Seek(0, io.SeekEnd)
-		if err != nil {
-			return out, fmt.Errorf("get the size of block device %q: %w", d.Name, err)
-		}
-		out.Capacity = uint64(size) - uint64(size)%uint64(out.BlockSize)
-	}
-	return out, nil
 }
 
 // finishStart completes the start once the guest runs.

@@ -75,7 +75,7 @@ func signalUnlessGone(p executor.Process, sig syscall.Signal) error {
 // terminate sends signals to a process until it is gone, each killTimeout after
 // the previous one. When ctx ends, it sends the remaining signals at once.
 func terminate(ctx context.Context, p executor.Process, signals ...syscall.Signal) error {
-	pidfd, err := p.Open()
+	pidfd, err := p.Pidfd()
 	if errors.Is(err, executor.ErrGone) {
 		return nil
 	}

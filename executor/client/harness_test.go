@@ -176,7 +176,7 @@ func waitExit(t testing.TB, c *client.Client) executor.Exit {
 func waitGone(t testing.TB, processes ...executor.Process) {
 	t.Helper()
 	for _, p := range processes {
-		fd, err := p.Open()
+		fd, err := p.Pidfd()
 		if errors.Is(err, executor.ErrGone) {
 			continue
 		}
