@@ -12,29 +12,37 @@ import (
 	"github.com/shoenig/test"
 )
 
-// parsedRequest formats a request as testdata/parsers.c prints it.
-func parsedRequest(length int, method, target string, keep, expects bool, body uint64) string {
-	path, query, _ := strings.Cut(target, "?")
+// A parsedRequest is a request that the parser has accepted.
+type parsedRequest struct {
+	length         int // of the head
+	method, target string
+	keep, expects  bool
+	body           uint64
+}
+
+// String formats the request as testdata/parsers.c prints it.
+func (r parsedRequest) String() string {
+	path, query, _ := strings.Cut(r.target, "?")
 	asDigit := map[bool]int{true: 1}
-	return fmt.Sprintf("%d %x %x?%x %d %d %d", length, method, path, query, asDigit[keep], asDigit[expects], body)
+	return fmt.Sprintf("%d %x %x?%x %d %d %d", r.length, r.method, path, query, asDigit[r.keep], asDigit[r.expects], r.body)
 }
 
 func TestHTTP_ParsesRequests(t *testing.T) {
 	program := compileParserProgram(t)
 	const host = "Host: x\r\n"
 	cases := []struct{ name, in, want string }{
-		{"plain", "GET / HTTP/1.1\r\n" + host + "\r\n", parsedRequest(27, "GET", "/", true, false, 0)},
-		{"more follows", "GET / HTTP/1.1\r\n" + host + "\r\nGET", parsedRequest(27, "GET", "/", true, false, 0)},
-		{"query", "GET /a?b=c?d HTTP/1.1\r\n" + host + "\r\n", parsedRequest(34, "GET", "/a?b=c?d", true, false, 0)},
-		{"close", "GET / HTTP/1.1\r\n" + host + "connection: a, CLOSE\r\n\r\n", parsedRequest(49, "GET", "/", false, false, 0)},
-		{"1.0", "GET / HTTP/1.0\r\n\r\n", parsedRequest(18, "GET", "/", false, false, 0)},
-		{"1.0 kept", "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", parsedRequest(42, "GET", "/", true, false, 0)},
-		{"body", "POST / HTTP/1.1\r\n" + host + "Content-Length: 12\r\n\r\n", parsedRequest(48, "POST", "/", true, false, 12)},
-		{"same length twice", "POST / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 1\r\n\r\n", parsedRequest(66, "POST", "/", true, false, 1)},
-		{"expect", "PUT / HTTP/1.1\r\n" + host + "Expect: 100-continue\r\n\r\n", parsedRequest(49, "PUT", "/", true, true, 0)},
-		{"whole URL", "GET http://h:1/p HTTP/1.1\r\n" + host + "\r\n", parsedRequest(38, "GET", "/p", true, false, 0)},
-		{"line feeds", "GET / HTTP/1.1\nHost: x\n\n", parsedRequest(24, "GET", "/", true, false, 0)},
-		{"empty lines before", "\r\n\nGET / HTTP/1.0\n\n", parsedRequest(19, "GET", "/", false, false, 0)},
+		{"plain", "GET / HTTP/1.1\r\n" + host + "\r\n", parsedRequest{27, "GET", "/", true, false, 0}.String()},
+		{"more follows", "GET / HTTP/1.1\r\n" + host + "\r\nGET", parsedRequest{27, "GET", "/", true, false, 0}.String()},
+		{"query", "GET /a?b=c?d HTTP/1.1\r\n" + host + "\r\n", parsedRequest{34, "GET", "/a?b=c?d", true, false, 0}.String()},
+		{"close", "GET / HTTP/1.1\r\n" + host + "connection: a, CLOSE\r\n\r\n", parsedRequest{49, "GET", "/", false, false, 0}.String()},
+		{"1.0", "GET / HTTP/1.0\r\n\r\n", parsedRequest{18, "GET", "/", false, false, 0}.String()},
+		{"1.0 kept", "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", parsedRequest{42, "GET", "/", true, false, 0}.String()},
+		{"body", "POST / HTTP/1.1\r\n" + host + "Content-Length: 12\r\n\r\n", parsedRequest{48, "POST", "/", true, false, 12}.String()},
+		{"same length twice", "POST / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 1\r\n\r\n", parsedRequest{66, "POST", "/", true, false, 1}.String()},
+		{"expect", "PUT / HTTP/1.1\r\n" + host + "Expect: 100-continue\r\n\r\n", parsedRequest{49, "PUT", "/", true, true, 0}.String()},
+		{"whole URL", "GET http://h:1/p HTTP/1.1\r\n" + host + "\r\n", parsedRequest{38, "GET", "/p", true, false, 0}.String()},
+		{"line feeds", "GET / HTTP/1.1\nHost: x\n\n", parsedRequest{24, "GET", "/", true, false, 0}.String()},
+		{"empty lines before", "\r\n\nGET / HTTP/1.0\n\n", parsedRequest{19, "GET", "/", false, false, 0}.String()},
 
 		{"nothing", "", "0"},
 		{"half a line", "GET / HT", "0"},

@@ -252,6 +252,10 @@ void exceptions()
 	} catch (const fs::filesystem_error &e) {
 		cout << e.what() << ' ' << e.code() << '\n';
 	}
+}
+
+void unwinding()
+{
 	try { // through the frames of libc
 		int two[2] = {};
 		std::qsort(two, 2, sizeof(int), compare);
@@ -356,7 +360,7 @@ int main(int argc, char **argv)
 		std::thread([] { throw Failure(1); }).join();
 	const std::pair<const char *, void (*)()> parts[] = {
 		{ "streams", streams }, { "numbers", numbers }, { "containers", containers }, { "types", types },
-		{ "exceptions", exceptions }, { "threads", threads }, { "synchronisation", synchronisation },
+		{ "exceptions", exceptions }, { "unwinding", unwinding }, { "threads", threads }, { "synchronisation", synchronisation },
 		{ "futures", futures }, { "clocks", clocks }, { "files", files }, { "coroutines", coroutines },
 	};
 	for (auto &[name, part] : parts) {
