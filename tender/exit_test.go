@@ -12,7 +12,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 )
 
-func TestExit_ReasonAndStatus(t *testing.T) {
+func TestExit_HasReasonAndStatus(t *testing.T) {
 	for _, c := range []struct {
 		exit   tender.Exit
 		reason string

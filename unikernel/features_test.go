@@ -111,7 +111,7 @@ func TestRead_RefusesInvalidFeatures(t *testing.T) {
 	})
 }
 
-func TestFeatures_Names(t *testing.T) {
+func TestFeatures_HaveNames(t *testing.T) {
 	must.Eq(t, []string{}, Features(0).Names())
 	must.Eq(t, []string{"config", "flush", "bit 7", "bit 31"}, (FeatureConfig | FeatureFlush | 1<<7 | 1<<31).Names())
 	must.Eq(t, "memory, fsgsbase", (FeatureMemory | FeatureFSGSBase).String())

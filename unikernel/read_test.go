@@ -102,7 +102,7 @@ func numbered(n int) []Device {
 
 func longName(n int) string { return string(bytes.Repeat([]byte{'n'}, n)) }
 
-func TestRead_Refuses(t *testing.T) {
+func TestRead_RefusesInvalidFiles(t *testing.T) {
 	text := func(s *testFile) *solo5elf.Program { return &s.Programs[helloText] }
 	data := func(s *testFile) *solo5elf.Program { return &s.Programs[helloData] }
 	cases := []struct {
@@ -176,7 +176,7 @@ func TestRead_Refuses(t *testing.T) {
 	}
 }
 
-func TestRead_RefusesManifests(t *testing.T) {
+func TestRead_RefusesInvalidManifests(t *testing.T) {
 	cases := []struct {
 		name   string
 		change func(*testManifest)

@@ -94,7 +94,7 @@ func TestProgram_LoadsAndSubtracts(t *testing.T) {
 	must.Eq(t, no, run(t, p, 8, 4))
 }
 
-func TestProgram_OffsetsOfArguments(t *testing.T) {
+func TestOffsets_AreThoseOfSeccompData(t *testing.T) {
 	must.Eq(t, 16, bpf.Low(0))
 	must.Eq(t, 20, bpf.High(0))
 	must.Eq(t, 40, bpf.Low(3))

@@ -135,7 +135,7 @@ func TestGuest_FaultsEndItBySignal(t *testing.T) {
 	}
 }
 
-func TestGuest_ExitCodes(t *testing.T) {
+func TestGuest_ExitsWithItsCode(t *testing.T) {
 	for status, want := range map[uint64]int{0: 0, 3: 3, 255: 255, 256 + 7: 7, ^uint64(0): 255} {
 		var code asm
 		code.exit(status)

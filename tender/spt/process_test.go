@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -20,6 +19,7 @@ import (
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/osthread"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
@@ -119,7 +119,7 @@ func TestProcess_HasNoPrivileges(t *testing.T) {
 	must.Eq(t, "1", f["Threads"])
 }
 
-func TestJail_UserGroupsAndRoot(t *testing.T) {
+func TestJail_ChangesUserGroupsAndRoot(t *testing.T) {
 	testenv.Need(t, testenv.Root)
 	root := t.TempDir()
 	const uid, gid = 70001, 70002
@@ -175,25 +175,12 @@ func TestJail_DiesWithItsThread(t *testing.T) {
 	}
 	for _, j := range jails {
 		g := guestOf(t, idle())
-		started := make(chan *Process)
-		onThreadThatEnds(func() { started <- startIdle(t, g, j) })
-		exit, err := (<-started).Wait()
+		var p *Process
+		must.NoError(t, osthread.Run(func() error { p = startIdle(t, g, j); return nil }))
+		exit, err := p.Wait()
 		must.NoError(t, err)
 		must.Eq(t, tender.Exit{Signal: syscall.SIGKILL}, exit)
 	}
-}
-
-// onThreadThatEnds calls f on a thread that ends when f returns. Go never ends the
-// first thread of the process, so f does not run there.
-func onThreadThatEnds(f func()) {
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if unix.Gettid() == unix.Getpid() {
-			onThreadThatEnds(f)
-			select {}
-		}
-		f()
-	}()
 }
 
 func TestProcess_DoesNotInheritIgnoredSignals(t *testing.T) {
@@ -259,7 +246,7 @@ func TestGuest_NetworkEndsTheWait(t *testing.T) {
 	must.Eq(t, "frame", string(answer[:n]))
 }
 
-func TestGuest_DiskTransfers(t *testing.T) {
+func TestGuest_TransfersOnlyInsideTheDisk(t *testing.T) {
 	small := tender.Device{Name: "disk", Capacity: 8192, BlockSize: 512}
 	large := small
 	large.MaxTransfer, large.Flush = 8192, true

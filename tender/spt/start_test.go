@@ -5,6 +5,7 @@
 package spt
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/osthread"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
@@ -100,7 +102,7 @@ func TestStart_RefusesATruncatedKernel(t *testing.T) {
 	must.StrContains(t, err.Error(), "changed")
 }
 
-func TestStart_Refuses(t *testing.T) {
+func TestStart_RefusesInvalidGuests(t *testing.T) {
 	for name, spoil := range map[string]func(*tender.Guest, *tender.Jail){
 		"another target":          func(g *tender.Guest, _ *tender.Jail) { g.Info.Target = unikernel.TargetHVT },
 		"a device not attached":   func(g *tender.Guest, _ *tender.Jail) { socket(t, g, "net"); g.Devices = nil },
@@ -142,32 +144,30 @@ func TestStart_KeepsTheTendersFilesOpen(t *testing.T) {
 }
 
 // Code cannot be mapped from a file system that is mounted noexec.
-func TestStart_FromANoexecMount(t *testing.T) {
+func TestStart_RunsAKernelFromANoexecMount(t *testing.T) {
 	testenv.Need(t, testenv.Root)
 	g := guestOf(t, idle())
 	content, err := os.ReadFile(g.Kernel.Name())
 	must.NoError(t, err)
-	done := make(chan tender.Exit)
-	onThreadThatEnds(func() { // its mount namespace ends with it
-		defer close(done)
+	var p *Process
+	err = osthread.Run(func() error { // the mount namespace ends with the thread
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-			t.Errorf("unshare: %v", err)
-			return
+			return fmt.Errorf("unshare: %w", err)
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("make mounts private: %w", err)
 		}
 		dir := filepath.Dir(g.Kernel.Name())
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			t.Errorf("make mounts private: %v", err)
-			return
-		}
 		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOEXEC, ""); err != nil {
-			t.Errorf("mount: %v", err)
-			return
+			return fmt.Errorf("mount: %w", err)
 		}
 		g.Kernel = openKernel(t, filepath.Join(dir, "copy"), content)
-		p := startIdle(t, g, tender.Jail{})
-		_ = p.Signal(syscall.SIGKILL)
-		exit, _ := p.Wait()
-		done <- exit
+		p = startIdle(t, g, tender.Jail{})
+		return nil
 	})
-	must.Eq(t, tender.Exit{Signal: syscall.SIGKILL}, <-done)
+	must.NoError(t, err)
+	must.NoError(t, p.Signal(syscall.SIGKILL))
+	exit, err := p.Wait()
+	must.NoError(t, err)
+	must.Eq(t, tender.Exit{Signal: syscall.SIGKILL}, exit)
 }

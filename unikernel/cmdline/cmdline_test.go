@@ -40,7 +40,7 @@ func TestSolo5_IsByteExact(t *testing.T) {
 	}
 }
 
-func TestSolo5_Refuses(t *testing.T) {
+func TestSolo5_RefusesAmbiguousArguments(t *testing.T) {
 	cases := []struct {
 		name string
 		args []string

@@ -73,7 +73,7 @@ func TestCommandLine_IsByteExact(t *testing.T) {
 	}
 }
 
-func TestCommandLine_Refuses(t *testing.T) {
+func TestCommandLine_RefusesInvalidInput(t *testing.T) {
 	env := func(name, value string) invocation { return invocation{env: map[string]string{name: value}} }
 	args := func(words ...string) invocation { return invocation{args: words} }
 	cases := []struct {

@@ -51,19 +51,19 @@ func TestConfig_IsByteExact(t *testing.T) {
 	must.Eq(t, "{}", got)
 }
 
-func TestConfig_Offload(t *testing.T) {
+func TestConfig_EncodesOffload(t *testing.T) {
 	got, err := lkl.Config{Interfaces: []lkl.Interface{{Name: "tap", Offload: true}}}.Encode(0)
 	must.NoError(t, err)
 	must.Eq(t, `{"interfaces":[{"type":"rumpfd","name":"tap","offload":"1"}]}`, got)
 }
 
-func TestConfig_Root(t *testing.T) {
+func TestConfig_EncodesTheRoot(t *testing.T) {
 	got, err := lkl.Config{Root: "storage"}.Encode(0)
 	must.NoError(t, err)
 	must.Eq(t, `{"root":"storage"}`, got)
 }
 
-func TestConfig_Program(t *testing.T) {
+func TestConfig_EncodesTheProgram(t *testing.T) {
 	got, err := lkl.Config{Program: lkl.Program{Directory: "/srv/R&D <a=b; c>", UID: 1000, GID: 100}}.Encode(0)
 	must.NoError(t, err)
 	must.Eq(t, `{"workdir":"/srv/R&D <a=b; c>","uid":"1000","gid":"100"}`, got)
@@ -73,7 +73,7 @@ func TestConfig_Program(t *testing.T) {
 	}
 }
 
-func TestConfig_Disks(t *testing.T) {
+func TestConfig_EncodesDisks(t *testing.T) {
 	got, err := lkl.Config{Disks: []lkl.Disk{{Name: "rootfs", Transfer: 1 << 20, Flush: true}, {Name: "data"}}}.Encode(0)
 	must.NoError(t, err)
 	must.Eq(t, `{"disks":[{"name":"rootfs","transfer":"1048576","flush":"1"},{"name":"data"}]}`, got)
@@ -83,7 +83,7 @@ func TestConfig_Disks(t *testing.T) {
 	}
 }
 
-func TestConfig_Routes(t *testing.T) {
+func TestConfig_EncodesRoutes(t *testing.T) {
 	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
 	tap := []lkl.Interface{{Name: "tap"}}
 	got, err := lkl.Config{Interfaces: tap, Routes: []lkl.Route{
@@ -105,13 +105,13 @@ func TestConfig_Routes(t *testing.T) {
 	must.ErrorIs(t, err, lkl.ErrConfig)
 }
 
-func TestConfig_FSGSBase(t *testing.T) {
+func TestConfig_EncodesFSGSBase(t *testing.T) {
 	got, err := lkl.Config{FSGSBase: true}.Encode(0)
 	must.NoError(t, err)
 	must.Eq(t, `{"fsgsbase":"1"}`, got)
 }
 
-func TestConfig_OrderOfTheKeys(t *testing.T) {
+func TestConfig_KeepsTheOrderOfTheKeys(t *testing.T) {
 	got, err := lkl.Config{
 		Interfaces: []lkl.Interface{{Name: "tap", Address: netip.MustParsePrefix("10.0.0.2/24")}},
 		Routes:     []lkl.Route{{To: netip.MustParsePrefix("10.9.0.0/16")}},
@@ -129,7 +129,7 @@ func TestConfig_OrderOfTheKeys(t *testing.T) {
 		`"root":"rootfs","workdir":"/srv","uid":"1","gid":"2","fsgsbase":"1"}`, got)
 }
 
-func TestConfig_Refuses(t *testing.T) {
+func TestConfig_RefusesInvalidSettings(t *testing.T) {
 	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
 	first := func(c *lkl.Config) *lkl.Interface { return &c.Interfaces[0] }
 	cases := []struct {
