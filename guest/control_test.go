@@ -11,6 +11,8 @@ import (
 	"github.com/shoenig/test"
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 // The executor connects the device "control" to a pair of datagram sockets, as
@@ -21,7 +23,7 @@ func TestControl_PrintsFramesAndStops(t *testing.T) {
 	ours, theirs := os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
 	t.Cleanup(func() { _ = ours.Close() })
 
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 	defer cancel()
 	cmd := guestCommand(ctx, t, []string{"--net:control=@3"}, "control.spt", "delay=10")
 	cmd.ExtraFiles = []*os.File{theirs}

@@ -31,7 +31,7 @@ func enterOwnNetwork(t *testing.T) bool {
 	t.Helper()
 	testenv.Guest(t, "httpd.spt")
 	testenv.Plugin(t)
-	return testenv.OwnNetwork(t, 5*patience)
+	return testenv.OwnNetwork(t, 5*testenv.Patience)
 }
 
 // startHTTPD runs httpd until the test ends.
@@ -64,7 +64,7 @@ func startHTTPD(t *testing.T, args ...string) {
 
 func getPage(t *testing.T, url string) (int, string) {
 	t.Helper()
-	client := http.Client{Timeout: patience}
+	client := http.Client{Timeout: testenv.Patience}
 	defer client.CloseIdleConnections()
 	resp, err := client.Get(url)
 	must.NoError(t, err)
@@ -92,10 +92,10 @@ func exchange(t *testing.T, request string) string {
 
 func dial(t *testing.T) *net.TCPConn {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", httpdAddress, patience)
+	c, err := net.DialTimeout("tcp", httpdAddress, testenv.Patience)
 	must.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
-	must.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+	must.NoError(t, c.SetDeadline(time.Now().Add(testenv.Patience)))
 	return c.(*net.TCPConn)
 }
 
@@ -248,7 +248,7 @@ func TestHTTPD_FreesPoolsAfterEachRequest(t *testing.T) {
 	for n := range clients {
 		all.Go(func() {
 			client := http.Client{
-				Timeout:   patience,
+				Timeout:   testenv.Patience,
 				Transport: &http.Transport{DisableKeepAlives: n%2 == 0},
 			}
 			defer client.CloseIdleConnections()

@@ -20,9 +20,6 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// patience limits the run of one guest.
-const patience = time.Minute
-
 // guestCommand runs a unikernel with "nomad-driver-lkl run" and its options.
 func guestCommand(ctx context.Context, t *testing.T, options []string, kernel string, args ...string) *exec.Cmd {
 	t.Helper()
@@ -34,7 +31,7 @@ func guestCommand(ctx context.Context, t *testing.T, options []string, kernel st
 // runGuest runs a unikernel to its end, and returns its output and exit status.
 func runGuest(t *testing.T, options []string, kernel string, args ...string) (string, int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 	defer cancel()
 	cmd := guestCommand(ctx, t, options, kernel, args...)
 	var errs bytes.Buffer

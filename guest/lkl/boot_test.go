@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +20,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/measure"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
@@ -100,17 +100,16 @@ func BenchmarkPython(b *testing.B) {
 	}
 }
 
-// reportPercentiles calls measure for each iteration and reports the median and
-// the 99th percentile of the durations that it returns.
-func reportPercentiles(b *testing.B, measure func() time.Duration) {
+// reportPercentiles calls once for each iteration, and reports the median and the
+// 99th percentile of the durations that it returns.
+func reportPercentiles(b *testing.B, once func() time.Duration) {
 	b.Helper()
-	var durations []time.Duration
+	var durations []float64
 	for b.Loop() {
-		durations = append(durations, measure())
+		durations = append(durations, float64(once().Microseconds())/1000)
 	}
-	slices.Sort(durations)
-	b.ReportMetric(float64(durations[len(durations)/2].Microseconds())/1000, "ms-median")
-	b.ReportMetric(float64(durations[len(durations)*99/100].Microseconds())/1000, "ms-p99")
+	b.ReportMetric(measure.Median(durations), "ms-median")
+	b.ReportMetric(measure.Quantile(durations, 0.99), "ms-p99")
 }
 
 // measureBoot runs a guest to its end and returns the time to its first line,

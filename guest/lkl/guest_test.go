@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
@@ -23,9 +22,6 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
-
-// patience limits the run of one guest.
-const patience = time.Minute
 
 // A guestSpec describes a guest to run.
 type guestSpec struct {
@@ -118,7 +114,7 @@ func startGuest(t testing.TB, s guestSpec) *guest {
 	if s.root == "" {
 		s.root = buildImage(t, 16, nil)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testenv.Patience)
 	g := &guest{root: s.root, cancel: cancel}
 	ours, theirs := socketPair(t)
 	g.control = ours

@@ -30,7 +30,7 @@ func enterOwnNetwork(t *testing.T) bool {
 	t.Helper()
 	testenv.Guest(t, "lkl-cc")
 	testenv.Plugin(t)
-	return testenv.OwnNetwork(t, 5*patience)
+	return testenv.OwnNetwork(t, 5*testenv.Patience)
 }
 
 // resolvedNeighbors reads the frames that the guest has sent and returns the

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 // networkWith returns the default network with additional keys of its interface.
@@ -51,10 +53,10 @@ func countFrames(t *testing.T) (f frameCounts) {
 // the same bytes back.
 func echoTCP(t *testing.T, address string, size int64, seed byte) {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", address, patience)
+	c, err := net.DialTimeout("tcp", address, testenv.Patience)
 	must.NoError(t, err)
 	defer c.Close()
-	must.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+	must.NoError(t, c.SetDeadline(time.Now().Add(testenv.Patience)))
 	sent, back := sha256.New(), sha256.New()
 	failed := make(chan error, 1)
 	go func() {
@@ -74,7 +76,7 @@ func echoUDP(t *testing.T, address string) {
 	c, err := net.Dial("udp", address)
 	must.NoError(t, err)
 	defer c.Close()
-	must.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+	must.NoError(t, c.SetDeadline(time.Now().Add(testenv.Patience)))
 	back := make([]byte, 1<<16)
 	for _, size := range []int{0, 1, 2, 3, 63, 1000, 1231, 1232, 1233, 1471, 1472, 1473, 2001, 9000, 65507} {
 		data := make([]byte, size)
@@ -169,7 +171,7 @@ func requireAnswersARP(t *testing.T, wire *os.File) {
 	t.Helper()
 	_, err := wire.Write(virtioHeader{}.prependTo(arpRequest()))
 	must.NoError(t, err)
-	must.NoError(t, wire.SetReadDeadline(time.Now().Add(patience)))
+	must.NoError(t, wire.SetReadDeadline(time.Now().Add(testenv.Patience)))
 	frame := make([]byte, 1<<17)
 	for {
 		n, err := wire.Read(frame)
@@ -185,7 +187,7 @@ func requireAnswersARP(t *testing.T, wire *os.File) {
 // sendFrame sends a frame with its header. It blocks while the socket is full.
 func sendFrame(t *testing.T, wire *os.File, frame []byte) {
 	t.Helper()
-	must.NoError(t, wire.SetWriteDeadline(time.Now().Add(patience)))
+	must.NoError(t, wire.SetWriteDeadline(time.Now().Add(testenv.Patience)))
 	_, err := wire.Write(frame)
 	must.NoError(t, err)
 }

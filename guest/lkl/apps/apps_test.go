@@ -20,18 +20,15 @@ import (
 	"time"
 
 	"github.com/shoenig/test/must"
-	"github.com/shoenig/test/wait"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// patience limits a test that consists of few parts.
-const patience = 50 * time.Second
-
-// startLimit limits the run of one guest, and thereby its start.
-const startLimit = 40 * time.Second
+// testLimit limits a test that starts few guests.
+const testLimit = 3 * testenv.Patience
 
 // config is quoted for the guest's command line parser.
 const config = `'{"interfaces":[{"name":"tap","ip":"10.0.0.2","masklen":"24","offload":"1"}],"gateway":"10.0.0.1"}'`
@@ -66,7 +63,7 @@ func startGuest(t *testing.T, kernel, root, port string, args ...string) *guest 
 		"run", "--mem=128", "--net:control=@3", "--net:tap=tap0", "--net-offload:tap", "--block:rootfs=" + root,
 		"--", testenv.Guest(t, kernel), "--config", config, "--",
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), testenv.Patience)
 	g.cmd = exec.CommandContext(ctx, testenv.Plugin(t), append(words, args...)...)
 	g.cmd.ExtraFiles = []*os.File{theirs}
 	g.cmd.Stdout, g.cmd.Stderr = &g.console, &g.console
@@ -92,7 +89,7 @@ func waitForServer(t *testing.T, address string) {
 		}
 		return c.Close()
 	}
-	must.Wait(t, wait.InitialSuccess(wait.ErrorFunc(dial), wait.Timeout(startLimit), wait.Gap(10*time.Millisecond)))
+	must.Wait(t, testenv.Eventually(dial))
 }
 
 // queryRedis sends commands one after the other, and returns their answers as
@@ -157,7 +154,7 @@ func journalNeedsReplay(t *testing.T, image string) bool {
 // A guest ends while a client writes to it, once by SIGTERM through its control
 // device and once by SIGKILL. All confirmed keys must exist at the next start.
 func TestRedis_ConfirmedWritesSurviveStopAndKill(t *testing.T) {
-	if !enterOwnNetwork(t, "lkl-redis.spt", patience) {
+	if !enterOwnNetwork(t, "lkl-redis.spt", testLimit) {
 		return
 	}
 	testenv.Need(t, testenv.Tool("dumpe2fs"))
@@ -192,7 +189,7 @@ func TestRedis_ConfirmedWritesSurviveStopAndKill(t *testing.T) {
 }
 
 func TestNginx_ServesFilesToManyClients(t *testing.T) {
-	if !enterOwnNetwork(t, "lkl-nginx.spt", patience) {
+	if !enterOwnNetwork(t, "lkl-nginx.spt", testLimit) {
 		return
 	}
 	dir := t.TempDir()

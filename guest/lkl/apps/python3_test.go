@@ -51,7 +51,7 @@ func getAnswer(ctx context.Context, path string) (string, error) {
 }
 
 func TestPython_RunsStandardLibraryAndThreads(t *testing.T) {
-	if !enterOwnNetwork(t, "lkl-python3.spt", patience) {
+	if !enterOwnNetwork(t, "lkl-python3.spt", testLimit) {
 		return
 	}
 	g := startPythonService(t)

@@ -18,19 +18,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/measure"
 )
 
 // A result is a line of results.json. For a rate, P50 is the median of the rounds,
 // and P99 the rate of the slowest round. For a latency, both are the medians over
 // the rounds of the percentiles that the load generator reports.
 type result struct {
-	Name    string  `json:"name"`
-	Unit    string  `json:"unit"`
-	P50     float64 `json:"p50"`
-	P99     float64 `json:"p99"`
-	Peer    string  `json:"peer"`
-	PeerP50 float64 `json:"peer_p50"`
-	PeerP99 float64 `json:"peer_p99"`
+	measure.Figure
 	// Time and PeerTime come from a separate run under perf.
 	Time     *profile `json:"time,omitempty"`
 	PeerTime *profile `json:"peer_time,omitempty"`
@@ -147,11 +143,7 @@ func saveResults(results []result) error {
 			}
 		}
 	}
-	text, err = json.MarshalIndent(all, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode the results: %w", err)
-	}
-	return os.WriteFile(resultsFile, append(text, '\n'), 0o644)
+	return measure.WriteJSON(resultsFile, all)
 }
 
 func printTable(results []result) {
@@ -169,19 +161,12 @@ func printTable(results []result) {
 	}
 }
 
-// median returns the median of the values, which it sorts.
-func median(values []float64) float64 {
-	slices.Sort(values)
-	n := len(values)
-	return (values[(n-1)/2] + values[n/2]) / 2
-}
-
 // rateResult makes a result from the rates of the rounds.
 func rateResult(name, unit string, guest, native []float64) result {
-	return result{
-		Name: name, Unit: unit, P50: median(guest), P99: slices.Min(guest),
-		Peer: "native", PeerP50: median(native), PeerP99: slices.Min(native),
-	}
+	return result{Figure: measure.Figure{
+		Name: name, Unit: unit, P50: measure.Median(guest), P99: slices.Min(guest),
+		Peer: "native", PeerP50: measure.Median(native), PeerP99: slices.Min(native),
+	}}
 }
 
 // latencies are the percentiles that the load generator reported in each round.
@@ -189,8 +174,8 @@ type latencies struct{ p50, p99 []float64 }
 
 // latencyResult makes a result from the latencies of the rounds.
 func latencyResult(name, unit string, guest, native latencies) result {
-	return result{
-		Name: name, Unit: unit, P50: median(guest.p50), P99: median(guest.p99),
-		Peer: "native", PeerP50: median(native.p50), PeerP99: median(native.p99),
-	}
+	return result{Figure: measure.Figure{
+		Name: name, Unit: unit, P50: measure.Median(guest.p50), P99: measure.Median(guest.p99),
+		Peer: "native", PeerP50: measure.Median(native.p50), PeerP99: measure.Median(native.p99),
+	}}
 }

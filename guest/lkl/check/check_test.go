@@ -25,8 +25,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// patience limits one run of the program, which may take minutes in a guest.
-const patience = 20 * time.Minute
+// runLimit limits one run of the program, which may take minutes in a guest.
+const runLimit = 20 * time.Minute
 
 // A system is where the program runs.
 type system struct {
@@ -38,7 +38,7 @@ type system struct {
 // As in a shell, a signal counts as status 128 + its number.
 func (s *system) output(t *testing.T, args ...string) (string, int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), runLimit)
 	defer cancel()
 	var out bytes.Buffer
 	cmd := s.run(ctx, args...)
