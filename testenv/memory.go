@@ -12,8 +12,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// PrivateMemory is what a process shares with no other, in bytes. Guests can be
-// looked into by root alone.
+// PrivateMemory returns the memory of a process that it shares with no other
+// process, in bytes. Only root can read the maps of a guest.
 func PrivateMemory(t testing.TB, pid int) (sum int) {
 	t.Helper()
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))

@@ -13,14 +13,17 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// inNamespace is set for a test that OwnNetwork has started anew.
+// inNamespace is set in the environment of a test that OwnNetwork has started.
 const inNamespace = "LKL_TEST_IN_NAMESPACE"
 
-// OwnNetwork runs the test again, for so long at most, in a program of its own
-// that has a network namespace of its own, with a tap "tap0" that has 10.0.0.1/24
-// and fd00::1/64. What the test starts there ends with it: the program has a
-// namespace of processes too. The result tells whether this is that program; if it
-// is not, the test has ended as it did there.
+// OwnNetwork runs the test again in a new process, with new namespaces for the
+// network and for processes. The network has a tap "tap0" with the addresses
+// 10.0.0.1/24 and fd00::1/64. The kernel kills all processes of the namespace at the
+// end of the test.
+//
+// OwnNetwork returns true in the new process. In the original process it waits for
+// the new one, fails the test if that has failed, and returns false. limit bounds
+// the time of the new process.
 func OwnNetwork(t *testing.T, limit time.Duration) bool {
 	t.Helper()
 	Need(t, Root, Tun, Tool("ip"))
@@ -38,7 +41,7 @@ func OwnNetwork(t *testing.T, limit time.Duration) bool {
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID}
 	out, err := cmd.CombinedOutput()
-	must.NoError(t, err, must.Sprintf("in its own namespace:\n%s", out))
+	must.NoError(t, err, must.Sprintf("the test in the namespace:\n%s", out))
 	t.Logf("%s", out)
 	return false
 }

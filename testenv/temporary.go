@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// Temporary runs a package's tests with a temporary directory of its own and
-// removes it: Nomad's driver harness leaves two directories a test in there, and
-// go-plugin the sockets of plugins that were killed. The result is the exit status.
+// Temporary runs the tests of a package in a new temporary directory, and removes
+// the directory afterwards: go-plugin leaves the sockets of killed plugins in it.
+// It returns the exit status.
 func Temporary(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "lkl-")
 	if err != nil {

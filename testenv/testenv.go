@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// A Requirement is one thing that a test cannot do without.
+// A Requirement is something that a test needs from the machine.
 type Requirement struct {
 	name   string
 	device bool
@@ -20,18 +20,18 @@ type Requirement struct {
 }
 
 var (
-	// Root is the superuser, for network namespaces, cgroups and other users.
+	// Root is the superuser.
 	Root = Requirement{name: "root", check: func() error {
 		if os.Geteuid() != 0 {
 			return errors.New("run the tests as root")
 		}
 		return nil
 	}}
-	// KVM is a /dev/kvm that can be opened.
+	// KVM is access to /dev/kvm.
 	KVM = device("/dev/kvm")
-	// Tun is a /dev/net/tun that can be opened, for taps.
+	// Tun is access to /dev/net/tun, for taps.
 	Tun = device("/dev/net/tun")
-	// Loop is a /dev/loop-control that can be opened, for block devices of files.
+	// Loop is access to /dev/loop-control, for loop devices.
 	Loop = device("/dev/loop-control")
 )
 
@@ -53,7 +53,7 @@ func device(path string) Requirement {
 	}}
 }
 
-// Need skips the test unless every requirement is met.
+// Need skips the test unless the machine meets every requirement.
 func Need(t testing.TB, needs ...Requirement) {
 	t.Helper()
 	for _, need := range needs {
@@ -63,36 +63,35 @@ func Need(t testing.TB, needs ...Requirement) {
 	}
 }
 
-// Guest returns the path of a unikernel of guest/ as make builds it: its file
-// name, such as "hello.spt".
+// Guest returns the path of a unikernel in build/guest, such as "hello.spt".
 func Guest(t testing.TB, name string) string {
 	t.Helper()
 	return built(t, filepath.Join("build", "guest", name), "make guests")
 }
 
-// Plugin returns the path of the plugin's binary as make builds it.
+// Plugin returns the path of the built plugin.
 func Plugin(t testing.TB) string {
 	t.Helper()
 	return built(t, filepath.Join("build", "nomad-driver-lkl"), "make build")
 }
 
-// Executor returns the path of the executor's binary as make builds it.
+// Executor returns the path of the built executor.
 func Executor(t testing.TB) string {
 	t.Helper()
 	return built(t, filepath.Join("build", "lkl-executor"), "make build")
 }
 
-// Root directory of the source tree.
-func tree() string {
+// sourceTree returns the root directory of the source tree.
+func sourceTree() string {
 	_, file, _, _ := runtime.Caller(0)
 	return filepath.Dir(filepath.Dir(file))
 }
 
-func built(t testing.TB, path, how string) string {
+func built(t testing.TB, path, command string) string {
 	t.Helper()
-	path = filepath.Join(tree(), path)
+	path = filepath.Join(sourceTree(), path)
 	if _, err := os.Stat(path); err != nil {
-		missing(t, false, fmt.Sprintf("needs %s: run %q first", path, how))
+		missing(t, false, fmt.Sprintf("needs %s: run %q first", path, command))
 	}
 	return path
 }

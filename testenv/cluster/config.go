@@ -10,8 +10,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
 
-// config is the agent's configuration: what an operator would write, and ports,
-// directories and a bridge of its own, since several agents share the sandbox.
+// config returns the agent's configuration. Several agents share the sandbox, so
+// each has its own ports, directories and bridge.
 func (n *Nomad) config() string {
 	rpc := port(n.options.Index) + 1
 	var b strings.Builder
@@ -21,7 +21,7 @@ log_level            = "DEBUG"
 disable_update_check = true
 plugin_dir           = %q
 
-# The tests alone make more connections than a client is allowed.
+# The tests make more connections than the default allows to one client.
 limits {
   http_max_conns_per_client = 0
 }
@@ -41,7 +41,7 @@ client {
   bridge_network_subnet = "172.26.%d.0/20"
 
   options = {
-    # These ask a cloud's metadata service, which nothing here answers.
+    # These wait for a cloud's metadata service, which the sandbox does not have.
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
   }
 `,

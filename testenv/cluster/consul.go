@@ -18,8 +18,8 @@ type Consul struct {
 	process *process
 }
 
-// StartConsul starts a development agent with its log below dir and returns
-// when it has elected itself leader.
+// StartConsul starts a development agent with its log below dir. It returns when
+// the agent is the leader.
 func StartConsul(ctx context.Context, tools Tools, dir string) (*Consul, error) {
 	dir = filepath.Join(dir, "consul")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -50,5 +50,5 @@ func StartConsul(ctx context.Context, tools Tools, dir string) (*Consul, error) 
 	return c, nil
 }
 
-// Stop ends the agent.
+// Stop stops the agent.
 func (c *Consul) Stop() error { return c.process.stop() }

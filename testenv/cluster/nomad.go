@@ -17,29 +17,30 @@ import (
 // Driver is the name of the driver under test in job files and on nodes.
 const Driver = "lkl"
 
-// readyTimeout is how long an agent has from its start to a healthy driver: a
-// few seconds on an idle machine, more beside other tests.
+// readyTimeout limits the time from an agent's start to a healthy driver. It takes a
+// few seconds on an idle machine, and longer while other tests run.
 const readyTimeout = 90 * time.Second
 
-// Options say what kind of Nomad agent to start.
+// Options configure a Nomad agent.
 type Options struct {
-	Name string // of its directory, its node and its node pool
-	// Server makes it a client of that server, with its state on disk, so that
-	// it can be stopped, killed and started again. Without one it is a server
-	// and client in one, in memory, whose node is in the pool "default".
+	Name string // of the directory, the node and the node pool
+	// Server makes the agent a client of that server. Its state is on disk, so that
+	// it can be stopped, killed and started again. Without Server, the agent is both
+	// server and client, keeps its state in memory, and its node is in the pool
+	// "default".
 	Server *Nomad
-	Index  int // different for agents that run at the same time; the server's is 0
-	// PluginConfig is more of the plugin's config block, as HCL.
+	Index  int // unique among the running agents; 0 for the server
+	// PluginConfig is added to the plugin's config block, as HCL.
 	PluginConfig string
 }
 
-// Nomad is an agent at work.
+// Nomad is a running agent.
 type Nomad struct {
 	API      *api.Client
 	Address  string // of its HTTP API, for NOMAD_ADDR
-	Dir      string // everything that it writes
-	StateDir string // the plugin's
-	Pool     string // the node pool of its node
+	Dir      string // all files of the agent
+	StateDir string // state_dir of the plugin
+	Pool     string // node pool
 	NodeID   string
 
 	tools   Tools
@@ -47,8 +48,8 @@ type Nomad struct {
 	process *process
 }
 
-// StartNomad starts an agent below dir and returns when its node is ready and
-// the driver is healthy on it.
+// StartNomad starts an agent below dir. It returns when the node is ready and its
+// driver is healthy.
 func StartNomad(ctx context.Context, tools Tools, dir string, options Options) (*Nomad, error) {
 	n := &Nomad{
 		Address: fmt.Sprintf("http://127.0.0.1:%d", port(options.Index)),
@@ -85,7 +86,7 @@ func (n *Nomad) Start(ctx context.Context) error {
 	if n.options.Server == nil {
 		args = append(args, "-dev")
 	}
-	// A temporary directory of its own: a development agent keeps allocs there.
+	// A development agent keeps allocs in the temporary directory.
 	env := []string{"TMPDIR=" + filepath.Join(n.Dir, "tmp")}
 	var err error
 	if n.process, err = start(n.LogFile(), env, n.tools.Nomad, args...); err != nil {
@@ -97,19 +98,19 @@ func (n *Nomad) Start(ctx context.Context) error {
 	return nil
 }
 
-// LogFile holds what the agent and the plugin in it have logged.
+// LogFile returns the path of the log of the agent and its plugin.
 func (n *Nomad) LogFile() string { return filepath.Join(n.Dir, "agent.log") }
 
-// Stop ends the agent as an operator does. Tasks on a client of a server stay.
+// Stop stops the agent as an operator does. The tasks of a client go on.
 func (n *Nomad) Stop() error { return n.process.stop() }
 
 // Kill ends the agent with SIGKILL.
 func (n *Nomad) Kill() { n.process.kill() }
 
-// Pid of the agent.
+// Pid returns the process ID of the agent.
 func (n *Nomad) Pid() int { return n.process.cmd.Process.Pid }
 
-// ready is nil when the node takes tasks of the driver.
+// ready returns nil when the node accepts tasks of the driver.
 func (n *Nomad) ready() error {
 	if err := n.process.alive(); err != nil {
 		return err
@@ -133,7 +134,7 @@ func (n *Nomad) ready() error {
 	return nil
 }
 
-// Node is what the server knows of the agent's node.
+// Node returns the server's record of the agent's node.
 func (n *Nomad) Node() (*api.Node, error) {
 	node, _, err := n.server().API.Nodes().Info(n.NodeID, nil)
 	return node, err
@@ -148,8 +149,8 @@ func (n *Nomad) server() *Nomad {
 
 func (n *Nomad) configFile() string { return filepath.Join(n.Dir, "agent.hcl") }
 
-// port of the HTTP API of the agent of that index; RPC and Serf are the next
-// two. 4646 to 4648 are Nomad's own.
+// port returns the HTTP port of the agent with this index. The next two ports are
+// those of RPC and Serf. Index 0 has Nomad's default ports, 4646 to 4648.
 func port(index int) int { return 4646 + 10*index }
 
 func copyFile(from, to string) error {

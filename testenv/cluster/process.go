@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// stopTimeout is how long an agent has to end by itself.
+// stopTimeout limits how long an agent may take to stop.
 const stopTimeout = 30 * time.Second
 
-// A process is an agent at work, with its output in a file.
+// A process is a running agent, with its output in a file.
 type process struct {
 	cmd   *exec.Cmd
 	log   *os.File
-	ended chan struct{} // closed when it has ended
+	ended chan struct{} // closed at its end
 }
 
 // start runs a program with its output appended to logFile.
@@ -30,34 +30,34 @@ func start(logFile string, env []string, program string, args ...string) (*proce
 	p := &process{cmd: exec.Command(program, args...), log: log, ended: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	// ^C on the terminal is for who started the agent, not for the agent.
+	// ^C on the terminal interrupts the test, which then stops the agent.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		_ = log.Close()
 		return nil, fmt.Errorf("start %s: %w", filepath.Base(program), err)
 	}
 	go func() {
-		_ = p.cmd.Wait() // ProcessState tells it as well
+		_ = p.cmd.Wait() // alive reads the result from ProcessState
 		_ = log.Close()
 		close(p.ended)
 	}()
 	return p, nil
 }
 
-// alive is nil while the process runs.
+// alive returns nil while the process runs.
 func (p *process) alive() error {
 	select {
 	case <-p.ended:
-		return fmt.Errorf("%s has ended by itself (%v), see %s", filepath.Base(p.cmd.Path), p.cmd.ProcessState, p.log.Name())
+		return fmt.Errorf("%s has exited unexpectedly (%v), see %s", filepath.Base(p.cmd.Path), p.cmd.ProcessState, p.log.Name())
 	default:
 		return nil
 	}
 }
 
-// stop ends the process as an operator does, or by force when that takes too
-// long, which is an error.
+// stop ends the process as an operator does. If it takes too long, stop kills the
+// process and returns an error.
 func (p *process) stop() error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // has it ended, this does nothing
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // no effect after its end
 	select {
 	case <-p.ended:
 		return nil
@@ -67,7 +67,7 @@ func (p *process) stop() error {
 	}
 }
 
-// kill ends the process at once, as a crash does.
+// kill ends the process immediately, as a crash does.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.ended

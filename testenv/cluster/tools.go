@@ -11,21 +11,22 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/shoenig/test/wait"
 )
 
-// Tools are the programs and files of a run, by absolute path.
+// Tools are the paths of the programs and files of a test run.
 type Tools struct {
-	Nomad  string // the agent and command
-	Consul string // its agent
-	CNI    string // the directory of CNI plugins
-	Plugin string // the driver's binary
-	Guests string // the directory of the small unikernels
-	Jobs   string // the directory of the example jobs
+	Nomad  string // agent and command
+	Consul string // agent
+	CNI    string // directory of the CNI plugins
+	Plugin string // the driver
+	Guests string // directory of the built unikernels
+	Jobs   string // directory of the example jobs
 }
 
-// FindTools looks in the source tree, which the working directory is in, for
-// what scripts/setup and make put there; nomad is the agent's name in
-// build/tools.
+// FindTools finds the files that scripts/setup and make have put into the source
+// tree around the working directory. nomad is the name of the agent in build/tools.
 func FindTools(nomad string) (Tools, error) {
 	tree, err := os.Getwd()
 	if err != nil {
@@ -36,7 +37,7 @@ func FindTools(nomad string) (Tools, error) {
 			break
 		}
 		if tree == filepath.Dir(tree) {
-			return Tools{}, errors.New("not inside the source tree")
+			return Tools{}, errors.New("the working directory is not in the source tree")
 		}
 		tree = filepath.Dir(tree)
 	}
@@ -57,29 +58,28 @@ func FindTools(nomad string) (Tools, error) {
 	return tools, nil
 }
 
-// Final makes an error of a condition the last: there is no use in waiting.
+// Final marks an error of a condition after which Until stops waiting.
 func Final(err error) error { return final{err} }
 
 type final struct{ error }
 
 func (f final) Unwrap() error { return f.error }
 
-// Until calls condition until it returns nil or a Final error, at most for the
-// time given, and returns its last error when that is over or ctx is done.
+// Until is must.Wait for code that is not a test, and that a context can end. It
+// calls condition until the condition returns nil or a Final error, or until the
+// time is over.
 func Until(ctx context.Context, limit time.Duration, condition func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	var abort error
+	err := wait.InitialSuccess(wait.Timeout(limit), wait.Gap(50*time.Millisecond), wait.ErrorFunc(func() error {
+		if abort = ctx.Err(); abort != nil {
+			return nil
+		}
 		err := condition()
-		if err == nil || errors.As(err, &final{}) {
-			return err
+		if errors.As(err, &final{}) {
+			abort = err
+			return nil
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%w, waiting at most %s: %w", ctx.Err(), limit, err)
-		}
-	}
+		return err
+	})).Run()
+	return errors.Join(abort, err)
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package leftover finds what a task has left behind: it lists what there is of
-// everything that a task can own, before and after.
+// Package leftover finds resources that a task has left behind. It lists all
+// resources of the kinds that a task can own, and compares two lists.
 package leftover
 
 import (
@@ -23,36 +23,36 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
 
-// A Snapshot is everything found at one time, each thing as one line for
-// people: "process 41: /…/lkl-executor", "link tap0".
+// A Snapshot is the set of resources at one time. Each is a readable line, such as
+// "process 41: /…/lkl-executor" or "link tap0".
 type Snapshot map[string]bool
 
-// Take lists the sandbox's processes, links, network namespaces and mounts, the
-// files below the given directories, and the cgroups of the given allocs: of
-// the machine's cgroups only these are known to be ours.
+// Take lists the sandbox's processes, links, network namespaces and mounts, and the
+// files below the given directories. It lists only the cgroups of the given allocs,
+// because the machine has others.
 func Take(allocs []string, dirs ...string) (Snapshot, error) {
 	s := make(Snapshot)
 	return s, errors.Join(
 		s.processes(), s.links(), s.namespaces(), s.mounts(), s.cgroups(allocs), s.files(dirs))
 }
 
-// Since lists what is in s and was not in an earlier snapshot, in order.
+// Since returns the resources that an earlier snapshot does not contain, in order.
 func (s Snapshot) Since(earlier Snapshot) []string {
 	var added []string
-	for thing := range s {
-		if !earlier[thing] {
-			added = append(added, thing)
+	for resource := range s {
+		if !earlier[resource] {
+			added = append(added, resource)
 		}
 	}
 	slices.Sort(added)
 	return added
 }
 
-// Kinds counts a list of things by their kind, for people: "2 cgroups, 1 tap".
-func Kinds(things []string) string {
+// Kinds counts resources by their kind: "2 cgroups, 1 tap".
+func Kinds(resources []string) string {
 	counts := make(map[string]int)
-	for _, thing := range things {
-		kind, _, _ := strings.Cut(thing, " ")
+	for _, resource := range resources {
+		kind, _, _ := strings.Cut(resource, " ")
 		if kind == "network" {
 			kind = "network namespace"
 		}
@@ -72,22 +72,21 @@ func Kinds(things []string) string {
 	return strings.Join(parts, ", ")
 }
 
-// Error is nil if nothing was left, but for what Nomad makes with an agent's
-// first bridge network and keeps for the next.
+// Error returns an error that lists the resources, or nil without any. It ignores
+// those that Nomad keeps for the next bridge network.
 func Error(left []string) error {
-	left = slices.DeleteFunc(slices.Clone(left), func(thing string) bool { return kept.MatchString(thing) })
+	left = slices.DeleteFunc(slices.Clone(left), func(resource string) bool { return kept.MatchString(resource) })
 	if len(left) == 0 {
 		return nil
 	}
 	return errors.New("left behind: " + strings.Join(left, "; "))
 }
 
-// kept are the bridges, by the names that agents in the sandbox give them, and
-// the directory of named namespaces, which becomes a mount point.
+// kept matches the bridges, which have these names in the sandbox, and the mount
+// point for named network namespaces.
 var kept = regexp.MustCompile(`^(link nomad[0-9]+|mount /run/netns)$`)
 
-// processes lists every process of the sandbox, dead ones that nobody has
-// waited for included.
+// processes lists the processes of the sandbox, including zombies.
 func (s Snapshot) processes() error {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -110,7 +109,7 @@ func (s Snapshot) processes() error {
 	return nil
 }
 
-// links lists those of the sandbox's own network.
+// links lists the links of the sandbox's network.
 func (s Snapshot) links() error {
 	links, err := netlink.LinkList()
 	if err != nil {
@@ -122,7 +121,7 @@ func (s Snapshot) links() error {
 	return nil
 }
 
-// namespaces lists the named network namespaces, which allocs have, and the
+// namespaces lists the named network namespaces, which belong to allocs, and the
 // taps in them.
 func (s Snapshot) namespaces() error {
 	entries, err := os.ReadDir("/run/netns")
@@ -133,7 +132,7 @@ func (s Snapshot) namespaces() error {
 		s["network namespace "+entry.Name()] = true
 		taps, err := tapsIn(filepath.Join("/run/netns", entry.Name()))
 		if err != nil {
-			continue // it has just gone, or is not quite there
+			continue // it is being created or removed
 		}
 		for _, tap := range taps {
 			s["tap "+tap+" in "+entry.Name()] = true
@@ -191,7 +190,7 @@ func (s Snapshot) files(dirs []string) error {
 			if err == nil {
 				s["file "+path] = true
 			}
-			if errors.Is(err, fs.ErrNotExist) { // not there yet, or just gone
+			if errors.Is(err, fs.ErrNotExist) { // it is being created or removed
 				return nil
 			}
 			return err

@@ -12,41 +12,40 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// Nomad names an alloc's directory by the alloc's id, and a cgroup by the id, a
-// dot and the task.
+// allocID matches the start of a name that Nomad gives. The name of an alloc's
+// directory is the alloc's ID. The name of a cgroup is the ID, a dot and the task.
 var allocID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
-// Cgroups lists the cgroups of the machine, as directories below
-// /sys/fs/cgroup: of every controller's tree in version 1, of the one tree in
-// version 2.
+// Cgroups returns the cgroups of the machine as directories below /sys/fs/cgroup.
+// With cgroup v1 it includes the hierarchies of all controllers.
 func Cgroups() []string {
 	return directories(cgroupRoot, func(string) bool { return true })
 }
 
-// removeCgroups removes the cgroups of allocs that an agent under dir has still
-// had when everything in the sandbox was killed.
+// removeCgroups removes the cgroups of the allocs below dir, after the kernel has
+// killed all processes of the sandbox.
 func removeCgroups(dir string) {
-	ours := make(map[string]bool)
+	allocs := make(map[string]bool)
 	for _, path := range directories(dir, allocID.MatchString) {
-		ours[allocID.FindString(filepath.Base(path))] = true
+		allocs[allocID.FindString(filepath.Base(path))] = true
 	}
-	if len(ours) == 0 {
+	if len(allocs) == 0 {
 		return
 	}
 	dirs := Cgroups()
 	slices.Reverse(dirs) // children before their parents
 	for _, path := range dirs {
-		if ours[allocID.FindString(filepath.Base(path))] {
-			_ = os.Remove(path) // at worst it stays, empty
+		if allocs[allocID.FindString(filepath.Base(path))] {
+			_ = os.Remove(path) // an empty cgroup may stay
 		}
 	}
 }
 
-// directories lists root and the directories below it whose name matches.
+// directories returns root, and the directories below it with a matching name.
 func directories(root string, match func(name string) bool) []string {
 	var dirs []string
 	_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() && match(entry.Name()) { // one that just went is no error
+		if err == nil && entry.IsDir() && match(entry.Name()) { // err: it has just been removed
 			dirs = append(dirs, path)
 		}
 		return nil

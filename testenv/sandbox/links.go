@@ -10,9 +10,9 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// links brings up lo and a veth pair whose near end has the address that the
-// agents use; nothing answers at its other end.
-func links() error {
+// setUpLinks brings up lo and a veth pair. The near end has the address that the
+// agents use. Nothing is at the far end.
+func setUpLinks() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("find lo: %w", err)

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package sandbox runs a program in a corner of the machine of its own: its own
-// network, its own mounts and its own process tree. A real Nomad agent in there
-// makes bridges, rules, namespaces and mounts as it does anywhere, and none of
-// them reaches the machine; when the program ends, however it ends, the kernel
-// ends every process that it left and removes the rest.
+// Package sandbox runs a program in new namespaces for the network, mounts and
+// processes. A Nomad agent in the sandbox makes bridges, rules, namespaces and
+// mounts that do not exist outside of it. When the program ends, for any reason,
+// the kernel kills all processes of the sandbox and removes the rest.
 //
-// Cgroups are the one thing that is shared with the machine: at the end those
-// of the sandbox's allocs are removed by name.
+// The sandbox shares the cgroups with the machine. At its end, it removes those of
+// its allocs by name.
 package sandbox
 
 import (
@@ -23,14 +22,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The link that agents in the sandbox use: its name, address and prefix.
+// The name, the address and the prefix of the link that agents use.
 const (
 	Link    = "e2e0"
 	Address = "10.111.0.1"
 	prefix  = 24
 )
 
-// The role of this process, in its environment.
+// Environment variables: the role of a process, and the directory.
 const (
 	roleKey  = "LKL_E2E_SANDBOX"
 	roleInit = "init" // process 1 of the sandbox: sets it up, reaps orphans
@@ -38,17 +37,18 @@ const (
 	dirKey   = "LKL_E2E_DIR"
 )
 
-// Interrupted is the exit code of a body that was told to end, as of a shell's
-// command after ^C.
+// Interrupted is the exit code of a body that a signal has interrupted, as in a
+// shell.
 const Interrupted = 130
 
-// Dir is the sandbox's directory for files: short, so that sockets fit in it,
-// on the machine's own disk, and removed at the end unless the program failed.
+// Dir returns the sandbox's directory for files. It is on the machine's disk, and its
+// path is short enough for sockets. The sandbox removes it at the end, unless the
+// program failed.
 func Dir() string { return os.Getenv(dirKey) }
 
-// Run calls body inside a sandbox and returns its exit code. It starts this
-// very executable again, with the same arguments, so call it first thing in
-// main or TestMain. Only root can make a sandbox.
+// Run calls body in a sandbox and returns its exit code. It starts this executable
+// again with the same arguments, so main or TestMain must call it first. It needs
+// root.
 func Run(body func() int) int {
 	switch os.Getenv(roleKey) {
 	case roleBody:
@@ -70,7 +70,7 @@ func Run(body func() int) int {
 	}
 }
 
-// runOutside makes the namespaces with a child in them and waits for its end.
+// runOutside starts a child in new namespaces and waits for its end.
 func runOutside() (code int, err error) {
 	dir, err := os.MkdirTemp("", "lkl-e2e-")
 	if err != nil {
@@ -82,23 +82,23 @@ func runOutside() (code int, err error) {
 			err = os.RemoveAll(dir)
 			return
 		}
-		fmt.Fprintln(os.Stderr, "logs and state are kept in", dir)
+		fmt.Fprintln(os.Stderr, "logs and state are in", dir)
 	}()
-	// The parent-death signal is the thread's, not the process's.
+	// Pdeathsig takes effect at the end of the thread, not of the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	cmd := again(roleInit)
+	cmd := restart(roleInit)
 	cmd.Env = append(cmd.Env, dirKey+"="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID,
 		Pdeathsig:  syscall.SIGKILL,
 	}
 	if err := cmd.Start(); err != nil {
-		return 0, fmt.Errorf("make namespaces for the network, mounts and processes (needs root): %w", err)
+		return 0, fmt.Errorf("create namespaces for the network, mounts and processes (needs root): %w", err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -112,18 +112,19 @@ func runOutside() (code int, err error) {
 	}
 }
 
-// runInit is process 1: it sets the sandbox up, starts the body and reaps
-// whatever is orphaned until the body ends. Its own end is everybody's.
+// runInit is process 1 of the sandbox. It sets up mounts and links, starts the body,
+// and reaps orphans until the body ends. At its end, the kernel kills all other
+// processes of the sandbox.
 func runInit() (int, error) {
-	if err := mounts(Dir()); err != nil {
+	if err := setUpMounts(Dir()); err != nil {
 		return 0, err
 	}
-	if err := links(); err != nil {
+	if err := setUpLinks(); err != nil {
 		return 0, err
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	cmd := again(roleBody)
+	cmd := restart(roleBody)
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
@@ -147,7 +148,7 @@ func runInit() (int, error) {
 	}
 }
 
-func again(role string) *exec.Cmd {
+func restart(role string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), roleKey+"="+role)
@@ -166,10 +167,10 @@ func exitCode(err error) (int, error) {
 	return exit.ExitCode(), nil
 }
 
-// mounts makes the mount tree private and lays writable copies of nothing over
-// the directories where Nomad, CNI and the network tools keep their records. The
-// machine's own network namespaces, which come and go meanwhile, are not seen.
-func mounts(dir string) error {
+// setUpMounts makes the mount tree private, and mounts overlays on the directories
+// in which Nomad, CNI and the network tools keep records. It hides the named network
+// namespaces of the machine, which other programs may change during the run.
+func setUpMounts(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
@@ -198,7 +199,8 @@ func mounts(dir string) error {
 	return nil
 }
 
-// overlay leaves what target holds readable and sends every write to scratch.
+// overlay mounts an overlay on target. Its files stay readable, and writes go to
+// scratch.
 func overlay(target, scratch string) error {
 	upper, work := filepath.Join(scratch, "upper"), filepath.Join(scratch, "work")
 	if err := errors.Join(os.MkdirAll(upper, 0o755), os.MkdirAll(work, 0o755)); err != nil {
@@ -206,7 +208,7 @@ func overlay(target, scratch string) error {
 	}
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", target, upper, work)
 	if err := unix.Mount("overlay", target, "overlay", 0, options); err != nil {
-		return fmt.Errorf("lay an overlay over %s: %w", target, err)
+		return fmt.Errorf("mount an overlay on %s: %w", target, err)
 	}
 	return nil
 }
