@@ -19,17 +19,18 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
 )
 
-// An alloc is the one alloc of a test's job.
+// An alloc is the only alloc of a test's job.
 type alloc struct {
 	*api.Allocation
 	node *cluster.Nomad
 	task string
 }
 
-// explain logs what Nomad knows of a failed test's alloc.
+// explain logs the state, the events and the output of a failed test's alloc.
 func (a *alloc) explain(t *testing.T) {
 	if err := a.refresh(); err != nil {
 		t.Log(err)
@@ -54,30 +55,27 @@ func (a *alloc) refresh() error {
 	return err
 }
 
-// await waits for a client status of the alloc. Another one that it cannot
-// leave again fails the test at once.
+// await waits for a client status of the alloc. It fails the test immediately if the
+// alloc has ended with another status.
 func (a *alloc) await(t *testing.T, status string) {
 	t.Helper()
-	eventually(t, func() error {
+	must.Wait(t, testenv.Eventually(func() error {
 		if err := a.refresh(); err != nil {
 			return err
 		}
 		if a.ClientStatus == status {
 			return nil
 		}
-		err := fmt.Errorf("alloc is %s, not %s", a.ClientStatus, status)
-		if a.ClientTerminalStatus() {
-			return cluster.Final(err)
-		}
-		return err
-	})
+		must.False(t, a.ClientTerminalStatus(), must.Sprintf("the alloc is %s, not %s", a.ClientStatus, status))
+		return fmt.Errorf("the alloc is %s, not %s", a.ClientStatus, status)
+	}))
 }
 
 // awaitEvent waits for an event of the task and returns it.
 func (a *alloc) awaitEvent(t *testing.T, kind string) *api.TaskEvent {
 	t.Helper()
 	var found *api.TaskEvent
-	eventually(t, func() error {
+	must.Wait(t, testenv.Eventually(func() error {
 		if err := a.refresh(); err != nil {
 			return err
 		}
@@ -87,8 +85,8 @@ func (a *alloc) awaitEvent(t *testing.T, kind string) *api.TaskEvent {
 				return nil
 			}
 		}
-		return fmt.Errorf("no event %q yet", kind)
-	})
+		return fmt.Errorf("no event %q", kind)
+	}))
 	return found
 }
 
@@ -99,7 +97,7 @@ func (a *alloc) events() []*api.TaskEvent {
 	return nil
 }
 
-// log is what the task has written so far.
+// log returns the output of the task up to now.
 func (a *alloc) log(stream string) (string, error) {
 	var out string
 	err := a.read(stream, false, nil, func(output string) bool {
@@ -115,30 +113,30 @@ func (a *alloc) awaitLog(t *testing.T, text string) {
 	a.awaitOutput(t, func(output string) bool { return strings.Contains(output, text) })
 }
 
-// awaitOutput follows the task's stdout from its start until enough of it is
-// there. A stream that breaks, as when an agent ends, is followed again.
+// awaitOutput follows the task's stdout from its start until enough returns true. It
+// starts again if the stream breaks, for example because an agent has ended.
 func (a *alloc) awaitOutput(t *testing.T, enough func(output string) bool) {
 	t.Helper()
-	late, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 	defer cancel()
-	eventually(t, func() error {
+	must.Wait(t, testenv.Eventually(func() error {
 		var seen string
 		found := false
-		err := a.read("stdout", true, late.Done(), func(output string) bool {
+		err := a.read("stdout", true, ctx.Done(), func(output string) bool {
 			seen = output
 			found = enough(output)
 			return found
 		})
 		if err == nil && !found {
-			err = fmt.Errorf("the task's output is not what was waited for: %.300s", seen)
+			err = fmt.Errorf("the output of the task is incomplete: %.300s", seen)
 		}
 		return err
-	})
+	}))
 }
 
-// read calls enough with all of a stream up to now whenever there is more of it,
-// until it returns true, the stream ends or it is late.
-func (a *alloc) read(stream string, follow bool, late <-chan struct{}, enough func(output string) bool) error {
+// read calls enough with the complete output of a stream whenever it grows. It ends
+// when enough returns true, when the stream ends, or when stop is closed.
+func (a *alloc) read(stream string, follow bool, stop <-chan struct{}, enough func(output string) bool) error {
 	cancel := make(chan struct{})
 	defer close(cancel)
 	frames, errs := nomad.API.AllocFS().Logs(a.Allocation, follow, a.task, stream, api.OriginStart, 0, cancel, nil)
@@ -158,19 +156,19 @@ func (a *alloc) read(stream string, follow bool, late <-chan struct{}, enough fu
 				err = nil
 			}
 			return err
-		case <-late:
+		case <-stop:
 			return nil
 		}
 	}
 }
 
-// url of the guest's port http as the host maps it.
+// url returns the URL of the host's port that is mapped to the guest's port http.
 func (a *alloc) url(t *testing.T) string {
 	t.Helper()
 	return "http://" + a.address(t, "http") + "/"
 }
 
-// address of the host that leads to a port of the guest.
+// address returns the host's address that is mapped to a port of the guest.
 func (a *alloc) address(t *testing.T, label string) string {
 	t.Helper()
 	for _, port := range a.AllocatedResources.Shared.Ports {
@@ -182,7 +180,7 @@ func (a *alloc) address(t *testing.T, label string) string {
 	return ""
 }
 
-// stop stops a job's task as an operator does, and returns how it ended.
+// stop stops the job as an operator does, and returns the event of the task's end.
 func (a *alloc) stop(t *testing.T) *api.TaskEvent {
 	t.Helper()
 	_, _, err := nomad.API.Jobs().Deregister(a.JobID, false, nil)
@@ -192,7 +190,7 @@ func (a *alloc) stop(t *testing.T) *api.TaskEvent {
 	return a.awaitEvent(t, api.TaskTerminated)
 }
 
-// pids are the processes in the alloc's cgroups.
+// pids returns the processes in the alloc's cgroups.
 func (a *alloc) pids(t *testing.T) []int {
 	t.Helper()
 	return processes(t, func(dir string) bool {
@@ -201,14 +199,15 @@ func (a *alloc) pids(t *testing.T) []int {
 	})
 }
 
-// processes are those of the sandbox whose directory in /proc is right, by pid.
-func processes(t *testing.T, right func(dir string) bool) []int {
+// processes returns the processes of the sandbox that match. The function receives
+// the directory of a process in /proc.
+func processes(t *testing.T, match func(dir string) bool) []int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	must.NoError(t, err)
 	var pids []int
 	for _, entry := range entries {
-		if pid, err := strconv.Atoi(entry.Name()); err == nil && right(filepath.Join("/proc", entry.Name())) {
+		if pid, err := strconv.Atoi(entry.Name()); err == nil && match(filepath.Join("/proc", entry.Name())) {
 			pids = append(pids, pid)
 		}
 	}

@@ -11,10 +11,12 @@ import (
 
 	consulapi "github.com/hashicorp/consul/api"
 	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// services are those that an alloc has registered under the name httpd, with
-// their checks.
+// services returns the services with the name httpd that an alloc has registered,
+// with their checks.
 func services(a *alloc) ([]*consulapi.ServiceEntry, error) {
 	entries, _, err := consul.API.Health().Service("httpd", "", false, nil)
 	return slices.DeleteFunc(entries, func(entry *consulapi.ServiceEntry) bool {
@@ -22,15 +24,15 @@ func services(a *alloc) ([]*consulapi.ServiceEntry, error) {
 	}), err
 }
 
-func TestConsul_CheckTurnsPassingAndGoesWithTheJob(t *testing.T) {
-	needs(t)
+func TestConsul_ServiceIsRegisteredUntilTheJobStops(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	job := parse(t, "consul.nomad.hcl", kernels())
 	job.ID = ptr("consul-check")
 	a := run(t, nomad, job)
 
 	var service *consulapi.ServiceEntry
-	eventually(t, func() error {
+	must.Wait(t, testenv.Eventually(func() error {
 		found, err := services(a)
 		if err != nil {
 			return err
@@ -43,7 +45,7 @@ func TestConsul_CheckTurnsPassingAndGoesWithTheJob(t *testing.T) {
 			return fmt.Errorf("httpd is %s", status)
 		}
 		return nil
-	})
+	}))
 	kinds := map[string]bool{}
 	for _, check := range service.Checks {
 		kinds[check.Type] = true
@@ -56,11 +58,11 @@ func TestConsul_CheckTurnsPassingAndGoesWithTheJob(t *testing.T) {
 
 	_, _, err = nomad.API.Jobs().Deregister(*job.ID, false, nil)
 	must.NoError(t, err)
-	eventually(t, func() error {
+	must.Wait(t, testenv.Eventually(func() error {
 		found, err := services(a)
 		if err == nil && len(found) > 0 {
 			err = errors.New("httpd is still registered")
 		}
 		return err
-	})
+	}))
 }

@@ -16,31 +16,32 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// kernels sets the variable that every example has: where the unikernels are.
+// kernels sets the variable of every example that contains the directory of the
+// unikernels.
 func kernels() string { return fmt.Sprintf("kernels = %q\n", tools.Guests) }
 
-// An example says how a file of examples/jobs shows that it works.
+// An example is the test of a file in examples/jobs.
 type example struct {
 	variables func(*testing.T) string
-	works     func(*testing.T, *alloc)
+	check     func(*testing.T, *alloc)
 }
 
 var examples = map[string]example{
 	"httpd.nomad.hcl":        {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
 	"consul.nomad.hcl":       {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
-	"hello.nomad.hcl":        {allKernels, endsWell("command line: from alloc=")},
-	"disk.nomad.hcl":         {allKernels, endsWell("disk: ")},
-	"artifact.nomad.hcl":     {serveHello, endsWell("command line: downloaded\n")},
-	"stop.nomad.hcl":         {allKernels, stopsByItself},
-	"lkl-hello.nomad.hcl":    {allKernels, endsWell("Hello from Linux 6.1.")},
+	"hello.nomad.hcl":        {allKernels, completesWith("command line: from alloc=")},
+	"disk.nomad.hcl":         {allKernels, completesWith("disk: ")},
+	"artifact.nomad.hcl":     {serveHello, completesWith("command line: downloaded\n")},
+	"stop.nomad.hcl":         {allKernels, stopsOnItsSignal},
+	"lkl-hello.nomad.hcl":    {allKernels, completesWith("Hello from Linux 6.1.")},
 	"nginx.nomad.hcl":        {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
-	"nginx-config.nomad.hcl": {allKernels, servesItsOwnPage},
+	"nginx-config.nomad.hcl": {allKernels, servesTheTemplate},
 	"redis.nomad.hcl":        {allKernels, func(t *testing.T, a *alloc) { a.redis(t) }},
-	"python3.nomad.hcl":      {allKernels, servesFromItsProgram},
+	"python3.nomad.hcl":      {allKernels, servesFromPython},
 }
 
 func TestExamples_Work(t *testing.T) {
-	needs(t)
+	needRootAndTun(t)
 	t.Parallel()
 	entries, err := os.ReadDir(tools.Jobs)
 	must.NoError(t, err)
@@ -48,10 +49,10 @@ func TestExamples_Work(t *testing.T) {
 		t.Run(entry.Name(), func(t *testing.T) {
 			t.Parallel()
 			example, ok := examples[entry.Name()]
-			must.True(t, ok, must.Sprint("this example has no entry in examples_test.go"))
+			must.True(t, ok, must.Sprint("the example has no entry in examples_test.go"))
 			job := parse(t, entry.Name(), example.variables(t))
 			job.ID = ptr("example-" + strings.TrimSuffix(entry.Name(), ".nomad.hcl"))
-			example.works(t, start(t, nomad, job))
+			example.check(t, start(t, nomad, job))
 		})
 	}
 	must.Eq(t, len(entries), len(examples), must.Sprint("an entry of examples_test.go has no file"))
@@ -59,7 +60,7 @@ func TestExamples_Work(t *testing.T) {
 
 func allKernels(*testing.T) string { return kernels() }
 
-// serveHello serves hello.spt over HTTP, as a place of artifacts does.
+// serveHello serves hello.spt over HTTP, as the source of an artifact.
 func serveHello(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(tools.Guests, "hello.spt")
@@ -70,7 +71,7 @@ func serveHello(t *testing.T) string {
 	return fmt.Sprintf("source = %q\nchecksum = \"sha256:%x\"\n", server.URL+"/hello.spt", sha256.Sum256(content))
 }
 
-func endsWell(output string) func(*testing.T, *alloc) {
+func completesWith(output string) func(*testing.T, *alloc) {
 	return func(t *testing.T, a *alloc) {
 		t.Helper()
 		a.await(t, api.AllocClientStatusComplete)
@@ -78,17 +79,17 @@ func endsWell(output string) func(*testing.T, *alloc) {
 	}
 }
 
-// servesItsOwnPage wants the page that the job's template writes, and the
-// request in the log, where the job's configuration of nginx sends it.
-func servesItsOwnPage(t *testing.T, a *alloc) {
+// servesTheTemplate requires the page of the job's template, and the request in the
+// log, as configured in the job.
+func servesTheTemplate(t *testing.T, a *alloc) {
 	t.Helper()
 	must.Eq(t, "alloc "+a.ID[:8]+" of nginx-config\n", a.awaitAnswer(t))
 	a.awaitLog(t, "GET / HTTP/1.1")
 }
 
-// servesFromItsProgram wants the answer of the job's program, which ends by
-// itself when it is stopped.
-func servesFromItsProgram(t *testing.T, a *alloc) {
+// servesFromPython requires the answer of the job's program, which exits when the
+// job stops.
+func servesFromPython(t *testing.T, a *alloc) {
 	t.Helper()
 	answer := a.awaitAnswer(t)
 	must.StrHasPrefix(t, fmt.Sprintf(`{"alloc": %q, "kernel": "6.1.`, a.ID[:8]), answer)
@@ -96,9 +97,9 @@ func servesFromItsProgram(t *testing.T, a *alloc) {
 	must.Eq(t, 0, a.stop(t).ExitCode)
 }
 
-// stopsByItself stops a job whose guest ends when it is told the signal, long
+// stopsOnItsSignal requires that the guest exits when it receives the signal, long
 // before the kill timeout.
-func stopsByItself(t *testing.T, a *alloc) {
+func stopsOnItsSignal(t *testing.T, a *alloc) {
 	t.Helper()
 	a.awaitLog(t, "control: waiting\n")
 	_, _, err := nomad.API.Jobs().Deregister(a.JobID, false, nil)

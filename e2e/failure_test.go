@@ -13,8 +13,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-func TestGuest_EndIsToldAsItWas(t *testing.T) {
-	needs(t)
+func TestGuest_ExitStatusAndSignalReachNomad(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	cases := []struct {
 		name         string
@@ -22,7 +22,7 @@ func TestGuest_EndIsToldAsItWas(t *testing.T) {
 		status       string
 		code, signal int
 	}{
-		{name: "ends well", args: []string{"exit", "0"}, status: api.AllocClientStatusComplete},
+		{name: "success", args: []string{"exit", "0"}, status: api.AllocClientStatusComplete},
 		{name: "exit code", args: []string{"exit", "7"}, status: api.AllocClientStatusFailed, code: 7},
 		{name: "fault", args: []string{"fault"}, status: api.AllocClientStatusFailed, code: 128 + 11, signal: 11},
 		{name: "forbidden call", args: []string{"syscall"}, status: api.AllocClientStatusFailed, code: 128 + 31, signal: 31},
@@ -41,8 +41,8 @@ func TestGuest_EndIsToldAsItWas(t *testing.T) {
 	}
 }
 
-func TestRestartPolicy_StartsAFailedGuestAgain(t *testing.T) {
-	needs(t)
+func TestRestartPolicy_RestartsAFailedGuest(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	job := guestJob(t, "crash", "exit", "3")
 	job.TaskGroups[0].RestartPolicy = &api.RestartPolicy{
@@ -54,8 +54,8 @@ func TestRestartPolicy_StartsAFailedGuestAgain(t *testing.T) {
 	a.awaitOutput(t, func(output string) bool { return strings.Count(output, "crash: exit\n") == 3 })
 }
 
-func TestConfigMistakes_AreNamedByField(t *testing.T) {
-	needs(t)
+func TestConfigMistakes_ErrorNamesTheFields(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	cases := []struct {
 		name   string
@@ -72,8 +72,8 @@ func TestConfigMistakes_AreNamedByField(t *testing.T) {
 		{"missing file", func(job *api.Job) { set(job, "kernel", "local/missing.spt") }, []string{"kernel"}},
 		{"path not allowed", func(job *api.Job) { set(job, "kernel", "/etc/passwd") }, []string{"kernel", "image_paths"}},
 		{"exec heap not allowed", func(job *api.Job) { set(job, "exec_heap", true) }, []string{"exec_heap"}},
-		{"a port that is none", func(job *api.Job) { set(bridge(job), "ports", []string{"https"}) }, []string{"ports", "https"}},
-		{"a user", func(job *api.Job) { job.TaskGroups[0].Tasks[0].User = "nobody" }, []string{"user"}},
+		{"unknown port", func(job *api.Job) { set(bridge(job), "ports", []string{"https"}) }, []string{"ports", "https"}},
+		{"user", func(job *api.Job) { job.TaskGroups[0].Tasks[0].User = "nobody" }, []string{"user"}},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -83,13 +83,13 @@ func TestConfigMistakes_AreNamedByField(t *testing.T) {
 			tc.change(job)
 			a := start(t, nomad, job)
 			a.await(t, api.AllocClientStatusFailed)
-			a.mustTell(t, tc.fields...)
+			a.requireMessage(t, tc.fields...)
 		})
 	}
 }
 
-func TestNetwork_OfTheHostIsRefusedToAGuestWithANetDevice(t *testing.T) {
-	needs(t)
+func TestNetwork_GuestWithANetDeviceNeedsANamespace(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	cases := map[string]func(*api.Job){
 		"host":    func(job *api.Job) { bridge(job).TaskGroups[0].Networks[0].Mode = "host" },
@@ -103,19 +103,19 @@ func TestNetwork_OfTheHostIsRefusedToAGuestWithANetDevice(t *testing.T) {
 			change(job)
 			a := start(t, nomad, job)
 			a.await(t, api.AllocClientStatusFailed)
-			a.mustTell(t, "network", "bridge")
+			a.requireMessage(t, "network", "bridge")
 		})
 	}
 }
 
-// mustTell checks that the task's events tell a user all of these words.
-func (a *alloc) mustTell(t *testing.T, words ...string) {
+// requireMessage checks that the messages of the task's events contain all words.
+func (a *alloc) requireMessage(t *testing.T, words ...string) {
 	t.Helper()
-	var told []string
+	var messages []string
 	for _, event := range a.events() {
-		told = append(told, event.DisplayMessage)
+		messages = append(messages, event.DisplayMessage)
 	}
-	all := strings.Join(told, "\n")
+	all := strings.Join(messages, "\n")
 	for _, word := range words {
 		must.StrContains(t, all, word)
 	}
@@ -123,13 +123,13 @@ func (a *alloc) mustTell(t *testing.T, words ...string) {
 
 func set(job *api.Job, field string, value any) { job.TaskGroups[0].Tasks[0].SetConfig(field, value) }
 
-func TestExec_IsRefusedWithAReason(t *testing.T) {
-	needs(t)
+func TestExec_ErrorContainsTheReason(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	a := run(t, nomad, guestJob(t, "idle"))
 	cmd := exec.Command(tools.Nomad, "alloc", "exec", "-i=false", "-t=false", a.ID, "/bin/sh")
 	cmd.Env = append(os.Environ(), "NOMAD_ADDR="+nomad.Address)
 	out, err := cmd.CombinedOutput()
 	must.Error(t, err)
-	must.StrContains(t, string(out), "no command can be run in it")
+	must.StrContains(t, string(out), "cannot run a command in a unikernel")
 }

@@ -15,11 +15,11 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/leftover"
 )
 
-// httpd is the main example, with the unikernels of this tree.
+// httpd returns the job of the example httpd with the given ID.
 func httpd(t *testing.T, id string) *api.Job {
 	t.Helper()
 	job := parse(t, "httpd.nomad.hcl", kernels())
@@ -27,7 +27,7 @@ func httpd(t *testing.T, id string) *api.Job {
 	return job
 }
 
-// get is the body of an answer with status 200.
+// get returns the body of an answer with status 200.
 func get(url string) (string, error) {
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get(url)
@@ -46,28 +46,26 @@ func get(url string) (string, error) {
 func (a *alloc) awaitAnswer(t *testing.T) (body string) {
 	t.Helper()
 	url := a.url(t)
-	eventually(t, func() (err error) {
+	must.Wait(t, testenv.Eventually(func() (err error) {
 		if err := a.refresh(); err != nil {
 			return err
 		}
-		if a.ClientTerminalStatus() {
-			return cluster.Final(fmt.Errorf("the alloc is %s", a.ClientStatus))
-		}
+		must.False(t, a.ClientTerminalStatus(), must.Sprintf("the alloc is %s", a.ClientStatus))
 		body, err = get(url)
 		return err
-	})
+	}))
 	return body
 }
 
 func TestHTTPD_AnswersThroughTheMappedPort(t *testing.T) {
-	needs(t)
+	needRootAndTun(t)
 	t.Parallel()
 	a := run(t, nomad, httpd(t, "answers"))
-	must.StrContains(t, a.awaitAnswer(t), "httpd on Solo5") // nobody else on that port
+	must.StrContains(t, a.awaitAnswer(t), "httpd on Solo5") // not another server on that port
 }
 
-func TestHTTPD_ServesSeveralConnectionsAtOnce(t *testing.T) {
-	needs(t)
+func TestHTTPD_ServesConcurrentConnections(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	a := run(t, nomad, httpd(t, "connections"))
 	a.awaitAnswer(t)
@@ -81,49 +79,49 @@ func TestHTTPD_ServesSeveralConnectionsAtOnce(t *testing.T) {
 	must.NoError(t, errors.Join(errs...))
 }
 
-func TestHTTPD_HasTheAllocsAddressOnItsConsole(t *testing.T) {
-	needs(t)
+func TestHTTPD_PrintsTheAddressOfTheAlloc(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	a := run(t, nomad, httpd(t, "address"))
 	a.await(t, api.AllocClientStatusRunning)
-	eventually(t, func() error {
+	must.Wait(t, testenv.Eventually(func() error {
 		if err := a.refresh(); err != nil {
 			return err
 		}
 		if a.NetworkStatus == nil || a.NetworkStatus.Address == "" {
-			return errors.New("the alloc has no address yet")
+			return errors.New("the alloc has no address")
 		}
 		return nil
-	})
+	}))
 	a.awaitLog(t, a.NetworkStatus.Address)
 }
 
-func TestStats_AreOfTheGuest(t *testing.T) {
-	needs(t)
+func TestStats_AreThoseOfTheGuest(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	a := run(t, nomad, guestJob(t, "spin"))
-	eventually(t, func() error {
+	must.Wait(t, testenv.Eventually(func() error {
 		usage, err := nomad.API.Allocations().Stats(a.Allocation, nil)
 		if err != nil {
 			return err
 		}
 		task := usage.Tasks[a.task]
 		if task == nil || task.ResourceUsage == nil {
-			return errors.New("no figures of the task yet")
+			return errors.New("the task has no statistics")
 		}
 		memory, cpu := task.ResourceUsage.MemoryStats, task.ResourceUsage.CpuStats
 		switch {
 		case memory.RSS == 0 || memory.RSS > 16<<20:
-			return fmt.Errorf("%d bytes of memory are in use, of 16 MiB", memory.RSS)
+			return fmt.Errorf("the task uses %d bytes of memory, of 16 MiB", memory.RSS)
 		case cpu.Percent < 10:
-			return fmt.Errorf("a guest that spins uses %.1f %% of a CPU", cpu.Percent)
+			return fmt.Errorf("a spinning guest uses %.1f %% of a CPU", cpu.Percent)
 		}
 		return nil
-	})
+	}))
 }
 
-func TestLogs_SurviveTheEndOfTheTask(t *testing.T) {
-	needs(t)
+func TestLogs_OutliveTheTask(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	a := start(t, nomad, batchJob(t, "hello", "one", "two"))
 	a.await(t, api.AllocClientStatusComplete)
@@ -131,8 +129,8 @@ func TestLogs_SurviveTheEndOfTheTask(t *testing.T) {
 }
 
 func TestStop_LeavesNothingBehind(t *testing.T) {
-	needs(t)
-	// Not beside other tests: their things would be in the way.
+	needRootAndTun(t)
+	// Not parallel: the resources of other tests would be in the snapshots.
 	before, err := snapshot()
 	must.NoError(t, err)
 	t.Run("job", func(t *testing.T) {
@@ -141,26 +139,26 @@ func TestStop_LeavesNothingBehind(t *testing.T) {
 		a.awaitAnswer(t)
 		now, err := snapshot()
 		must.NoError(t, err)
-		must.Error(t, leftover.Error(now.Since(before)), must.Sprint("a running job is not seen at all"))
+		must.Error(t, leftover.Error(now.Since(before)), must.Sprint("the snapshot does not contain the running job"))
 	})
-	eventually(t, func() error {
+	must.Wait(t, testenv.Eventually(func() error {
 		now, err := snapshot()
 		if err != nil {
 			return err
 		}
 		return leftover.Error(now.Since(before))
-	})
+	}))
 }
 
-func TestStop_EndsAGuestThatIsBusy(t *testing.T) {
-	needs(t)
+func TestStop_EndsABusyGuest(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	end := run(t, nomad, guestJob(t, "spin")).stop(t)
 	must.Eq(t, int(syscall.SIGTERM), end.Signal, must.Sprint(end.DisplayMessage))
 }
 
-func TestSignal_ThatAGuestCannotTakeIsRefused(t *testing.T) {
-	needs(t)
+func TestSignal_WithoutAControlDeviceIsAnError(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	a := run(t, nomad, guestJob(t, "idle"))
 	err := nomad.API.Allocations().Signal(a.Allocation, nil, a.task, "SIGUSR1")

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,27 +19,21 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
 )
 
-// needs is what every end-to-end test needs.
-func needs(t *testing.T) {
+// needRootAndTun skips or fails a test on a machine that cannot run a sandbox.
+func needRootAndTun(t *testing.T) {
 	t.Helper()
 	testenv.Need(t, testenv.Root, testenv.Tun)
 }
 
-// eventually waits for a condition.
-func eventually(t *testing.T, condition func() error) {
-	t.Helper()
-	must.NoError(t, cluster.Until(t.Context(), patience, condition))
-}
-
-// batchJob is a guestJob whose guest ends by itself.
+// batchJob returns a guestJob whose guest exits.
 func batchJob(t *testing.T, guest string, args ...string) *api.Job {
 	job := guestJob(t, guest, args...)
 	job.Type = ptr(api.JobTypeBatch)
 	return job
 }
 
-// guestJob is a job of one task that runs a unikernel of guest/, without a
-// network, and is not started again.
+// guestJob returns a job with one task that runs a unikernel of guest/. It has no
+// network, and Nomad does not restart it.
 func guestJob(t *testing.T, guest string, args ...string) *api.Job {
 	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
 	task := api.NewTask("guest", cluster.Driver).
@@ -55,8 +48,8 @@ func guestJob(t *testing.T, guest string, args ...string) *api.Job {
 	return job
 }
 
-// bridge gives a job's group a network of its own with port http, which leads
-// to the guest's port 8080.
+// bridge adds a bridge network to a job. Its port http is mapped to port 8080 of the
+// guest.
 func bridge(job *api.Job) *api.Job {
 	job.TaskGroups[0].Networks = []*api.NetworkResource{{
 		Mode: "bridge", DynamicPorts: []api.Port{{Label: "http", To: 8080}},
@@ -64,8 +57,8 @@ func bridge(job *api.Job) *api.Job {
 	return job
 }
 
-// parse reads a job file of examples/jobs with the variables given as lines of
-// a variables file.
+// parse reads a job file of examples/jobs. The variables have the form of a
+// variables file.
 func parse(t *testing.T, file, variables string) *api.Job {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(tools.Jobs, file))
@@ -77,8 +70,8 @@ func parse(t *testing.T, file, variables string) *api.Job {
 	return job
 }
 
-// start registers a job on an agent's node, to be purged with the test, and
-// returns its alloc.
+// start registers a job on the node of an agent, and returns its alloc. The job is
+// purged at the end of the test.
 func start(t *testing.T, on *cluster.Nomad, job *api.Job) *alloc {
 	t.Helper()
 	job.NodePool = ptr(on.Pool)
@@ -86,22 +79,22 @@ func start(t *testing.T, on *cluster.Nomad, job *api.Job) *alloc {
 	must.NoError(t, err)
 	a := &alloc{node: on, task: job.TaskGroups[0].Tasks[0].Name}
 	t.Cleanup(func() { purge(t, *job.ID, a) })
-	eventually(t, func() error {
+	must.Wait(t, testenv.Eventually(func() error {
 		stubs, _, err := nomad.API.Jobs().Allocations(*job.ID, true, nil)
 		if err != nil {
 			return err
 		}
 		if len(stubs) == 0 {
-			return fmt.Errorf("job %s has no alloc yet", *job.ID)
+			return fmt.Errorf("job %s has no alloc", *job.ID)
 		}
 		a.Allocation, _, err = nomad.API.Allocations().Info(stubs[0].ID, nil)
 		return err
-	})
+	}))
 	allocs.add(a.ID)
 	return a
 }
 
-// run starts a job and waits until its task runs.
+// run starts a job and waits until the task runs.
 func run(t *testing.T, on *cluster.Nomad, job *api.Job) *alloc {
 	t.Helper()
 	a := start(t, on, job)
@@ -109,7 +102,7 @@ func run(t *testing.T, on *cluster.Nomad, job *api.Job) *alloc {
 	return a
 }
 
-// purge stops a job and waits until its client has removed the alloc.
+// purge stops a job and waits until the client has removed the alloc.
 func purge(t *testing.T, id string, a *alloc) {
 	if t.Failed() && a.Allocation != nil {
 		a.explain(t)
@@ -119,18 +112,18 @@ func purge(t *testing.T, id string, a *alloc) {
 	if a.Allocation == nil {
 		return
 	}
-	must.NoError(t, cluster.Until(context.Background(), patience, func() error {
-		// It has ended by itself, or the server does not know it any more. The
-		// answer is empty, which the API package takes for an error.
+	must.Wait(t, testenv.Eventually(func() error {
+		// The API package returns an error for the empty answer. The server may also
+		// have removed the alloc before.
 		_ = nomad.API.Allocations().GC(a.Allocation, nil)
 		if left, _ := filepath.Glob(filepath.Join(a.node.Dir, "*", "*", a.ID)); len(left) > 0 {
-			return fmt.Errorf("%s is still there", left[0])
+			return fmt.Errorf("%s still exists", left[0])
 		}
 		return nil
 	}))
 }
 
-// allocs of all tests, for what is looked for in the end.
+// allocs contains the IDs of the allocs of all tests.
 var allocs ids
 
 type ids struct {

@@ -12,9 +12,11 @@ import (
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// lkl is an example that runs a guest of guest/lkl, under an id of its own.
+// lkl returns the job of an example with another ID.
 func lkl(t *testing.T, file, id string) *api.Job {
 	t.Helper()
 	job := parse(t, file, kernels())
@@ -22,8 +24,8 @@ func lkl(t *testing.T, file, id string) *api.Job {
 	return job
 }
 
-func TestLKL_HelloTellsItsKernelArgumentsAndEnvironment(t *testing.T) {
-	needs(t)
+func TestLKL_HelloPrintsArgumentsAndEnvironment(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	a := start(t, nomad, lkl(t, "lkl-hello.nomad.hcl", "lkl-hello-tells"))
 	a.await(t, api.AllocClientStatusComplete)
@@ -41,10 +43,9 @@ func TestLKL_HelloTellsItsKernelArgumentsAndEnvironment(t *testing.T) {
 	}
 }
 
-// The signal ends this program, which has no handler for it, as it would on any
-// Linux.
-func TestLKL_SignalOfNomadReachesTheProgram(t *testing.T) {
-	needs(t)
+// The program has no handler for the signal, which therefore ends it.
+func TestLKL_SignalReachesTheProgram(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	job := lkl(t, "lkl-hello.nomad.hcl", "lkl-hello-signal")
 	job.TaskGroups[0].Tasks[0].RestartPolicy = &api.RestartPolicy{Attempts: ptr(0), Mode: ptr("fail")}
@@ -56,8 +57,8 @@ func TestLKL_SignalOfNomadReachesTheProgram(t *testing.T) {
 	must.Eq(t, 128+10, a.awaitEvent(t, api.TaskTerminated).ExitCode)
 }
 
-func TestLKL_NginxServesFilesOfItsRootThroughTheMappedPort(t *testing.T) {
-	needs(t)
+func TestLKL_NginxServesItsRoot(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	a := run(t, nomad, lkl(t, "nginx.nomad.hcl", "nginx-serves"))
 	page, err := os.ReadFile(filepath.Join(tools.Guests, "lkl-nginx.root", "www", "index.html"))
@@ -69,8 +70,8 @@ func TestLKL_NginxServesFilesOfItsRootThroughTheMappedPort(t *testing.T) {
 	a.awaitChecks(t)
 }
 
-func TestLKL_NginxTakesSignalsAndEndsGracefully(t *testing.T) {
-	needs(t)
+func TestLKL_NginxHandlesSignals(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	a := run(t, nomad, lkl(t, "nginx.nomad.hcl", "nginx-signals"))
 	a.awaitAnswer(t)
@@ -84,8 +85,8 @@ func TestLKL_NginxTakesSignalsAndEndsGracefully(t *testing.T) {
 	a.awaitLog(t, "exit\n")
 }
 
-func TestLKL_RedisKeepsAnAppendOnlyFileAndEndsGracefully(t *testing.T) {
-	needs(t)
+func TestLKL_RedisKeepsAnAppendOnlyFile(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	job := lkl(t, "redis.nomad.hcl", "redis-graceful")
 	set(job, "args", []string{"/etc/redis.conf", "--enable-debug-command", "yes"})
@@ -97,7 +98,7 @@ func TestLKL_RedisKeepsAnAppendOnlyFileAndEndsGracefully(t *testing.T) {
 	must.Eq(t, "value 42", r.do(t, "GET", "key42"))
 	must.Eq(t, "", r.do(t, "GET", "no such key"))
 	must.StrContains(t, r.do(t, "INFO", "server"), "os:Linux 6.1.")
-	// The server drops what it holds and reads its file again.
+	// The server drops its data and reads the file again.
 	must.Eq(t, "OK", r.do(t, "DEBUG", "LOADAOF"))
 	must.Eq(t, "100", r.do(t, "DBSIZE"))
 	must.Eq(t, "value 99", r.do(t, "GET", "key99"))
@@ -110,16 +111,16 @@ func TestLKL_RedisKeepsAnAppendOnlyFileAndEndsGracefully(t *testing.T) {
 	a.awaitLog(t, "Redis is now ready to exit, bye bye...")
 }
 
-// awaitChecks waits until Nomad has found every service of the alloc well.
+// awaitChecks waits until all checks of the alloc's services succeed.
 func (a *alloc) awaitChecks(t *testing.T) {
 	t.Helper()
-	eventually(t, func() error {
+	must.Wait(t, testenv.Eventually(func() error {
 		checks, err := nomad.API.Allocations().Checks(a.ID, nil)
 		if err != nil {
 			return err
 		}
 		if len(checks) == 0 {
-			return errors.New("no check has run yet")
+			return errors.New("no check has run")
 		}
 		for _, check := range checks {
 			if check.Status != "success" {
@@ -127,5 +128,5 @@ func (a *alloc) awaitChecks(t *testing.T) {
 			}
 		}
 		return nil
-	})
+	}))
 }

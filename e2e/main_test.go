@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package e2e runs real jobs in real Nomad agents, beside a real Consul agent,
-// all in a sandbox of their own.
+// Package e2e runs jobs in real Nomad and Consul agents, in a sandbox.
 package e2e
 
 import (
@@ -13,47 +12,44 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/leftover"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
 
-// What every test may use: agents that run throughout. A test that kills or
-// restarts one starts its own.
+// The agents run during all tests. A test that kills or restarts an agent starts
+// another one.
 var (
 	tools  cluster.Tools
 	consul *cluster.Consul
 	nomad  *cluster.Nomad
 )
 
-// patience is how long anything may take before a test gives up: far more than
-// it takes, since several tests run at a time on a small machine.
-const patience = 90 * time.Second
-
 func TestMain(m *testing.M) {
-	if os.Geteuid() != 0 { // without a sandbox every test says what it needs
+	if os.Geteuid() != 0 { // the tests skip or fail without a sandbox
 		os.Exit(m.Run())
 	}
-	os.Exit(sandbox.Run(func() int { return suite(m) }))
+	os.Exit(sandbox.Run(func() int { return runInSandbox(m) }))
 }
 
-// suite is the run inside the sandbox. What the tests have left behind fails it,
-// whatever they said.
-func suite(m *testing.M) int {
+// runInSandbox starts the agents and runs the tests. It fails if the tests have left
+// something behind.
+func runInSandbox(m *testing.M) int {
 	ctx := context.Background()
 	began := time.Now()
 	if err := startAgents(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "end-to-end tests:", err)
 		return 1
 	}
-	fmt.Printf("Nomad and Consul are up after %s\n", time.Since(began).Round(time.Millisecond))
+	fmt.Printf("Nomad and Consul are ready after %s\n", time.Since(began).Round(time.Millisecond))
 	before, err := snapshot()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	code := m.Run()
-	if err := nothingLeft(ctx, before); err != nil {
+	if err := nothingLeft(before); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL: after the last test:", err)
 		code = max(code, 1)
 	}
@@ -75,9 +71,9 @@ func startAgents(ctx context.Context) (err error) {
 	return err
 }
 
-// nothingLeft waits until everything of the tests' jobs is gone.
-func nothingLeft(ctx context.Context, before leftover.Snapshot) error {
-	return cluster.Until(ctx, patience, func() error {
+// nothingLeft waits until no resource of a test's job is left.
+func nothingLeft(before leftover.Snapshot) error {
+	return testenv.Eventually(func() error {
 		if err := nomad.API.System().GarbageCollect(); err != nil {
 			return err
 		}
@@ -86,16 +82,16 @@ func nothingLeft(ctx context.Context, before leftover.Snapshot) error {
 			return err
 		}
 		return leftover.Error(now.Since(before))
-	})
+	}).Run()
 }
 
-// snapshot lists what the shared agent's tasks may own, and the cgroups of
-// every alloc of every agent.
+// snapshot lists the resources of the shared agent's tasks, and the cgroups of all
+// allocs.
 func snapshot() (leftover.Snapshot, error) {
 	return leftover.Take(allocs.list(), taskFiles(nomad)...)
 }
 
-// taskFiles are the directories with files of tasks: the driver's state and the
+// taskFiles returns the directories with files of tasks: the driver's state and the
 // agent's allocs.
 func taskFiles(n *cluster.Nomad) []string {
 	return []string{filepath.Join(n.StateDir, "tasks"), filepath.Join(n.Dir, "tmp"), filepath.Join(n.Dir, "data", "alloc")}

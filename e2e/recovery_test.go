@@ -16,11 +16,12 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
 
-// client starts a client agent for a test that ends it in its own ways.
+// client starts a client agent that a test can kill or restart.
 func client(t *testing.T, name string, index int) *cluster.Nomad {
 	t.Helper()
 	n, err := cluster.StartNomad(t.Context(), tools, sandbox.Dir(), cluster.Options{
@@ -31,34 +32,34 @@ func client(t *testing.T, name string, index int) *cluster.Nomad {
 	return n
 }
 
-// counter is a job whose guest writes a numbered line ten times a second: one
-// that was started again would begin at 1.
+// counter returns a job whose guest prints a numbered line ten times a second. A
+// guest that was restarted would begin at 1.
 func counter(t *testing.T) *api.Job {
 	return guestJob(t, "spew", "every=100000000", "width=20")
 }
 
 var line = regexp.MustCompile(`spew ([0-9]{10})`)
 
-// mustCountOn waits for ten more lines of the guest than there are, or than a
-// test has seen before; it returns the number of the last.
-func (a *alloc) mustCountOn(t *testing.T, from int) (last int) {
+// requireCount waits until the guest has printed ten lines after line number from. It
+// returns the number of the last line.
+func (a *alloc) requireCount(t *testing.T, from int) (last int) {
 	t.Helper()
 	a.awaitOutput(t, func(output string) bool {
 		lines := line.FindAllStringSubmatch(output, -1)
 		if len(lines) > 0 {
-			last, _ = strconv.Atoi(lines[len(lines)-1][1]) // the pattern lets nothing else through
+			last, _ = strconv.Atoi(lines[len(lines)-1][1]) // the pattern matches only digits
 		}
 		return last >= from+10
 	})
 	return last
 }
 
-func TestPluginKilled_GuestRunsOn(t *testing.T) {
-	needs(t)
+func TestPluginKilled_GuestContinues(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
 	n := client(t, "plugin-killed", 1)
 	a := run(t, n, counter(t))
-	last := a.mustCountOn(t, 0)
+	last := a.requireCount(t, 0)
 	guest := a.pids(t)
 	must.SliceNotEmpty(t, guest)
 
@@ -67,16 +68,16 @@ func TestPluginKilled_GuestRunsOn(t *testing.T) {
 	for _, pid := range old {
 		must.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 	}
-	eventually(t, func() error {
+	must.Wait(t, testenv.Eventually(func() error {
 		for _, pid := range pluginPids(t, n) {
 			if !slices.Contains(old, pid) {
 				return nil
 			}
 		}
-		return fmt.Errorf("the agent has not started the plugin again")
-	})
+		return fmt.Errorf("the agent has not restarted the plugin")
+	}))
 
-	a.mustCountOn(t, last)
+	a.requireCount(t, last)
 	must.Eq(t, guest, a.pids(t))
 	must.NoError(t, a.refresh())
 	must.Eq(t, 0, int(a.TaskStates[a.task].Restarts))
@@ -84,26 +85,26 @@ func TestPluginKilled_GuestRunsOn(t *testing.T) {
 	a.stop(t)
 }
 
-func TestAgentRestarted_GuestRunsOn(t *testing.T) {
-	needs(t)
+func TestAgentRestarted_GuestContinues(t *testing.T) {
+	needRootAndTun(t)
 	t.Parallel()
-	none := func(job *api.Job) *api.Job { return job }
+	noNetwork := func(job *api.Job) *api.Job { return job }
 	cases := []struct {
 		name    string
 		network func(*api.Job) *api.Job
 		end     func(*cluster.Nomad) error
 	}{
 		{"stopped", bridge, (*cluster.Nomad).Stop},
-		// Nomad itself loses the network of a young alloc when it is killed: it
-		// writes that down once a minute.
-		{"killed", none, func(n *cluster.Nomad) error { n.Kill(); return nil }},
+		// A killed agent loses the network of a young alloc, because it saves that
+		// state only once a minute.
+		{"killed", noNetwork, func(n *cluster.Nomad) error { n.Kill(); return nil }},
 	}
 	for i, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			n := client(t, "agent-"+tc.name, 2+i)
 			a := run(t, n, tc.network(counter(t)))
-			last := a.mustCountOn(t, 0)
+			last := a.requireCount(t, 0)
 			guest := a.pids(t)
 			must.SliceNotEmpty(t, guest)
 
@@ -111,7 +112,7 @@ func TestAgentRestarted_GuestRunsOn(t *testing.T) {
 			must.Eq(t, guest, a.pids(t))
 			must.NoError(t, n.Start(t.Context()))
 
-			a.mustCountOn(t, last)
+			a.requireCount(t, last)
 			must.Eq(t, guest, a.pids(t))
 			must.NoError(t, a.refresh())
 			must.Eq(t, 0, int(a.TaskStates[a.task].Restarts))
@@ -120,11 +121,11 @@ func TestAgentRestarted_GuestRunsOn(t *testing.T) {
 	}
 }
 
-// pluginPids are the plugin's processes that the agent has started.
+// pluginPids returns the plugin processes that the agent has started.
 func pluginPids(t *testing.T, n *cluster.Nomad) []int {
 	t.Helper()
 	return processes(t, func(dir string) bool {
-		program, _ := os.Readlink(filepath.Join(dir, "exe")) // "": it has just ended
+		program, _ := os.Readlink(filepath.Join(dir, "exe")) // "" after its end
 		return filepath.Base(program) == "nomad-driver-lkl" && strings.HasPrefix(program, n.Dir)
 	})
 }

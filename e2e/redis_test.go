@@ -14,19 +14,21 @@ import (
 	"time"
 
 	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// A redis is a connection to a redis server.
+// A redis is a connection to a Redis server.
 type redis struct {
 	conn net.Conn
 	in   *bufio.Reader
 }
 
-// redis connects to the task's port redis as soon as its server answers.
+// redis connects to the task's port redis, and waits until the server answers.
 func (a *alloc) redis(t *testing.T) *redis {
 	t.Helper()
 	var r *redis
-	eventually(t, func() error {
+	must.Wait(t, testenv.Eventually(func() error {
 		conn, err := net.DialTimeout("tcp", a.address(t, "redis"), 5*time.Second)
 		if err != nil {
 			return err
@@ -40,12 +42,12 @@ func (a *alloc) redis(t *testing.T) *redis {
 			_ = conn.Close()
 		}
 		return err
-	})
+	}))
 	t.Cleanup(func() { _ = r.conn.Close() })
 	return r
 }
 
-// do is the answer to a command that has to succeed; nil is the empty string.
+// do returns the answer to a command that must succeed. It returns nil as "".
 func (r *redis) do(t *testing.T, command ...string) string {
 	t.Helper()
 	answer, err := r.ask(command...)
@@ -53,16 +55,16 @@ func (r *redis) do(t *testing.T, command ...string) string {
 	return answer
 }
 
-// ask sends a command and reads its answer, in the protocol RESP2: a list of
-// strings, each with its length; then a line whose first byte says what follows.
+// ask sends a command and reads the answer, in the protocol RESP2. A command is a list
+// of strings with their lengths. The first byte of an answer is its type.
 func (r *redis) ask(command ...string) (string, error) {
-	if err := r.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := r.conn.SetDeadline(time.Now().Add(testenv.Patience)); err != nil {
 		return "", err
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(command))
-	for _, word := range command {
-		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(word), word)
+	for _, argument := range command {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(argument), argument)
 	}
 	if _, err := io.WriteString(r.conn, b.String()); err != nil {
 		return "", err
@@ -87,10 +89,10 @@ func (r *redis) ask(command ...string) (string, error) {
 	return "", fmt.Errorf("redis answered %q", line)
 }
 
-// bulk reads a string of that length, and the end of its line.
+// bulk reads a string of that length, and the line break after it.
 func (r *redis) bulk(length string) (string, error) {
 	n, err := strconv.Atoi(length)
-	if err != nil || n < 0 { // -1: there is none
+	if err != nil || n < 0 { // -1 means nil
 		return "", err
 	}
 	content := make([]byte, n+len("\r\n"))

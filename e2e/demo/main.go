@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Demo shows the driver at work: it starts a real Nomad agent in a sandbox, runs
-// the main example as an operator would, shows what Nomad says of it, stops it
-// and looks for anything left behind. It exits 0 only if all of that went well.
+// Demo demonstrates the driver. It starts a Nomad agent in a sandbox, runs the nginx
+// example as an operator would, shows Nomad's view of the job, stops the job, and
+// checks that nothing is left behind. It exits with 0 only if all steps succeed.
 package main
 
 import (
@@ -27,10 +27,10 @@ func run() int {
 	err := demonstrate(ctx)
 	switch {
 	case err == nil:
-		fmt.Printf("\nAll of it worked, in %s. The README explains the job file and goes on from here.\n", spent(began))
+		fmt.Printf("\nDone in %s. The README explains the job file.\n", seconds(began))
 		return 0
 	case ctx.Err() != nil:
-		fmt.Fprintln(os.Stderr, "\ninterrupted: everything that was started has been removed")
+		fmt.Fprintln(os.Stderr, "\ninterrupted: all processes are stopped and all files removed")
 		return sandbox.Interrupted
 	default:
 		fmt.Fprintln(os.Stderr, "\nthe demonstration failed:", err)
@@ -44,19 +44,19 @@ func demonstrate(ctx context.Context) (err error) {
 		return err
 	}
 	d := &demo{ctx: ctx, tools: tools}
-	defer func() { err = errors.Join(err, d.end()) }()
+	defer func() { err = errors.Join(err, d.stopAgent()) }()
 	steps := []struct {
 		title string
 		run   func() error
 	}{
-		{"A Nomad agent, in a network of its own", d.startAgent},
-		{"The plugin is fingerprinted", d.showFingerprint},
-		{"A job runs a unikernel", d.runJob},
-		{"Its console is the task's log", d.showLogs},
-		{"It answers through the mapped port", d.request},
-		{"What it uses", d.showStats},
-		{"Stop it", d.stopJob},
-		{"Nothing is left behind", d.findLeftovers},
+		{"Start a Nomad agent in a sandbox", d.startAgent},
+		{"Show the fingerprint of the driver", d.showFingerprint},
+		{"Run a job with a unikernel", d.runJob},
+		{"Show the console, which is the log of the task", d.showLogs},
+		{"Send a request to the mapped port", d.request},
+		{"Show the resources that the task uses", d.showStats},
+		{"Stop the job", d.stopJob},
+		{"Check that nothing is left behind", d.findLeftovers},
 	}
 	for i, step := range steps {
 		fmt.Printf("\n%d/%d  %s\n", i+1, len(steps), step.title)
@@ -64,9 +64,9 @@ func demonstrate(ctx context.Context) (err error) {
 		if err := step.run(); err != nil {
 			return fmt.Errorf("step %d, %q: %w", i+1, step.title, err)
 		}
-		fmt.Printf("     (%s)\n", spent(began))
+		fmt.Printf("     (%s)\n", seconds(began))
 	}
 	return nil
 }
 
-func spent(since time.Time) string { return fmt.Sprintf("%.1f s", time.Since(since).Seconds()) }
+func seconds(since time.Time) string { return fmt.Sprintf("%.1f s", time.Since(since).Seconds()) }

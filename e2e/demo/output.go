@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// A filter chooses what is shown of a command's output.
+// A filter selects lines of a command's output.
 type filter struct {
-	shown string // what one would type after the command to the same end
+	shown string // the equivalent in a shell, shown after the command
 	lines func(output string) string
 }
 
@@ -44,10 +44,9 @@ func section(titles ...string) filter {
 	}}
 }
 
-func say(format string, args ...any) { fmt.Printf("     "+format+"\n", args...) }
+func note(format string, args ...any) { fmt.Printf("     "+format+"\n", args...) }
 
-// show prints output set off from our own words, with at most one empty line in
-// a row.
+// show prints the output of a command, indented, without repeated empty lines.
 func show(output string) {
 	empty := false
 	for line := range strings.Lines(strings.Trim(output, "\r\n")) {

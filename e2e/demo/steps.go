@@ -22,17 +22,17 @@ import (
 const (
 	jobName  = "nginx"
 	taskName = "nginx"
-	// stepTimeout is far more than any step takes on a slow machine.
+	// stepTimeout is much longer than any step takes on a slow machine.
 	stepTimeout = time.Minute
 )
 
-// demo is what one step leaves for the next.
+// demo is the state that the steps share.
 type demo struct {
 	ctx    context.Context
 	tools  cluster.Tools
 	agent  *cluster.Nomad
-	before leftover.Snapshot // there was this before the job
-	owned  []string          // and this more while it ran
+	before leftover.Snapshot // before the job
+	owned  []string          // resources of the running job
 	alloc  *api.Allocation
 }
 
@@ -46,7 +46,7 @@ func (d *demo) startAgent() (err error) {
 		return fmt.Errorf("ask %s for its version: %w", d.tools.Nomad, err)
 	}
 	first, _, _ := strings.Cut(string(version), "\n")
-	say("%s, as server and client; the plugin is one file in its plugin_dir", first)
+	note("%s, as server and client, with the plugin in its plugin_dir", first)
 	d.before, err = d.snapshot()
 	return err
 }
@@ -74,7 +74,7 @@ func (d *demo) runJob() error {
 				return cluster.Final(fmt.Errorf("the alloc has failed: %s", lastEvent(stub)))
 			}
 		}
-		return errors.New("no alloc is running yet")
+		return errors.New("no alloc is running")
 	})
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func (d *demo) showLogs() error {
 func (d *demo) request() error {
 	port := d.alloc.AllocatedResources.Shared.Ports[0]
 	url := fmt.Sprintf("http://%s:%d/", port.HostIP, port.Value)
-	say("port %d of the host leads to port %d of the unikernel", port.Value, port.To)
+	note("port %d of the host is mapped to port %d of the unikernel", port.Value, port.To)
 	fmt.Printf("     $ curl -i %s\n", url)
 	var answer []byte
 	err := d.until(func() (err error) {
@@ -120,7 +120,7 @@ func (d *demo) showStats() error {
 			return err
 		}
 		if task := usage.Tasks[taskName]; task == nil || task.ResourceUsage.MemoryStats.RSS == 0 {
-			return errors.New("there are no figures of the task yet")
+			return errors.New("the task has no statistics")
 		}
 		return nil
 	})
@@ -130,7 +130,8 @@ func (d *demo) showStats() error {
 	return d.nomad(section("Task Resources", "Memory Stats", "CPU Stats"), "alloc", "status", "-stats", d.shortID())
 }
 
-// stopJob first notes what the running task has, for the next step.
+// stopJob stops the job. It first records the resources of the running job, for the
+// next step.
 func (d *demo) stopJob() error {
 	running, err := d.snapshot()
 	if err != nil {
@@ -153,13 +154,13 @@ func (d *demo) stopJob() error {
 	return d.nomad(section("Recent Events"), "alloc", "status", d.shortID())
 }
 
-// findLeftovers lets Nomad collect the stopped alloc and compares what there is
-// with what there was before the job.
+// findLeftovers makes Nomad remove the stopped alloc, and compares the resources with
+// those before the job.
 func (d *demo) findLeftovers() error {
 	if leftover.Error(d.owned) == nil {
-		return errors.New("nothing was seen of the task while it ran: the comparison would prove nothing")
+		return errors.New("the snapshot does not contain the running task, so the comparison would prove nothing")
 	}
-	say("while the task ran, it and Nomad had for it: %s", leftover.Kinds(d.owned))
+	note("resources of the running job: %s", leftover.Kinds(d.owned))
 	if err := d.nomad(everything, "system", "gc"); err != nil {
 		return err
 	}
@@ -176,7 +177,7 @@ func (d *demo) findLeftovers() error {
 	if err != nil {
 		return err
 	}
-	say("now: none")
+	note("resources now: 0")
 	return nil
 }
 
@@ -188,14 +189,14 @@ func (d *demo) snapshot() (leftover.Snapshot, error) {
 	return leftover.Take(allocs, d.taskFiles()...)
 }
 
-// taskFiles are the directories where files of tasks are: the driver's state
-// and the agent's allocs.
+// taskFiles returns the directories with files of tasks: the driver's state and the
+// agent's allocs.
 func (d *demo) taskFiles() []string {
 	return []string{filepath.Join(d.agent.StateDir, "tasks"), filepath.Join(d.agent.Dir, "tmp")}
 }
 
-// end stops the agent; the sandbox removes whatever is still there.
-func (d *demo) end() error {
+// stopAgent stops the agent. The sandbox removes its files.
+func (d *demo) stopAgent() error {
 	if d.agent == nil {
 		return nil
 	}
@@ -208,8 +209,8 @@ func (d *demo) until(condition func() error) error {
 
 func (d *demo) shortID() string { return d.alloc.ID[:8] }
 
-// nomad runs a command of the agent's program, shows it as one would type it
-// and the lines of its output that keep says.
+// nomad runs a Nomad command. It prints the command line, and the part of the output
+// that the filter keeps.
 func (d *demo) nomad(keep filter, args ...string) error {
 	fmt.Printf("     $ nomad %s%s\n", strings.Join(d.shorten(args), " "), keep.shown)
 	out, err := d.command(args...).CombinedOutput()
@@ -227,7 +228,7 @@ func (d *demo) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// shorten writes paths inside the source tree relative to it.
+// shorten makes paths relative to the source tree.
 func (d *demo) shorten(args []string) []string {
 	tree := filepath.Dir(filepath.Dir(d.tools.Jobs)) + "/"
 	short := make([]string, len(args))
