@@ -45,7 +45,7 @@ Options for all unikernels that Solo5's tenders do not have:
   --huge-pages                  back the guest's memory with huge pages
 
 Extensions of Solo5's ABI. A unikernel must support them, and its configuration must
-enable them (see docs/guests.md):
+enable them (see docs/guest-reference.md):
 
   --block-transfer:NAME=BYTES   allow transfers up to this size, at most 1048576
   --block-flush:NAME            allow the guest to flush the disk (fdatasync)

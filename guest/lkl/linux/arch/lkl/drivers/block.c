@@ -4,7 +4,7 @@
  *
  * Solo5 has no completion of requests: a request is carried out when it is queued.
  * Data written is then in the host's page cache. It reaches the host's disk after
- * a flush, if the tender offers one (LKL_NR_DISK); see docs/guests.md.
+ * a flush, if the tender offers one (LKL_NR_DISK); see docs/guest-reference.md.
  */
 #include <linux/blk-mq.h>
 #include <linux/init.h>
