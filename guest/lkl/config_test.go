@@ -94,29 +94,29 @@ func TestConfig_InvalidValueEndsGuest(t *testing.T) {
 		status int
 	}{
 		{with("interfaces", list("name", "eth9")), `lkl: the guest has no network device "eth9"`, exitNetwork},
-		{with("interfaces", list("name", "tap", "mac", "x")), "lkl: --config: not a MAC address: x", exitCommandLine},
-		{with("interfaces", list("name", "tap", "mac", "02:x0:00:00:00:00:01")), "lkl: --config: not a MAC address: 02:x0:00:00:00:00:01", exitCommandLine},
-		{with("interfaces", list("name", "tap", "ip", "1.2.3")), "lkl: --config: not an IPv4 address: 1.2.3", exitCommandLine},
-		{with("interfaces", list("name", "tap", "ipv6", "1")), "lkl: --config: not an IPv6 address: 1", exitCommandLine},
-		{with("interfaces", list("name", "tap", "ip", "1.2.3.4", "masklen", "33")), "lkl: --config: not a masklen: 33", exitCommandLine},
-		{with("interfaces", list("name", "tap", "ip", "1.2.3.4", "masklen", "x")), "lkl: --config: not a masklen: x", exitCommandLine},
-		{with("interfaces", list("name", "tap", "ipv6", "fd00::2", "masklen6", "129")), "lkl: --config: not a masklen6: 129", exitCommandLine},
-		{with("interfaces", list("name", "tap", "mtu", "x")), "lkl: --config: not a mtu: x", exitCommandLine},
-		{map[string]any{"gateway": "10.0.0.1"}, "lkl: --config: no interface for the gateway: 10.0.0.1", exitCommandLine},
+		{with("interfaces", list("name", "tap", "mac", "x")), "lkl: --config: not a MAC address: x", exitConfig},
+		{with("interfaces", list("name", "tap", "mac", "02:x0:00:00:00:00:01")), "lkl: --config: not a MAC address: 02:x0:00:00:00:00:01", exitConfig},
+		{with("interfaces", list("name", "tap", "ip", "1.2.3")), "lkl: --config: not an IPv4 address: 1.2.3", exitConfig},
+		{with("interfaces", list("name", "tap", "ipv6", "1")), "lkl: --config: not an IPv6 address: 1", exitConfig},
+		{with("interfaces", list("name", "tap", "ip", "1.2.3.4", "masklen", "33")), "lkl: --config: not a masklen: 33", exitConfig},
+		{with("interfaces", list("name", "tap", "ip", "1.2.3.4", "masklen", "x")), "lkl: --config: not a masklen: x", exitConfig},
+		{with("interfaces", list("name", "tap", "ipv6", "fd00::2", "masklen6", "129")), "lkl: --config: not a masklen6: 129", exitConfig},
+		{with("interfaces", list("name", "tap", "mtu", "x")), "lkl: --config: not a mtu: x", exitConfig},
+		{map[string]any{"gateway": "10.0.0.1"}, "lkl: --config: no interface for the gateway: 10.0.0.1", exitConfig},
 		{with("interfaces", list("name", "tap", "mtu", "9001")), `lkl: network interface "tap": MTU 9001: invalid`, exitNetwork},
-		{with("routes", list("to", "10.0.0.0/33")), "lkl: --config: not a network: 10.0.0.0/33", exitCommandLine},
-		{with("routes", list("via", "10.0.0.1")), "lkl: --config: a route needs the network it leads to and an interface that exists", exitCommandLine},
-		{with("mounts", list("path", "/x")), "lkl: --config: a mount needs a device and an absolute path", exitCommandLine},
+		{with("routes", list("to", "10.0.0.0/33")), "lkl: --config: not a network: 10.0.0.0/33", exitConfig},
+		{with("routes", list("via", "10.0.0.1")), "lkl: --config: a route needs the network it leads to and an interface that exists", exitConfig},
+		{with("mounts", list("path", "/x")), "lkl: --config: a mount needs a device and an absolute path", exitConfig},
 		{with("mounts", list("device", "no", "path", "/x")), `lkl: cannot mount block device "no" on /x: there is no such file or device`, exitRoot},
 		{with("root", "no"), `lkl: the guest has no block device "no" for its root file system`, exitRoot},
-		{with("root_options", long), "lkl: --config: the mount options are too long: " + long, exitCommandLine},
-		{with("workdir", "/no"), "lkl: working directory /no: there is no such file or device", exitProgramStart},
-		{with("stack", "1000000000"), "lkl: no memory for the program's stack", exitProgramStart},
-		{with("stack", "8M"), "lkl: --config: not a stack: 8M", exitCommandLine},
-		{with("uid", "nobody"), "lkl: --config: not a uid: nobody", exitCommandLine}, // not root instead
-		{with("uid", "-1"), "lkl: --config: not a uid: -1", exitCommandLine},
-		{with("uid", "4294967296"), "lkl: --config: not a uid: 4294967296", exitCommandLine}, // nor the root of 32 bits
-		{with("gid", "4294967295"), "lkl: --config: not a gid: 4294967295", exitCommandLine},
+		{with("root_options", long), "lkl: --config: the mount options are too long: " + long, exitConfig},
+		{with("workdir", "/no"), "lkl: working directory /no: there is no such file or device", exitStart},
+		{with("stack", "1000000000"), "lkl: no memory for the program's stack", exitStart},
+		{with("stack", "8M"), "lkl: --config: not a stack: 8M", exitConfig},
+		{with("uid", "nobody"), "lkl: --config: not a uid: nobody", exitConfig}, // not root instead
+		{with("uid", "-1"), "lkl: --config: not a uid: -1", exitConfig},
+		{with("uid", "4294967296"), "lkl: --config: not a uid: 4294967296", exitConfig}, // nor the root of 32 bits
+		{with("gid", "4294967295"), "lkl: --config: not a gid: 4294967295", exitConfig},
 	} {
 		lines, status := runGuest(t, guestSpec{config: c.config, args: strings.Fields("say started")})
 		test.Eq(t, c.line, lastLine(lines))
@@ -160,7 +160,7 @@ func TestConfig_InvalidJSONEndsGuest(t *testing.T) {
 		s.env = []string{"--config", text}
 		lines, status := runGuest(t, s)
 		test.StrHasPrefix(t, "lkl: --config: ", lastLine(lines), test.Sprint(text))
-		test.Eq(t, exitCommandLine, status, test.Sprint(text))
+		test.Eq(t, exitConfig, status, test.Sprint(text))
 	}
 }
 

@@ -112,7 +112,7 @@ func TestDisk_ConfigMatchesFullDeviceName(t *testing.T) {
 		s.config["disks"] = []any{map[string]string{"name": prefix, "transfer": "1048576"}}
 		lines, status := runGuest(t, s)
 		test.Eq(t, `lkl: --config: disk "`+prefix+`": no such device or file system type`, lastLine(lines))
-		test.Eq(t, exitCommandLine, status)
+		test.Eq(t, exitConfig, status)
 	}
 }
 
@@ -244,6 +244,6 @@ func TestConfig_RejectsInvalidDiskOptions(t *testing.T) {
 		record := map[string]string{"name": c.name, "transfer": c.transfer, "flush": c.flush}
 		lines, status := runGuest(t, guestSpec{config: map[string]any{"disks": []any{record}}, args: strings.Fields("say started")})
 		test.Eq(t, c.line, lastLine(lines))
-		test.Eq(t, exitCommandLine, status)
+		test.Eq(t, exitConfig, status)
 	}
 }

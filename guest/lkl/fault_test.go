@@ -19,14 +19,14 @@ import (
 )
 
 // Exit statuses that come from the start program or the kernel, not from the
-// program itself. start/ defines them.
+// program itself: see LKL_EXIT_… in linux/arch/lkl/include/uapi/asm/lkl.h.
 const (
-	exitCommandLine  = 121
-	exitRoot         = 122
-	exitNetwork      = 123
-	exitProgramStart = 124
-	exitRestart      = 125
-	exitPanic        = 255
+	exitConfig  = 121
+	exitRoot    = 122
+	exitNetwork = 123
+	exitStart   = 124
+	exitRestart = 125
+	exitPanic   = 255
 )
 
 // exitBySignal returns the exit status of a guest whose program died by s.
