@@ -112,7 +112,7 @@ func reference(options []option) string {
 		case o.required:
 			value = "required"
 		case o.value == "":
-			value = "none"
+			value = ""
 		}
 		b.WriteString("| `" + o.name + "` | " + o.kind + " | " + value + " | " + o.doc + " |\n")
 	}
