@@ -107,12 +107,12 @@ func reference(options []option) string {
 	var b strings.Builder
 	b.WriteString("| option | type | default | |\n| --- | --- | --- | --- |\n")
 	for _, o := range options {
-		value := "`" + o.value + "`"
+		value := ""
 		switch {
 		case o.required:
 			value = "required"
-		case o.value == "":
-			value = ""
+		case o.value != "":
+			value = "`" + o.value + "`"
 		}
 		b.WriteString("| `" + o.name + "` | " + o.kind + " | " + value + " | " + o.doc + " |\n")
 	}
