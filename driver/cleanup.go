@@ -3,8 +3,12 @@
 package driver
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"syscall"
+	"time"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
 	"github.com/lkl-nomad/nomad-driver-lkl/network"
@@ -38,8 +42,36 @@ func (d *Driver) removeTask(dir string, r record, known client.Known) error {
 			return fmt.Errorf("remove the redirection to tap %s: %w", r.Tap, err)
 		}
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("remove the task directory: %w", err)
+	return d.removeDir(dir)
+}
+
+const (
+	// removeTimeout limits how long removeDir waits for a process that writes to
+	// the directory.
+	removeTimeout = 10 * time.Second
+	removePause   = 10 * time.Millisecond
+)
+
+// removeDir removes a task's directory. It tries again while a process of a
+// killed plugin still creates files there: a tool that builds the root disk, or
+// an executor that was just being started. Both end by themselves: the tool when
+// it is done, and the executor when it finds that the plugin is gone.
+func (d *Driver) removeDir(dir string) error {
+	ctx, cancel := context.WithTimeout(d.ctx, removeTimeout)
+	defer cancel()
+	for {
+		err := os.RemoveAll(dir)
+		if err == nil {
+			return nil
+		}
+		err = fmt.Errorf("remove the task directory: %w", err)
+		if !errors.Is(err, syscall.ENOTEMPTY) {
+			return err
+		}
+		select {
+		case <-time.After(removePause):
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		}
 	}
-	return nil
 }
