@@ -23,8 +23,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 )
 
-// Environment variables by which the test tells this program, run as
-// redis-server, where the plugin and the guest are.
+// Environment variables with the paths of the plugin and the guest, for this
+// program when the test suite runs it as redis-server.
 const (
 	pluginEnv = "LKL_APPS_TEST_PLUGIN"
 	guestEnv  = "LKL_APPS_TEST_GUEST"

@@ -14,7 +14,7 @@
 static volatile pid_t tid;
 static volatile int cleaned;
 
-static void clean(void *arg)
+static void append_cleanup(void *arg)
 {
 	cleaned = cleaned * 10 + (int)(long)arg;
 }
@@ -39,7 +39,7 @@ static void cancel_asleep(void *(*run)(void *), void *arg)
 	{                                                              \
 		long fd = (long)arg;                                   \
 		(void)fd;                                              \
-		pthread_cleanup_push(clean, (void *)1);                \
+		pthread_cleanup_push(append_cleanup, (void *)1);                \
 		tid = thread_id();                                     \
 		call;                                                  \
 		pthread_cleanup_pop(0);                                \
@@ -63,7 +63,7 @@ static void *in_epoll(void *arg)
 {
 	struct epoll_event event;
 
-	pthread_cleanup_push(clean, (void *)1);
+	pthread_cleanup_push(append_cleanup, (void *)1);
 	tid = thread_id();
 	epoll_wait((int)(long)arg, &event, 1, -1);
 	pthread_cleanup_pop(0);
@@ -75,7 +75,7 @@ static void *in_sigwait(void *arg)
 	sigset_t set = signal_set(SIGUSR2);
 	int sig;
 
-	pthread_cleanup_push(clean, (void *)1);
+	pthread_cleanup_push(append_cleanup, (void *)1);
 	tid = thread_id();
 	sigwait(&set, &sig);
 	pthread_cleanup_pop(0);
@@ -129,14 +129,14 @@ static void in_condition(void)
 
 static void *in_join(void *arg)
 {
-	pthread_cleanup_push(clean, (void *)1);
+	pthread_cleanup_push(append_cleanup, (void *)1);
 	tid = thread_id();
 	pthread_join(*(pthread_t *)arg, NULL);
 	pthread_cleanup_pop(0);
 	return NULL;
 }
 
-static void *until_posted(void *arg)
+static void *wait_for_post(void *arg)
 {
 	sem_wait(arg);
 	return arg;
@@ -148,7 +148,7 @@ static void joining(void)
 	pthread_t thread;
 
 	OK(sem_init(&end, 0, 0));
-	thread = start_thread(until_posted, &end);
+	thread = start_thread(wait_for_post, &end);
 	cancel_asleep(in_join, &thread);
 	OK(sem_post(&end));
 	TRUE(join_thread(thread) == &end);
@@ -185,9 +185,9 @@ static void disabled(void)
 
 static void *nested(void *arg)
 {
-	pthread_cleanup_push(clean, (void *)1);
-	pthread_cleanup_push(clean, (void *)2);
-	pthread_cleanup_push(clean, (void *)3);
+	pthread_cleanup_push(append_cleanup, (void *)1);
+	pthread_cleanup_push(append_cleanup, (void *)2);
+	pthread_cleanup_push(append_cleanup, (void *)3);
 	pthread_cleanup_pop(1);
 	pthread_exit(arg);
 	pthread_cleanup_pop(0);
@@ -204,12 +204,12 @@ static void handlers_in_order(void)
 
 static pthread_key_t key;
 
-static void destroy(void *arg)
+static void destroy_key_value(void *arg)
 {
-	clean(arg);
+	append_cleanup(arg);
 }
 
-static void *with_key(void *arg)
+static void *pause_with_key(void *arg)
 {
 	pthread_setspecific(key, (void *)2);
 	return in_pause(arg);
@@ -220,10 +220,10 @@ static void destructors_after_handlers(void)
 {
 	pthread_t thread;
 
-	ZERO(pthread_key_create(&key, destroy));
+	ZERO(pthread_key_create(&key, destroy_key_value));
 	tid = 0;
 	cleaned = 0;
-	thread = start_thread(with_key, NULL);
+	thread = start_thread(pause_with_key, NULL);
 	wait_until_asleep(&tid);
 	ZERO(pthread_cancel(thread));
 	TRUE(join_thread(thread) == PTHREAD_CANCELED);
@@ -235,7 +235,7 @@ static void *yielding(void *arg)
 {
 	int before;
 
-	pthread_cleanup_push(clean, (void *)1);
+	pthread_cleanup_push(append_cleanup, (void *)1);
 	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
 	tid = before == PTHREAD_CANCEL_DEFERRED ? thread_id() : 0;
 	for (;;)

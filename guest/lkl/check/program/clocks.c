@@ -105,7 +105,7 @@ static void sleeps_precisely(void)
 
 static volatile int ticks;
 
-static void tick(int sig)
+static void count_tick(int sig)
 {
 	(void)sig;
 	ticks++;
@@ -117,7 +117,7 @@ static void sleep_interrupted(void)
 	struct timespec t = { 1000, 0 }, left = { 0 };
 
 	ticks = 0;
-	set_handler(SIGALRM, tick, SA_RESTART);
+	set_handler(SIGALRM, count_tick, SA_RESTART);
 	OK(setitimer(ITIMER_REAL, &soon, NULL));
 	FAILS(nanosleep(&t, &left), EINTR);
 	IS(ticks, 1);
@@ -159,7 +159,7 @@ static void time_used(void)
 	TRUE(read_clock(CLOCK_PROCESS_CPUTIME_ID) - begin < 200000000);
 }
 
-static void *burn(void *arg)
+static void *use_processor(void *arg)
 {
 	int64_t begin = read_clock(CLOCK_THREAD_CPUTIME_ID), end = now_ns() + 20000000000;
 
@@ -168,7 +168,7 @@ static void *burn(void *arg)
 	return arg;
 }
 
-static void *stay(void *arg)
+static void *sleep_for(void *arg)
 {
 	sleep_ms(*(int *)arg);
 	return arg;
@@ -183,10 +183,10 @@ static void time_of_threads(void)
 	pthread_t thread;
 	int ms = 100;
 
-	join_thread(start_thread(burn, NULL));
+	join_thread(start_thread(use_processor, NULL));
 	TRUE(read_clock(CLOCK_THREAD_CPUTIME_ID) - own < 40000000);
 	TRUE(read_clock(CLOCK_PROCESS_CPUTIME_ID) - all >= 50000000);
-	thread = start_thread(stay, &ms);
+	thread = start_thread(sleep_for, &ms);
 	ZERO(pthread_getcpuclockid(thread, &clock));
 	OK(clock_gettime(clock, &t));
 	TRUE(t.tv_sec == 0 && t.tv_nsec < 90000000);

@@ -32,7 +32,7 @@ static int read_locked(const int *value)
 	return seen;
 }
 
-static void reset(void)
+static void reset_counters(void)
 {
 	waiting = tokens = taken = 0;
 }
@@ -52,7 +52,7 @@ static void signal_wakes(void)
 {
 	pthread_t threads[5];
 
-	reset();
+	reset_counters();
 	for (int i = 0; i < 5; i++)
 		threads[i] = start_small_thread(take_token, NULL);
 	SOON(read_locked(&waiting) == 5);
@@ -68,7 +68,7 @@ static void broadcast_wakes_all(void)
 {
 	pthread_t threads[20];
 
-	reset();
+	reset_counters();
 	for (int i = 0; i < 20; i++)
 		threads[i] = start_small_thread(take_token, NULL);
 	SOON(read_locked(&waiting) == 20);
@@ -125,7 +125,7 @@ static void timed_monotonic(void)
 /* Two threads pass a token back and forth. */
 static int ball;
 
-static void *play(void *arg)
+static void *pass_ball(void *arg)
 {
 	long own = (long)arg, turns = 0;
 
@@ -143,7 +143,8 @@ static void *play(void *arg)
 
 static void ping_pong(void)
 {
-	pthread_t one = start_thread(play, (void *)0), two = start_thread(play, (void *)1);
+	pthread_t one = start_thread(pass_ball, (void *)0);
+	pthread_t two = start_thread(pass_ball, (void *)1);
 
 	IS((long)join_thread(one) + (long)join_thread(two), 4000);
 }
@@ -159,7 +160,7 @@ const struct check cond_checks[] = {
 
 static pthread_rwlock_t rw = PTHREAD_RWLOCK_INITIALIZER;
 
-static void *try_both(void *arg)
+static void *try_read_and_write(void *arg)
 {
 	long result = 0;
 
@@ -178,9 +179,9 @@ static void *try_both(void *arg)
 static void readers_share(void)
 {
 	ZERO(pthread_rwlock_rdlock(&rw));
-	IS((long)join_thread(start_thread(try_both, NULL)), 1);
+	IS((long)join_thread(start_thread(try_read_and_write, NULL)), 1);
 	ZERO(pthread_rwlock_unlock(&rw));
-	IS((long)join_thread(start_thread(try_both, NULL)), 3);
+	IS((long)join_thread(start_thread(try_read_and_write, NULL)), 3);
 }
 
 static void *wait_timed(void *arg)
@@ -198,7 +199,7 @@ static void *wait_timed(void *arg)
 static void writer_is_alone(void)
 {
 	ZERO(pthread_rwlock_wrlock(&rw));
-	IS((long)join_thread(start_thread(try_both, NULL)), 0);
+	IS((long)join_thread(start_thread(try_read_and_write, NULL)), 0);
 	IS((long)join_thread(start_thread(wait_timed, NULL)), ETIMEDOUT);
 	ZERO(pthread_rwlock_unlock(&rw));
 }
@@ -270,7 +271,7 @@ static void count_destroyed(void *value)
 	c_destroyed += value == &c_key;
 }
 
-static int c_run(void *arg)
+static int run_c11_thread(void *arg)
 {
 	(void)arg;
 	call_once(&c_flag, count_call);
@@ -295,7 +296,7 @@ static void c11(void)
 	mtx_lock(&c_mutex);
 	timespec_get(&t, TIME_UTC);
 	IS(cnd_timedwait(&c_condition, &c_mutex, &t), thrd_timedout);
-	IS(thrd_create(&thread, c_run, NULL), thrd_success);
+	IS(thrd_create(&thread, run_c11_thread, NULL), thrd_success);
 	c_ready = 1;
 	cnd_broadcast(&c_condition);
 	mtx_unlock(&c_mutex);

@@ -18,19 +18,19 @@ static char data[PAGE] __attribute__((aligned(PAGE))) = "data";
 static char zero[PAGE] __attribute__((aligned(PAGE)));
 
 /* Returns a page of this program's code. */
-static char *code(void)
+static char *code_page(void)
 {
-	return (char *)((uintptr_t)code & -PAGE);
+	return (char *)((uintptr_t)code_page & -PAGE);
 }
 
-static char *anonymous(size_t size)
+static char *map_pages(size_t size)
 {
 	return MAP(mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 }
 
-static char *no_longer_mapped(size_t size)
+static char *unmapped_pages(size_t size)
 {
-	char *p = anonymous(size);
+	char *p = map_pages(size);
 
 	memset(p, 'x', size);
 	OK(munmap(p, size));
@@ -41,10 +41,10 @@ static char *no_longer_mapped(size_t size)
  * Creates a file of pages, each filled with a letter. Without O_DIRECT on this
  * file system, such as tmpfs, the cases use cached input and output instead.
  */
-static int direct_file(int pages)
+static int create_direct_file(int pages)
 {
 	int fd = open("file", O_RDWR | O_CREAT | O_DIRECT, 0666);
-	char *p = anonymous(PAGE);
+	char *p = map_pages(PAGE);
 
 	if (fd < 0 && errno == EINVAL)
 		fd = open("file", O_RDWR | O_CREAT, 0666);
@@ -58,7 +58,7 @@ static int direct_file(int pages)
 }
 
 /* Reads a page into memory at p, and writes it from there. */
-static void both_ways(int fd, char *p)
+static void check_read_and_write(int fd, char *p)
 {
 	GIVES(pread(fd, p, PAGE, PAGE), PAGE);
 	TRUE(all_bytes(p, 'b', PAGE));
@@ -71,22 +71,22 @@ static void both_ways(int fd, char *p)
 
 static void any_memory(void)
 {
-	int fd = direct_file(2), other = OK(open("other", O_RDWR | O_CREAT, 0666));
+	int fd = create_direct_file(2), other = OK(open("other", O_RDWR | O_CREAT, 0666));
 	char stack[2 * PAGE], *on_stack = (char *)(((uintptr_t)stack + PAGE - 1) & -PAGE), *p;
 	void *allocated = NULL;
 
-	both_ways(fd, data);
-	both_ways(fd, zero);
-	both_ways(fd, on_stack);
+	check_read_and_write(fd, data);
+	check_read_and_write(fd, zero);
+	check_read_and_write(fd, on_stack);
 	ZERO(posix_memalign(&allocated, PAGE, PAGE));
-	both_ways(fd, allocated);
+	check_read_and_write(fd, allocated);
 	free(allocated);
 	OK(ftruncate(other, PAGE));
 	p = MAP(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, other, 0));
-	both_ways(fd, p);
+	check_read_and_write(fd, p);
 	OK(munmap(p, PAGE));
 	p = MAP(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, other, 0));
-	both_ways(fd, p);
+	check_read_and_write(fd, p);
 	OK(munmap(p, PAGE));
 	TRUE(get_file("other")[0] == 'z');
 }
@@ -94,8 +94,8 @@ static void any_memory(void)
 /* A mapping works after parts of it were unmapped, moved and mapped again. */
 static void mapped_in_parts(void)
 {
-	int fd = direct_file(8);
-	char *p = anonymous(8 * PAGE);
+	int fd = create_direct_file(8);
+	char *p = map_pages(8 * PAGE);
 
 	OK(munmap(p + 2 * PAGE, PAGE));
 	OK(munmap(p + 5 * PAGE, 2 * PAGE));
@@ -124,18 +124,18 @@ static void mapped_in_parts(void)
 
 static void constants(void)
 {
-	int fd = direct_file(1);
-	char *p = anonymous(PAGE);
+	int fd = create_direct_file(1);
+	char *p = map_pages(PAGE);
 
 	FAILS(pread(fd, (char *)constant, PAGE, 0), EFAULT);
-	FAILS(pread(fd, code(), PAGE, 0), EFAULT);
+	FAILS(pread(fd, code_page(), PAGE, 0), EFAULT);
 	TEXT(constant, "constant");
 	GIVES(pwrite(fd, constant, PAGE, 0), PAGE);
 	GIVES(pread(fd, p, PAGE, 0), PAGE);
 	TRUE(memcmp(p, constant, PAGE) == 0);
-	GIVES(pwrite(fd, code(), PAGE, 0), PAGE);
+	GIVES(pwrite(fd, code_page(), PAGE, 0), PAGE);
 	GIVES(pread(fd, p, PAGE, 0), PAGE);
-	TRUE(memcmp(p, code(), PAGE) == 0);
+	TRUE(memcmp(p, code_page(), PAGE) == 0);
 	OK(munmap(p, PAGE));
 }
 
@@ -146,14 +146,14 @@ static void nothing_there(void)
 		NULL, (char *)PAGE, (char *)0x7ffffffff000, (char *)0x8000000000000000,
 		(char *)0xffffffff80000000, (char *)0xfffffffffffff000,
 	};
-	int fd = direct_file(1);
+	int fd = create_direct_file(1);
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		FAILS(syscall(SYS_pread64, fd, wrong[i], PAGE, 0), EFAULT);
 		FAILS(syscall(SYS_pwrite64, fd, wrong[i], PAGE, 0), EFAULT);
 	}
 	for (int pages = 1; pages <= 1024; pages *= 4) {
-		char *p = no_longer_mapped(pages * PAGE);
+		char *p = unmapped_pages(pages * PAGE);
 
 		FAILS(syscall(SYS_pread64, fd, p, PAGE, 0), EFAULT);
 		FAILS(syscall(SYS_pwrite64, fd, p + (pages - 1) * PAGE, PAGE, 0), EFAULT);
@@ -163,7 +163,7 @@ static void nothing_there(void)
 
 static void spliced(void)
 {
-	char text[PAGE], *gone = no_longer_mapped(PAGE);
+	char text[PAGE], *gone = unmapped_pages(PAGE);
 	struct iovec v = { gone, PAGE };
 	int fd[2];
 
@@ -209,9 +209,9 @@ static const char *protections_of(const void *at)
 
 static void maps(void)
 {
-	char *p = anonymous(3 * PAGE), stack;
+	char *p = map_pages(3 * PAGE), stack;
 
-	TEXT(protections_of(code()), "r-xp");
+	TEXT(protections_of(code_page()), "r-xp");
 	TEXT(protections_of(constant), "r--p");
 	TEXT(protections_of(data), "rw-p");
 	TEXT(protections_of(zero), "rw-p");
@@ -230,7 +230,7 @@ static void maps(void)
 static void through_proc(void)
 {
 	int fd = OK(open("/proc/self/mem", O_RDWR));
-	char *p = anonymous(PAGE), text[16];
+	char *p = map_pages(PAGE), text[16];
 
 	strcpy(p, "mapped");
 	GIVES(pread(fd, text, 16, (uintptr_t)p), 16);
@@ -249,11 +249,11 @@ static void through_proc(void)
 
 static volatile bool over;
 
-static void *changes(void *unused)
+static void *map_and_unmap(void *unused)
 {
 	(void)unused;
 	while (!over) {
-		char *p = anonymous(5 * PAGE);
+		char *p = map_pages(5 * PAGE);
 
 		memset(p, 'x', 5 * PAGE);
 		OK(munmap(p + PAGE, PAGE));
@@ -266,14 +266,14 @@ static void *changes(void *unused)
 /* Other threads map and unmap while one reads a file into its own mappings. */
 static void at_once(void)
 {
-	int fd = direct_file(2);
+	int fd = create_direct_file(2);
 	pthread_t threads[4];
 
 	over = false;
 	for (int i = 0; i < 4; i++)
-		threads[i] = start_thread(changes, NULL);
+		threads[i] = start_thread(map_and_unmap, NULL);
 	for (int i = 0; i < 300; i++) {
-		char *p = anonymous(2 * PAGE);
+		char *p = map_pages(2 * PAGE);
 
 		GIVES(pread(fd, p, 2 * PAGE, 0), 2 * PAGE);
 		TRUE(all_bytes(p, 'a', PAGE) && all_bytes(p + PAGE, 'b', PAGE));

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 
-static void add(int epoll, int fd, uint32_t events)
+static void epoll_add(int epoll, int fd, uint32_t events)
 {
 	struct epoll_event e = { .events = events, .data.fd = fd };
 
@@ -25,7 +25,7 @@ static void by_level(void)
 	int epoll = OK(epoll_create1(EPOLL_CLOEXEC)), fd[2];
 
 	OK(pipe(fd));
-	add(epoll, fd[0], EPOLLIN);
+	epoll_add(epoll, fd[0], EPOLLIN);
 	GIVES(epoll_wait(epoll, got, 4, 0), 0);
 	GIVES(write(fd[1], "xy", 2), 2);
 	for (int i = 0; i < 2; i++) {
@@ -50,7 +50,7 @@ static void by_edge(void)
 	char byte;
 
 	OK(pipe(fd));
-	add(epoll, fd[0], EPOLLIN | EPOLLET);
+	epoll_add(epoll, fd[0], EPOLLIN | EPOLLET);
 	GIVES(write(fd[1], "x", 1), 1);
 	GIVES(epoll_wait(epoll, got, 4, -1), 1);
 	GIVES(epoll_wait(epoll, got, 4, 0), 0);
@@ -75,8 +75,8 @@ static void within(void)
 	struct epoll_event got[4];
 
 	OK(pipe(fd));
-	add(outer, inner, EPOLLIN);
-	add(inner, fd[0], EPOLLIN);
+	epoll_add(outer, inner, EPOLLIN);
+	epoll_add(inner, fd[0], EPOLLIN);
 	GIVES(epoll_wait(outer, got, 4, 0), 0);
 	GIVES(write(fd[1], "x", 1), 1);
 	GIVES(epoll_wait(outer, got, 4, -1), 1);
@@ -87,7 +87,7 @@ static void within(void)
 
 static int epoll_shared;
 
-static void *take_one(void *arg)
+static void *take_counts(void *arg)
 {
 	struct epoll_event got;
 	long taken = 0;
@@ -113,14 +113,14 @@ static void many_waiters(void)
 	long sum = 0;
 
 	epoll_shared = OK(epoll_create1(0));
-	add(epoll_shared, counter, EPOLLIN | EPOLLEXCLUSIVE);
+	epoll_add(epoll_shared, counter, EPOLLIN | EPOLLEXCLUSIVE);
 	for (int i = 0; i < 6; i++)
-		threads[i] = start_small_thread(take_one, NULL);
+		threads[i] = start_small_thread(take_counts, NULL);
 	for (int i = 0; i < 10; i++) {
 		GIVES(write(counter, &n, 8), 8);
 		sleep_ms(1);
 	}
-	/* The counter must be empty before the threads are told to end. */
+	/* The counter must be empty before the event that ends the threads. */
 	SOON(read(counter, &n, 8) == -1);
 	OK(epoll_ctl(epoll_shared, EPOLL_CTL_ADD, end, &e));
 	GIVES(write(end, &one, 8), 8);
@@ -138,7 +138,7 @@ static void thousand_descriptors(void)
 
 	for (int i = 0; i < 400; i++) {
 		fds[i] = OK(eventfd(0, 0));
-		add(epoll, fds[i], EPOLLIN);
+		epoll_add(epoll, fds[i], EPOLLIN);
 	}
 	for (int i = 0; i < 400; i += 3)
 		GIVES(write(fds[i], &one, 8), 8);
@@ -236,7 +236,7 @@ const struct check event_checks[] = {
 };
 
 /* Checks the mask and the name of the next event; mask 0 expects no event. */
-static void next(int fd, uint32_t mask, const char *name)
+static void expect_event(int fd, uint32_t mask, const char *name)
 {
 	static _Alignas(struct inotify_event) char buffer[4096];
 	static ssize_t have, at;
@@ -264,29 +264,29 @@ static void changes(void)
 	FAILS(inotify_add_watch(fd, "none", IN_CREATE), ENOENT);
 	watch = OK(inotify_add_watch(fd, ".", IN_CREATE | IN_DELETE | IN_MODIFY | IN_CLOSE_WRITE |
 						      IN_MOVE | IN_ATTRIB));
-	next(fd, 0, NULL);
+	expect_event(fd, 0, NULL);
 	put_file("file", "text");
-	next(fd, IN_CREATE, "file");
-	next(fd, IN_MODIFY, "file");
-	next(fd, IN_CLOSE_WRITE, "file");
+	expect_event(fd, IN_CREATE, "file");
+	expect_event(fd, IN_MODIFY, "file");
+	expect_event(fd, IN_CLOSE_WRITE, "file");
 	OK(rename("file", "other"));
-	next(fd, IN_MOVED_FROM, "file");
-	next(fd, IN_MOVED_TO, "other");
+	expect_event(fd, IN_MOVED_FROM, "file");
+	expect_event(fd, IN_MOVED_TO, "other");
 	OK(chmod("other", 0600));
-	next(fd, IN_ATTRIB, "other");
+	expect_event(fd, IN_ATTRIB, "other");
 	OK(unlink("other"));
-	next(fd, IN_DELETE, "other");
+	expect_event(fd, IN_DELETE, "other");
 	OK(inotify_rm_watch(fd, watch));
-	next(fd, IN_IGNORED, "");
+	expect_event(fd, IN_IGNORED, "");
 	FAILS(inotify_rm_watch(fd, watch), EINVAL);
 	put_file("file", "text");
-	next(fd, 0, NULL);
+	expect_event(fd, 0, NULL);
 	OK(inotify_add_watch(fd, "file", IN_DELETE_SELF | IN_OPEN));
 	OK(close(OK(open("file", O_RDONLY))));
-	next(fd, IN_OPEN, "");
+	expect_event(fd, IN_OPEN, "");
 	OK(unlink("file"));
-	next(fd, IN_DELETE_SELF, "");
-	next(fd, IN_IGNORED, "");
+	expect_event(fd, IN_DELETE_SELF, "");
+	expect_event(fd, IN_IGNORED, "");
 }
 
 const struct check inotify_checks[] = {

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-static int fresh(void)
+static int create_file(void)
 {
 	return OK(open("file", O_RDWR | O_CREAT | O_TRUNC, 0666));
 }
@@ -16,7 +16,7 @@ static int fresh(void)
 static void reads_what_was_written(void)
 {
 	static char out[300000], in[300000];
-	int fd = fresh();
+	int fd = create_file();
 
 	for (size_t i = 0; i < sizeof(out); i++)
 		out[i] = (char)(i * 7 + i / 251);
@@ -32,7 +32,7 @@ static void reads_what_was_written(void)
 
 static void at_places(void)
 {
-	int fd = fresh();
+	int fd = create_file();
 	char text[8] = "";
 
 	GIVES(pwrite(fd, "world", 5, 5), 5);
@@ -49,7 +49,7 @@ static void at_places(void)
 
 static void seeks(void)
 {
-	int fd = fresh(), pipes[2];
+	int fd = create_file(), pipes[2];
 
 	GIVES(write(fd, "0123456789", 10), 10);
 	GIVES(lseek(fd, -3, SEEK_END), 7);
@@ -66,7 +66,7 @@ static void seeks(void)
 /* A hole reads as zeros and occupies no blocks. */
 static void holes(void)
 {
-	int fd = fresh();
+	int fd = create_file();
 	char text[4096];
 	struct stat st;
 
@@ -86,7 +86,7 @@ static void truncation(void)
 {
 	char text[100];
 	struct stat st;
-	int fd = fresh();
+	int fd = create_file();
 
 	memset(text, 'x', sizeof(text));
 	GIVES(write(fd, text, sizeof(text)), sizeof(text));
@@ -107,7 +107,7 @@ static void truncation(void)
 static void large(void)
 {
 	const off_t place = 5LL << 30;
-	int fd = fresh();
+	int fd = create_file();
 	char text[8] = "";
 	struct stat st;
 
@@ -129,7 +129,7 @@ static void vectors(void)
 	struct iovec in[2] = { { a, 3 }, { b, 7 } };
 	static struct iovec each[1025];
 	volatile int minus = -1;
-	int fd = fresh();
+	int fd = create_file();
 
 	GIVES(writev(fd, out, 3), 7);
 	GIVES(preadv(fd, in, 2, 0), 7);
@@ -150,7 +150,7 @@ static void vectors(void)
 
 static void synchronised(void)
 {
-	int fd = fresh(), pipes[2];
+	int fd = create_file(), pipes[2];
 
 	GIVES(write(fd, "text", 4), 4);
 	OK(fsync(fd));
@@ -170,7 +170,7 @@ static void synchronised(void)
 
 static void advice(void)
 {
-	int fd = fresh();
+	int fd = create_file();
 
 	GIVES(write(fd, "text", 4), 4);
 	ZERO(posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL));
@@ -186,7 +186,7 @@ static void advice(void)
  */
 static void unlinked(void)
 {
-	int fd = fresh();
+	int fd = create_file();
 	char text[8] = "";
 	struct stat st;
 
@@ -225,7 +225,7 @@ static struct flock range(short type, off_t from, off_t length)
 static void open_file_locks(void)
 {
 	struct flock l = range(F_WRLCK, 0, 10);
-	int a = fresh(), b = OK(open("file", O_RDWR));
+	int a = create_file(), b = OK(open("file", O_RDWR));
 
 	OK(fcntl(a, F_OFD_SETLK, &l));
 	l = range(F_WRLCK, 5, 10);
@@ -245,7 +245,7 @@ static void open_file_locks(void)
 static void process_locks(void)
 {
 	struct flock l = range(F_WRLCK, 0, 10);
-	int fd = fresh();
+	int fd = create_file();
 
 	OK(fcntl(fd, F_SETLK, &l));
 	l = range(F_RDLCK, 0, 0);
@@ -273,7 +273,7 @@ static void *lock_whole(void *arg)
 
 static void whole_file_locks(void)
 {
-	int a = fresh(), b = OK(open("file", O_RDWR));
+	int a = create_file(), b = OK(open("file", O_RDWR));
 	volatile pid_t tid = 0;
 	pthread_t thread;
 

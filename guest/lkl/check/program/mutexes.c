@@ -8,7 +8,7 @@
 
 static pthread_mutex_t mutex;
 
-static void make(int type, int robust)
+static void init_mutex(int type, int robust)
 {
 	pthread_mutexattr_t attr;
 
@@ -19,7 +19,7 @@ static void make(int type, int robust)
 	pthread_mutexattr_destroy(&attr);
 }
 
-static void *try_it(void *arg)
+static void *try_mutex(void *arg)
 {
 	int error = pthread_mutex_trylock(&mutex);
 
@@ -29,7 +29,7 @@ static void *try_it(void *arg)
 	return (void *)(long)error;
 }
 
-static void *unlock_it(void *arg)
+static void *unlock_mutex(void *arg)
 {
 	(void)arg;
 	return (void *)(long)pthread_mutex_unlock(&mutex);
@@ -37,37 +37,37 @@ static void *unlock_it(void *arg)
 
 static void normal(void)
 {
-	make(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED);
+	init_mutex(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED);
 	ZERO(pthread_mutex_lock(&mutex));
 	ERROR(pthread_mutex_trylock(&mutex), EBUSY);
-	IS((long)join_thread(start_thread(try_it, NULL)), EBUSY);
+	IS((long)join_thread(start_thread(try_mutex, NULL)), EBUSY);
 	ZERO(pthread_mutex_unlock(&mutex));
-	IS((long)join_thread(start_thread(try_it, NULL)), 0);
+	IS((long)join_thread(start_thread(try_mutex, NULL)), 0);
 	ZERO(pthread_mutex_destroy(&mutex));
 }
 
 static void error_checking(void)
 {
-	make(PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_STALLED);
+	init_mutex(PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_STALLED);
 	ERROR(pthread_mutex_unlock(&mutex), EPERM);
 	ZERO(pthread_mutex_lock(&mutex));
 	ERROR(pthread_mutex_lock(&mutex), EDEADLK);
-	IS((long)join_thread(start_thread(unlock_it, NULL)), EPERM);
+	IS((long)join_thread(start_thread(unlock_mutex, NULL)), EPERM);
 	ZERO(pthread_mutex_unlock(&mutex));
 }
 
 static void recursive(void)
 {
-	make(PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_STALLED);
+	init_mutex(PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_STALLED);
 	for (int i = 0; i < 10; i++)
 		ZERO(pthread_mutex_lock(&mutex));
 	ZERO(pthread_mutex_trylock(&mutex));
-	IS((long)join_thread(start_thread(unlock_it, NULL)), EPERM);
+	IS((long)join_thread(start_thread(unlock_mutex, NULL)), EPERM);
 	for (int i = 0; i < 10; i++)
 		ZERO(pthread_mutex_unlock(&mutex));
-	IS((long)join_thread(start_thread(try_it, NULL)), EBUSY);
+	IS((long)join_thread(start_thread(try_mutex, NULL)), EBUSY);
 	ZERO(pthread_mutex_unlock(&mutex));
-	IS((long)join_thread(start_thread(try_it, NULL)), 0);
+	IS((long)join_thread(start_thread(try_mutex, NULL)), 0);
 	ERROR(pthread_mutex_unlock(&mutex), EPERM);
 }
 
@@ -87,7 +87,7 @@ static void timed(void)
 	struct timespec t = in_ms(CLOCK_REALTIME, 30);
 	int64_t begin = now_ns();
 
-	make(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED);
+	init_mutex(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED);
 	ZERO(pthread_mutex_lock(&mutex));
 	ERROR(pthread_mutex_timedlock(&mutex, &t), ETIMEDOUT);
 	TRUE(now_ns() - begin >= 25000000);
@@ -99,7 +99,7 @@ static void timed(void)
 	ZERO(pthread_mutex_unlock(&mutex));
 }
 
-static void *die_holding(void *arg)
+static void *exit_with_mutex(void *arg)
 {
 	pthread_mutex_lock(&mutex);
 	return arg;
@@ -107,14 +107,14 @@ static void *die_holding(void *arg)
 
 static void robust(void)
 {
-	make(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ROBUST);
-	join_thread(start_thread(die_holding, NULL));
+	init_mutex(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ROBUST);
+	join_thread(start_thread(exit_with_mutex, NULL));
 	ERROR(pthread_mutex_lock(&mutex), EOWNERDEAD);
 	ZERO(pthread_mutex_consistent(&mutex));
 	ZERO(pthread_mutex_unlock(&mutex));
 	ZERO(pthread_mutex_lock(&mutex));
 	ZERO(pthread_mutex_unlock(&mutex));
-	join_thread(start_thread(die_holding, NULL));
+	join_thread(start_thread(exit_with_mutex, NULL));
 	ERROR(pthread_mutex_lock(&mutex), EOWNERDEAD);
 	ZERO(pthread_mutex_unlock(&mutex));
 	ERROR(pthread_mutex_lock(&mutex), ENOTRECOVERABLE);
@@ -122,7 +122,7 @@ static void robust(void)
 
 static volatile pid_t waiter;
 
-static void *wait_for_it(void *arg)
+static void *lock_and_unlock_mutex(void *arg)
 {
 	int error;
 
@@ -139,10 +139,10 @@ static void blocks_and_wakes(void)
 	volatile bool got = false;
 	pthread_t thread;
 
-	make(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED);
+	init_mutex(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED);
 	ZERO(pthread_mutex_lock(&mutex));
 	waiter = 0;
-	thread = start_thread(wait_for_it, (void *)&got);
+	thread = start_thread(lock_and_unlock_mutex, (void *)&got);
 	wait_until_asleep(&waiter);
 	TRUE(!got);
 	ZERO(pthread_mutex_unlock(&mutex));
@@ -161,7 +161,7 @@ static void inheriting(void)
 	ZERO(pthread_mutex_init(&mutex, &attr));
 	ZERO(pthread_mutex_lock(&mutex));
 	waiter = 0;
-	thread = start_thread(wait_for_it, (void *)&got);
+	thread = start_thread(lock_and_unlock_mutex, (void *)&got);
 	wait_until_asleep(&waiter);
 	ZERO(pthread_mutex_unlock(&mutex));
 	IS((long)join_thread(thread), 0);
@@ -188,7 +188,7 @@ static void excludes(void)
 {
 	pthread_t threads[8];
 
-	make(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED);
+	init_mutex(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED);
 	counter = 0;
 	for (int i = 0; i < 8; i++)
 		threads[i] = start_small_thread(add, NULL);

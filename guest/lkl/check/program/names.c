@@ -80,7 +80,7 @@ static void chain_of_links(void)
  * renameat2, which musl 1.2.3 lacks. Flag 1 is RENAME_NOREPLACE, 2 is
  * RENAME_EXCHANGE.
  */
-static long rename_with(const char *from, const char *to, unsigned flags)
+static long rename_with_flags(const char *from, const char *to, unsigned flags)
 {
 	return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags);
 }
@@ -109,8 +109,8 @@ static void renames(void)
 	OK(link("x", "same"));
 	OK(rename("x", "same"));
 	OK(stat("x", &st));
-	FAILS(rename_with("x", "y", 1), EEXIST);
-	OK(rename_with("x", "y", 2));
+	FAILS(rename_with_flags("x", "y", 1), EEXIST);
+	OK(rename_with_flags("x", "y", 2));
 	TEXT(get_file("x"), "y");
 }
 
@@ -230,7 +230,7 @@ static void changes(void)
  * Returns the sum of the numbers in the names of a directory's files, or -1 if
  * a name appears twice.
  */
-static long sum_of(DIR *d)
+static long sum_of_names(DIR *d)
 {
 	static bool seen[2000];
 	struct dirent *e;
@@ -260,15 +260,15 @@ static void lists(void)
 		OK(close(OK(open(name, O_CREAT | O_WRONLY, 0666))));
 	}
 	d = SOME(opendir("."));
-	IS(sum_of(d), 499500);
+	IS(sum_of_names(d), 499500);
 	rewinddir(d);
-	IS(sum_of(d), 499500);
+	IS(sum_of_names(d), 499500);
 	for (int i = 0; i < 1000; i += 2) {
 		snprintf(name, sizeof(name), "%d-with-a-longer-name", i);
 		OK(unlink(name));
 	}
 	rewinddir(d);
-	IS(sum_of(d), 250000);
+	IS(sum_of_names(d), 250000);
 	OK(closedir(d));
 	TRUE(opendir("none") == NULL);
 	IS(errno, ENOENT);
@@ -301,7 +301,7 @@ static void places(void)
 
 static int depth, files, directories;
 
-static int count(const char *path, const struct stat *st, int type, struct FTW *f)
+static int count_entry(const char *path, const struct stat *st, int type, struct FTW *f)
 {
 	(void)path, (void)st;
 	depth = f->level > depth ? f->level : depth;
@@ -322,7 +322,7 @@ static void walks(void)
 		strcpy(path + strlen(path) - 5, "d");
 	}
 	depth = files = directories = 0;
-	OK(nftw(".", count, 64, FTW_PHYS));
+	OK(nftw(".", count_entry, 64, FTW_PHYS));
 	IS(depth, 21);
 	IS(files, 20);
 	IS(directories, 21);

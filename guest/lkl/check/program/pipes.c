@@ -127,7 +127,7 @@ static void by_name(void)
  */
 static int ring[20][2];
 
-static void *hand_on(void *arg)
+static void *pass_token(void *arg)
 {
 	long own = (long)arg;
 	char byte;
@@ -146,7 +146,7 @@ static void in_a_ring(void)
 	for (int i = 0; i < 20; i++)
 		OK(pipe(ring[i]));
 	for (long i = 0; i < 20; i++)
-		threads[i] = start_small_thread(hand_on, (void *)i);
+		threads[i] = start_small_thread(pass_token, (void *)i);
 	GIVES(write(ring[0][1], "x", 1), 1);
 	for (int i = 0; i < 20; i++)
 		join_thread(threads[i]);
@@ -237,7 +237,7 @@ static void selects(void)
 
 static volatile int count;
 
-static void note(int sig)
+static void count_signal(int sig)
 {
 	(void)sig;
 	count++;
@@ -251,7 +251,7 @@ static void with_mask(void)
 
 	count = 0;
 	sigemptyset(&none);
-	set_handler(SIGUSR1, note, SA_RESTART);
+	set_handler(SIGUSR1, count_signal, SA_RESTART);
 	OK(sigprocmask(SIG_BLOCK, &set, NULL));
 	raise(SIGUSR1);
 	FAILS(ppoll(NULL, 0, &t, &none), EINTR);

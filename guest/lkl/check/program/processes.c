@@ -58,7 +58,7 @@ static void users(void)
 	GIVES(getgroups(64, got), 0);
 }
 
-static void *own_user(void *arg)
+static void *current_user(void *arg)
 {
 	(void)arg;
 	return (void *)(long)geteuid();
@@ -70,7 +70,7 @@ static void users_of_threads(void)
 	pthread_t thread;
 
 	OK(seteuid(55));
-	thread = start_thread(own_user, NULL);
+	thread = start_thread(current_user, NULL);
 	IS((long)join_thread(thread), 55);
 	OK(seteuid(0));
 }
@@ -151,7 +151,7 @@ static void control(void)
 
 static volatile int changed;
 
-static void note(int sig)
+static void note_signal(int sig)
 {
 	changed = sig;
 }
@@ -188,7 +188,7 @@ const struct check process_checks[] = {
 	{ 0 }
 };
 
-static int status_of(pid_t pid)
+static int wait_for_status(pid_t pid)
 {
 	int status = 0;
 
@@ -202,12 +202,12 @@ static void forks(void)
 	pid_t pid;
 
 	fflush(stdout);
-	set_handler(SIGCHLD, note, 0);
+	set_handler(SIGCHLD, note_signal, 0);
 	changed = 0;
 	pid = OK(fork());
 	if (pid == 0)
 		_exit(3);
-	IS(status_of(pid), 3 << 8);
+	IS(wait_for_status(pid), 3 << 8);
 	IS(changed, SIGCHLD);
 }
 
@@ -217,7 +217,7 @@ static void forks_virtually(void)
 
 	if (pid == 0)
 		_exit(4);
-	IS(status_of(pid), 4 << 8);
+	IS(wait_for_status(pid), 4 << 8);
 }
 
 static void spawns(void)
@@ -226,7 +226,7 @@ static void spawns(void)
 	pid_t pid = 0;
 
 	ZERO(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, arguments, environ));
-	IS(status_of(pid), 5 << 8);
+	IS(wait_for_status(pid), 5 << 8);
 }
 
 static void executes(void)
@@ -258,7 +258,7 @@ static void clones(void)
 
 	if (pid == 0)
 		_exit(7);
-	IS(status_of(pid), 7 << 8);
+	IS(wait_for_status(pid), 7 << 8);
 }
 
 /* A failed spawn returns an error and changes nothing else. */
@@ -269,10 +269,10 @@ static void goes_on(void)
 	int error = posix_spawn(&pid, "/nonexistent", NULL, NULL, arguments, environ);
 
 	TRUE(error == ENOENT || error == ENOSYS);
-	IS(status_of(-1), 0);
+	IS(wait_for_status(-1), 0);
 	put_file("file", "still here");
 	TEXT(get_file("file"), "still here");
-	join_thread(start_thread(own_user, NULL));
+	join_thread(start_thread(current_user, NULL));
 }
 
 const struct check spawn_checks[] = {

@@ -11,7 +11,7 @@
 static sigjmp_buf back;
 static void *volatile fault_at;
 
-static void caught(int sig, siginfo_t *info, void *context)
+static void note_fault(int sig, siginfo_t *info, void *context)
 {
 	(void)context;
 	fault_at = info->si_addr;
@@ -21,7 +21,7 @@ static void caught(int sig, siginfo_t *info, void *context)
 /* Returns the signal that a write to the address causes, or 0. */
 static int write_to(volatile char *p)
 {
-	struct sigaction action = { .sa_sigaction = caught, .sa_flags = SA_SIGINFO };
+	struct sigaction action = { .sa_sigaction = note_fault, .sa_flags = SA_SIGINFO };
 	int sig;
 
 	OK(sigaction(SIGSEGV, &action, NULL));

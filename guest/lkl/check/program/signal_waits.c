@@ -14,14 +14,14 @@
 static volatile int count, last;
 static volatile pid_t handled_by, tid;
 
-static void note(int sig)
+static void count_signal(int sig)
 {
 	count++;
 	last = sig;
 	handled_by = thread_id();
 }
 
-static void block(int sig)
+static void block_signal(int sig)
 {
 	sigset_t set = signal_set(sig);
 
@@ -33,7 +33,7 @@ static void wait_one(void)
 	sigset_t set = signal_set(SIGUSR1);
 	int sig = 0;
 
-	block(SIGUSR1);
+	block_signal(SIGUSR1);
 	raise(SIGUSR1);
 	ZERO(sigwait(&set, &sig));
 	IS(sig, SIGUSR1);
@@ -49,7 +49,7 @@ static void wait_timed(void)
 	union sigval v = { .sival_int = 12 };
 	int64_t begin;
 
-	block(SIGUSR1);
+	block_signal(SIGUSR1);
 	FAILS(sigtimedwait(&set, &info, &none), EAGAIN);
 	begin = now_ns();
 	FAILS(sigtimedwait(&set, &info, &some), EAGAIN);
@@ -67,10 +67,10 @@ static void suspend(void)
 	sigset_t none, set;
 
 	count = 0;
-	set_handler(SIGUSR1, note, 0);
-	set_handler(SIGUSR2, note, 0);
-	block(SIGUSR1);
-	block(SIGUSR2);
+	set_handler(SIGUSR1, count_signal, 0);
+	set_handler(SIGUSR2, count_signal, 0);
+	block_signal(SIGUSR1);
+	block_signal(SIGUSR2);
 	raise(SIGUSR1);
 	raise(SIGUSR2);
 	sigfillset(&none);
@@ -86,11 +86,11 @@ static void suspend(void)
 }
 
 /* Sets an alarm in 20 ms. The next call would block forever without it. */
-static void soon(int flags)
+static void set_alarm(int flags)
 {
 	struct itimerval t = { .it_value = { 0, 20000 } };
 
-	set_handler(SIGALRM, note, flags);
+	set_handler(SIGALRM, count_signal, flags);
 	OK(setitimer(ITIMER_REAL, &t, NULL));
 }
 
@@ -109,15 +109,15 @@ static void interrupts(void)
 	epoll = OK(epoll_create1(0));
 	OK(sem_init(&s, 0, 0));
 	p.fd = fd[0];
-	soon(0), FAILS(read(fd[0], &byte, 1), EINTR);
-	soon(0), FAILS(recv(pair[0], &byte, 1, 0), EINTR);
-	soon(0), FAILS(poll(&p, 1, -1), EINTR);
-	soon(0), FAILS(poll(NULL, 0, 100000), EINTR);
-	soon(0), FAILS(select(0, NULL, NULL, NULL, NULL), EINTR);
-	soon(0), FAILS(epoll_wait(epoll, &event, 1, -1), EINTR);
-	soon(0), FAILS(nanosleep(&t, NULL), EINTR);
-	soon(0), FAILS(sem_wait(&s), EINTR);
-	soon(0), FAILS(pause(), EINTR);
+	set_alarm(0), FAILS(read(fd[0], &byte, 1), EINTR);
+	set_alarm(0), FAILS(recv(pair[0], &byte, 1, 0), EINTR);
+	set_alarm(0), FAILS(poll(&p, 1, -1), EINTR);
+	set_alarm(0), FAILS(poll(NULL, 0, 100000), EINTR);
+	set_alarm(0), FAILS(select(0, NULL, NULL, NULL, NULL), EINTR);
+	set_alarm(0), FAILS(epoll_wait(epoll, &event, 1, -1), EINTR);
+	set_alarm(0), FAILS(nanosleep(&t, NULL), EINTR);
+	set_alarm(0), FAILS(sem_wait(&s), EINTR);
+	set_alarm(0), FAILS(pause(), EINTR);
 	IS(count, 9);
 }
 
@@ -134,12 +134,12 @@ static void interrupts_even_so(void)
 
 	count = 0;
 	OK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)));
-	soon(SA_RESTART), FAILS(poll(NULL, 0, -1), EINTR);
-	soon(SA_RESTART), FAILS(select(0, NULL, NULL, NULL, NULL), EINTR);
-	soon(SA_RESTART), FAILS(epoll_wait(epoll, &event, 1, -1), EINTR);
-	soon(SA_RESTART), FAILS(nanosleep(&t, NULL), EINTR);
-	soon(SA_RESTART), FAILS(pause(), EINTR);
-	soon(SA_RESTART), FAILS(recv(fd, &byte, 1, 0), EINTR);
+	set_alarm(SA_RESTART), FAILS(poll(NULL, 0, -1), EINTR);
+	set_alarm(SA_RESTART), FAILS(select(0, NULL, NULL, NULL, NULL), EINTR);
+	set_alarm(SA_RESTART), FAILS(epoll_wait(epoll, &event, 1, -1), EINTR);
+	set_alarm(SA_RESTART), FAILS(nanosleep(&t, NULL), EINTR);
+	set_alarm(SA_RESTART), FAILS(pause(), EINTR);
+	set_alarm(SA_RESTART), FAILS(recv(fd, &byte, 1, 0), EINTR);
 	IS(count, 6);
 }
 
@@ -164,7 +164,7 @@ static void restarts(void)
 
 	OK(pipe(fd));
 	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
-	set_handler(SIGALRM, note, SA_RESTART);
+	set_handler(SIGALRM, count_signal, SA_RESTART);
 	count = 0;
 	thread = start_thread(write_later, &fd[1]);
 	OK(setitimer(ITIMER_REAL, &t, NULL));
@@ -183,16 +183,16 @@ static void restarts(void)
 /* An interrupted write returns the number of bytes already written. */
 static void short_write(void)
 {
-	static char block[1 << 20];
+	static char block_signal[1 << 20];
 	int fd[2];
 	ssize_t n;
 
 	OK(pipe(fd));
-	soon(0);
-	n = OK(write(fd[1], block, sizeof(block)));
-	TRUE(n > 0 && n < (ssize_t)sizeof(block));
-	soon(0);
-	FAILS(write(fd[1], block, sizeof(block)), EINTR);
+	set_alarm(0);
+	n = OK(write(fd[1], block_signal, sizeof(block_signal)));
+	TRUE(n > 0 && n < (ssize_t)sizeof(block_signal));
+	set_alarm(0);
+	FAILS(write(fd[1], block_signal, sizeof(block_signal)), EINTR);
 }
 
 const struct check signal_wait_checks[] = {
@@ -222,7 +222,7 @@ static void to_a_thread(void)
 
 	count = tid = 0;
 	leave = false;
-	set_handler(SIGUSR1, note, 0);
+	set_handler(SIGUSR1, count_signal, 0);
 	thread = start_thread(wait_until_left, NULL);
 	SOON(tid != 0);
 	ZERO(pthread_kill(thread, SIGUSR1));
@@ -245,10 +245,10 @@ static void to_whoever_takes_it(void)
 
 	count = tid = 0;
 	leave = false;
-	set_handler(SIGUSR1, note, 0);
+	set_handler(SIGUSR1, count_signal, 0);
 	thread = start_thread(wait_until_left, NULL);
 	SOON(tid != 0);
-	block(SIGUSR1);
+	block_signal(SIGUSR1);
 	OK(kill(getpid(), SIGUSR1));
 	SOON(count == 1);
 	IS(handled_by == tid, true);
@@ -256,7 +256,7 @@ static void to_whoever_takes_it(void)
 	join_thread(thread);
 }
 
-static void *look_at_mask(void *arg)
+static void *read_mask(void *arg)
 {
 	sigset_t own;
 
@@ -272,8 +272,8 @@ static void mask_is_inherited(void)
 	bool blocked = false;
 	sigset_t own;
 
-	block(SIGUSR1);
-	join_thread(start_thread(look_at_mask, &blocked));
+	block_signal(SIGUSR1);
+	join_thread(start_thread(read_mask, &blocked));
 	TRUE(blocked);
 	pthread_sigmask(SIG_SETMASK, NULL, &own);
 	IS(sigismember(&own, SIGUSR2), 0);
@@ -301,7 +301,7 @@ static void each_is_taken_once(void)
 	pthread_t threads[4];
 	long sum = 0;
 
-	block(SIGRTMIN + 4);
+	block_signal(SIGRTMIN + 4);
 	for (int i = 0; i < 4; i++)
 		threads[i] = start_small_thread(wait_for_both, NULL);
 	for (int i = 1; i <= 100; i++)
@@ -311,7 +311,7 @@ static void each_is_taken_once(void)
 	IS(sum, 5050);
 }
 
-static void *poke(void *arg)
+static void *send_many_signals(void *arg)
 {
 	for (int i = 0; i < 500; i++) {
 		pthread_kill(*(pthread_t *)arg, SIGUSR1);
@@ -329,9 +329,9 @@ static void under_fire(void)
 	int fd[2];
 
 	count = 0;
-	set_handler(SIGUSR1, note, SA_RESTART);
+	set_handler(SIGUSR1, count_signal, SA_RESTART);
 	OK(pipe(fd));
-	thread = start_thread(poke, &self);
+	thread = start_thread(send_many_signals, &self);
 	for (int i = 0; i < 2000; i++) {
 		char byte = (char)i;
 

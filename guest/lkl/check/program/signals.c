@@ -13,7 +13,7 @@
 static volatile int count, last, depth, deepest;
 static siginfo_t info;
 
-static void note(int sig)
+static void count_signal(int sig)
 {
 	count++;
 	last = sig;
@@ -22,15 +22,15 @@ static void note(int sig)
 static void note_info(int sig, siginfo_t *i, void *context)
 {
 	(void)context;
-	note(sig);
+	count_signal(sig);
 	info = *i;
 }
 
 static void handled(void)
 {
 	count = 0;
-	set_handler(SIGUSR1, note, 0);
-	set_handler(SIGRTMAX, note, 0);
+	set_handler(SIGUSR1, count_signal, 0);
+	set_handler(SIGRTMAX, count_signal, 0);
 	IS(raise(SIGUSR1), 0);
 	IS(count, 1);
 	OK(kill(getpid(), SIGRTMAX));
@@ -60,7 +60,7 @@ static void information(void)
 	IS(count, 3);
 }
 
-static void nest(int sig)
+static void raise_nested(int sig)
 {
 	if (++depth > deepest)
 		deepest = depth;
@@ -72,26 +72,26 @@ static void nest(int sig)
 static void blocked_in_handler(void)
 {
 	count = depth = deepest = 0;
-	set_handler(SIGUSR1, nest, 0);
+	set_handler(SIGUSR1, raise_nested, 0);
 	raise(SIGUSR1);
 	IS(deepest, 1);
 	IS(count, 4);
 	count = depth = deepest = 0;
-	set_handler(SIGUSR1, nest, SA_NODEFER);
+	set_handler(SIGUSR1, raise_nested, SA_NODEFER);
 	raise(SIGUSR1);
 	IS(deepest, 4);
 }
 
 static char order[32];
 
-static void outer(int sig)
+static void raise_inner(int sig)
 {
 	(void)sig;
 	raise(SIGUSR2);
 	strcat(order, "outer ");
 }
 
-static void inner(int sig)
+static void note_inner(int sig)
 {
 	(void)sig;
 	strcat(order, "in ");
@@ -99,10 +99,10 @@ static void inner(int sig)
 
 static void mask_of_handler(void)
 {
-	struct sigaction action = { .sa_handler = outer };
+	struct sigaction action = { .sa_handler = raise_inner };
 
 	order[0] = 0;
-	set_handler(SIGUSR2, inner, 0);
+	set_handler(SIGUSR2, note_inner, 0);
 	sigemptyset(&action.sa_mask);
 	sigaddset(&action.sa_mask, SIGUSR2);
 	OK(sigaction(SIGUSR1, &action, NULL));
@@ -116,7 +116,7 @@ static void reset_after_one(void)
 	struct sigaction action;
 
 	count = 0;
-	set_handler(SIGUSR1, note, SA_RESETHAND);
+	set_handler(SIGUSR1, count_signal, SA_RESETHAND);
 	raise(SIGUSR1);
 	OK(sigaction(SIGUSR1, NULL, &action));
 	TRUE(action.sa_handler == SIG_DFL);
@@ -128,7 +128,7 @@ static void pending(void)
 	sigset_t set = signal_set(SIGUSR1), waiting;
 
 	count = 0;
-	set_handler(SIGUSR1, note, 0);
+	set_handler(SIGUSR1, count_signal, 0);
 	OK(sigprocmask(SIG_BLOCK, &set, NULL));
 	raise(SIGUSR1);
 	raise(SIGUSR1);
@@ -147,7 +147,7 @@ static void ignored(void)
 	signal(SIGTERM, SIG_IGN);
 	raise(SIGTERM);
 	/* Ignoring a signal discards a pending one. */
-	set_handler(SIGTERM, note, 0);
+	set_handler(SIGTERM, count_signal, 0);
 	OK(sigprocmask(SIG_BLOCK, &set, NULL));
 	raise(SIGTERM);
 	signal(SIGTERM, SIG_IGN);
@@ -161,7 +161,7 @@ static void ignored(void)
 
 static void refused(void)
 {
-	struct sigaction action = { .sa_handler = note };
+	struct sigaction action = { .sa_handler = count_signal };
 
 	FAILS(sigaction(SIGKILL, &action, NULL), EINVAL);
 	FAILS(sigaction(SIGSTOP, &action, NULL), EINVAL);
@@ -209,12 +209,12 @@ static char stack[65536];
 static volatile bool on_stack;
 static volatile int stack_error;
 
-static void look_at_stack(int sig)
+static void check_stack(int sig)
 {
 	char here;
 	stack_t none = { .ss_flags = SS_DISABLE }, was;
 
-	note(sig);
+	count_signal(sig);
 	on_stack = &here >= stack && &here < stack + sizeof(stack);
 	stack_error = sigaltstack(&none, NULL) == -1 ? errno : 0;
 	if (sigaltstack(NULL, &was) == 0 && !(was.ss_flags & SS_ONSTACK))
@@ -228,8 +228,8 @@ static void other_stack(void)
 
 	FAILS(sigaltstack(&tiny, NULL), ENOMEM);
 	OK(sigaltstack(&own, NULL));
-	set_handler(SIGUSR1, look_at_stack, SA_ONSTACK);
-	set_handler(SIGUSR2, look_at_stack, 0);
+	set_handler(SIGUSR1, check_stack, SA_ONSTACK);
+	set_handler(SIGUSR2, check_stack, 0);
 	raise(SIGUSR1);
 	TRUE(on_stack);
 	IS(stack_error, EPERM);
@@ -244,7 +244,7 @@ static void other_stack(void)
 
 static sigjmp_buf back;
 
-static void jump(int sig)
+static void jump_back(int sig)
 {
 	siglongjmp(back, sig);
 }
@@ -253,7 +253,7 @@ static void jump_out(void)
 {
 	sigset_t set;
 
-	set_handler(SIGUSR1, jump, 0);
+	set_handler(SIGUSR1, jump_back, 0);
 	for (volatile int i = 0; i < 3; i++) {
 		int sig = sigsetjmp(back, 1);
 
@@ -325,7 +325,7 @@ static void floats_kept(void)
 	TRUE(count >= 50);
 }
 
-static void errno_kept(int sig)
+static void change_errno(int sig)
 {
 	int before = errno;
 
@@ -342,7 +342,7 @@ static void storm(void)
 	int64_t end = now_ns() + 20000000000;
 
 	count = 0;
-	set_handler(SIGALRM, errno_kept, SA_RESTART);
+	set_handler(SIGALRM, change_errno, SA_RESTART);
 	OK(setitimer(ITIMER_REAL, &t, NULL));
 	while (count < 200 && now_ns() < end) {
 		char text[64];
@@ -360,7 +360,7 @@ static void broken_pipe(void)
 	int fd[2];
 
 	count = 0;
-	set_handler(SIGPIPE, note, 0);
+	set_handler(SIGPIPE, count_signal, 0);
 	OK(pipe(fd));
 	OK(close(fd[0]));
 	FAILS(write(fd[1], "x", 1), EPIPE);
@@ -369,7 +369,7 @@ static void broken_pipe(void)
 	FAILS(write(fd[1], "x", 1), EPIPE);
 	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, fd));
 	OK(close(fd[0]));
-	set_handler(SIGPIPE, note, 0);
+	set_handler(SIGPIPE, count_signal, 0);
 	FAILS(send(fd[1], "x", 1, MSG_NOSIGNAL), EPIPE);
 	IS(count, 1);
 	FAILS(send(fd[1], "x", 1, 0), EPIPE);

@@ -12,7 +12,7 @@
 
 static char block[65536];
 
-static int in_small(const char *name)
+static int create_on_small(const char *name)
 {
 	char path[600];
 	int fd;
@@ -23,14 +23,14 @@ static int in_small(const char *name)
 	return fd;
 }
 
-static void need_small(void)
+static void require_small(void)
 {
 	if (!small_directory)
 		check_failed("-s", "a small file system", "none");
 }
 
 /* Writes until the file system is full, and returns the number of bytes. */
-static off_t fill(int fd)
+static off_t fill_disk(int fd)
 {
 	off_t sum = 0;
 	ssize_t n;
@@ -48,12 +48,12 @@ static void full(void)
 	off_t sum, again;
 	int fd, other;
 
-	need_small();
-	fd = in_small("full");
-	sum = fill(fd);
+	require_small();
+	fd = create_on_small("full");
+	sum = fill_disk(fd);
 	TRUE(sum > 1 << 20);
 	OK(fsync(fd));
-	other = in_small("other");
+	other = create_on_small("other");
 	FAILS(write(other, block, sizeof(block)), ENOSPC);
 	GIVES(pread(fd, block, 3, sum - 3), 3);
 	TRUE(all_bytes(block, 'f', 3));
@@ -62,7 +62,7 @@ static void full(void)
 	OK(fsync(fd));
 	GIVES(pwrite(other, block, 1 << 15, 0), 1 << 15);
 	OK(lseek(fd, 0, SEEK_SET));
-	again = fill(fd);
+	again = fill_disk(fd);
 	TRUE(again > sum / 2);
 }
 
@@ -71,7 +71,7 @@ static void names_run_out(void)
 	char path[600];
 	int n = 0, fd = 0;
 
-	need_small();
+	require_small();
 	snprintf(path, sizeof(path), "%s/many", small_directory);
 	OK(mkdir(path, 0777));
 	for (; n < 30000 && fd != -1; n++) {
@@ -120,15 +120,15 @@ static void too_much_set_aside(void)
 	struct statvfs v;
 	int fd;
 
-	need_small();
-	fd = in_small("aside");
+	require_small();
+	fd = create_on_small("aside");
 	OK(fstatvfs(fd, &v));
 	ERROR(posix_fallocate(fd, 0, 1 << 30), ENOSPC);
 }
 
 static volatile int told;
 
-static void note(int sig)
+static void note_signal(int sig)
 {
 	told = sig;
 }
@@ -139,7 +139,7 @@ static void limit_of_size(void)
 	int fd = OK(open("file", O_RDWR | O_CREAT, 0666));
 
 	told = 0;
-	set_handler(SIGXFSZ, note, 0);
+	set_handler(SIGXFSZ, note_signal, 0);
 	OK(getrlimit(RLIMIT_FSIZE, &before));
 	small = before;
 	small.rlim_cur = 100000;
@@ -202,7 +202,7 @@ static void to_file(void)
 	FAILS(sendfile(-1, from, &place, 100), EBADF);
 }
 
-static void *drain(void *arg)
+static void *copy_to_file(void *arg)
 {
 	static char text[65536];
 	int fd = *(int *)arg, out = OK(open("drained", O_WRONLY | O_CREAT | O_TRUNC, 0666));
@@ -221,7 +221,7 @@ static void to_socket(void)
 	off_t sum = 0;
 
 	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
-	thread = start_thread(drain, &pair[1]);
+	thread = start_thread(copy_to_file, &pair[1]);
 	while (sum < 1 << 20)
 		if (OK(sendfile(pair[0], from, &sum, (1 << 20) - sum)) == 0)
 			break;

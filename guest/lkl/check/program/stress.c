@@ -272,7 +272,7 @@ static void count_signal(int sig)
 	signals_handled++;
 }
 
-/* Sends a signal to any worker, whatever call it is in. */
+/* Sends a signal to a random worker. */
 static bool send_signal(struct worker *w)
 {
 	struct worker *to = &workers[rand_r(&w->seed) % n_workers];

@@ -80,7 +80,7 @@ static void random_bytes(void)
 }
 
 /* Returns the number after a word in a file of /proc, or -1. */
-static long after(const char *path, const char *word)
+static long number_after(const char *path, const char *word)
 {
 	static char text[16384];
 	int fd = OK(open(path, O_RDONLY));
@@ -96,7 +96,7 @@ static long after(const char *path, const char *word)
 	return at ? strtol(at + strlen(word), NULL, 10) : -1;
 }
 
-static void *stay(void *arg)
+static void *wait_for_flag(void *arg)
 {
 	while (!*(volatile bool *)arg)
 		sleep_ms(1);
@@ -110,12 +110,12 @@ static void of_process(void)
 	pthread_t thread;
 	long threads;
 
-	TRUE(after("/proc/self/status", "\nPid:\t") == getpid());
-	IS(after("/proc/self/status", "\nUid:\t"), 0);
-	TRUE(after("/proc/self/stat", "") == getpid());
-	threads = after("/proc/self/status", "\nThreads:\t");
-	thread = start_thread(stay, (void *)&end);
-	IS(after("/proc/self/status", "\nThreads:\t") == threads + 1, true);
+	TRUE(number_after("/proc/self/status", "\nPid:\t") == getpid());
+	IS(number_after("/proc/self/status", "\nUid:\t"), 0);
+	TRUE(number_after("/proc/self/stat", "") == getpid());
+	threads = number_after("/proc/self/status", "\nThreads:\t");
+	thread = start_thread(wait_for_flag, (void *)&end);
+	IS(number_after("/proc/self/status", "\nThreads:\t") == threads + 1, true);
 	end = true;
 	join_thread(thread);
 	OK(readlink("/proc/self/cwd", text, sizeof(text)));
@@ -153,16 +153,16 @@ static void of_program(void)
 
 static void of_system(void)
 {
-	TRUE(after("/proc/meminfo", "MemTotal:") > 1000);
-	TRUE(after("/proc/meminfo", "MemAvailable:") > 1000);
-	TRUE(after("/proc/stat", "btime ") > 1600000000);
+	TRUE(number_after("/proc/meminfo", "MemTotal:") > 1000);
+	TRUE(number_after("/proc/meminfo", "MemAvailable:") > 1000);
+	TRUE(number_after("/proc/stat", "btime ") > 1600000000);
 	OK(access("/proc/cpuinfo", R_OK));
 	OK(access("/proc/loadavg", R_OK));
 	OK(access("/proc/net/tcp", R_OK));
 	OK(access("/sys/class/net/lo", F_OK));
 	OK(access("/proc/sys/net/ipv4/ip_forward", F_OK));
 	TRUE(strncmp(get_file("/proc/version"), "Linux version ", 14) == 0);
-	TRUE(after("/proc/uptime", "") >= 0);
+	TRUE(number_after("/proc/uptime", "") >= 0);
 }
 
 const struct check system_checks[] = {

@@ -6,7 +6,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 
-static void *give_back(void *arg)
+static void *return_argument(void *arg)
 {
 	return arg;
 }
@@ -15,10 +15,10 @@ static void join_value(void)
 {
 	int x;
 
-	TRUE(join_thread(start_thread(give_back, &x)) == &x);
+	TRUE(join_thread(start_thread(return_argument, &x)) == &x);
 }
 
-static void *leave(void *arg)
+static void *exit_with_next(void *arg)
 {
 	pthread_exit((char *)arg + 1);
 }
@@ -27,10 +27,10 @@ static void exit_value(void)
 {
 	char x[2];
 
-	TRUE(join_thread(start_thread(leave, x)) == x + 1);
+	TRUE(join_thread(start_thread(exit_with_next, x)) == x + 1);
 }
 
-static void *who(void *arg)
+static void *store_self(void *arg)
 {
 	*(pthread_t *)arg = pthread_self();
 	return NULL;
@@ -38,7 +38,7 @@ static void *who(void *arg)
 
 static void self_equal(void)
 {
-	pthread_t inside, thread = start_thread(who, &inside);
+	pthread_t inside, thread = start_thread(store_self, &inside);
 
 	join_thread(thread);
 	TRUE(pthread_equal(inside, thread));
@@ -48,7 +48,7 @@ static void self_equal(void)
 static void thousand_in_turn(void)
 {
 	for (long i = 0; i < 1000; i++)
-		IS((long)join_thread(start_thread(give_back, (void *)i)), i);
+		IS((long)join_thread(start_thread(return_argument, (void *)i)), i);
 }
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -56,7 +56,7 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static int there;
 static bool go;
 
-static void *meet(void *arg)
+static void *wait_for_go(void *arg)
 {
 	long own = (long)arg;
 
@@ -77,7 +77,7 @@ static void sixty_four_at_once(void)
 	there = 0;
 	go = false;
 	for (long i = 0; i < 64; i++)
-		threads[i] = start_small_thread(meet, (void *)i);
+		threads[i] = start_small_thread(wait_for_go, (void *)i);
 	pthread_mutex_lock(&lock);
 	while (there < 64)
 		pthread_cond_wait(&changed, &lock);
@@ -113,7 +113,7 @@ static void detached(void)
 	SOON(detached_ran);
 }
 
-static void *address(void *arg)
+static void *frame_address(void *arg)
 {
 	(void)arg;
 	return __builtin_frame_address(0);
@@ -128,7 +128,7 @@ static void own_stack(void)
 
 	pthread_attr_init(&attr);
 	ZERO(pthread_attr_setstack(&attr, stack, sizeof(stack)));
-	ZERO(pthread_create(&thread, &attr, address, NULL));
+	ZERO(pthread_create(&thread, &attr, frame_address, NULL));
 	inside = join_thread(thread);
 	TRUE(inside >= stack && inside < stack + sizeof(stack));
 }
@@ -218,7 +218,7 @@ static void count_destroyed(void *value)
 }
 
 /* Sets its key again until the third round of destructors. */
-static void again(void *value)
+static void set_key_again(void *value)
 {
 	if ((long)value < 3)
 		pthread_setspecific(keys[1], (char *)value + 1);
@@ -238,7 +238,7 @@ static void key_destructors(void)
 {
 	destroyed = 0;
 	ZERO(pthread_key_create(&keys[0], count_destroyed));
-	ZERO(pthread_key_create(&keys[1], again));
+	ZERO(pthread_key_create(&keys[1], set_key_again));
 	ZERO(pthread_key_create(&keys[2], count_destroyed));
 	ZERO(pthread_setspecific(keys[2], (void *)1));
 	join_thread(start_thread(use_keys, NULL));
@@ -370,13 +370,13 @@ const struct check thread_checks[] = {
 };
 
 /* Threads that start further threads. */
-static void *parent(void *arg)
+static void *start_children(void *arg)
 {
 	pthread_t children[8];
 	long sum = 0;
 
 	for (long i = 0; i < 8; i++)
-		children[i] = start_small_thread(give_back, (void *)((long)arg + i));
+		children[i] = start_small_thread(return_argument, (void *)((long)arg + i));
 	for (int i = 0; i < 8; i++)
 		sum += (long)join_thread(children[i]);
 	return (void *)sum;
@@ -387,7 +387,7 @@ static void concurrent_creation(void)
 	pthread_t threads[6];
 
 	for (long i = 0; i < 6; i++)
-		threads[i] = start_small_thread(parent, (void *)(i * 10));
+		threads[i] = start_small_thread(start_children, (void *)(i * 10));
 	for (long i = 0; i < 6; i++)
 		IS((long)join_thread(threads[i]), 80 * i + 28);
 }

@@ -13,13 +13,13 @@
 
 static volatile int ticks, value, code;
 
-static void tick(int sig)
+static void count_tick(int sig)
 {
 	(void)sig;
 	ticks++;
 }
 
-static void tick_info(int sig, siginfo_t *info, void *context)
+static void note_tick(int sig, siginfo_t *info, void *context)
 {
 	(void)sig, (void)context;
 	ticks++;
@@ -37,7 +37,7 @@ static struct itimerspec every_ms(int first, int then)
 
 static void with_info(int sig)
 {
-	struct sigaction action = { .sa_sigaction = tick_info, .sa_flags = SA_SIGINFO };
+	struct sigaction action = { .sa_sigaction = note_tick, .sa_flags = SA_SIGINFO };
 
 	ticks = value = code = 0;
 	OK(sigaction(sig, &action, NULL));
@@ -107,7 +107,7 @@ static volatile int called;
 static volatile bool on_other_thread;
 static pthread_t creator;
 
-static void call(union sigval v)
+static void note_call(union sigval v)
 {
 	called += v.sival_int;
 	on_other_thread = !pthread_equal(pthread_self(), creator);
@@ -115,7 +115,9 @@ static void call(union sigval v)
 
 static void starts_thread(void)
 {
-	struct sigevent event = { .sigev_notify = SIGEV_THREAD, .sigev_notify_function = call };
+	struct sigevent event = {
+		.sigev_notify = SIGEV_THREAD, .sigev_notify_function = note_call,
+	};
 	struct itimerspec t = every_ms(5, 5);
 	timer_t timer;
 
@@ -197,7 +199,7 @@ static void interval_timer(void)
 	struct itimerval t = { { 0, 3000 }, { 0, 3000 } }, was;
 
 	ticks = 0;
-	set_handler(SIGALRM, tick, 0);
+	set_handler(SIGALRM, count_tick, 0);
 	OK(setitimer(ITIMER_REAL, &t, NULL));
 	SOON(ticks >= 10);
 	t = (struct itimerval){ .it_value = { 500, 0 } };
@@ -211,7 +213,7 @@ static void interval_timer(void)
 static void alarms(void)
 {
 	ticks = 0;
-	set_handler(SIGALRM, tick, 0);
+	set_handler(SIGALRM, count_tick, 0);
 	IS(alarm(100), 0);
 	IS(alarm(1), 100);
 	FAILS(pause(), EINTR);
@@ -226,7 +228,7 @@ static void profiling_timer(void)
 	int64_t end = now_ns() + 20000000000;
 
 	ticks = 0;
-	set_handler(SIGPROF, tick, SA_RESTART);
+	set_handler(SIGPROF, count_tick, SA_RESTART);
 	OK(setitimer(ITIMER_PROF, &t, NULL));
 	while (ticks < 3 && now_ns() < end)
 		getppid();

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-static struct sockaddr_un named(const char *path)
+static struct sockaddr_un unix_address(const char *path)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 
@@ -23,7 +23,7 @@ static struct sockaddr_un named(const char *path)
 
 static void by_path(void)
 {
-	struct sockaddr_un a = named("socket"), got;
+	struct sockaddr_un a = unix_address("socket"), got;
 	socklen_t size = sizeof(got);
 	int listener = OK(socket(AF_UNIX, SOCK_STREAM, 0)), fd, other;
 	struct stat st;
@@ -101,7 +101,7 @@ static union {
 static char byte;
 static struct iovec one_byte = { &byte, 1 };
 
-static struct msghdr message(size_t room)
+static struct msghdr one_byte_message(size_t room)
 {
 	return (struct msghdr){
 		.msg_iov = &one_byte,
@@ -122,7 +122,7 @@ static void set_rights_header(struct cmsghdr *c, int count)
 static void descriptors(void)
 {
 	int fd[2], file = OK(open("file", O_RDWR | O_CREAT, 0666)), got[2] = { -1, -1 };
-	struct msghdr m = message(CMSG_SPACE(2 * sizeof(int)));
+	struct msghdr m = one_byte_message(CMSG_SPACE(2 * sizeof(int)));
 	struct cmsghdr *c;
 	char text[8] = "";
 
@@ -133,7 +133,7 @@ static void descriptors(void)
 	memcpy(CMSG_DATA(c), (int[]){ file, fd[0] }, 2 * sizeof(int));
 	GIVES(sendmsg(fd[0], &m, 0), 1);
 	OK(close(file));
-	m = message(sizeof(control));
+	m = one_byte_message(sizeof(control));
 	GIVES(recvmsg(fd[1], &m, MSG_CMSG_CLOEXEC), 1);
 	c = SOME(CMSG_FIRSTHDR(&m));
 	IS(c->cmsg_type, SCM_RIGHTS);
@@ -148,7 +148,7 @@ static void descriptors(void)
 	 * A descriptor that is sent and never received is closed with the
 	 * socket.
 	 */
-	m = message(CMSG_SPACE(sizeof(int)));
+	m = one_byte_message(CMSG_SPACE(sizeof(int)));
 	c = CMSG_FIRSTHDR(&m);
 	set_rights_header(c, 1);
 	memcpy(CMSG_DATA(c), &fd[1], sizeof(int));
@@ -159,7 +159,7 @@ static void descriptors(void)
 
 static void credentials(void)
 {
-	struct msghdr m = message(sizeof(control));
+	struct msghdr m = one_byte_message(sizeof(control));
 	struct ucred who = { 0 };
 	socklen_t size = sizeof(who);
 	struct cmsghdr *c;
