@@ -171,7 +171,7 @@ __asm__(".text\n"
 	"	mov %rcx, %rbp\n"
 	"	mov %rsi, %rdx\n"
 	"	mov %rdi, %rsi\n"
-	"	mov $56, %edi\n"
+	"	mov $56, %edi\n"	/* SYS_clone */
 	"	xor %ecx, %ecx\n"
 	"	xor %r8d, %r8d\n"
 	"	xor %r9d, %r9d\n"

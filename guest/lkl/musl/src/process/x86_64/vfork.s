@@ -5,5 +5,5 @@
 	.type vfork, @function
 	.hidden __syscall_ret
 vfork:
-	mov $-38, %rdi
+	mov $-38, %rdi		# -ENOSYS
 	jmp __syscall_ret

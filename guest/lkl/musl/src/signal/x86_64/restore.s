@@ -10,6 +10,6 @@
 	.type __restore, @function
 __restore_rt:
 __restore:
-	mov $15, %edi
+	mov $15, %edi		# SYS_rt_sigreturn
 	call lkl_syscall
 	hlt

@@ -5,7 +5,7 @@
 	.hidden __set_thread_area
 	.type __set_thread_area, @function
 __set_thread_area:
-	mov $0x1002, %esi
+	mov $0x1002, %esi	# ARCH_SET_FS
 	mov %rdi, %rdx
-	mov $158, %edi
+	mov $158, %edi		# SYS_arch_prctl
 	jmp lkl_syscall

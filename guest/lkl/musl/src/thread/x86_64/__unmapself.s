@@ -8,10 +8,10 @@
 __unmapself:
 	mov %rsi, %rdx
 	mov %rdi, %rsi
-	mov $11, %edi
+	mov $11, %edi			# SYS_munmap
 	lea stack_end(%rip), %rsp
 	call lkl_syscall
-	mov $60, %edi
+	mov $60, %edi			# SYS_exit
 	xor %esi, %esi
 	call lkl_syscall
 	hlt

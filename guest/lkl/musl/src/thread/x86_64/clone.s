@@ -13,7 +13,7 @@ __clone:
 	sub $16, %rsi
 	mov %rcx, (%rsi)
 	xchg %rsi, %rdx			# a2 = stack, a1 = flags
-	mov $56, %edi
+	mov $56, %edi			# SYS_clone
 	mov %r8, %rcx			# a3 = parent
 	mov %r10, %r8			# a4 = child; a5 = tls is in r9
 	call lkl_syscall
@@ -25,7 +25,7 @@ __clone:
 	pop %rdi
 	add $8, %rsp
 	call *%rbx
-	mov $60, %edi
+	mov $60, %edi			# SYS_exit
 	movslq %eax, %rsi
 	call lkl_syscall
 	hlt
