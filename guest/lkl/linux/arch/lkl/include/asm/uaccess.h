@@ -26,7 +26,8 @@ static inline int lkl_access_ok(const void __user *ptr, unsigned long size)
 }
 #define __access_ok(ptr, size)	lkl_access_ok((ptr), (size))
 
-static __always_inline unsigned long raw_copy_from_user(void *to, const void __user *from, unsigned long n)
+static __always_inline unsigned long raw_copy_from_user(void *to, const void __user *from,
+							    unsigned long n)
 {
 	if (unlikely(!lkl_access_ok(from, n)))
 		return n;
@@ -38,7 +39,8 @@ static __always_inline unsigned long raw_copy_from_user(void *to, const void __u
 	return 0;
 }
 
-static __always_inline unsigned long raw_copy_to_user(void __user *to, const void *from, unsigned long n)
+static __always_inline unsigned long raw_copy_to_user(void __user *to, const void *from,
+							  unsigned long n)
 {
 	if (unlikely(n && ((unsigned long)to < (unsigned long)lkl_rodata_end || !lkl_access_ok(to, n))))
 		return n;
