@@ -4,7 +4,7 @@
 // and its licenses, and fails when one of the licenses is not an open-source
 // license that this project accepts.
 //
-//	go run ./scripts/licenses [-q] PACKAGE...
+//	go run ./scripts/licenses [-q] PACKAGE ...
 //
 // It reads the module cache. The license of a package is the one in the nearest
 // directory above it that has a license file. The SPDX identifiers in the
@@ -41,7 +41,7 @@ func main() {
 
 func run(w io.Writer, quiet bool, patterns []string) error {
 	if len(patterns) == 0 {
-		return errors.New("usage: licenses [-q] PACKAGE...")
+		return errors.New("no package given (usage: licenses [-q] PACKAGE ...)")
 	}
 	packages, err := listPackages(patterns)
 	if err != nil {

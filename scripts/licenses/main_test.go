@@ -24,7 +24,7 @@ Change License:       Mozilla Public License, version 2.0
 obtaining a copy of this software`
 	bsdText = `Redistribution and use in source and binary forms, with or without modification`
 	agpl    = `GNU AFFERO GENERAL PUBLIC LICENSE Version 3
-This is modelled on the GNU General Public License. TERMS AND CONDITIONS`
+Derived from the GNU General Public License. TERMS AND CONDITIONS`
 )
 
 func TestClassify(t *testing.T) {

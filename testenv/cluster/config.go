@@ -13,7 +13,11 @@ import (
 // config returns the agent's configuration. Several agents share the sandbox, so
 // each has its own ports, directories and bridge.
 func (n *Nomad) config() string {
-	rpc := port(n.options.Index) + 1
+	return n.agentConfig() + n.clientConfig() + n.pluginConfig()
+}
+
+func (n *Nomad) agentConfig() string {
+	http := port(n.options.Index)
 	var b strings.Builder
 	fmt.Fprintf(&b, `
 name                 = %q
@@ -31,7 +35,28 @@ ports {
   rpc  = %d
   serf = %d
 }
+`, n.options.Name, filepath.Join(n.Dir, "plugins"), http, http+1, http+2)
+	if n.options.Server != nil {
+		fmt.Fprintf(&b, `
+data_dir  = %q
+bind_addr = "127.0.0.1"
 
+advertise {
+  http = "127.0.0.1"
+  rpc  = "127.0.0.1"
+}
+`, filepath.Join(n.Dir, "data"))
+	}
+	return b.String()
+}
+
+func (n *Nomad) clientConfig() string {
+	index, server := n.options.Index, ""
+	if n.options.Server != nil {
+		server = fmt.Sprintf("  node_pool = %q\n  servers   = [\"127.0.0.1:%d\"]\n",
+			n.Pool, port(n.options.Server.options.Index)+1)
+	}
+	return fmt.Sprintf(`
 client {
   enabled               = true
   network_interface     = %q
@@ -44,19 +69,12 @@ client {
     # These wait for a cloud's metadata service, which the sandbox does not have.
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
   }
-`,
-		n.options.Name, filepath.Join(n.Dir, "plugins"), rpc-1, rpc, rpc+1,
-		sandbox.Link, n.tools.CNI, filepath.Join(n.Dir, "cni"), n.options.Index, 64+16*n.options.Index)
-	if n.options.Server != nil {
-		fmt.Fprintf(&b, "  node_pool = %q\n  servers   = [\"127.0.0.1:%d\"]\n",
-			n.Pool, port(n.options.Server.options.Index)+1)
-	}
-	b.WriteString("}\n")
-	if n.options.Server != nil {
-		fmt.Fprintf(&b, "\ndata_dir  = %q\nbind_addr = \"127.0.0.1\"\n\nadvertise {\n  http = \"127.0.0.1\"\n  rpc  = \"127.0.0.1\"\n}\n",
-			filepath.Join(n.Dir, "data"))
-	}
-	fmt.Fprintf(&b, `
+%s}
+`, sandbox.Link, n.tools.CNI, filepath.Join(n.Dir, "cni"), index, 64+16*index, server)
+}
+
+func (n *Nomad) pluginConfig() string {
+	return fmt.Sprintf(`
 plugin %q {
   config {
     state_dir   = %q
@@ -71,5 +89,4 @@ plugin "raw_exec" {
   }
 }
 `, filepath.Base(n.tools.Plugin), n.StateDir, n.tools.Guests, n.options.PluginConfig)
-	return b.String()
 }

@@ -69,17 +69,16 @@ func (f final) Unwrap() error { return f.error }
 // calls condition until the condition returns nil or a Final error, or until the
 // time is over.
 func Until(ctx context.Context, limit time.Duration, condition func() error) error {
-	var abort error
-	err := wait.InitialSuccess(wait.Timeout(limit), wait.Gap(50*time.Millisecond), wait.ErrorFunc(func() error {
-		if abort = ctx.Err(); abort != nil {
-			return nil
+	var err error
+	timeout := wait.InitialSuccess(wait.Timeout(limit), wait.Gap(50*time.Millisecond), wait.BoolFunc(func() bool {
+		if err = ctx.Err(); err != nil {
+			return true
 		}
-		err := condition()
-		if errors.As(err, &final{}) {
-			abort = err
-			return nil
-		}
-		return err
+		err = condition()
+		return err == nil || errors.As(err, &final{})
 	})).Run()
-	return errors.Join(abort, err)
+	if timeout != nil {
+		return fmt.Errorf("%w after %s: %w", timeout, limit, err)
+	}
+	return err
 }
