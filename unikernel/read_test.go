@@ -102,70 +102,72 @@ func numbered(n int) []Device {
 
 func longName(n int) string { return string(bytes.Repeat([]byte{'n'}, n)) }
 
+func textProgram(f *testFile) *solo5elf.Program { return &f.Programs[helloText] }
+func dataProgram(f *testFile) *solo5elf.Program { return &f.Programs[helloData] }
+
+var invalidFiles = []struct {
+	name   string
+	change func(*testFile)
+	want   error
+	says   string // shows which check refused it
+}{
+	{"an empty file", func(s *testFile) { s.missing = len(s.bytes()) }, ErrNotSolo5, "0 bytes"},
+	{"a file shorter than a header", func(s *testFile) { s.missing = len(s.bytes()) - 63 }, ErrNotSolo5, "63 bytes"},
+	{"a file that is not ELF", func(s *testFile) { copy(s.Header.Ident[:], "\x7fELG") }, ErrNotSolo5, "not an ELF file"},
+	{"a 32-bit file", func(s *testFile) { s.Header.Ident[elf.EI_CLASS] = 1 }, ErrMachine, "class 1"},
+	{"a big endian file", func(s *testFile) { s.Header.Ident[elf.EI_DATA] = 2 }, ErrMachine, "data 2"},
+	{"another processor", func(s *testFile) { s.Header.Machine = 183 }, ErrMachine, "machine 183"},
+	{"another ELF version", func(s *testFile) { s.Header.Version = 2 }, ErrInvalid, "version 2"},
+	{"a shared object", func(s *testFile) { s.Header.Type = 3 }, ErrNotSolo5, "type 3"},
+	{"another header size", func(s *testFile) { s.Header.Ehsize = 52 }, ErrInvalid, "header of 52"},
+	{"another program header size", func(s *testFile) { s.Header.Phentsize = 57 }, ErrInvalid, "headers of 57"},
+	{"no program headers", func(s *testFile) { s.Programs = nil }, ErrInvalid, "no program headers"},
+	{"too many program headers", func(s *testFile) { s.Programs = append(s.Programs, make([]solo5elf.Program, 57)...) }, ErrInvalid, "65 program headers"},
+	{"a program header table beyond the end", func(s *testFile) { s.Header.Phoff = 1 << 20 }, ErrInvalid, "table"},
+	{"a program header table at the end of the 64-bit range", func(s *testFile) { s.Header.Phoff = math.MaxUint64 - 7 }, ErrInvalid, "table"},
+	{"a program header table cut off", func(s *testFile) { s.Header.Phnum, s.Programs = 9, s.Programs[:1] }, ErrInvalid, "table"},
+
+	{"no ABI note", func(s *testFile) { s.Programs[helloABI].Type = 0 }, ErrNotSolo5, "without Solo5's ABI note"},
+	{"an ABI note of another owner", func(s *testFile) { s.Programs[helloABI].Content[12] = 'X' }, ErrNotSolo5, "without Solo5's ABI note"},
+	{"an ABI note of another name size", func(s *testFile) { s.Programs[helloABI].Content[0] = 7 }, ErrNotSolo5, "without Solo5's ABI note"},
+	{"a short ABI note", func(s *testFile) { s.Programs[helloABI].Content = solo5Note(solo5elf.NoteABI, make([]byte, 15)) }, ErrInvalid, "valid size"},
+	{"a long ABI note", func(s *testFile) { s.Programs[helloABI].Content = solo5Note(solo5elf.NoteABI, make([]byte, 33)) }, ErrInvalid, "valid size"},
+	{"an ABI note longer than its program header", func(s *testFile) { s.Programs[helloABI].Content[4] = 20 }, ErrInvalid, "valid size"},
+	{"an ABI note without a descriptor", func(s *testFile) { s.Programs[helloABI].Content = solo5Note(solo5elf.NoteABI, nil) }, ErrInvalid, "valid size"},
+	{"a note shorter than a header", func(s *testFile) { s.Programs[helloForeign].Content = make([]byte, 11) }, ErrInvalid, "valid size"},
+	{"a note beyond the end", func(s *testFile) { s.Programs[helloForeign].Off = 1 << 40 }, ErrInvalid, "beyond the file's end"},
+	{"a note with a descriptor beyond the end", func(s *testFile) {
+		last := &s.Programs[helloManifest]
+		last.Filesz = uint64(len(last.Content))
+		last.Content = last.Content[:40]
+	}, ErrInvalid, "beyond the file's end"},
+	{"an unknown target", func(s *testFile) { s.Programs[helloABI].Content = abiNote(7, 2) }, ErrTarget, "7"},
+	{"target 0", func(s *testFile) { s.Programs[helloABI].Content = abiNote(0, 2) }, ErrTarget, "0"},
+	{"ABI version 0", func(s *testFile) { s.Programs[helloABI].Content = abiNote(TargetSPT, 0) }, ErrABI, "0"},
+	{"ABI version 3", func(s *testFile) { s.Programs[helloABI].Content = abiNote(TargetSPT, 3) }, ErrABI, "3"},
+
+	{"an entry point below the load address", func(s *testFile) { s.Header.Entry = 0xfffff }, ErrInvalid, "entry point"},
+	{"nothing to load", func(s *testFile) { s.Programs = s.Programs[helloZero+1:] }, ErrInvalid, "no segments to load"},
+	{"a writable and executable segment", func(s *testFile) { textProgram(s).Flags |= uint32(elf.PF_W) }, ErrInvalid, "writable and executable"},
+	{"writable and executable zeroed memory", func(s *testFile) { s.Programs[helloZero].Flags |= uint32(elf.PF_X) }, ErrInvalid, "writable and executable"},
+	{"a segment below the load address", func(s *testFile) { textProgram(s).Vaddr = 0xff000 }, ErrInvalid, "starts at"},
+	{"a segment whose alignment starts below the load address", func(s *testFile) { textProgram(s).Align = 0x200000 }, ErrInvalid, "starts at 0x0"},
+	{"a start not aligned to a page", func(s *testFile) { dataProgram(s).Vaddr, dataProgram(s).Align = 0x102020, 0x20 }, ErrInvalid, "not aligned to a page"},
+	{"an alignment of 0", func(s *testFile) { dataProgram(s).Align = 0 }, ErrInvalid, "power of two"},
+	{"an alignment of 0x1800", func(s *testFile) { dataProgram(s).Align = 0x1800 }, ErrInvalid, "power of two"},
+	{"more content than memory", func(s *testFile) { dataProgram(s).Memsz = 7 }, ErrInvalid, "does not fit"},
+	{"content without memory", func(s *testFile) { dataProgram(s).Memsz = 0 }, ErrInvalid, "does not fit"},
+	{"content beyond the end", func(s *testFile) { dataProgram(s).Filesz, dataProgram(s).Memsz = 1<<30, 1<<30 }, ErrInvalid, "beyond the file's end"},
+	{"content at the end of the 64-bit range", func(s *testFile) { dataProgram(s).Off = math.MaxUint64 - 3 }, ErrInvalid, "beyond the file's end"},
+	{"memory beyond the address space", func(s *testFile) { dataProgram(s).Memsz = math.MaxUint64 - 0x1000 }, ErrInvalid, "address space"},
+	{"memory whose rounded end is beyond the address space", func(s *testFile) { dataProgram(s).Memsz = math.MaxUint64 - dataProgram(s).Vaddr }, ErrInvalid, "address space"},
+	{"segments in the wrong order", func(s *testFile) { s.Programs[helloText], s.Programs[helloData] = *dataProgram(s), *textProgram(s) }, ErrInvalid, "below the previous segment"},
+	{"segments that overlap", func(s *testFile) { textProgram(s).Memsz = 0x2001 }, ErrInvalid, "overlaps"},
+	{"segments that share a page", func(s *testFile) { dataProgram(s).Vaddr, dataProgram(s).Align = 0x101000, 0x20 }, ErrInvalid, "overlaps"},
+}
+
 func TestRead_RefusesInvalidFiles(t *testing.T) {
-	text := func(s *testFile) *solo5elf.Program { return &s.Programs[helloText] }
-	data := func(s *testFile) *solo5elf.Program { return &s.Programs[helloData] }
-	cases := []struct {
-		name   string
-		change func(*testFile)
-		want   error
-		says   string // shows which check refused it
-	}{
-		{"an empty file", func(s *testFile) { s.missing = len(s.bytes()) }, ErrNotSolo5, "0 bytes"},
-		{"a file shorter than a header", func(s *testFile) { s.missing = len(s.bytes()) - 63 }, ErrNotSolo5, "63 bytes"},
-		{"a file that is not ELF", func(s *testFile) { copy(s.Header.Ident[:], "\x7fELG") }, ErrNotSolo5, "not an ELF file"},
-		{"a 32-bit file", func(s *testFile) { s.Header.Ident[elf.EI_CLASS] = 1 }, ErrMachine, "class 1"},
-		{"a big endian file", func(s *testFile) { s.Header.Ident[elf.EI_DATA] = 2 }, ErrMachine, "data 2"},
-		{"another processor", func(s *testFile) { s.Header.Machine = 183 }, ErrMachine, "machine 183"},
-		{"another ELF version", func(s *testFile) { s.Header.Version = 2 }, ErrInvalid, "version 2"},
-		{"a shared object", func(s *testFile) { s.Header.Type = 3 }, ErrNotSolo5, "type 3"},
-		{"another header size", func(s *testFile) { s.Header.Ehsize = 52 }, ErrInvalid, "header of 52"},
-		{"another program header size", func(s *testFile) { s.Header.Phentsize = 57 }, ErrInvalid, "headers of 57"},
-		{"no program headers", func(s *testFile) { s.Programs = nil }, ErrInvalid, "no program headers"},
-		{"too many program headers", func(s *testFile) { s.Programs = append(s.Programs, make([]solo5elf.Program, 57)...) }, ErrInvalid, "65 program headers"},
-		{"a program header table beyond the end", func(s *testFile) { s.Header.Phoff = 1 << 20 }, ErrInvalid, "table"},
-		{"a program header table at the end of the 64-bit range", func(s *testFile) { s.Header.Phoff = math.MaxUint64 - 7 }, ErrInvalid, "table"},
-		{"a program header table cut off", func(s *testFile) { s.Header.Phnum, s.Programs = 9, s.Programs[:1] }, ErrInvalid, "table"},
-
-		{"no ABI note", func(s *testFile) { s.Programs[helloABI].Type = 0 }, ErrNotSolo5, "without Solo5's ABI note"},
-		{"an ABI note of another owner", func(s *testFile) { s.Programs[helloABI].Content[12] = 'X' }, ErrNotSolo5, "without Solo5's ABI note"},
-		{"an ABI note of another name size", func(s *testFile) { s.Programs[helloABI].Content[0] = 7 }, ErrNotSolo5, "without Solo5's ABI note"},
-		{"a short ABI note", func(s *testFile) { s.Programs[helloABI].Content = solo5Note(solo5elf.NoteABI, make([]byte, 15)) }, ErrInvalid, "valid size"},
-		{"a long ABI note", func(s *testFile) { s.Programs[helloABI].Content = solo5Note(solo5elf.NoteABI, make([]byte, 33)) }, ErrInvalid, "valid size"},
-		{"an ABI note longer than its program header", func(s *testFile) { s.Programs[helloABI].Content[4] = 20 }, ErrInvalid, "valid size"},
-		{"an ABI note without a descriptor", func(s *testFile) { s.Programs[helloABI].Content = solo5Note(solo5elf.NoteABI, nil) }, ErrInvalid, "valid size"},
-		{"a note shorter than a header", func(s *testFile) { s.Programs[helloForeign].Content = make([]byte, 11) }, ErrInvalid, "valid size"},
-		{"a note beyond the end", func(s *testFile) { s.Programs[helloForeign].Off = 1 << 40 }, ErrInvalid, "beyond the file's end"},
-		{"a note with a descriptor beyond the end", func(s *testFile) {
-			last := &s.Programs[helloManifest]
-			last.Filesz = uint64(len(last.Content))
-			last.Content = last.Content[:40]
-		}, ErrInvalid, "beyond the file's end"},
-		{"an unknown target", func(s *testFile) { s.Programs[helloABI].Content = abiNote(7, 2) }, ErrTarget, "7"},
-		{"target 0", func(s *testFile) { s.Programs[helloABI].Content = abiNote(0, 2) }, ErrTarget, "0"},
-		{"ABI version 0", func(s *testFile) { s.Programs[helloABI].Content = abiNote(TargetSPT, 0) }, ErrABI, "0"},
-		{"ABI version 3", func(s *testFile) { s.Programs[helloABI].Content = abiNote(TargetSPT, 3) }, ErrABI, "3"},
-
-		{"an entry point below the load address", func(s *testFile) { s.Header.Entry = 0xfffff }, ErrInvalid, "entry point"},
-		{"nothing to load", func(s *testFile) { s.Programs = s.Programs[helloZero+1:] }, ErrInvalid, "no segments to load"},
-		{"a writable and executable segment", func(s *testFile) { text(s).Flags |= uint32(elf.PF_W) }, ErrInvalid, "writable and executable"},
-		{"writable and executable zeroed memory", func(s *testFile) { s.Programs[helloZero].Flags |= uint32(elf.PF_X) }, ErrInvalid, "writable and executable"},
-		{"a segment below the load address", func(s *testFile) { text(s).Vaddr = 0xff000 }, ErrInvalid, "starts at"},
-		{"a segment whose alignment starts below the load address", func(s *testFile) { text(s).Align = 0x200000 }, ErrInvalid, "starts at 0x0"},
-		{"a start not aligned to a page", func(s *testFile) { data(s).Vaddr, data(s).Align = 0x102020, 0x20 }, ErrInvalid, "not aligned to a page"},
-		{"an alignment of 0", func(s *testFile) { data(s).Align = 0 }, ErrInvalid, "power of two"},
-		{"an alignment of 0x1800", func(s *testFile) { data(s).Align = 0x1800 }, ErrInvalid, "power of two"},
-		{"more content than memory", func(s *testFile) { data(s).Memsz = 7 }, ErrInvalid, "does not fit"},
-		{"content without memory", func(s *testFile) { data(s).Memsz = 0 }, ErrInvalid, "does not fit"},
-		{"content beyond the end", func(s *testFile) { data(s).Filesz, data(s).Memsz = 1<<30, 1<<30 }, ErrInvalid, "beyond the file's end"},
-		{"content at the end of the 64-bit range", func(s *testFile) { data(s).Off = math.MaxUint64 - 3 }, ErrInvalid, "beyond the file's end"},
-		{"memory beyond the address space", func(s *testFile) { data(s).Memsz = math.MaxUint64 - 0x1000 }, ErrInvalid, "address space"},
-		{"memory whose rounded end is beyond the address space", func(s *testFile) { data(s).Memsz = math.MaxUint64 - data(s).Vaddr }, ErrInvalid, "address space"},
-		{"segments in the wrong order", func(s *testFile) { s.Programs[helloText], s.Programs[helloData] = *data(s), *text(s) }, ErrInvalid, "below the previous segment"},
-		{"segments that overlap", func(s *testFile) { text(s).Memsz = 0x2001 }, ErrInvalid, "overlaps"},
-		{"segments that share a page", func(s *testFile) { data(s).Vaddr, data(s).Align = 0x101000, 0x20 }, ErrInvalid, "overlaps"},
-	}
-	for _, c := range cases {
+	for _, c := range invalidFiles {
 		t.Run(c.name, func(t *testing.T) {
 			s := helloFile()
 			c.change(s)
@@ -176,33 +178,34 @@ func TestRead_RefusesInvalidFiles(t *testing.T) {
 	}
 }
 
+var invalidManifests = []struct {
+	name   string
+	change func(*testManifest)
+	want   error
+	says   string // shows which check refused it
+}{
+	{"of another version", func(m *testManifest) { m.Version = 2 }, ErrManifest, "version 2"},
+	{"without entries", func(m *testManifest) { m.Entries, m.entries = 0, nil }, ErrManifest, "0 entries"},
+	{"with too many entries", func(m *testManifest) { m.Entries = 65 }, ErrManifest, "65 entries"},
+	{"with the maximum count", func(m *testManifest) { m.Entries = math.MaxUint32 }, ErrManifest, "4294967295 entries"},
+	{"shorter than its count", func(m *testManifest) { m.Entries++ }, ErrManifest, "208 bytes"},
+	{"longer than its count", func(m *testManifest) { m.extra = []byte{0} }, ErrManifest, "209 bytes"},
+	{"above the maximum size", func(m *testManifest) { m.extra = make([]byte, 64*104) }, ErrInvalid, "valid size"},
+	{"whose first entry is a device", func(m *testManifest) { m.entries[0].Type = 1 }, ErrManifest, "reserved"},
+	{"whose first entry has a name", func(m *testManifest) { m.entries[0].Name[0] = 'x' }, ErrManifest, "reserved"},
+	{"whose first entry is attached", func(m *testManifest) { m.entries[0].Attached = 1 }, ErrManifest, "attached"},
+	{"with a device attached already", func(m *testManifest) { m.entries[1].Attached = 1 }, ErrManifest, "attached"},
+	{"with an unknown device type", func(m *testManifest) { m.entries[1].Type = 3 }, ErrManifest, "type 3"},
+	{"with a second reserved entry", func(m *testManifest) { m.entries[1].Type = solo5elf.TypeReserved }, ErrManifest, "type 1073741824"},
+	{"with a device without a name", func(m *testManifest) { m.entries[1].Name[0] = 0 }, ErrManifest, "letters and digits"},
+	{"with a name of 68 bytes", func(m *testManifest) { copy(m.entries[1].Name[:], longName(68)) }, ErrManifest, "longer than"},
+	{"with a slash in a name", func(m *testManifest) { m.entries[1].Name[2] = '/' }, ErrManifest, "letters and digits"},
+	{"with a non-ASCII name", func(m *testManifest) { m.entries[1].Name[2] = 0xe4 }, ErrManifest, "letters and digits"},
+	{"with a duplicate name", func(m *testManifest) { m.Entries++; m.entries = append(m.entries, m.entries[1]) }, ErrManifest, "duplicate"},
+}
+
 func TestRead_RefusesInvalidManifests(t *testing.T) {
-	cases := []struct {
-		name   string
-		change func(*testManifest)
-		want   error
-		says   string // shows which check refused it
-	}{
-		{"of another version", func(m *testManifest) { m.Version = 2 }, ErrManifest, "version 2"},
-		{"without entries", func(m *testManifest) { m.Entries, m.entries = 0, nil }, ErrManifest, "0 entries"},
-		{"with too many entries", func(m *testManifest) { m.Entries = 65 }, ErrManifest, "65 entries"},
-		{"with the maximum count", func(m *testManifest) { m.Entries = math.MaxUint32 }, ErrManifest, "4294967295 entries"},
-		{"shorter than its count", func(m *testManifest) { m.Entries++ }, ErrManifest, "208 bytes"},
-		{"longer than its count", func(m *testManifest) { m.extra = []byte{0} }, ErrManifest, "209 bytes"},
-		{"above the maximum size", func(m *testManifest) { m.extra = make([]byte, 64*104) }, ErrInvalid, "valid size"},
-		{"whose first entry is a device", func(m *testManifest) { m.entries[0].Type = 1 }, ErrManifest, "reserved"},
-		{"whose first entry has a name", func(m *testManifest) { m.entries[0].Name[0] = 'x' }, ErrManifest, "reserved"},
-		{"whose first entry is attached", func(m *testManifest) { m.entries[0].Attached = 1 }, ErrManifest, "attached"},
-		{"with a device attached already", func(m *testManifest) { m.entries[1].Attached = 1 }, ErrManifest, "attached"},
-		{"with an unknown device type", func(m *testManifest) { m.entries[1].Type = 3 }, ErrManifest, "type 3"},
-		{"with a second reserved entry", func(m *testManifest) { m.entries[1].Type = solo5elf.TypeReserved }, ErrManifest, "type 1073741824"},
-		{"with a device without a name", func(m *testManifest) { m.entries[1].Name[0] = 0 }, ErrManifest, "letters and digits"},
-		{"with a name of 68 bytes", func(m *testManifest) { copy(m.entries[1].Name[:], longName(68)) }, ErrManifest, "longer than"},
-		{"with a slash in a name", func(m *testManifest) { m.entries[1].Name[2] = '/' }, ErrManifest, "letters and digits"},
-		{"with a non-ASCII name", func(m *testManifest) { m.entries[1].Name[2] = 0xe4 }, ErrManifest, "letters and digits"},
-		{"with a duplicate name", func(m *testManifest) { m.Entries++; m.entries = append(m.entries, m.entries[1]) }, ErrManifest, "duplicate"},
-	}
-	for _, c := range cases {
+	for _, c := range invalidManifests {
 		t.Run(c.name, func(t *testing.T) {
 			m := testManifest{
 				ManifestHeader: solo5elf.ManifestHeader{Version: solo5elf.ManifestVersion, Entries: 2},

@@ -17,20 +17,22 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
 
+var prefix, addr = netip.MustParsePrefix, netip.MustParseAddr
+
 // fullConfig uses everything that a legacy guest supports.
 func fullConfig() lkl.Config {
 	return lkl.Config{
 		Interfaces: []lkl.Interface{{
 			Name:     "tap",
-			Address:  netip.MustParsePrefix("10.0.0.2/24"),
-			Address6: netip.MustParsePrefix("2001:db8::2/64"),
-			Gateway:  netip.MustParseAddr("10.0.0.1"),
-			Gateway6: netip.MustParseAddr("fe80::1"),
+			Address:  prefix("10.0.0.2/24"),
+			Address6: prefix("2001:db8::2/64"),
+			Gateway:  addr("10.0.0.1"),
+			Gateway6: addr("fe80::1"),
 			MAC:      net.HardwareAddr{0x02, 0, 0x5e, 0xab, 0xcd, 0xef},
 			MTU:      1400,
 		}},
-		Gateway:   netip.MustParseAddr("10.0.0.254"),
-		Gateway6:  netip.MustParseAddr("2001:db8::1"),
+		Gateway:   addr("10.0.0.254"),
+		Gateway6:  addr("2001:db8::1"),
 		Sysctl:    map[string]string{"net.ipv4.tcp_wmem": "4096 87380 2147483647", "kernel.panic": "1"},
 		KernelLog: true,
 	}
@@ -84,7 +86,6 @@ func TestConfig_EncodesDisks(t *testing.T) {
 }
 
 func TestConfig_EncodesRoutes(t *testing.T) {
-	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
 	tap := []lkl.Interface{{Name: "tap"}}
 	got, err := lkl.Config{Interfaces: tap, Routes: []lkl.Route{
 		{To: prefix("10.9.0.0/16"), Via: addr("10.0.0.7")}, {To: prefix("fd01::/64")},
@@ -113,10 +114,10 @@ func TestConfig_EncodesFSGSBase(t *testing.T) {
 
 func TestConfig_KeepsTheOrderOfTheKeys(t *testing.T) {
 	got, err := lkl.Config{
-		Interfaces: []lkl.Interface{{Name: "tap", Address: netip.MustParsePrefix("10.0.0.2/24")}},
-		Routes:     []lkl.Route{{To: netip.MustParsePrefix("10.9.0.0/16")}},
+		Interfaces: []lkl.Interface{{Name: "tap", Address: prefix("10.0.0.2/24")}},
+		Routes:     []lkl.Route{{To: prefix("10.9.0.0/16")}},
 		Disks:      []lkl.Disk{{Name: "rootfs", Flush: true}},
-		Gateway:    netip.MustParseAddr("10.0.0.1"),
+		Gateway:    addr("10.0.0.1"),
 		Sysctl:     map[string]string{"a": "1"},
 		KernelLog:  true,
 		Root:       "rootfs",
@@ -129,64 +130,65 @@ func TestConfig_KeepsTheOrderOfTheKeys(t *testing.T) {
 		`"root":"rootfs","workdir":"/srv","uid":"1","gid":"2","fsgsbase":"1"}`, got)
 }
 
+func firstInterface(c *lkl.Config) *lkl.Interface { return &c.Interfaces[0] }
+
+var invalidSettings = []struct {
+	name   string
+	change func(*lkl.Config)
+	says   string
+}{
+	{"an interface without a name", func(c *lkl.Config) { firstInterface(c).Name = "" }, "letters and digits"},
+	{"a name that needs an escape", func(c *lkl.Config) { firstInterface(c).Name = `t"p` }, "letters and digits"},
+	{"a duplicate name", func(c *lkl.Config) { c.Interfaces = append(c.Interfaces, lkl.Interface{Name: "tap"}) }, `interface 2 ("tap"): duplicate device name`},
+	{"an IPv6 address for IPv4", func(c *lkl.Config) { firstInterface(c).Address = prefix("2001:db8::2/24") }, "unicast IPv4 address"},
+	{"an IPv4 address for IPv6", func(c *lkl.Config) { firstInterface(c).Address6 = prefix("10.0.0.2/24") }, "unicast IPv6 address"},
+	{"an IPv4-mapped IPv6 address", func(c *lkl.Config) { firstInterface(c).Address6 = netip.PrefixFrom(addr("::ffff:10.0.0.2"), 100) }, "unicast IPv6 address"},
+	{"the unspecified address", func(c *lkl.Config) { firstInterface(c).Address = prefix("0.0.0.0/24") }, "unicast IPv4 address"},
+	{"the unspecified IPv6 address", func(c *lkl.Config) { firstInterface(c).Address6 = prefix("::/64") }, "unicast IPv6 address"},
+	{"a multicast address", func(c *lkl.Config) { firstInterface(c).Address = prefix("224.0.0.1/24") }, "unicast IPv4 address"},
+	{"a multicast IPv6 address", func(c *lkl.Config) { firstInterface(c).Address6 = prefix("ff02::1/64") }, "unicast IPv6 address"},
+	{"the broadcast address", func(c *lkl.Config) { firstInterface(c).Address = prefix("255.255.255.255/1") }, "unicast IPv4 address"},
+	{"an address without a prefix length", func(c *lkl.Config) { firstInterface(c).Address = netip.PrefixFrom(addr("10.0.0.2"), -1) }, "prefix length"},
+	{"an IPv6 address without a prefix length", func(c *lkl.Config) { firstInterface(c).Address6 = netip.PrefixFrom(addr("2001:db8::2"), 129) }, "prefix length"},
+	{"a prefix length of 0", func(c *lkl.Config) { firstInterface(c).Address = prefix("10.0.0.2/0") }, "1 to 32"},
+	{"a prefix length of 32", func(c *lkl.Config) { firstInterface(c).Address = prefix("10.0.0.2/32") }, "1 to 31"},
+	{"a prefix length of 0 for IPv6", func(c *lkl.Config) { firstInterface(c).Address6 = prefix("2001:db8::2/0") }, "1 to 128"},
+	{"an interface's gateway outside its network", func(c *lkl.Config) { firstInterface(c).Gateway = addr("10.0.1.1") }, "10.0.1.1"},
+	{"an interface's IPv4 gateway with an IPv6 address", func(c *lkl.Config) { firstInterface(c).Gateway = addr("fe80::1") }, "fe80::1"},
+	{"an interface as its own gateway", func(c *lkl.Config) { firstInterface(c).Gateway = addr("10.0.0.2") }, "10.0.0.2"},
+	{"an interface's IPv6 gateway outside its network", func(c *lkl.Config) { firstInterface(c).Gateway6 = addr("2001:db9::1") }, "2001:db9::1"},
+	{"an interface's IPv6 gateway with a zone", func(c *lkl.Config) { firstInterface(c).Gateway6 = addr("fe80::1%eth0") }, "eth0"},
+	{"an interface's gateway without an address", func(c *lkl.Config) { firstInterface(c).Address = netip.Prefix{} }, "gateway 10.0.0.1"},
+	{"a MAC of 8 bytes", func(c *lkl.Config) { firstInterface(c).MAC = make(net.HardwareAddr, 8) }, "MAC"},
+	{"a MAC of 0 bytes", func(c *lkl.Config) { firstInterface(c).MAC = net.HardwareAddr{} }, "MAC"},
+	{"a MAC of zeroes", func(c *lkl.Config) { firstInterface(c).MAC = make(net.HardwareAddr, 6) }, "MAC"},
+	{"a multicast MAC", func(c *lkl.Config) { firstInterface(c).MAC = net.HardwareAddr{1, 0, 0x5e, 0, 0, 1} }, "MAC"},
+	{"a negative MTU", func(c *lkl.Config) { firstInterface(c).MTU = -1 }, "-1"},
+	{"an MTU below IPv4's", func(c *lkl.Config) { firstInterface(c).MTU = 67 }, "67"},
+	{"an MTU below IPv6's", func(c *lkl.Config) { firstInterface(c).MTU = 1279 }, "minimum for IPv6"},
+	{"an MTU above Ethernet's", func(c *lkl.Config) { firstInterface(c).MTU = 1501 }, "1501"},
+	{"a gateway outside all networks", func(c *lkl.Config) { c.Gateway = addr("192.0.2.1") }, "192.0.2.1"},
+	{"an IPv6 gateway outside all networks", func(c *lkl.Config) { c.Gateway6 = addr("2001:db9::1") }, "2001:db9::1"},
+	{"an IPv6 gateway with a zone", func(c *lkl.Config) { c.Gateway6 = addr("fe80::1%eth0") }, "eth0"},
+	{"a root that is a path", func(c *lkl.Config) { c.Root = "/dev/rootfs" }, "/dev/rootfs"},
+	{"a gateway without an interface", func(c *lkl.Config) { c.Interfaces = nil }, "10.0.0.254"},
+	{"a sysctl without a name", func(c *lkl.Config) { c.Sysctl = map[string]string{"": "1"} }, "name"},
+	{"a sysctl name with a blank", func(c *lkl.Config) { c.Sysctl = map[string]string{"a b": "1"} }, "name"},
+	{"a sysctl name with an equals sign", func(c *lkl.Config) { c.Sysctl = map[string]string{"a=b": "1"} }, "name"},
+	{"a sysctl name that is too long", func(c *lkl.Config) { c.Sysctl = map[string]string{strings.Repeat("n", 246): "1"} }, "246 bytes, 1 more than 245"},
+	{"a sysctl without a value", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": ""} }, "value"},
+	{"a sysctl value with a quote", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": `"`} }, "value"},
+	{"a sysctl value with a backslash", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": `\`} }, "value"},
+	{"a sysctl value with a semicolon", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": "1;b=2"} }, "value"},
+	{"a sysctl value with a tab", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": "1\t2"} }, "value"},
+	{"a sysctl value that is not ASCII", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": "ä"} }, "value"},
+	{"sysctls that are too long", func(c *lkl.Config) {
+		c.Sysctl = map[string]string{"a": strings.Repeat("1", 126), "b": strings.Repeat("2", 126)}
+	}, "257 bytes, 2 more"},
+}
+
 func TestConfig_RefusesInvalidSettings(t *testing.T) {
-	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
-	first := func(c *lkl.Config) *lkl.Interface { return &c.Interfaces[0] }
-	cases := []struct {
-		name   string
-		change func(*lkl.Config)
-		says   string
-	}{
-		{"an interface without a name", func(c *lkl.Config) { first(c).Name = "" }, "letters and digits"},
-		{"a name that needs an escape", func(c *lkl.Config) { first(c).Name = `t"p` }, "letters and digits"},
-		{"a duplicate name", func(c *lkl.Config) { c.Interfaces = append(c.Interfaces, lkl.Interface{Name: "tap"}) }, `interface 2 ("tap"): duplicate device name`},
-		{"an IPv6 address for IPv4", func(c *lkl.Config) { first(c).Address = prefix("2001:db8::2/24") }, "unicast IPv4 address"},
-		{"an IPv4 address for IPv6", func(c *lkl.Config) { first(c).Address6 = prefix("10.0.0.2/24") }, "unicast IPv6 address"},
-		{"an IPv4-mapped IPv6 address", func(c *lkl.Config) { first(c).Address6 = netip.PrefixFrom(addr("::ffff:10.0.0.2"), 100) }, "unicast IPv6 address"},
-		{"the unspecified address", func(c *lkl.Config) { first(c).Address = prefix("0.0.0.0/24") }, "unicast IPv4 address"},
-		{"the unspecified IPv6 address", func(c *lkl.Config) { first(c).Address6 = prefix("::/64") }, "unicast IPv6 address"},
-		{"a multicast address", func(c *lkl.Config) { first(c).Address = prefix("224.0.0.1/24") }, "unicast IPv4 address"},
-		{"a multicast IPv6 address", func(c *lkl.Config) { first(c).Address6 = prefix("ff02::1/64") }, "unicast IPv6 address"},
-		{"the broadcast address", func(c *lkl.Config) { first(c).Address = prefix("255.255.255.255/1") }, "unicast IPv4 address"},
-		{"an address without a prefix length", func(c *lkl.Config) { first(c).Address = netip.PrefixFrom(addr("10.0.0.2"), -1) }, "prefix length"},
-		{"an IPv6 address without a prefix length", func(c *lkl.Config) { first(c).Address6 = netip.PrefixFrom(addr("2001:db8::2"), 129) }, "prefix length"},
-		{"a prefix length of 0", func(c *lkl.Config) { first(c).Address = prefix("10.0.0.2/0") }, "1 to 32"},
-		{"a prefix length of 32", func(c *lkl.Config) { first(c).Address = prefix("10.0.0.2/32") }, "1 to 31"},
-		{"a prefix length of 0 for IPv6", func(c *lkl.Config) { first(c).Address6 = prefix("2001:db8::2/0") }, "1 to 128"},
-		{"an interface's gateway outside its network", func(c *lkl.Config) { first(c).Gateway = addr("10.0.1.1") }, "10.0.1.1"},
-		{"an interface's IPv4 gateway with an IPv6 address", func(c *lkl.Config) { first(c).Gateway = addr("fe80::1") }, "fe80::1"},
-		{"an interface as its own gateway", func(c *lkl.Config) { first(c).Gateway = addr("10.0.0.2") }, "10.0.0.2"},
-		{"an interface's IPv6 gateway outside its network", func(c *lkl.Config) { first(c).Gateway6 = addr("2001:db9::1") }, "2001:db9::1"},
-		{"an interface's IPv6 gateway with a zone", func(c *lkl.Config) { first(c).Gateway6 = addr("fe80::1%eth0") }, "eth0"},
-		{"an interface's gateway without an address", func(c *lkl.Config) { first(c).Address = netip.Prefix{} }, "gateway 10.0.0.1"},
-		{"a MAC of 8 bytes", func(c *lkl.Config) { first(c).MAC = make(net.HardwareAddr, 8) }, "MAC"},
-		{"a MAC of 0 bytes", func(c *lkl.Config) { first(c).MAC = net.HardwareAddr{} }, "MAC"},
-		{"a MAC of zeroes", func(c *lkl.Config) { first(c).MAC = make(net.HardwareAddr, 6) }, "MAC"},
-		{"a multicast MAC", func(c *lkl.Config) { first(c).MAC = net.HardwareAddr{1, 0, 0x5e, 0, 0, 1} }, "MAC"},
-		{"a negative MTU", func(c *lkl.Config) { first(c).MTU = -1 }, "-1"},
-		{"an MTU below IPv4's", func(c *lkl.Config) { first(c).MTU = 67 }, "67"},
-		{"an MTU below IPv6's", func(c *lkl.Config) { first(c).MTU = 1279 }, "minimum for IPv6"},
-		{"an MTU above Ethernet's", func(c *lkl.Config) { first(c).MTU = 1501 }, "1501"},
-		{"a gateway outside all networks", func(c *lkl.Config) { c.Gateway = addr("192.0.2.1") }, "192.0.2.1"},
-		{"an IPv6 gateway outside all networks", func(c *lkl.Config) { c.Gateway6 = addr("2001:db9::1") }, "2001:db9::1"},
-		{"an IPv6 gateway with a zone", func(c *lkl.Config) { c.Gateway6 = addr("fe80::1%eth0") }, "eth0"},
-		{"a root that is a path", func(c *lkl.Config) { c.Root = "/dev/rootfs" }, "/dev/rootfs"},
-		{"a gateway without an interface", func(c *lkl.Config) { c.Interfaces = nil }, "10.0.0.254"},
-		{"a sysctl without a name", func(c *lkl.Config) { c.Sysctl = map[string]string{"": "1"} }, "name"},
-		{"a sysctl name with a blank", func(c *lkl.Config) { c.Sysctl = map[string]string{"a b": "1"} }, "name"},
-		{"a sysctl name with an equals sign", func(c *lkl.Config) { c.Sysctl = map[string]string{"a=b": "1"} }, "name"},
-		{"a sysctl name that is too long", func(c *lkl.Config) { c.Sysctl = map[string]string{strings.Repeat("n", 246): "1"} }, "246 bytes, 1 more than 245"},
-		{"a sysctl without a value", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": ""} }, "value"},
-		{"a sysctl value with a quote", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": `"`} }, "value"},
-		{"a sysctl value with a backslash", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": `\`} }, "value"},
-		{"a sysctl value with a semicolon", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": "1;b=2"} }, "value"},
-		{"a sysctl value with a tab", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": "1\t2"} }, "value"},
-		{"a sysctl value that is not ASCII", func(c *lkl.Config) { c.Sysctl = map[string]string{"a": "ä"} }, "value"},
-		{"sysctls that are too long", func(c *lkl.Config) {
-			c.Sysctl = map[string]string{"a": strings.Repeat("1", 126), "b": strings.Repeat("2", 126)}
-		}, "257 bytes, 2 more"},
-	}
-	for _, c := range cases {
+	for _, c := range invalidSettings {
 		t.Run(c.name, func(t *testing.T) {
 			config := fullConfig()
 			c.change(&config)
@@ -201,11 +203,11 @@ func TestConfig_RefusesInvalidSettings(t *testing.T) {
 func TestConfig_AcceptsTheLimits(t *testing.T) {
 	cases := map[string]func(*lkl.Config){
 		"shortest prefixes": func(c *lkl.Config) {
-			c.Interfaces[0].Address, c.Interfaces[0].Address6 = netip.MustParsePrefix("10.0.0.2/1"), netip.MustParsePrefix("2001:db8::2/1")
+			c.Interfaces[0].Address, c.Interfaces[0].Address6 = prefix("10.0.0.2/1"), prefix("2001:db8::2/1")
 		},
 		"longest prefixes": func(c *lkl.Config) {
-			c.Interfaces[0].Address, c.Interfaces[0].Address6 = netip.MustParsePrefix("10.0.0.0/31"), netip.MustParsePrefix("2001:db8::2/128")
-			c.Gateway, c.Gateway6 = netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fe80::1")
+			c.Interfaces[0].Address, c.Interfaces[0].Address6 = prefix("10.0.0.0/31"), prefix("2001:db8::2/128")
+			c.Gateway, c.Gateway6 = addr("10.0.0.1"), addr("fe80::1")
 		},
 		"MTU 1500":         func(c *lkl.Config) { c.Interfaces[0].MTU = 1500 },
 		"MTU 1280":         func(c *lkl.Config) { c.Interfaces[0].MTU = 1280 },
@@ -223,8 +225,8 @@ func TestConfig_AcceptsTheLimits(t *testing.T) {
 
 func TestConfig_GatewayOutsideTheNetworkNeedsAFeature(t *testing.T) {
 	config := fullConfig()
-	config.Interfaces[0].Address = netip.MustParsePrefix("10.0.0.2/32")
-	config.Gateway, config.Interfaces[0].Gateway = netip.MustParseAddr("169.254.1.1"), netip.MustParseAddr("169.254.1.1")
+	config.Interfaces[0].Address = prefix("10.0.0.2/32")
+	config.Gateway, config.Interfaces[0].Gateway = addr("169.254.1.1"), addr("169.254.1.1")
 	must.NoError(t, config.Validate(unikernel.FeatureConfig))
 	must.ErrorContains(t, config.Validate(0), "169.254.1.1")
 }
