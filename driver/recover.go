@@ -41,6 +41,9 @@ func (d *Driver) RecoverTask(h *drivers.TaskHandle) error {
 	if err == nil {
 		return nil
 	}
+	if d.ctx.Err() != nil { // the next plugin recovers the task
+		return fmt.Errorf("recover task %s: %w", h.Config.ID, errors.Join(err, d.ctx.Err()))
+	}
 	return errors.Join(fmt.Errorf("recover task %s: %w", h.Config.ID, err), d.removeLost(h, state, err))
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 func TestRecover_FindsTheRunningGuest(t *testing.T) {
@@ -119,6 +120,33 @@ func TestRecover_SparesAGuestOfANewerPluginThatItCannotReach(t *testing.T) {
 	must.NoError(t, err)
 	must.False(t, state.Guest.Alive())
 	must.DirNotExists(t, state.Dir)
+}
+
+// A plugin that ends during a recovery leaves the task to the next one.
+func TestRecover_EndsWithThePlugin(t *testing.T) {
+	first := newTestPlugin(t)
+	task, handle := first.run(t, TaskConfig{Kernel: "idle.spt"})
+	state := stateOf(t, handle)
+	must.NoError(t, state.Executor.Signal(syscall.SIGSTOP)) // so it does not answer
+	second := first.restart(t)
+	recovered := make(chan error, 1)
+	begin := time.Now()
+	go func() { recovered <- second.impl.RecoverTask(handle) }()
+	waitFor(t, "the recovery to begin", func() bool {
+		second.impl.tasks.mu.Lock()
+		defer second.impl.tasks.mu.Unlock()
+		return len(second.impl.tasks.starting) == 1
+	})
+	second.kill()
+	must.Error(t, testenv.Receive(t, recovered))
+	must.Less(t, dialTimeout, time.Since(begin))
+	must.True(t, state.Guest.Alive())
+
+	must.NoError(t, state.Executor.Signal(syscall.SIGCONT))
+	third := second.restart(t)
+	must.NoError(t, third.RecoverTask(handle))
+	must.NoError(t, third.DestroyTask(task.ID, true))
+	noTrace(t, handle)
 }
 
 func TestRecover_FailsForADestroyedTask(t *testing.T) {
