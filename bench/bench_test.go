@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// A run of the least that there is, so that a change of the driver or of its
-// guests does not leave the benchmark behind.
+// The shortest possible run finds changes of the driver or its guests that break the
+// benchmark.
 func TestRun_WritesEveryFigure(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: tasks run in control groups")

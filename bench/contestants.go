@@ -21,7 +21,7 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 )
 
-// A bench is the two drivers, and a directory for everything that they make.
+// A bench has both drivers, and a directory for their files.
 type bench struct {
 	tree, dir string
 	lkl, raw  drivers.DriverPlugin
@@ -41,12 +41,12 @@ func newBench(tree string) (_ *bench, err error) {
 		}
 	}()
 	topology := numalib.Scan(numalib.PlatformScanners(false))
-	if err := prepareGroups(topology); err != nil {
+	if err := prepareCgroups(topology); err != nil {
 		return nil, fmt.Errorf("prepare the control groups: %w", err)
 	}
 	agent := &base.AgentConfig{Driver: &base.ClientDriverConfig{
 		Topology: topology,
-		// The ports that raw_exec's executors listen on.
+		// The executors of raw_exec listen on these ports.
 		ClientMinPort: 14000, ClientMaxPort: 14512,
 	}}
 	if err := b.startPlugin(agent); err != nil {
@@ -58,13 +58,13 @@ func newBench(tree string) (_ *bench, err error) {
 	return b, nil
 }
 
-// prepareGroups does what an agent does with its control groups when it starts and
-// runs its first task: without it nothing can enter them. Where one has, they stay
-// as they are.
-func prepareGroups(topology *numalib.Topology) error {
+// prepareCgroups sets up the control groups of Nomad as an agent does when it starts,
+// because no process can enter them before. It changes nothing if an agent has run on
+// this machine.
+func prepareCgroups(topology *numalib.Topology) error {
 	share := cgroupslib.LinuxResourcesPath("alloc", "task", false)
 	if cgroupslib.GetMode() == cgroupslib.CG2 {
-		share = filepath.Dir(share) // it is the task's own
+		share = filepath.Dir(share) // the parent of the task's group
 	}
 	cpus, err := os.ReadFile(filepath.Join(share, "cpuset.cpus"))
 	if err == nil && len(bytes.TrimSpace(cpus)) > 0 {
@@ -83,7 +83,7 @@ func (b *bench) close() {
 	}
 }
 
-// guest is the path of a unikernel that make guests builds.
+// guest returns the path of a unikernel of "make guests".
 func (b *bench) guest(name string) string { return filepath.Join(b.tree, "build", "guest", name) }
 
 // startPlugin starts the built plugin as a Nomad client does.

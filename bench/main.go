@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Bench measures what it costs to start a task and to keep it: the plugin as
-// it is built, through Nomad's plugin protocol as an agent uses it, beside
-// Nomad's own raw_exec driver, which an agent has in its own process. Both run
-// in the same control groups, on the same machine, in the same run.
+// Bench measures the start time and the memory of tasks, and compares them with
+// Nomad's raw_exec driver. It runs the built plugin through Nomad's plugin protocol,
+// as an agent does. It runs raw_exec in its own process, as an agent does. Both use
+// the same control groups in the same run.
 //
-// It prints a table and writes the same to bench/results.json. It is a module
-// of its own, so that the plugin does not depend on what raw_exec does.
+// It prints a table and writes bench/results.json. It is a separate module, so that
+// the plugin does not depend on raw_exec.
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,27 +17,22 @@ import (
 	"path/filepath"
 	"text/tabwriter"
 
-	// raw_exec runs its tasks in this program, started anew with the argument
-	// "executor": the import takes over before main.
+	// raw_exec starts this program again, with the argument "executor". The import
+	// then takes over before main.
 	_ "github.com/hashicorp/nomad/drivers/shared/executor"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/measure"
 )
 
-// A row is one figure of the driver's beside that of raw_exec.
+// A row is a figure with its goal for the table.
 type row struct {
-	Name    string  `json:"name"`
-	Unit    string  `json:"unit"`
-	P50     float64 `json:"p50"`
-	P99     float64 `json:"p99"`
-	Peer    string  `json:"peer"`
-	PeerP50 float64 `json:"peer_p50"`
-	PeerP99 float64 `json:"peer_p99"`
-
-	goal string // for the table
+	measure.Figure
+	goal string
 }
 
 func main() {
-	starts := flag.Int("starts", 100, "tasks to start one after the other, for each figure of time")
-	tasks := flag.Int("tasks", 20, "tasks to keep at the same time, for the figures of memory")
+	starts := flag.Int("starts", 100, "number of tasks to start, one after the other, for each time")
+	tasks := flag.Int("tasks", 20, "number of tasks that run at the same time, for the memory")
 	flag.Parse()
 	if err := run(*starts, *tasks, ""); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -46,10 +40,11 @@ func main() {
 	}
 }
 
-// run measures and writes the results to a file, "" for that in the tree.
+// run measures, prints the results, and writes them to a file. The default for "" is
+// bench/results.json.
 func run(starts, tasks int, results string) error {
 	if os.Geteuid() != 0 {
-		return errors.New("tasks need control groups: run it as root")
+		return errors.New("run the benchmark as root: tasks need control groups")
 	}
 	tree, err := findTree()
 	if err != nil {
@@ -68,10 +63,10 @@ func run(starts, tasks int, results string) error {
 	if results == "" {
 		results = filepath.Join(tree, "bench", "results.json")
 	}
-	return write(results, rows)
+	return measure.WriteJSON(results, rows)
 }
 
-// findTree is the root of the source tree, from wherever in it.
+// findTree returns the root of the source tree around the working directory.
 func findTree() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -82,7 +77,7 @@ func findTree() (string, error) {
 			return dir, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", errors.New("run it in the source tree")
+			return "", errors.New("run the benchmark in the source tree")
 		}
 	}
 }
@@ -95,12 +90,4 @@ func show(rows []row) {
 			r.Name, r.Unit, r.P50, r.P99, r.goal, r.Peer, r.PeerP50, r.PeerP99)
 	}
 	_ = w.Flush()
-}
-
-func write(path string, rows []row) error {
-	content, err := json.MarshalIndent(rows, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(content, '\n'), 0o644)
 }

@@ -9,20 +9,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/measure"
 )
 
-// warmUp is how many starts come before those that count.
+// warmUp is the number of starts before the measured ones.
 const warmUp = 5
 
-// The peers of the rows.
+// The names of the raw_exec tasks.
 const trueName, echoName, sleepName = "raw_exec /bin/true", "raw_exec /bin/echo", "raw_exec /bin/sleep"
 
-// measure makes all rows.
+// measure returns all rows.
 func (b *bench) measure(starts, tasks int) ([]row, error) {
 	image, err := b.makeImage()
 	if err != nil {
@@ -36,9 +37,9 @@ func (b *bench) measure(starts, tasks int) ([]row, error) {
 
 	guest := &contestant{name: "hello", driver: b.lkl, config: hello}
 	rooted := &contestant{name: "disk", driver: b.lkl, config: disk}
-	quiet := &contestant{name: trueName, silent: true, driver: b.raw, config: map[string]any{"command": "/bin/true"}}
-	loud := &contestant{name: echoName, driver: b.raw, config: map[string]any{"command": "/bin/echo", "args": []string{"hello"}}}
-	if err := b.race(starts, guest, quiet, rooted, loud); err != nil {
+	silent := &contestant{name: trueName, silent: true, driver: b.raw, config: map[string]any{"command": "/bin/true"}}
+	echo := &contestant{name: echoName, driver: b.raw, config: map[string]any{"command": "/bin/echo", "args": []string{"hello"}}}
+	if err := b.race(starts, guest, silent, rooted, echo); err != nil {
 		return nil, err
 	}
 	kept, err := b.memory(b.lkl, idle, tasks)
@@ -50,65 +51,65 @@ func (b *bench) measure(starts, tasks int) ([]row, error) {
 		return nil, fmt.Errorf("raw_exec sleep: %w", err)
 	}
 	return []row{
-		compare("StartTask, no disk", "ms", "25", guest.started, trueName, quiet.started),
-		compare("first console byte, no disk", "ms", "50", guest.spoke, echoName, loud.spoke),
-		compare("StartTask, ext4 image of 64 MiB", "ms", "25", rooted.started, trueName, quiet.started),
-		compare("first console byte, ext4 image of 64 MiB", "ms", "", rooted.spoke, echoName, loud.spoke),
-		compare("private memory of an idle task", "KiB", "", kept.all, sleepName, slept.all),
-		compare("the same beyond the guest's own", "KiB", "4096", kept.overhead, sleepName, slept.overhead),
+		compare("StartTask, no disk", "ms", "25", series{guest.name, guest.started}, series{trueName, silent.started}),
+		compare("first console byte, no disk", "ms", "50", series{guest.name, guest.output}, series{echoName, echo.output}),
+		compare("StartTask, ext4 image of 64 MiB", "ms", "25", series{rooted.name, rooted.started}, series{trueName, silent.started}),
+		compare("first console byte, ext4 image of 64 MiB", "ms", "", series{rooted.name, rooted.output}, series{echoName, echo.output}),
+		compare("private memory of an idle task", "KiB", "", series{"idle", kept.all}, series{sleepName, slept.all}),
+		compare("private memory except the guest's", "KiB", "4096", series{"idle", kept.overhead}, series{sleepName, slept.overhead}),
 	}, nil
 }
 
-// A contestant is one kind of task and what was measured of its starts, in
-// milliseconds.
+// A contestant is a kind of task, and the measured times in milliseconds.
 type contestant struct {
-	name           string
-	driver         drivers.DriverPlugin
-	config         map[string]any
-	silent         bool // it says nothing
-	started, spoke []float64
+	name   string
+	driver drivers.DriverPlugin
+	config map[string]any
+	silent bool // the task prints nothing
+
+	started []float64 // until StartTask returned
+	output  []float64 // until the first byte of output
 }
 
-// race starts tasks one after the other and takes each to its end: one of each
-// contestant in turn, so that whatever else the machine does meets all of them
-// alike.
+// race runs the tasks one after the other, one of each contestant in turn, so that
+// other activity of the machine affects all contestants equally.
 func (b *bench) race(n int, all ...*contestant) error {
 	for i := range warmUp + n {
 		for _, c := range all {
-			started, spoke, err := b.once(c)
+			started, output, err := b.runOnce(c)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 			if i >= warmUp {
 				c.started = append(c.started, milliseconds(started))
-				c.spoke = append(c.spoke, milliseconds(spoke))
+				c.output = append(c.output, milliseconds(output))
 			}
 		}
 	}
 	return nil
 }
 
-// once is one task from nothing to nothing.
-func (b *bench) once(c *contestant) (started, spoke time.Duration, err error) {
+// runOnce creates a task, runs it to its end and destroys it.
+func (b *bench) runOnce(c *contestant) (started, output time.Duration, err error) {
 	t, err := b.newTask(c.driver, c.config)
 	if err != nil {
 		return 0, 0, err
 	}
-	started, spoke, err = t.once(c.silent)
-	return started, spoke, errors.Join(err, t.destroy())
+	started, output, err = t.runOnce(c.silent)
+	return started, output, errors.Join(err, t.destroy())
 }
 
-// once is one task from its start to its end. A silent one spoke at no time.
-func (t *task) once(silent bool) (started, spoke time.Duration, err error) {
-	said := make(chan error, 1)
+// runOnce runs the task to its end. output is 0 for a silent task.
+func (t *task) runOnce(silent bool) (started, output time.Duration, err error) {
+	read := make(chan error, 1)
 	t.begun = time.Now()
 	if silent {
-		said <- nil
+		read <- nil
 	} else {
 		go func() {
 			var err error
-			spoke, err = t.firstByte()
-			said <- err
+			output, err = t.firstByte()
+			read <- err
 		}()
 	}
 	if err := t.start(); err != nil {
@@ -117,15 +118,15 @@ func (t *task) once(silent bool) (started, spoke time.Duration, err error) {
 	if err := t.wait(); err != nil {
 		return 0, 0, err
 	}
-	if err := <-said; err != nil {
-		return 0, 0, fmt.Errorf("wait for its first word: %w", err)
+	if err := <-read; err != nil {
+		return 0, 0, fmt.Errorf("wait for the first output: %w", err)
 	}
-	return t.started, spoke, nil
+	return t.started, output, nil
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// makeImage is an ext4 image with next to nothing in it.
+// makeImage makes an empty ext4 image.
 func (b *bench) makeImage() (string, error) {
 	path := filepath.Join(b.dir, "image.ext4")
 	f, err := os.Create(path)
@@ -142,12 +143,12 @@ func (b *bench) makeImage() (string, error) {
 	return path, nil
 }
 
-// private is the memory of tasks, in KiB: of all their processes, and without
-// what is a guest's own.
-type private struct{ all, overhead []float64 }
+// A memoryUsage is the private memory of tasks in KiB: of all processes, and without
+// the memory of the guest.
+type memoryUsage struct{ all, overhead []float64 }
 
-// memory keeps tasks at the same time and looks at each.
-func (b *bench) memory(d drivers.DriverPlugin, config map[string]any, n int) (p private, err error) {
+// memory runs n tasks at the same time and measures each.
+func (b *bench) memory(d drivers.DriverPlugin, config map[string]any, n int) (p memoryUsage, err error) {
 	var tasks []*task
 	defer func() {
 		for _, t := range tasks {
@@ -164,7 +165,7 @@ func (b *bench) memory(d drivers.DriverPlugin, config map[string]any, n int) (p 
 			return p, err
 		}
 	}
-	time.Sleep(2 * time.Second) // for runtimes to give back what starting took
+	time.Sleep(2 * time.Second) // the runtimes return memory that only the start needed
 	for _, t := range tasks {
 		all, overhead, err := t.memory()
 		if err != nil {
@@ -175,7 +176,7 @@ func (b *bench) memory(d drivers.DriverPlugin, config map[string]any, n int) (p 
 	return p, nil
 }
 
-// memory is what a task takes: its own process and that which holds it.
+// memory returns the private memory of the task's process and its executor.
 func (t *task) memory() (all, overhead float64, err error) {
 	status, err := t.driver.InspectTask(t.ID)
 	if err != nil {
@@ -185,35 +186,33 @@ func (t *task) memory() (all, overhead float64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	guest, _ := strconv.ParseUint(status.DriverAttributes["guest_memory"], 10, 64) // none for raw_exec
-	own, beyond, err := privateOf(pid, guest)
+	guest, _ := strconv.ParseUint(status.DriverAttributes["guest_memory"], 10, 64) // 0 for raw_exec
+	own, overhead, err := privateMemory(pid, guest)
 	if err != nil {
 		return 0, 0, err
 	}
-	holder, err := parentOf(pid)
+	executor, err := parentOf(pid)
 	if err != nil {
 		return 0, 0, err
 	}
-	held, _, err := privateOf(holder, 0)
-	return own + held, beyond + held, err
+	parent, _, err := privateMemory(executor, 0)
+	return own + parent, overhead + parent, err
 }
 
-func compare(name, unit, goal string, ours []float64, peer string, theirs []float64) row {
+// A series is the measured values of one contestant.
+type series struct {
+	name   string
+	values []float64
+}
+
+func compare(name, unit, goal string, ours, peer series) row {
 	if goal != "" {
 		goal = "p50 <= " + goal
 	}
-	return row{
-		Name: name, Unit: unit, goal: goal, P50: quantile(ours, 0.5), P99: quantile(ours, 0.99),
-		Peer: peer, PeerP50: quantile(theirs, 0.5), PeerP99: quantile(theirs, 0.99),
-	}
-}
-
-// quantile is the least value that so large a share of all does not exceed.
-func quantile(values []float64, share float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	i := int(share*float64(len(sorted))+0.999999) - 1
-	return sorted[min(max(i, 0), len(sorted)-1)]
+	return row{goal: goal, Figure: measure.Figure{
+		Name: name, Unit: unit,
+		P50: measure.Quantile(ours.values, 0.5), P99: measure.Quantile(ours.values, 0.99),
+		Peer:    peer.name,
+		PeerP50: measure.Quantile(peer.values, 0.5), PeerP99: measure.Quantile(peer.values, 0.99),
+	}}
 }

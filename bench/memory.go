@@ -11,10 +11,10 @@ import (
 	"strings"
 )
 
-// privateOf is the memory, in KiB, that a process shares with no other, and
-// how much of it is not a guest's own: the guest's is below its memory's size
-// (Solo5's spt maps it from address 0).
-func privateOf(pid int, guest uint64) (all, beyond float64, err error) {
+// privateMemory returns the private memory of a process in KiB, and the part of it that
+// does not belong to the guest. The spt tender maps a guest's memory at address 0, so
+// that its addresses are below its size.
+func privateMemory(pid int, guestSize uint64) (all, overhead float64, err error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps", pid))
 	if err != nil {
 		return 0, 0, err
@@ -41,14 +41,14 @@ func privateOf(pid int, guest uint64) (all, beyond float64, err error) {
 			return 0, 0, err
 		}
 		all += kib
-		if start >= guest {
-			beyond += kib
+		if start >= guestSize {
+			overhead += kib
 		}
 	}
-	return all, beyond, lines.Err()
+	return all, overhead, lines.Err()
 }
 
-// parentOf is the process that started another (proc_pid_stat(5), field 4).
+// parentOf returns the parent of a process (field 4 of /proc/PID/stat).
 func parentOf(pid int) (int, error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -57,7 +57,7 @@ func parentOf(pid int) (int, error) {
 	line := string(content)
 	fields := strings.Fields(line[strings.LastIndexByte(line, ')')+1:])
 	if len(fields) < 2 {
-		return 0, errors.New("short " + line)
+		return 0, errors.New("unexpected /proc/PID/stat: " + line)
 	}
 	return strconv.Atoi(fields[1])
 }

@@ -15,13 +15,12 @@ import (
 	"github.com/hashicorp/nomad/nomad/structs"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// patience is how long anything may take, far beyond what it does.
-const patience = 30 * time.Second
-
-// A task is one that a Nomad client would hand over: with directories, control
-// groups and FIFOs for its console.
+// A task is prepared as by a Nomad client: with directories, control groups, and FIFOs
+// for the console.
 type task struct {
 	*drivers.TaskConfig
 	driver drivers.DriverPlugin
@@ -29,11 +28,11 @@ type task struct {
 
 	stdout, stderr *os.File
 
-	begun   time.Time     // just before StartTask, where that is measured
-	started time.Duration // how long StartTask took
+	begun   time.Time     // just before StartTask
+	started time.Duration // duration of StartTask
 }
 
-// newTask makes a task of 64 MiB.
+// newTask creates a task with 64 MiB.
 func (b *bench) newTask(d drivers.DriverPlugin, config map[string]any) (*task, error) {
 	const name, memory = "bench", 64
 	allocID, err := uuid.GenerateUUID()
@@ -61,7 +60,7 @@ func (b *bench) newTask(d drivers.DriverPlugin, config map[string]any) (*task, e
 	if err != nil {
 		return nil, err
 	}
-	// Read and write, so that no side waits for the other to open it.
+	// O_RDWR does not wait for the other side to open the FIFO.
 	if t.stdout, err = os.OpenFile(t.StdoutPath, os.O_RDWR, 0); err != nil {
 		return nil, err
 	}
@@ -75,19 +74,19 @@ func (t *task) start() error {
 	return err
 }
 
-// firstByte waits for the console to begin, and tells when after StartTask was
-// called that was.
+// firstByte waits for the first byte of output, and returns the time since the call of
+// StartTask.
 func (t *task) firstByte() (time.Duration, error) {
-	if err := t.stdout.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := t.stdout.SetReadDeadline(time.Now().Add(testenv.Patience)); err != nil {
 		return 0, err
 	}
 	_, err := t.stdout.Read(make([]byte, 1))
 	return time.Since(t.begun), err
 }
 
-// wait waits for the task's end.
+// wait waits for the end of the task.
 func (t *task) wait() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testenv.Patience)
 	defer cancel()
 	ch, err := t.driver.WaitTask(ctx, t.ID)
 	if err != nil {
@@ -101,9 +100,9 @@ func (t *task) wait() error {
 	}
 }
 
-// destroy removes everything of the task.
+// destroy removes the task and its resources.
 func (t *task) destroy() error {
 	err := t.driver.DestroyTask(t.ID, true)
-	_ = t.groups.Kill() // there are none any more, if the driver removed them
+	_ = t.groups.Kill() // fails if the driver has removed the groups
 	return errors.Join(err, t.stdout.Close(), t.stderr.Close(), t.groups.Teardown(), os.RemoveAll(t.AllocDir))
 }
