@@ -46,12 +46,12 @@ func Destroy(ctx context.Context, dir string, known Known) error {
 	// An identity that cannot be decoded was damaged by a power loss, because
 	// executors replace the file as a whole. No process outlives a power loss.
 	group, err := spec.Group()
-	if err != nil {
-		return err
+	if err != nil { // cgroups of an unknown kind keep no process alive
+		group, _ = cgroup.Spec{}.Group()
 	}
+	errs := []error{err}
 	ids := []executor.Identity{written, {Executor: known.Executor, Guest: known.Guest}}
 	// Killing the guest before thawing it lets a frozen executor record its end.
-	var errs []error
 	for _, id := range ids {
 		errs = append(errs, signalUnlessGone(id.Guest, syscall.SIGKILL))
 	}

@@ -92,7 +92,7 @@ func TestSignal_ReachesTheProgramThroughTheControlDevice(t *testing.T) {
 	c := task.start(t)
 	must.NoError(t, c.Signal(deadline(t), unix.SIGUSR1))
 	must.StrContains(t, task.awaitLine(t, "signal"), "control: signal 10")
-	must.NoError(t, c.Signal(deadline(t), unix.SIGKILL)) // no executorBinary takes that
+	must.NoError(t, c.Signal(deadline(t), unix.SIGKILL)) // no program can handle it
 	must.Eq(t, int(unix.SIGKILL), waitExit(t, c).Signal)
 }
 

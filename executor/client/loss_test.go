@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
@@ -241,6 +242,14 @@ func TestDestroy_KillsAnExecutorThatHangs(t *testing.T) {
 	destroy(t, task.plan.Dir)
 	waitGone(t, c.Identity().Executor, c.Identity().Guest)
 	reapOrphan(t, c.Identity().Guest)
+}
+
+func TestDestroy_KillsATaskWithCgroupsOfAnUnknownVersion(t *testing.T) {
+	task := newTask(t, "idle", "")
+	c := task.start(t)
+	err := client.Destroy(deadline(t), task.plan.Dir, client.Known{Cgroup: cgroup.Spec{Version: cgroup.V2 + 1}})
+	must.ErrorIs(t, err, cgroup.ErrVersion)
+	waitGone(t, c.Identity().Executor, c.Identity().Guest)
 }
 
 // reapOrphan reaps a process that became a child of this one when its parent
