@@ -52,6 +52,18 @@ func TestCapabilities_MatchTheMethods(t *testing.T) {
 		_, manages := any(p.impl).(drivers.DriverNetworkManager)
 		must.False(t, manages)
 	})
+	t.Run("logs", func(t *testing.T) {
+		must.False(t, caps.DisableLogCollection)
+		waitFor(t, "console output", func() bool { return strings.Contains(console(task), "waiting") })
+	})
+}
+
+func TestCapabilities_StartRefusesTheRest(t *testing.T) {
+	p := newTestPlugin(t)
+	caps, err := p.impl.Capabilities()
+	must.NoError(t, err)
+	task := p.task(t, TaskConfig{Kernel: "control.spt"}, false)
+
 	t.Run("mounts", func(t *testing.T) {
 		must.Eq(t, drivers.MountConfigSupportNone, caps.MountConfigs)
 		mounting := task.Copy()
@@ -59,10 +71,6 @@ func TestCapabilities_MatchTheMethods(t *testing.T) {
 		mounting.Mounts = []*drivers.MountConfig{{TaskPath: "/data", HostPath: "/tmp"}}
 		_, _, err := p.StartTask(mounting)
 		must.ErrorContains(t, err, "volume_mount: /data")
-	})
-	t.Run("logs", func(t *testing.T) {
-		must.False(t, caps.DisableLogCollection)
-		must.StrContains(t, console(task), "waiting")
 	})
 	t.Run("users", func(t *testing.T) {
 		other := task.Copy()

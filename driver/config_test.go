@@ -69,73 +69,76 @@ func plainTask() *drivers.TaskConfig {
 	}
 }
 
+// changedTask returns plainTask with a change.
+func changedTask(change func(*drivers.TaskConfig)) *drivers.TaskConfig {
+	task := plainTask()
+	change(task)
+	return task
+}
+
+var taskConfigCases = []struct {
+	name  string
+	job   TaskConfig
+	task  *drivers.TaskConfig
+	wrong []string
+}{
+	{name: "minimal", job: TaskConfig{Kernel: "local/k"}},
+	{name: "all options", job: TaskConfig{
+		Kernel: "/srv/k", Rootfs: "alloc/data/root.tar", RootfsSize: "1GiB", RootfsSync: "write-through",
+		Args:   []string{"a b", "", "ü\n"},
+		Flavor: "lkl", Tender: "spt", Ports: []string{"admin", "http"},
+	}},
+	{name: "no kernel", job: TaskConfig{}, wrong: []string{"kernel"}},
+	{name: "out of the directory", job: TaskConfig{Kernel: "../k"}, wrong: []string{"kernel"}},
+	{name: "out of the directory by a detour", job: TaskConfig{Kernel: "local/../../k"}, wrong: []string{"kernel"}},
+	{name: "the directory itself", job: TaskConfig{Kernel: "k", Rootfs: "."}, wrong: []string{"rootfs"}},
+	{name: "reserved by Nomad", job: TaskConfig{Kernel: "private/vault_token"}, wrong: []string{"kernel"}},
+	{name: "NUL byte", job: TaskConfig{Kernel: "k\x00", Args: []string{"\x00"}}, wrong: []string{"kernel", "args[0]"}},
+	{name: "exec heap", job: TaskConfig{Kernel: "k", ExecHeap: true}, wrong: []string{"exec_heap"}},
+	{name: "sync without rootfs", job: TaskConfig{Kernel: "k", RootfsSync: syncFlush}, wrong: []string{"rootfs_sync"}},
+	{name: "size without rootfs", job: TaskConfig{Kernel: "k", RootfsSize: "1G"}, wrong: []string{"rootfs_size"}},
+	{name: "port twice", job: TaskConfig{Kernel: "k", Ports: []string{"http", "http"}}, wrong: []string{"ports[1]"}},
+	{
+		name: "everything at once",
+		job: TaskConfig{
+			Kernel: "../k", Rootfs: "/local/../../etc", RootfsSize: "much", RootfsSync: "always", Args: []string{"fine", "\x00"},
+			Flavor: "mirage", Tender: "hvt", ExecHeap: true, Ports: []string{"http", "https"},
+		},
+		wrong: []string{"kernel", "rootfs_sync", "rootfs_size", "args[1]", "flavor", "tender", "exec_heap", "ports[1]"},
+	},
+	{
+		name: "settings that unikernels do not support", job: TaskConfig{Kernel: "k"},
+		task: changedTask(func(c *drivers.TaskConfig) {
+			c.Mounts = []*drivers.MountConfig{{TaskPath: "/data"}}
+			c.Devices = []*drivers.DeviceConfig{{HostPath: "/dev/null"}}
+			c.User = "nobody"
+			c.Resources.LinuxResources.MemoryLimitBytes = 0
+		}),
+		wrong: []string{"resources", "volume_mount", "device", "user"},
+	},
+	{
+		name: "work_dir, and a user by name", job: TaskConfig{Kernel: "k", WorkDir: "srv"},
+		task:  changedTask(func(c *drivers.TaskConfig) { c.User = "1000:users" }),
+		wrong: []string{"work_dir", "user"},
+	},
+	{
+		name: "work_dir and user", job: TaskConfig{Kernel: "k", WorkDir: "/srv"},
+		task: changedTask(func(c *drivers.TaskConfig) { c.User = "1000" }),
+	},
+	{
+		name: "no ports in the group", job: TaskConfig{Kernel: "k", Ports: []string{"http"}},
+		task:  changedTask(func(c *drivers.TaskConfig) { c.Resources.Ports = nil }),
+		wrong: []string{"ports[0]"},
+	},
+	{
+		name: "no resources", job: TaskConfig{Kernel: "k"},
+		task:  changedTask(func(c *drivers.TaskConfig) { c.Resources = nil }),
+		wrong: []string{"resources"},
+	},
+}
+
 func TestTaskConfig_Validate(t *testing.T) {
-	change := func(f func(*drivers.TaskConfig)) *drivers.TaskConfig {
-		task := plainTask()
-		f(task)
-		return task
-	}
-	cases := []struct {
-		name  string
-		job   TaskConfig
-		task  *drivers.TaskConfig
-		wrong []string
-	}{
-		{name: "minimal", job: TaskConfig{Kernel: "local/k"}},
-		{name: "all options", job: TaskConfig{
-			Kernel: "/srv/k", Rootfs: "alloc/data/root.tar", RootfsSize: "1GiB", RootfsSync: "write-through",
-			Args:   []string{"a b", "", "ü\n"},
-			Flavor: "lkl", Tender: "spt", Ports: []string{"admin", "http"},
-		}},
-		{name: "no kernel", job: TaskConfig{}, wrong: []string{"kernel"}},
-		{name: "out of the directory", job: TaskConfig{Kernel: "../k"}, wrong: []string{"kernel"}},
-		{name: "out of the directory by a detour", job: TaskConfig{Kernel: "local/../../k"}, wrong: []string{"kernel"}},
-		{name: "the directory itself", job: TaskConfig{Kernel: "k", Rootfs: "."}, wrong: []string{"rootfs"}},
-		{name: "reserved by Nomad", job: TaskConfig{Kernel: "private/vault_token"}, wrong: []string{"kernel"}},
-		{name: "NUL byte", job: TaskConfig{Kernel: "k\x00", Args: []string{"\x00"}}, wrong: []string{"kernel", "args[0]"}},
-		{name: "exec heap", job: TaskConfig{Kernel: "k", ExecHeap: true}, wrong: []string{"exec_heap"}},
-		{name: "sync without rootfs", job: TaskConfig{Kernel: "k", RootfsSync: syncFlush}, wrong: []string{"rootfs_sync"}},
-		{name: "size without rootfs", job: TaskConfig{Kernel: "k", RootfsSize: "1G"}, wrong: []string{"rootfs_size"}},
-		{name: "port twice", job: TaskConfig{Kernel: "k", Ports: []string{"http", "http"}}, wrong: []string{"ports[1]"}},
-		{
-			name: "everything at once",
-			job: TaskConfig{
-				Kernel: "../k", Rootfs: "/local/../../etc", RootfsSize: "much", RootfsSync: "always", Args: []string{"fine", "\x00"},
-				Flavor: "mirage", Tender: "hvt", ExecHeap: true, Ports: []string{"http", "https"},
-			},
-			wrong: []string{"kernel", "rootfs_sync", "rootfs_size", "args[1]", "flavor", "tender", "exec_heap", "ports[1]"},
-		},
-		{
-			name: "settings that unikernels do not support", job: TaskConfig{Kernel: "k"},
-			task: change(func(c *drivers.TaskConfig) {
-				c.Mounts = []*drivers.MountConfig{{TaskPath: "/data"}}
-				c.Devices = []*drivers.DeviceConfig{{HostPath: "/dev/null"}}
-				c.User = "nobody"
-				c.Resources.LinuxResources.MemoryLimitBytes = 0
-			}),
-			wrong: []string{"resources", "volume_mount", "device", "user"},
-		},
-		{
-			name: "work_dir, and a user by name", job: TaskConfig{Kernel: "k", WorkDir: "srv"},
-			task:  change(func(c *drivers.TaskConfig) { c.User = "1000:users" }),
-			wrong: []string{"work_dir", "user"},
-		},
-		{
-			name: "work_dir and user", job: TaskConfig{Kernel: "k", WorkDir: "/srv"},
-			task: change(func(c *drivers.TaskConfig) { c.User = "1000" }),
-		},
-		{
-			name: "no ports in the group", job: TaskConfig{Kernel: "k", Ports: []string{"http"}},
-			task:  change(func(c *drivers.TaskConfig) { c.Resources.Ports = nil }),
-			wrong: []string{"ports[0]"},
-		},
-		{
-			name: "no resources", job: TaskConfig{Kernel: "k"},
-			task:  change(func(c *drivers.TaskConfig) { c.Resources = nil }),
-			wrong: []string{"resources"},
-		},
-	}
-	for _, c := range cases {
+	for _, c := range taskConfigCases {
 		t.Run(c.name, func(t *testing.T) {
 			if c.task == nil {
 				c.task = plainTask()

@@ -10,46 +10,49 @@ import (
 	"github.com/shoenig/test/must"
 )
 
+const sysCPU = "sys/devices/system/cpu/"
+
+var readCPUsCases = map[string]struct {
+	files map[string]string
+	want  cpus
+}{
+	"the base frequency comes before the highest": {
+		map[string]string{
+			sysCPU + "online":                        "0-1\n",
+			sysCPU + "cpu0/cpufreq/base_frequency":   "2100000\n",
+			sysCPU + "cpu0/cpufreq/cpuinfo_max_freq": "3900000\n",
+			sysCPU + "cpu1/cpufreq/base_frequency":   "1500000\n",
+			"proc/cpuinfo":                           "cpu MHz\t\t: 800.000\n",
+		},
+		cpus{total: 3600, number: 2},
+	},
+	"acpi-cpufreq has a nominal frequency": {
+		map[string]string{
+			sysCPU + "online":                        "0\n",
+			sysCPU + "cpu0/cpufreq/scaling_driver":   "acpi-cpufreq\n",
+			sysCPU + "cpu0/acpi_cppc/nominal_freq":   "2450\n",
+			sysCPU + "cpu0/cpufreq/cpuinfo_max_freq": "3500000\n",
+		},
+		cpus{total: 2450, number: 1},
+	},
+	"the highest frequency stands in for the base": {
+		map[string]string{
+			sysCPU + "online":                        "0\n",
+			sysCPU + "cpu0/cpufreq/cpuinfo_max_freq": "3500000\n",
+		},
+		cpus{total: 3500, number: 1},
+	},
+	"offline processors do not count": {
+		map[string]string{
+			sysCPU + "online": "0,2-3\n",
+			"proc/cpuinfo":    "processor\t: 0\ncpu MHz\t\t: 2596.152\n\nprocessor\t: 2\ncpu MHz\t\t: 1200.000\n",
+		},
+		cpus{total: 3 * 2596, number: 3},
+	},
+}
+
 func TestReadCPUs(t *testing.T) {
-	const cpu = "sys/devices/system/cpu/"
-	for name, c := range map[string]struct {
-		files map[string]string
-		want  cpus
-	}{
-		"the base frequency comes before the highest": {
-			map[string]string{
-				cpu + "online":                        "0-1\n",
-				cpu + "cpu0/cpufreq/base_frequency":   "2100000\n",
-				cpu + "cpu0/cpufreq/cpuinfo_max_freq": "3900000\n",
-				cpu + "cpu1/cpufreq/base_frequency":   "1500000\n",
-				"proc/cpuinfo":                        "cpu MHz\t\t: 800.000\n",
-			},
-			cpus{total: 3600, number: 2},
-		},
-		"acpi-cpufreq has a nominal frequency": {
-			map[string]string{
-				cpu + "online":                        "0\n",
-				cpu + "cpu0/cpufreq/scaling_driver":   "acpi-cpufreq\n",
-				cpu + "cpu0/acpi_cppc/nominal_freq":   "2450\n",
-				cpu + "cpu0/cpufreq/cpuinfo_max_freq": "3500000\n",
-			},
-			cpus{total: 2450, number: 1},
-		},
-		"the highest frequency stands in for the base": {
-			map[string]string{
-				cpu + "online":                        "0\n",
-				cpu + "cpu0/cpufreq/cpuinfo_max_freq": "3500000\n",
-			},
-			cpus{total: 3500, number: 1},
-		},
-		"offline processors do not count": {
-			map[string]string{
-				cpu + "online": "0,2-3\n",
-				"proc/cpuinfo": "processor\t: 0\ncpu MHz\t\t: 2596.152\n\nprocessor\t: 2\ncpu MHz\t\t: 1200.000\n",
-			},
-			cpus{total: 3 * 2596, number: 3},
-		},
-	} {
+	for name, c := range readCPUsCases {
 		t.Run(name, func(t *testing.T) {
 			root := fstest.MapFS{}
 			for path, content := range c.files {

@@ -12,61 +12,73 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
+func blockDevice(name string) unikernel.Device {
+	return unikernel.Device{Name: name, Type: unikernel.Block}
+}
+
+func netDevice(name string) unikernel.Device {
+	return unikernel.Device{Name: name, Type: unikernel.Net}
+}
+
+var (
+	groupNetwork = &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeGroup, Path: "/run/netns/a"}
+	hostNetwork  = &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeHost}
+
+	withRoot         = TaskConfig{Rootfs: "local/root"}
+	withWorkDir      = TaskConfig{Rootfs: "local/root", WorkDir: "/srv"}
+	withFlush        = TaskConfig{Rootfs: "local/root", RootfsSync: syncFlush}
+	withWriteThrough = TaskConfig{Rootfs: "local/root", RootfsSync: syncWriteThrough}
+
+	lklDevices = []unikernel.Device{blockDevice("rootfs"), netDevice("tap"), netDevice("control")}
+)
+
+var kernelCases = []struct {
+	name     string
+	manifest []unikernel.Device
+	features unikernel.Features
+	job      TaskConfig
+	network  *drivers.NetworkIsolationSpec
+	wrong    []string
+}{
+	{name: "no device"},
+	{name: "no device, bridge", network: groupNetwork},
+	{name: "lkl", manifest: []unikernel.Device{blockDevice("rootfs"), netDevice("tap")}, job: withRoot, network: groupNetwork},
+	{name: "lkl with control", manifest: lklDevices, job: withRoot, network: groupNetwork},
+	{name: "any block device", manifest: []unikernel.Device{blockDevice("storage")}, job: withRoot},
+	{name: "lkl with a root of another name", manifest: []unikernel.Device{blockDevice("storage")}, features: unikernel.FeatureConfig, job: withRoot},
+	{name: "legacy lkl with a root of another name", manifest: []unikernel.Device{blockDevice("storage")}, job: TaskConfig{Rootfs: "local/root", Flavor: "lkl"}, wrong: []string{"kernel"}},
+	{name: "lkl without a root", features: unikernel.FeatureConfig, wrong: []string{"kernel"}},
+	{name: "control alone", manifest: []unikernel.Device{netDevice("control")}},
+	{name: "a block device called control", manifest: []unikernel.Device{blockDevice("control")}, job: withRoot},
+	{name: "rootfs without a device", job: withRoot, wrong: []string{"rootfs"}},
+	{name: "a device without rootfs", manifest: []unikernel.Device{blockDevice("rootfs")}, wrong: []string{"rootfs"}},
+	{name: "two disks", manifest: []unikernel.Device{blockDevice("rootfs"), blockDevice("data")}, job: withRoot, wrong: []string{"kernel"}},
+	{name: "net in host mode", manifest: []unikernel.Device{netDevice("tap")}, network: hostNetwork, wrong: []string{"network"}},
+	{name: "net without a network", manifest: []unikernel.Device{netDevice("tap")}, wrong: []string{"network"}},
+	{name: "two nets", manifest: []unikernel.Device{netDevice("tap"), netDevice("net1")}, network: groupNetwork, wrong: []string{"kernel"}},
+	{name: "work_dir for legacy lkl", manifest: []unikernel.Device{blockDevice("rootfs"), netDevice("tap")}, job: withWorkDir, network: groupNetwork, wrong: []string{"work_dir"}},
+	{name: "work_dir for an lkl with control", manifest: lklDevices, job: withWorkDir, network: groupNetwork, wrong: []string{"work_dir"}},
+	{name: "work_dir with the feature", manifest: lklDevices, features: unikernel.FeatureConfig | unikernel.FeatureProgram, job: withWorkDir, network: groupNetwork},
+	{name: "work_dir with the feature flush", manifest: lklDevices, features: unikernel.FeatureConfig | unikernel.FeatureFlush, job: withWorkDir, network: groupNetwork, wrong: []string{"work_dir"}},
+	{name: "flush for legacy lkl", manifest: []unikernel.Device{blockDevice("rootfs"), netDevice("tap")}, job: withFlush, network: groupNetwork, wrong: []string{"rootfs_sync"}},
+	{name: "flush for an lkl with control", manifest: lklDevices, job: withFlush, network: groupNetwork, wrong: []string{"rootfs_sync"}},
+	{name: "flush with the feature", manifest: []unikernel.Device{blockDevice("rootfs")}, features: unikernel.FeatureConfig | unikernel.FeatureFlush, job: withFlush},
+	{name: "flush with the feature transfer", manifest: lklDevices, features: unikernel.FeatureConfig | unikernel.FeatureTransfer, job: withFlush, network: groupNetwork, wrong: []string{"rootfs_sync"}},
+	{name: "flush for another guest", manifest: []unikernel.Device{blockDevice("disk")}, job: withFlush, wrong: []string{"rootfs_sync"}},
+	{name: "write-through for any guest", manifest: []unikernel.Device{blockDevice("disk")}, job: withWriteThrough},
+	{name: "sysctl for lkl", manifest: lklDevices, job: TaskConfig{Rootfs: "local/root", KernelLog: true, Sysctl: []map[string]string{{"vm.swappiness": "0"}}}, network: groupNetwork},
+	{name: "sysctl with a bad name", manifest: lklDevices, job: TaskConfig{Rootfs: "local/root", Sysctl: []map[string]string{{"a b": "0"}}}, network: groupNetwork, wrong: []string{"sysctl"}},
+	{name: "sysctl for another guest", job: TaskConfig{KernelLog: true, Sysctl: []map[string]string{{"vm.swappiness": "0"}}}, wrong: []string{"sysctl", "kernel_log"}},
+	{name: "ports and no net", job: TaskConfig{Ports: []string{"http"}}, network: groupNetwork, wrong: []string{"ports"}},
+	{
+		name:     "everything",
+		manifest: []unikernel.Device{blockDevice("a"), blockDevice("b"), netDevice("c")},
+		wrong:    []string{"kernel", "network"},
+	},
+}
+
 func TestKernel_CheckComparesJobAndManifest(t *testing.T) {
-	block := func(name string) unikernel.Device { return unikernel.Device{Name: name, Type: unikernel.Block} }
-	net := func(name string) unikernel.Device { return unikernel.Device{Name: name, Type: unikernel.Net} }
-	bridge := &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeGroup, Path: "/run/netns/a"}
-	host := &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeHost}
-	root, inSrv := TaskConfig{Rootfs: "local/root"}, TaskConfig{Rootfs: "local/root", WorkDir: "/srv"}
-	flushed := TaskConfig{Rootfs: "local/root", RootfsSync: syncFlush}
-	through := TaskConfig{Rootfs: "local/root", RootfsSync: syncWriteThrough}
-	lkl := []unikernel.Device{block("rootfs"), net("tap"), net("control")}
-	const lklConfig = unikernel.FeatureConfig
-	cases := []struct {
-		name     string
-		manifest []unikernel.Device
-		features unikernel.Features
-		job      TaskConfig
-		network  *drivers.NetworkIsolationSpec
-		wrong    []string
-	}{
-		{name: "no device"},
-		{name: "no device, bridge", network: bridge},
-		{name: "lkl", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: root, network: bridge},
-		{name: "lkl with control", manifest: lkl, job: root, network: bridge},
-		{name: "any block device", manifest: []unikernel.Device{block("storage")}, job: root},
-		{name: "lkl with a root of another name", manifest: []unikernel.Device{block("storage")}, features: lklConfig, job: root},
-		{name: "legacy lkl with a root of another name", manifest: []unikernel.Device{block("storage")}, job: TaskConfig{Rootfs: "local/root", Flavor: "lkl"}, wrong: []string{"kernel"}},
-		{name: "lkl without a root", features: lklConfig, wrong: []string{"kernel"}},
-		{name: "control alone", manifest: []unikernel.Device{net("control")}},
-		{name: "a block device called control", manifest: []unikernel.Device{block("control")}, job: root},
-		{name: "rootfs without a device", job: root, wrong: []string{"rootfs"}},
-		{name: "a device without rootfs", manifest: []unikernel.Device{block("rootfs")}, wrong: []string{"rootfs"}},
-		{name: "two disks", manifest: []unikernel.Device{block("rootfs"), block("data")}, job: root, wrong: []string{"kernel"}},
-		{name: "net in host mode", manifest: []unikernel.Device{net("tap")}, network: host, wrong: []string{"network"}},
-		{name: "net without a network", manifest: []unikernel.Device{net("tap")}, wrong: []string{"network"}},
-		{name: "two nets", manifest: []unikernel.Device{net("tap"), net("net1")}, network: bridge, wrong: []string{"kernel"}},
-		{name: "work_dir for legacy lkl", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: inSrv, network: bridge, wrong: []string{"work_dir"}},
-		{name: "work_dir for an lkl with control", manifest: lkl, job: inSrv, network: bridge, wrong: []string{"work_dir"}},
-		{name: "work_dir with the feature", manifest: lkl, features: lklConfig | unikernel.FeatureProgram, job: inSrv, network: bridge},
-		{name: "work_dir with the feature flush", manifest: lkl, features: lklConfig | unikernel.FeatureFlush, job: inSrv, network: bridge, wrong: []string{"work_dir"}},
-		{name: "flush for legacy lkl", manifest: []unikernel.Device{block("rootfs"), net("tap")}, job: flushed, network: bridge, wrong: []string{"rootfs_sync"}},
-		{name: "flush for an lkl with control", manifest: lkl, job: flushed, network: bridge, wrong: []string{"rootfs_sync"}},
-		{name: "flush with the feature", manifest: []unikernel.Device{block("rootfs")}, features: lklConfig | unikernel.FeatureFlush, job: flushed},
-		{name: "flush with the feature transfer", manifest: lkl, features: lklConfig | unikernel.FeatureTransfer, job: flushed, network: bridge, wrong: []string{"rootfs_sync"}},
-		{name: "flush for another guest", manifest: []unikernel.Device{block("disk")}, job: flushed, wrong: []string{"rootfs_sync"}},
-		{name: "write-through for any guest", manifest: []unikernel.Device{block("disk")}, job: through},
-		{name: "sysctl for lkl", manifest: lkl, job: TaskConfig{Rootfs: "local/root", KernelLog: true, Sysctl: []map[string]string{{"vm.swappiness": "0"}}}, network: bridge},
-		{name: "sysctl with a bad name", manifest: lkl, job: TaskConfig{Rootfs: "local/root", Sysctl: []map[string]string{{"a b": "0"}}}, network: bridge, wrong: []string{"sysctl"}},
-		{name: "sysctl for another guest", job: TaskConfig{KernelLog: true, Sysctl: []map[string]string{{"vm.swappiness": "0"}}}, wrong: []string{"sysctl", "kernel_log"}},
-		{name: "ports and no net", job: TaskConfig{Ports: []string{"http"}}, network: bridge, wrong: []string{"ports"}},
-		{
-			name:     "everything",
-			manifest: []unikernel.Device{block("a"), block("b"), net("c")},
-			wrong:    []string{"kernel", "network"},
-		},
-	}
-	for _, c := range cases {
+	for _, c := range kernelCases {
 		t.Run(c.name, func(t *testing.T) {
 			task := plainTask()
 			task.NetworkIsolation = c.network
