@@ -1,5 +1,5 @@
-# A unikernel that Nomad downloads and verifies, instead of one that is installed
-# on the clients: nothing has to be allowed in the plugin's configuration.
+# Nomad downloads and verifies the unikernel. The plugin's image_paths need not
+# contain it, because it is in the task's own directory.
 
 variable "source" {
   description = "URL of the unikernel hello.spt."
@@ -7,7 +7,7 @@ variable "source" {
 }
 
 variable "checksum" {
-  description = "Its digest, such as sha256:0123…"
+  description = "Digest of the unikernel, such as sha256:0123…"
   type        = string
 }
 

@@ -1,8 +1,8 @@
-# The web server of httpd.nomad.hcl as a service in Consul, which asks it every
-# second whether it is well. The agent needs a consul block in its configuration.
+# The web server of httpd.nomad.hcl as a service in Consul, with a check every
+# second. The agent's configuration needs a consul block.
 
 variable "kernels" {
-  description = "Directory with the unikernels: one of image_paths in the plugin's config block."
+  description = "Directory of the unikernels. The plugin's image_paths must contain it."
   type        = string
   default     = "/opt/unikernels"
 }

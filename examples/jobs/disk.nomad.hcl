@@ -1,9 +1,9 @@
-# A unikernel with a disk. The directory becomes a private ext4 image of the size
-# given, which ends with the task; this guest then writes over all of it and
-# reads it back, and ends with status 1 if anything differs.
+# A unikernel with a disk. The driver makes a private ext4 image of this size from
+# the directory, and removes it after the task. This guest overwrites the whole disk,
+# reads it again, and exits with status 1 if the data differs.
 
 variable "kernels" {
-  description = "Directory with the unikernels: one of image_paths in the plugin's config block."
+  description = "Directory of the unikernels. The plugin's image_paths must contain it."
   type        = string
   default     = "/opt/unikernels"
 }

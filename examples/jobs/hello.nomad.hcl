@@ -1,8 +1,8 @@
-# The smallest job: a unikernel that says what it was started with, and ends.
-# Read it with: nomad alloc logs -job hello
+# The smallest job: a unikernel that prints its command line and exits. To read the
+# output: nomad alloc logs -job hello
 
 variable "kernels" {
-  description = "Directory with the unikernels: one of image_paths in the plugin's config block."
+  description = "Directory of the unikernels. The plugin's image_paths must contain it."
   type        = string
   default     = "/opt/unikernels"
 }

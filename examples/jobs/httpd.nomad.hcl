@@ -1,8 +1,8 @@
-# A web server as a unikernel: one program with its own network stack, in a
-# process of nine system calls, behind a port of the host.
+# A web server as a unikernel: one program with its own network stack, in a process
+# that is limited to nine system calls. A port of the host is mapped to it.
 
 variable "kernels" {
-  description = "Directory with the unikernels: one of image_paths in the plugin's config block."
+  description = "Directory of the unikernels. The plugin's image_paths must contain it."
   type        = string
   default     = "/opt/unikernels"
 }
@@ -36,13 +36,13 @@ job "httpd" {
       config {
         kernel = "${var.kernels}/httpd.spt"
 
-        # This guest is told its addresses in its arguments. The driver fills
-        # in those of the alloc's network when the task starts.
+        # This guest gets its addresses as arguments. The driver replaces the
+        # placeholders with the addresses of the alloc's network.
         args = ["ip={{ipv4}}", "gw={{ipv4_gateway}}", "port=8080"]
       }
 
-      # All that the task may use. 4 MiB and 1/512 of it are for running the
-      # guest; the rest is the guest's own memory.
+      # The memory limit of the task. 4 MiB plus 1/512 of it are overhead,
+      # and the guest has the rest.
       resources {
         cpu    = 100
         memory = 32

@@ -1,9 +1,8 @@
-# The smallest LKL guest: a C program, built by lkl-cc, that says which kernel it
-# runs on and what it was given. Linux is told the arguments and the environment
-# whole, white space and all.
+# The smallest LKL guest: a C program, built with lkl-cc, that prints its kernel, its
+# arguments and its environment. White space in them is preserved.
 
 variable "kernels" {
-  description = "Directory with the unikernels: one of image_paths in the plugin's config block."
+  description = "Directory of the unikernels. The plugin's image_paths must contain it."
   type        = string
   default     = "/opt/unikernels"
 }
@@ -12,7 +11,7 @@ job "lkl-hello" {
   type = "batch"
 
   group "hello" {
-    # The kernel declares a net device, as lkl-cc gives it by default.
+    # The kernel declares a net device, which is the default of lkl-cc.
     network {
       mode = "bridge"
     }

@@ -1,8 +1,8 @@
-# nginx with a configuration and a page of the job's own: what is in local/ when
-# the task starts lies in /local of the guest.
+# nginx with a configuration and a page from the job's templates. The guest finds the
+# files of the task's local/ directory in /local.
 
 variable "kernels" {
-  description = "Directory with the unikernels: one of image_paths in the plugin's config block."
+  description = "Directory of the unikernels. The plugin's image_paths must contain it."
   type        = string
   default     = "/opt/unikernels"
 }

@@ -1,8 +1,8 @@
-# nginx on Linux 6.1 as a unikernel: Debian's nginx, its file system and its
-# kernel in a process of nine system calls, behind a port of the host.
+# nginx on Linux 6.1 as a unikernel: Debian's nginx and its kernel, in a process that
+# is limited to nine system calls. A port of the host is mapped to it.
 
 variable "kernels" {
-  description = "Directory with the unikernels: one of image_paths in the plugin's config block."
+  description = "Directory of the unikernels. The plugin's image_paths must contain it."
   type        = string
   default     = "/opt/unikernels"
 }
@@ -36,13 +36,13 @@ job "nginx" {
       config {
         kernel = "${var.kernels}/lkl-nginx.spt"
 
-        # Becomes the private ext4 disk that Linux mounts as its root: nginx's
-        # configuration and the files that it serves.
+        # The driver makes a private ext4 disk from this directory. Linux mounts it
+        # as the root. It contains nginx's configuration and the served files.
         rootfs = "${var.kernels}/lkl-nginx.root"
       }
 
-      # All that the task may use. 4 MiB and 1/512 of it are for running the
-      # guest; the rest is the guest's own memory.
+      # The memory limit of the task. 4 MiB plus 1/512 of it are overhead,
+      # and the guest has the rest.
       resources {
         cpu    = 100
         memory = 64

@@ -1,8 +1,8 @@
-# A service of a few lines of Python on Linux 6.1 as a unikernel: the program is
-# a template of the job, the interpreter and its standard library are the guest's.
+# A small Python service on Linux 6.1 as a unikernel. The job contains the program as
+# a template. The guest contains the interpreter and its standard library.
 
 variable "kernels" {
-  description = "Directory with the unikernels: one of image_paths in the plugin's config block."
+  description = "Directory of the unikernels. The plugin's image_paths must contain it."
   type        = string
   default     = "/opt/unikernels"
 }

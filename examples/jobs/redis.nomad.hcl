@@ -1,10 +1,10 @@
-# redis on Linux 6.1 as a unikernel. A stop reaches it as SIGTERM: it writes its
-# append-only file out, ends with status 0, and Linux unmounts the disk. The disk
-# is the task's own and ends with it: data that has to outlive the task belongs
-# into a replica, since volumes are not supported yet.
+# Redis on Linux 6.1 as a unikernel. When the job stops, Redis receives SIGTERM, writes
+# its append-only file and exits with status 0. Linux then unmounts the disk. The
+# driver removes the disk after the task. Volumes are not supported yet, so data that
+# must outlive the task needs a replica.
 
 variable "kernels" {
-  description = "Directory with the unikernels: one of image_paths in the plugin's config block."
+  description = "Directory of the unikernels. The plugin's image_paths must contain it."
   type        = string
   default     = "/opt/unikernels"
 }

@@ -1,9 +1,9 @@
-# A unikernel that ends by itself when it is told to: it has a net device named
-# "control", over which the driver passes the job's kill_signal on. Without such
-# a device, a stop ends a unikernel as it does any process that ignores signals.
+# A unikernel that exits when it receives the job's kill_signal. The driver sends the
+# signal over a net device with the name "control". A stop kills a unikernel that does
+# not have this device.
 
 variable "kernels" {
-  description = "Directory with the unikernels: one of image_paths in the plugin's config block."
+  description = "Directory of the unikernels. The plugin's image_paths must contain it."
   type        = string
   default     = "/opt/unikernels"
 }
