@@ -117,7 +117,7 @@ func firstChild(t testing.TB) int {
 // memory, is budgeted at 4 MiB per task.
 func TestMemory_StaysBelowFourMiB(t *testing.T) {
 	testenv.Need(t, testenv.Root) // to read the guest's smaps
-	const shared = 1280 << 10 // of the program's file, at most
+	const shared = 1280 << 10     // of the program's file, at most
 	const budget = 4<<20 - shared
 	// The pages of the program's file are private to a single executor. A second
 	// one shares them, so that the figure does not depend on the page cache.
