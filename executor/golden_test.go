@@ -5,6 +5,7 @@ package executor
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -88,7 +89,7 @@ var goldens = map[string]any{
 // type in them must not change without a new version.
 func TestFormats_EqualTheirGoldenFiles(t *testing.T) {
 	for name, value := range goldens {
-		path := filepath.Join("testdata", "v1", name)
+		path := filepath.Join("testdata", fmt.Sprintf("v%d", Version), name)
 		encoded, err := json.Marshal(value)
 		must.NoError(t, err)
 		encoded = append(encoded, '\n')
@@ -110,4 +111,13 @@ func TestFormats_GoldenFilesOfEveryVersionAreRead(t *testing.T) {
 		must.NoError(t, json.Unmarshal(golden, got.Interface()))
 		must.Eq(t, want, got.Elem().Interface(), must.Sprint(path))
 	}
+}
+
+func TestFormats_UnknownFieldsAreIgnored(t *testing.T) {
+	dir := t.TempDir()
+	newer := `{"Version":9,"Task":"a","Executor":{"Pid":1,"Future":true},"Future":{}}`
+	must.NoError(t, os.WriteFile(filepath.Join(dir, IdentityFile), []byte(newer), 0o600))
+	id, err := ReadIdentity(dir)
+	must.NoError(t, err)
+	must.Eq(t, Identity{Version: 9, Task: "a", Executor: Process{Pid: 1}}, id)
 }
