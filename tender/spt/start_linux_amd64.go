@@ -29,7 +29,7 @@ const (
 // instruction.
 var ErrNotStarted = errors.New("guest not started")
 
-// Start starts a guest in a process of its own. It returns when the guest's first
+// Start starts a guest in a new process. It returns when the guest's first
 // instruction is about to run, or with the error of the step that failed; then the
 // process is gone. In both cases the caller may close its files of g.
 //
