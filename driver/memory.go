@@ -86,10 +86,10 @@ func (k kernelInfo) checkMemory(limit uint64) error {
 	}
 	rounded := ""
 	if align == legacyMemoryAlign {
-		rounded = fmt.Sprintf(", rounded down to %d KiB for a legacy LKL guest", memory>>10)
+		rounded = ", rounded down to a multiple of 16 MiB for a legacy LKL guest"
 	}
-	available := guestMemory(limit, unikernel.PageSize)
-	return fmt.Errorf("%d MiB are too little: the guest gets %d KiB (%d KiB are reserved for its executor and page tables%s), "+
+	overhead := limit - guestMemory(limit, unikernel.PageSize)
+	return fmt.Errorf("the limit of %d MiB leaves %d KiB for the guest (%d KiB are reserved for executor and page tables%s), "+
 		"but the kernel needs %d KiB with heap and stack: set memory to at least %d",
-		limit>>20, available>>10, (limit-available)>>10, rounded, need>>10, limitFor(need, align))
+		limit>>20, memory>>10, overhead>>10, rounded, need>>10, limitFor(need, align))
 }

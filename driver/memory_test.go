@@ -86,7 +86,7 @@ func TestGuestMemory_IsAlignedForLegacyGuests(t *testing.T) {
 		must.Eq(t, want<<20, guestMemory(limit<<20, k.memoryAlign()))
 	}
 	err := k.checkMemory(36 << 20)
-	must.ErrorContains(t, err, "(4168 KiB are reserved for its executor and page tables, rounded down to 16384 KiB for a legacy LKL guest)")
+	must.ErrorContains(t, err, "leaves 16384 KiB for the guest (4168 KiB are reserved for executor and page tables, rounded down")
 	must.ErrorContains(t, err, "set memory to at least 37")
 	image.Manifest = append(image.Manifest, unikernel.Device{Name: "control", Type: unikernel.Net})
 	must.Eq(t, 496<<20, guestMemory(512<<20, k.memoryAlign()), must.Sprint("a control device changes nothing"))
