@@ -52,8 +52,8 @@ func (p Process) Pidfd() (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("pidfd_open process %d: %w", p.Pid, err)
 	}
-	// The descriptor keeps the PID from being reused, so a comparison made
-	// after opening it holds for the process that it refers to.
+	// p is older than the descriptor. If p still has the PID now, it had the PID
+	// when the descriptor was opened, so the descriptor refers to p.
 	now, err := FindProcess(p.Pid)
 	if err == nil && now != p {
 		err = fmt.Errorf("process %d: %w", p.Pid, ErrGone)

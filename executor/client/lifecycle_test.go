@@ -44,7 +44,7 @@ func TestWait_ReturnsHowTheGuestEnded(t *testing.T) {
 			must.NoError(t, err)
 			must.Eq(t, exit.Reason, onDisk.Reason)
 			must.True(t, exit.Finished.Equal(onDisk.Finished))
-			// The executor goes by itself, and its word stays.
+			// The exit status outlives the executor.
 			waitGone(t, c.Identity().Executor)
 			again := waitExit(t, c)
 			must.Eq(t, exit.Reason, again.Reason)
@@ -54,7 +54,7 @@ func TestWait_ReturnsHowTheGuestEnded(t *testing.T) {
 
 func TestWait_AnswersManyClientsAndStillSignals(t *testing.T) {
 	c := newTask(t, "idle", "").start(t)
-	const clients = 100 // more than are served at a time, and still the signal gets through
+	const clients = 100 // more than maxConns; a signal must still get through
 	reasons := make(chan string, clients)
 	for range clients {
 		go func() {
@@ -62,7 +62,7 @@ func TestWait_AnswersManyClientsAndStillSignals(t *testing.T) {
 			reasons <- fmt.Sprint(exit.Reason, err)
 		}()
 	}
-	must.Wait(t, testenv.EventuallyTrue(func() bool { return len(openFDs(t, c.Identity().Executor.Pid)) > clients }), must.Sprint("all of them wait"))
+	must.Wait(t, testenv.EventuallyTrue(func() bool { return len(openFDs(t, c.Identity().Executor.Pid)) > clients }), must.Sprint("waiting for all clients to wait"))
 	must.NoError(t, c.Signal(deadline(t), unix.SIGKILL))
 	for range clients {
 		must.Eq(t, "killed by SIGKILL<nil>", <-reasons)

@@ -18,9 +18,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// v1 gives the job real cgroups of version 1, as Nomad lays them out, below a
-// parent of the test's own. The task's own directories are the executor's to
-// make.
+// inV1 places the task in real cgroups of version 1 with Nomad's layout, below a
+// parent for this test. The executor creates the task's directories.
 func (task *testTask) inV1(t testing.TB) *testTask {
 	t.Helper()
 	testenv.Need(t, testenv.Root)
@@ -55,7 +54,8 @@ func (task *testTask) inV1(t testing.TB) *testTask {
 	return task
 }
 
-// unified gives the job a real cgroup of version 2, here without controllers.
+// inV2 places the task in a real cgroup of version 2. On hosts with cgroup v1, it
+// has no controllers.
 func (task *testTask) inV2(t testing.TB) *testTask {
 	t.Helper()
 	testenv.Need(t, testenv.Root)
@@ -74,7 +74,7 @@ func (task *testTask) inV2(t testing.TB) *testTask {
 	return task
 }
 
-// removeTree removes cgroups, from the innermost out.
+// removeTree removes a cgroup and those below it.
 func removeTree(t testing.TB, dir string) {
 	t.Helper()
 	for _, name := range fileNames(t, dir) {
@@ -140,7 +140,7 @@ func TestV1_AcceptsOtherLimitsInTheNextRun(t *testing.T) {
 func TestV1_JoinsTheSharedCPUSet(t *testing.T) {
 	task := newTask(t, "idle", "").inV1(t)
 	task.plan.Cgroup.Limits.CPUs = ""
-	task.plan.Cgroup.CPUSet = filepath.Dir(task.plan.Cgroup.CPUSet) // stands for Nomad's "share"
+	task.plan.Cgroup.CPUSet = filepath.Dir(task.plan.Cgroup.CPUSet) // in place of Nomad's "share"
 	c := task.start(t)
 	must.SliceContains(t, strings.Fields(readTrimmed(t, task.plan.Cgroup.CPUSet, "tasks")), fmt.Sprint(c.Identity().Guest.Pid))
 	destroy(t, task.plan.Dir)
@@ -149,8 +149,8 @@ func TestV1_JoinsTheSharedCPUSet(t *testing.T) {
 
 func TestExit_ReportsOutOfMemoryOnlyIfTheKernelCountedIt(t *testing.T) {
 	task := newTaskWithKernel(t, hogKernel(t), "").inV1(t)
-	task.plan.Memory = 64 << 20 // of which it may have half
-	for range 2 {               // the count of the first run is not the second's
+	task.plan.Memory = 64 << 20 // twice its limit
+	for range 2 {               // the second run must not use the counter of the first
 		c, _, err := client.Start(deadline(t), executorBinary, task.plan, task.files)
 		must.NoError(t, err)
 		exit := waitExit(t, c)
@@ -159,7 +159,7 @@ func TestExit_ReportsOutOfMemoryOnlyIfTheKernelCountedIt(t *testing.T) {
 		must.Eq(t, "out of memory: the task may use 32 MiB", exit.Reason)
 		waitGone(t, c.Identity().Executor)
 	}
-	// Killed in a group that has seen it happen, but not for that.
+	// Another kill in the same group is no out-of-memory kill.
 	idle := newTask(t, "idle", "")
 	idle.plan.Cgroup = task.plan.Cgroup
 	c := idle.start(t)
@@ -176,7 +176,7 @@ func TestStop_ThawsAFrozenGuest(t *testing.T) {
 		{"v1", (*testTask).inV1, func(task *testTask) (string, string) {
 			return filepath.Join(task.plan.Cgroup.Freezer, "freezer.state"), "FROZEN"
 		}},
-		// Here the executor is frozen too, and the client has to do it.
+		// The executor is frozen too, so the client has to thaw both.
 		{"v2", (*testTask).inV2, func(task *testTask) (string, string) {
 			return filepath.Join(task.plan.Cgroup.Unified, "cgroup.freeze"), "1"
 		}},
@@ -205,7 +205,7 @@ func TestV2_StartsTheTaskInItsGroup(t *testing.T) {
 }
 
 func TestStart_FailsIfALimitCannotBeWritten(t *testing.T) {
-	task := newTask(t, "idle", "").inV2(t) // where the memory controller is not
+	task := newTask(t, "idle", "").inV2(t) // has no memory controller on hosts with cgroup v1
 	if _, err := os.Stat(filepath.Dir(task.plan.Cgroup.Unified) + "/memory.max"); err == nil {
 		t.Skip("needs a cgroup v2 without memory controller")
 	}

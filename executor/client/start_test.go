@@ -42,7 +42,7 @@ func TestStart_GivesBlockDevicesTheirSize(t *testing.T) {
 	task := newTask(t, "disk", "")
 	disk, err := os.CreateTemp(t.TempDir(), "")
 	must.NoError(t, err)
-	must.NoError(t, disk.Truncate(1<<20+100)) // not a whole number of blocks
+	must.NoError(t, disk.Truncate(1<<20+100)) // not a multiple of the block size
 	task.files = append(task.files, disk)
 	task.plan.Devices = []executor.Device{{Name: "disk", Type: unikernel.Block, FD: 1}}
 	exit := waitExit(t, task.start(t))
