@@ -58,7 +58,7 @@ func openTap() error {
 	const path = "/dev/net/tun"
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("open %s: %w: load its module with modprobe tun", path, err)
+		return fmt.Errorf("open %s: %w (if it is missing, load its module with modprobe tun)", path, err)
 	}
 	defer unix.Close(fd)
 	features, err := unix.IoctlGetInt(fd, unix.TUNGETFEATURES)
