@@ -4,6 +4,7 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -66,7 +67,7 @@ func (o *runOptions) checkDevices(info *unikernel.Info) error {
 	if missing {
 		mistakes.Addf("", "all declared devices must be attached: see --help for syntax")
 	}
-	return mistakes.Err()
+	return errors.Join(mistakes.Errs()...) // printError prints each on its own line
 }
 
 // checkFeatures finds options for features that the guest does not support. It

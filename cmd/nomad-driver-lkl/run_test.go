@@ -139,7 +139,7 @@ func TestRun_ErrorsAreThoseOfSolo5(t *testing.T) {
 		"Could not open": {"/nonexistent"},
 		"too short":      {fifo},
 		"Solo5":          {"/bin/sh"},
-		"device 'disk' of type block declared but not attached":      {disk},
+		"declared but not attached\nnomad-driver-lkl run: all ":      {disk},
 		"resource not declared in manifest: 'disk'":                  {"--block:disk=" + odd, hello},
 		"resource not declared in manifest: 'net'":                   {"--net-mac:net=02:00:00:00:00:01", hello},
 		"could not open block device":                                {"--block:disk=/nonexistent", disk},

@@ -33,6 +33,9 @@ func (l *List) Err() error {
 	return joined(l.errs)
 }
 
+// Errs returns the mistakes, for output with one mistake on each line.
+func (l *List) Errs() []error { return l.errs }
+
 type joined []error
 
 func (j joined) Error() string {

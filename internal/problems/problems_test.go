@@ -26,4 +26,5 @@ func TestList_ReportsEveryMistakeInOneLine(t *testing.T) {
 	err := l.Err()
 	must.EqError(t, err, `memory: 3 MiB is too little; user: "bob": not a number; no network`)
 	must.ErrorIs(t, err, errNumber)
+	must.Len(t, 3, l.Errs())
 }
