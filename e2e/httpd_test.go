@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -116,8 +117,21 @@ func TestStats_AreThoseOfTheGuest(t *testing.T) {
 		case cpu.Percent < 10:
 			return fmt.Errorf("a spinning guest uses %.1f %% of a CPU", cpu.Percent)
 		}
+		must.InDelta(t, cpu.Percent/100*coreMHz(t), cpu.TotalTicks, 1)
 		return nil
 	}))
+}
+
+// coreMHz returns the compute capacity of a processor that the agent has found.
+func coreMHz(t *testing.T) float64 {
+	t.Helper()
+	node, err := nomad.Node()
+	must.NoError(t, err)
+	total, err := strconv.ParseFloat(node.Attributes["cpu.totalcompute"], 64)
+	must.NoError(t, err)
+	number, err := strconv.ParseFloat(node.Attributes["cpu.numcores"], 64)
+	must.NoError(t, err)
+	return total / number
 }
 
 func TestLogs_OutliveTheTask(t *testing.T) {
