@@ -12,9 +12,9 @@ import (
 
 var (
 	// A definition starts in the first column, in the kernel's style.
-	cDefinition = regexp.MustCompile(`(?m)^[a-z][\w \t*]*?\b(\w+)\((?:[^;{}]|\n)*\)\s*\n\{`)
+	cDefinition = regexp.MustCompile(`(?m)^[A-Za-z_][\w \t*]*?\b(\w+)\((?:[^;{}]|\n)*\)\s*\n\{`)
 	cStatic     = regexp.MustCompile(`^static\b`)
-	cIgnored    = regexp.MustCompile(`(?s)/\*.*?\*/|//[^\n]*|"(?:[^"\\\n]|\\.)*"`)
+	cIgnored    = regexp.MustCompile(`(?s)/\*.*?\*/|//[^\n]*|"(?:[^"\\\n]|\\.)*"|__attribute__\s*\(\(.*?\)\)\s*`)
 	cWord       = regexp.MustCompile(`\w+`)
 )
 

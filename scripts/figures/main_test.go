@@ -13,7 +13,7 @@ import (
 func TestCCircles(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"a.c": "void first(void)\n{\n\tsecond(1);\n}\n",
+		"a.c": "__attribute__((noreturn)) _Noreturn void first(void)\n{\n\tsecond(1);\n}\n",
 		"b.c": "int second(int n)\n{\n\treturn third(n,\n\t\t     2);\n}\n",
 		"c.c": "int third(int n,\n\t  int m)\n{\n\tfirst();\n\treturn n;\n}\n",
 		"d.c": "static void second(void)\n{\n}\n\nvoid fourth(void)\n{\n\tsecond(); /* not fifth() */\n}\n",
