@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"syscall"
 	"testing"
 
 	"github.com/hashicorp/nomad/nomad/structs"
@@ -92,4 +93,19 @@ func TestGuestMemory_IsAlignedForLegacyGuests(t *testing.T) {
 	must.Eq(t, 496<<20, guestMemory(512<<20, k.memoryAlign()), must.Sprint("a control device changes nothing"))
 	image.Features = unikernel.FeatureMemory
 	must.Eq(t, 507<<20, guestMemory(512<<20, k.memoryAlign()))
+}
+
+// The reserved overhead suffices: a guest that uses all of its memory ends by
+// its own fault, not by the limit.
+func TestMemory_GuestCanUseAllOfItsMemory(t *testing.T) {
+	for _, mib := range []int64{8, 64, 512} {
+		p := newTestPlugin(t)
+		task := p.task(t, TaskConfig{Kernel: "crash.spt", Args: []string{"stack"}}, false)
+		task.Resources.LinuxResources.MemoryLimitBytes = mib << 20
+		_, _, err := p.StartTask(task)
+		must.NoError(t, err)
+		result := p.wait(t, task)
+		must.False(t, result.OOMKilled, must.Sprintf("%d MiB", mib))
+		must.Eq(t, int(syscall.SIGSEGV), result.Signal)
+	}
 }

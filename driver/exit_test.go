@@ -118,33 +118,7 @@ func TestReportDropped_ReportsEachLossOnce(t *testing.T) {
 	must.Eq(t, "last", testenv.Receive(t, events).Message)
 }
 
-func TestParseSignal(t *testing.T) {
-	for name, want := range map[string]syscall.Signal{
-		"SIGTERM": syscall.SIGTERM, "sigint": syscall.SIGINT, "HUP": syscall.SIGHUP, "9": syscall.SIGKILL,
-		"": 0, "SIG": 0, "SIGNONE": 0, "0": 0, "-1": 0, "999": 0,
-	} {
-		got, err := parseSignal(name)
-		must.Eq(t, want, got, must.Sprint(name))
-		must.Eq(t, want == 0, err != nil, must.Sprint(name))
-	}
-}
-
 func TestAttributes_LeaveOutEmptyValues(t *testing.T) {
 	must.MapNotContainsKey(t, taskState{}.attributes(), "ip")
 	must.Eq(t, "172.26.64.5", taskState{IP: "172.26.64.5"}.attributes()["ip"])
-}
-
-// The reserved overhead suffices: a guest that uses all of its memory ends by
-// its own fault, not by the limit.
-func TestMemory_GuestCanUseAllOfItsMemory(t *testing.T) {
-	for _, mib := range []int64{8, 64, 512} {
-		p := newTestPlugin(t)
-		task := p.task(t, TaskConfig{Kernel: "crash.spt", Args: []string{"stack"}}, false)
-		task.Resources.LinuxResources.MemoryLimitBytes = mib << 20
-		_, _, err := p.StartTask(task)
-		must.NoError(t, err)
-		result := p.wait(t, task)
-		must.False(t, result.OOMKilled, must.Sprintf("%d MiB", mib))
-		must.Eq(t, int(syscall.SIGSEGV), result.Signal)
-	}
 }
