@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * memcpy(), memmove() and memset() by the string instructions, which are fast on
- * every x86-64 CPU since 2013 and use no vector registers: the kernel does not save
- * those. lib/string.c works byte by byte.
+ * every x86-64 CPU of the last ten years and use no vector registers: the kernel
+ * does not save those. lib/string.c works byte by byte.
  */
 #include <linux/linkage.h>
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 # void __unmapself(void *base, size_t size): frees the stack of the calling thread and
-# ends it. Between the two calls the thread needs a stack for return addresses only.
-# No other thread can run in between, so all threads share a small static one.
+# ends it. The two calls push return addresses on a small static stack. All threads
+# share it, even if one runs while another is in munmap: the kernel saves the registers
+# and the return address on its own stack and never reads this one again. Signals are
+# blocked.
 	.text
 	.global __unmapself
 	.type __unmapself, @function

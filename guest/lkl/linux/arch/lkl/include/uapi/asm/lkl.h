@@ -10,7 +10,7 @@
  * System calls that only pid 1 may make. The numbers lie outside the table of
  * x86-64, whose calls all programs may make.
  */
-#define LKL_NR_EXIT	0x4c4b0001	/* end the guest with an exit status */
+#define LKL_NR_EXIT	0x4c4b0001	/* end the guest with a status; unmount all before */
 #define LKL_NR_UNMAP	0x4c4b0002	/* write back and close all mapped files */
 #define LKL_NR_DISK	0x4c4b0010	/* take a struct lkl_disk_offer */
 #define LKL_NR_FSGSBASE	0x4c4b0011	/* the host lets the guest use wrfsbase */
