@@ -166,10 +166,10 @@ static bool read_step(struct connection *c)
 	int n;
 
 	if (c->state == SKIPPING) {
-		size_t n = c->in_length < c->skip ? c->in_length : c->skip;
+		size_t part = c->in_length < c->skip ? c->in_length : c->skip;
 
-		consume(c, n);
-		c->skip -= n;
+		consume(c, part);
+		c->skip -= part;
 		if (c->skip > 0)
 			return false;
 		enter_state(c, READING);

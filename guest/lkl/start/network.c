@@ -338,7 +338,8 @@ static const struct interface *default_interface(const struct config *c, int fam
 
 static void add_default_route(const struct config *c, int family)
 {
-	const struct network everything = { 0 };
+	/* Not { 0 }, which need not clear all of a union. */
+	static const struct network everything;
 	const char *gateway = default_gateway(c, family);
 
 	if (!gateway)
