@@ -27,7 +27,7 @@ func lkl(t *testing.T, file, id string) *api.Job {
 func TestLKL_HelloPrintsArgumentsAndEnvironment(t *testing.T) {
 	needRootAndTun(t)
 	t.Parallel()
-	a := start(t, nomad, lkl(t, "lkl-hello.nomad.hcl", "lkl-hello-tells"))
+	a := start(t, nomad, lkl(t, "lkl-hello.nomad.hcl", "lkl-hello-prints"))
 	a.await(t, api.AllocClientStatusComplete)
 	must.Eq(t, 0, a.awaitEvent(t, api.TaskTerminated).ExitCode)
 	short := a.ID[:8]

@@ -11,7 +11,7 @@ import (
 	"slices"
 )
 
-// A Figure is one result beside that of a peer, measured in the same run.
+// A Figure is one result and that of a peer, from the same run.
 type Figure struct {
 	Name    string  `json:"name"`
 	Unit    string  `json:"unit"`
