@@ -148,6 +148,7 @@ func TestStart_ReportsMistakesAndLeavesNothing(t *testing.T) {
 		{"unknown cgroup", func(task *testTask) { task.plan.Cgroup.Version = 3 }, "unknown cgroup version: 3"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			awaitChildless(t)
 			task := newTask(t, "idle", "")
 			dir := task.plan.Dir
 			tc.with(task)
@@ -168,6 +169,7 @@ func TestStart_FailsWithoutTheBinary(t *testing.T) {
 }
 
 func TestStart_GivesUpOnAnExecutorThatHangs(t *testing.T) {
+	awaitChildless(t)
 	task := newTask(t, "idle", "")
 	hanging := filepath.Join(t.TempDir(), "hanging")
 	must.NoError(t, os.WriteFile(hanging, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o755))
@@ -206,6 +208,12 @@ func openNull(t *testing.T) *os.File {
 	f, err := os.Open(os.DevNull)
 	must.NoError(t, err)
 	return f
+}
+
+// awaitChildless waits until the executors of earlier tests are reaped.
+func awaitChildless(t *testing.T) {
+	t.Helper()
+	must.Wait(t, testenv.EventuallyTrue(childless), must.Sprint("waiting for processes of earlier tests"))
 }
 
 // childless reports whether this process has no children, not even zombies.
