@@ -47,7 +47,7 @@ var taskOptions = []option{
 	},
 	{
 		name: "rootfs_sync", kind: "string", value: `"none"`,
-		doc: "When writes are on the host's disk: `none`, `flush` or `write-through`.",
+		doc: "When writes reach the host's disk: `none`, `flush` or `write-through`.",
 	},
 	{
 		name: "args", kind: "list(string)",
