@@ -28,7 +28,7 @@ func (g guest) commandLine() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return lkl.CommandLine(g.kernel.image, g.lklConfig(), env, args)
+	return lkl.CommandLine(g.kernel.elf, g.lklConfig(), env, args)
 }
 
 // environment returns Nomad's environment. For a legacy LKL guest it also
@@ -85,6 +85,6 @@ func (g guest) diskOffer() lkl.Disk {
 	if g.kernel.supports(unikernel.FeatureTransfer) {
 		offer.Transfer = tender.LargestTransfer
 	}
-	offer.Flush = g.job.config.RootfsSync == syncFlush // check has refused it for other guests
+	offer.Flush = g.job.config.RootfsSync == syncFlush // checkDisk has refused it for guests without the feature
 	return offer
 }

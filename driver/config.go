@@ -40,7 +40,8 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// checkDir checks that a path can be used as a directory. It may be missing.
+// checkDir checks that a path can be used as a directory. The directory may be
+// missing.
 func checkDir(list *problems.List, field, path string) {
 	if !filepath.IsAbs(path) {
 		list.Addf(field, "%q is not an absolute path", path)
@@ -136,7 +137,7 @@ func (t *TaskConfig) validateRootfs(list *problems.List) {
 	}
 	oneOf(list, "rootfs_sync", t.RootfsSync, syncs)
 	if t.Rootfs == "" && (t.RootfsSync == syncFlush || t.RootfsSync == syncWriteThrough) {
-		list.Addf("rootfs_sync", "is set without a rootfs")
+		list.Addf("rootfs_sync", "is set without a rootfs: set rootfs too, or remove it")
 	}
 	if t.RootfsSize == "" {
 		return
@@ -145,7 +146,7 @@ func (t *TaskConfig) validateRootfs(list *problems.List) {
 		list.Addf("rootfs_size", "%w", err)
 	}
 	if t.Rootfs == "" {
-		list.Addf("rootfs_size", "is set without a rootfs")
+		list.Addf("rootfs_size", "is set without a rootfs: set rootfs too, or remove it")
 	}
 }
 
@@ -175,14 +176,14 @@ func (t *TaskConfig) validatePorts(list *problems.List, task *drivers.TaskConfig
 func validateTask(list *problems.List, task *drivers.TaskConfig) {
 	if task.Resources == nil || task.Resources.LinuxResources == nil ||
 		task.Resources.LinuxResources.MemoryLimitBytes <= 0 {
-		list.Addf("resources", "memory is missing")
+		list.Addf("resources", "memory is missing: set it to the task's memory in MiB")
 	}
 	for _, mount := range task.Mounts {
 		list.Addf("volume_mount", "%s cannot be mounted: a unikernel has no access to the host's files, so add them to the rootfs",
 			mount.TaskPath)
 	}
 	for _, device := range task.Devices {
-		list.Addf("device", "%s cannot be used by a unikernel", device.HostPath)
+		list.Addf("device", "%s cannot be used by a unikernel: remove the device from the task", device.HostPath)
 	}
 	if _, _, err := parseUser(task.User); err != nil {
 		list.Addf("user", "%w", err)

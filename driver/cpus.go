@@ -98,7 +98,8 @@ func cpuinfoMHz(root fs.FS) (int, error) {
 	return 0, fmt.Errorf("neither /sys nor /proc/cpuinfo contains the speed of the processors")
 }
 
-// parseCPUList parses a list of the kernel's, such as "0-3,8".
+// parseCPUList parses a list of processors as the kernel writes it, such as
+// "0-3,8".
 func parseCPUList(list string) ([]int, error) {
 	var ids []int
 	for item := range strings.SplitSeq(list, ",") {

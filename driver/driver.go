@@ -3,10 +3,10 @@
 // Package driver is the Nomad task driver "lkl". It runs Linux Kernel Library
 // unikernels, and any other Solo5 unikernel, as tasks.
 //
-// The plugin keeps no state of its own. Each task has an executor, a process
-// that outlives the plugin. A task owns one directory, one set of control groups
-// and its executor's descriptors. StartTask shows the steps from a job to a
-// running guest; RecoverTask finds running guests again.
+// The plugin is stateless. Each task has an executor, a process that outlives the
+// plugin. A task owns one directory, one set of control groups and its executor's
+// descriptors. StartTask shows the steps from a job to a running guest. RecoverTask
+// finds running guests again.
 package driver
 
 import (
@@ -49,9 +49,9 @@ type Driver struct {
 	kernels kernelCache
 	sweep   sync.Once // starts the sweeps
 
-	install    Installer
-	installing sync.Mutex
-	executor   string // path of the installed program, or ""
+	install      Installer
+	installing   sync.Mutex
+	executorPath string // of the installed program, or ""
 }
 
 // An Installer installs the executor's program in a state directory and returns

@@ -42,7 +42,7 @@ func (g guest) plan(commandLine string, dir taskDir, root string) (executor.Plan
 		UIDBase: uidBase, Root: root, Cgroup: dir.record.Cgroup,
 	}
 	files := []*os.File{g.kernel.private} // Plan.KernelFD is 0
-	for _, declared := range g.kernel.image.Manifest {
+	for _, declared := range g.kernel.elf.Manifest {
 		device, file := g.device(declared)
 		if file != nil {
 			device.FD = len(files)
@@ -73,7 +73,7 @@ func (g guest) device(declared unikernel.Device) (executor.Device, *os.File) {
 	}
 }
 
-// state returns the state to keep of a running guest.
+// state returns the part of the task's handle that describes the running guest.
 func (g guest) state(dir taskDir, running executor.State) taskState {
 	s := taskState{
 		Dir: dir.path, Tender: g.kernel.tender,

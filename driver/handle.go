@@ -57,7 +57,8 @@ func (h *handle) status() *drivers.TaskStatus {
 	return status
 }
 
-// requestStop records that the guest's end will be no surprise.
+// requestStop records that the plugin was asked to end the guest, so that its end
+// is not reported as a failure.
 func (h *handle) requestStop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -25,7 +25,7 @@ type kernel struct {
 // A kernelInfo is the content of a kernel's headers and manifest, and how the
 // driver runs it.
 type kernelInfo struct {
-	image  *unikernel.Info
+	elf    *unikernel.Info
 	flavor unikernel.Flavor
 	tender string
 }
@@ -70,17 +70,17 @@ func readKernelInfo(f *os.File, flavor string) (kernelInfo, error) {
 	if err != nil {
 		return kernelInfo{}, err
 	}
-	image, err := unikernel.Read(f, stat.Size())
+	elf, err := unikernel.Read(f, stat.Size())
 	if err != nil {
 		return kernelInfo{}, err
 	}
-	info := kernelInfo{image: image, flavor: unikernel.Flavor(flavor), tender: executor.TenderSPT}
+	info := kernelInfo{elf: elf, flavor: unikernel.Flavor(flavor), tender: executor.TenderSPT}
 	if flavor == auto || flavor == "" {
-		info.flavor = image.Flavor()
+		info.flavor = elf.Flavor()
 	}
-	if image.Target != unikernel.TargetSPT {
+	if elf.Target != unikernel.TargetSPT {
 		return info, fmt.Errorf("it is linked for the target %s, but the driver only runs spt: link it with the spt bindings",
-			image.Target)
+			elf.Target)
 	}
 	return info, nil
 }
@@ -97,7 +97,7 @@ func (k *kernel) Close() {
 // the control device.
 func (k kernelInfo) devices(t unikernel.DeviceType) []string {
 	var names []string
-	for _, d := range k.image.Manifest {
+	for _, d := range k.elf.Manifest {
 		if d.Type == t && !isControl(d) {
 			names = append(names, d.Name)
 		}
@@ -122,9 +122,9 @@ func firstOrEmpty(names []string) string {
 	return names[0]
 }
 
-// supports reports whether the guest declares a feature. The driver must not
-// use another feature: a legacy LKL guest faults on settings that it does not
+// supports reports whether the guest declares a feature. The driver must not use
+// undeclared features: a legacy LKL guest faults on settings that it does not
 // know.
 func (k kernelInfo) supports(f unikernel.Features) bool {
-	return k.flavor == unikernel.FlavorLKL && k.image.Features.Has(f)
+	return k.flavor == unikernel.FlavorLKL && k.elf.Features.Has(f)
 }

@@ -82,12 +82,12 @@ func TestKernel_CheckComparesJobAndManifest(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			task := plainTask()
 			task.NetworkIsolation = c.network
-			k := kernelInfo{image: &unikernel.Info{
+			k := kernelInfo{elf: &unikernel.Info{
 				Manifest: c.manifest, Features: c.features, Entry: 0x100000, End: 0x101000,
 				Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 0x1000, End: 0x101000}},
 			}}
 			if k.flavor = unikernel.Flavor(c.job.Flavor); k.flavor == "" {
-				k.flavor = k.image.Flavor()
+				k.flavor = k.elf.Flavor()
 			}
 			must.Eq(t, c.wrong, fields(k.check(job{task: task, config: c.job})))
 		})
@@ -95,7 +95,7 @@ func TestKernel_CheckComparesJobAndManifest(t *testing.T) {
 }
 
 func TestKernel_FlushesADiskWithTheLongestName(t *testing.T) {
-	k := kernelInfo{flavor: unikernel.FlavorLKL, image: &unikernel.Info{
+	k := kernelInfo{flavor: unikernel.FlavorLKL, elf: &unikernel.Info{
 		Manifest: []unikernel.Device{{Name: strings.Repeat("d", unikernel.MaxDeviceName), Type: unikernel.Block}},
 		Features: unikernel.FeatureConfig | unikernel.FeatureFlush, Entry: 0x100000, End: 0x101000,
 		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 0x1000, End: 0x101000}},

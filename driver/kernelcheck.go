@@ -10,7 +10,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
 
-// inspectHint tells the operator how to find out which features a guest has.
+// inspectHint is the advice in errors about features that a guest lacks.
 const inspectHint = "run `nomad-driver-lkl inspect KERNEL` to list its features"
 
 // check reports every way in which the job does not fit the kernel.
@@ -82,7 +82,7 @@ func (k kernelInfo) checkLinux(list *problems.List, config *TaskConfig) {
 	sysctls := config.sysctls()
 	if k.flavor == unikernel.FlavorLKL {
 		settings := lkl.Config{Sysctl: sysctls}
-		if err := settings.Validate(k.image.Features); err != nil {
+		if err := settings.Validate(k.elf.Features); err != nil {
 			list.Addf("sysctl", "%w", err)
 		}
 		return

@@ -23,8 +23,8 @@ const (
 )
 
 // memoryLimit returns the task's limit in bytes: memory_max, or memory if the
-// job does not set memory_max. Nomad passes memory for a memory_max of -1 (no
-// limit) too, because the size of a guest's memory is fixed.
+// job does not set memory_max. For a memory_max of -1 (no limit), Nomad passes
+// memory too. The guest needs some limit, because its memory size is fixed.
 func memoryLimit(task *drivers.TaskConfig) uint64 {
 	return uint64(task.Resources.LinuxResources.MemoryLimitBytes)
 }
@@ -76,13 +76,13 @@ func limitFor(guest, align uint64) uint64 {
 
 // checkMemory checks that the limit leaves enough memory for the kernel.
 func (k kernelInfo) checkMemory(limit uint64) error {
-	align, need := k.memoryAlign(), k.image.End+unikernel.MinHeap
+	align, need := k.memoryAlign(), k.elf.End+unikernel.MinHeap
 	if align == legacyMemoryAlign {
-		need = max(need, k.image.MinMemory())
+		need = max(need, k.elf.MinMemory())
 	}
 	memory := guestMemory(limit, align)
 	if memory >= need {
-		return k.image.Fits(memory)
+		return k.elf.Fits(memory)
 	}
 	rounded := ""
 	if align == legacyMemoryAlign {

@@ -65,23 +65,23 @@ func TestMemory_MemoryMaxIsTheLimit(t *testing.T) {
 }
 
 func TestCheckMemory_NamesTheSmallestLimit(t *testing.T) {
-	image := &unikernel.Info{
+	elf := &unikernel.Info{
 		Entry: 0x100000, End: 20 << 20,
 		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 19 << 20, End: 20 << 20}},
 	}
-	k := kernelInfo{image: image, flavor: unikernel.FlavorSolo5}
+	k := kernelInfo{elf: elf, flavor: unikernel.FlavorSolo5}
 	must.NoError(t, k.checkMemory(25<<20))
 	must.ErrorContains(t, k.checkMemory(24<<20), "set memory to at least 25")
 }
 
 // Legacy LKL guests overwrite their stack unless their memory is aligned.
 func TestGuestMemory_IsAlignedForLegacyGuests(t *testing.T) {
-	image := &unikernel.Info{
+	elf := &unikernel.Info{
 		Entry: 0x100000, End: 8 << 20,
 		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 7 << 20, End: 8 << 20}},
 		Manifest: []unikernel.Device{{Name: "rootfs", Type: unikernel.Block}, {Name: "tap", Type: unikernel.Net}},
 	}
-	k := kernelInfo{image: image, flavor: unikernel.FlavorLKL}
+	k := kernelInfo{elf: elf, flavor: unikernel.FlavorLKL}
 	for limit, want := range map[uint64]uint64{37: 32, 64: 48, 264: 256, 512: 496, 1024: 1008} { // MiB
 		must.NoError(t, k.checkMemory(limit<<20))
 		must.Eq(t, want<<20, guestMemory(limit<<20, k.memoryAlign()))
@@ -89,9 +89,9 @@ func TestGuestMemory_IsAlignedForLegacyGuests(t *testing.T) {
 	err := k.checkMemory(36 << 20)
 	must.ErrorContains(t, err, "leaves 16384 KiB for the guest (4168 KiB are reserved for executor and page tables, rounded down")
 	must.ErrorContains(t, err, "set memory to at least 37")
-	image.Manifest = append(image.Manifest, unikernel.Device{Name: "control", Type: unikernel.Net})
+	elf.Manifest = append(elf.Manifest, unikernel.Device{Name: "control", Type: unikernel.Net})
 	must.Eq(t, 496<<20, guestMemory(512<<20, k.memoryAlign()), must.Sprint("a control device changes nothing"))
-	image.Features = unikernel.FeatureMemory
+	elf.Features = unikernel.FeatureMemory
 	must.Eq(t, 507<<20, guestMemory(512<<20, k.memoryAlign()))
 }
 

@@ -49,7 +49,7 @@ func newRecord(task *drivers.TaskConfig) (record, error) {
 }
 
 // sameTask reports whether two records are of the same task of the same alloc.
-// Nomad gives each start of it another task ID.
+// Nomad gives each start of a task another ID.
 func (r record) sameTask(o record) bool { return r.AllocID == o.AllocID && r.Name == o.Name }
 
 // write stores the record in a task's directory. It replaces an earlier record
@@ -68,8 +68,7 @@ func (r record) write(dir string) error {
 // errNoRecord means that a task's directory has no usable record.
 var errNoRecord = errors.New("no record")
 
-// readRecord returns errNoRecord if there is no record, or none that can be
-// decoded.
+// readRecord returns errNoRecord if the record is missing or cannot be decoded.
 func readRecord(dir string) (record, error) {
 	path := filepath.Join(dir, recordFile)
 	content, err := os.ReadFile(path)
@@ -86,10 +85,10 @@ func readRecord(dir string) (record, error) {
 	return r, nil
 }
 
-// readRecords returns the records of all tasks by directory. A directory
-// without a usable record has an empty one: its task owns nothing outside of
-// it. A plugin before version 1 of the record was killed before it wrote one,
-// or the host crashed.
+// readRecords returns the records of all tasks by directory. The record of a
+// directory without a usable record is empty: such a task owns nothing outside
+// of its directory. Either the host crashed, or a plugin from before version 1 of
+// the record was killed before it wrote the record.
 func readRecords(stateDir string) (map[string]record, error) {
 	entries, err := os.ReadDir(tasksDir(stateDir))
 	if errors.Is(err, fs.ErrNotExist) {

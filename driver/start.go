@@ -63,8 +63,9 @@ func (d *Driver) StartTask(task *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *
 	return running.handle, driverNetwork(job, addresses), nil
 }
 
-// endStart releases what a failed start took. If that fails too, the task
-// becomes a stray, whose removal is tried again later.
+// endStart releases the resources of a failed start, and does nothing for a nil
+// error. If the release fails, the task becomes a stray, whose removal is tried
+// again later.
 func (d *Driver) endStart(task *drivers.TaskConfig, undo *undo, err error) {
 	if err == nil {
 		return

@@ -42,9 +42,9 @@ func makeStateDir(stateDir string) error {
 func (d *Driver) installedExecutor() (string, error) {
 	d.installing.Lock()
 	defer d.installing.Unlock()
-	if d.executor != "" {
-		if _, err := os.Stat(d.executor); err == nil {
-			return d.executor, nil
+	if d.executorPath != "" {
+		if _, err := os.Stat(d.executorPath); err == nil {
+			return d.executorPath, nil
 		}
 	}
 	if err := makeStateDir(d.config.StateDir); err != nil {
@@ -54,6 +54,6 @@ func (d *Driver) installedExecutor() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	d.executor = filepath.Clean(path)
-	return d.executor, nil
+	d.executorPath = filepath.Clean(path)
+	return d.executorPath, nil
 }

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// sweepGrace is how long tasks from before the plugin's start are left
-	// alone. Nomad recovers the tasks that it knows right after the start.
+	// sweepGrace is the time from the plugin's start to its first sweep. Nomad
+	// recovers the tasks that it knows right after the start.
 	sweepGrace = 2 * time.Minute
 	// sweepPeriod is the time between later sweeps.
 	sweepPeriod = 5 * time.Minute
@@ -50,8 +50,8 @@ func (s *strays) add(dir string, r record) {
 	}
 }
 
-// forget removes a task from the list, but not from the host: Nomad has asked
-// for it.
+// forget takes a task that Nomad recovers off the list. It removes nothing from
+// the host.
 func (s *strays) forget(dir string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

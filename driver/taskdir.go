@@ -65,7 +65,7 @@ func createTaskDir(stateDir string, r record) (string, error) {
 	if err := makeStateDir(stateDir); err != nil {
 		return "", err
 	}
-	// A name for each task of an alloc, so that the next start removes the
+	// All starts of a task use the same name, so that the next start removes the
 	// directory that a killed plugin has left.
 	incomplete := filepath.Join(incompleteDir(stateDir), shortHash(r.AllocID+"/"+r.Name))
 	if err := os.RemoveAll(incomplete); err != nil {
