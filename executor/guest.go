@@ -31,12 +31,12 @@ func (t *task) closeGuestFiles() {
 // tenderGuest converts the plan and its files to the tender's type.
 func (t *task) tenderGuest(files []*os.File) (*tender.Guest, error) {
 	kernel := files[t.plan.KernelFD]
-	image, err := readImage(kernel)
+	info, err := readKernelInfo(kernel)
 	if err != nil {
 		return nil, err
 	}
 	g := &tender.Guest{
-		Kernel: kernel, Info: image, Memory: t.plan.Memory,
+		Kernel: kernel, Info: info, Memory: t.plan.Memory,
 		CommandLine: t.plan.CommandLine, ExecHeap: t.plan.ExecHeap, HugePages: t.plan.HugePages,
 	}
 	for _, d := range t.plan.Devices {
@@ -73,16 +73,16 @@ func (t *task) openConsole() (*os.File, error) {
 	return t.giveToGuest(pipe[1], "console"), nil
 }
 
-func readImage(kernel *os.File) (*unikernel.Info, error) {
-	info, err := kernel.Stat()
+func readKernelInfo(kernel *os.File) (*unikernel.Info, error) {
+	stat, err := kernel.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("get the size of the kernel: %w", err)
 	}
-	image, err := unikernel.Read(kernel, info.Size())
+	info, err := unikernel.Read(kernel, stat.Size())
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel: %w", err)
 	}
-	return image, nil
+	return info, nil
 }
 
 // tenderDevice converts a device to the tender's type, and fills in defaults.

@@ -120,7 +120,7 @@ func readStat(pid int) (procStat, error) {
 	line := string(b)
 	f := strings.Fields(line[strings.LastIndexByte(line, ')')+1:])
 	if len(f) < 20 {
-		return procStat{}, fmt.Errorf("read the status of process %d: %d fields after the name", pid, len(f))
+		return procStat{}, fmt.Errorf("read the status of process %d: stat has %d fields after the name instead of at least 20", pid, len(f))
 	}
 	if f[0] == "Z" || f[0] == "X" {
 		return procStat{}, ErrGone

@@ -28,7 +28,7 @@ type Exit struct {
 	OOMKilled bool      `json:"OOMKilled"` // the kernel counted an out-of-memory kill in the task's cgroup
 	Reason    string    `json:"Reason"`    // one line for the operator
 	Finished  time.Time `json:"Finished"`
-	Dropped   uint64    `json:"Dropped"` // State.Dropped when the guest had ended
+	Dropped   uint64    `json:"Dropped"` // the last value of State.Dropped
 }
 
 // Stats are the resources that a task has used up to Time.

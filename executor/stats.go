@@ -75,7 +75,7 @@ func cpuTime(pid int) (uint64, error) {
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ESRCH) {
 			err = ErrGone
 		}
-		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
+		return 0, fmt.Errorf("read the CPU time of process %d: %w", pid, err)
 	}
 	return uint64(ts.Nano()), nil
 }
@@ -98,11 +98,11 @@ func residentMemory(pid int) (uint64, error) {
 	}
 	f := bytes.Fields(b)
 	if len(f) < 2 {
-		return 0, fmt.Errorf("resident memory of process %d: %d fields", pid, len(f))
+		return 0, fmt.Errorf("read the resident memory of process %d: statm has %d fields instead of at least 2", pid, len(f))
 	}
 	pages, err := strconv.ParseUint(string(f[1]), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("resident memory of process %d: %w", pid, err)
+		return 0, fmt.Errorf("read the resident memory of process %d: %w", pid, err)
 	}
 	return pages * uint64(os.Getpagesize()), nil
 }

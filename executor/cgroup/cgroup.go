@@ -80,7 +80,7 @@ type Group interface {
 	// limit cannot be written, because a task must not run without its limits.
 	Create() error
 	// Enter moves the calling thread into the groups; its future children are
-	// born there. On v2 it moves the whole process.
+	// created there. On v2 it moves the whole process.
 	Enter() error
 	// Release moves the calling thread out of v1's freezer, in which the
 	// executor must not be.

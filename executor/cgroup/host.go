@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hostMount is where hosts mount the cgroup file system.
+// hostMount is the path at which hosts mount the cgroup file system.
 const hostMount = "/sys/fs/cgroup"
 
 // HostVersion returns V1, V2, or None if the host has mounted no cgroup file system.

@@ -60,7 +60,7 @@ func weight(shares uint64) uint64 {
 	return uint64(math.Ceil(math.Pow(10, (l*l+125*l)/612-7.0/34)))
 }
 
-// Enter does nothing for a process that was born in the group. The client starts
+// Enter does nothing for a process that was created in the group. The client starts
 // executors there (CLONE_INTO_CGROUP), because a move waits for every CPU of the
 // machine.
 func (g v2) Enter() error {
@@ -92,8 +92,8 @@ func (g v2) Memory() (Memory, error) {
 		readTable(dir, "memory.events", map[string]*uint64{"oom_kill": &m.OOMKills}),
 		readNumbers(dir, map[string]*uint64{"memory.current": &m.Usage, "memory.max": &m.Limit}),
 	)
-	// Kernels without swap accounting lack the first; kernels before 5.19 lack
-	// the second.
+	// Kernels without swap accounting lack memory.swap.current. Kernels before
+	// 5.19 lack memory.peak.
 	m.Swap, _ = readNumber(dir, "memory.swap.current")
 	m.Peak, _ = readNumber(dir, "memory.peak")
 	return m, err
