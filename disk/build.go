@@ -16,9 +16,9 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/e2fsprogs"
 )
 
-// lostFoundName is a directory that mke2fs creates in every root. The files of a
-// directory of that name are added to it. mke2fs would make a second entry of the same
-// name for another type of file, which damages the image.
+// lostFoundName is a directory that mke2fs creates in every root. If the content has a
+// directory of that name, mke2fs adds its files to this one. For any other type of file,
+// mke2fs would create a second entry of the same name, which damages the image.
 const lostFoundName = "lost+found"
 
 var errLostFound = errors.New("lost+found at the root must be a directory")
@@ -32,8 +32,8 @@ type BuildOptions struct {
 	Shared bool
 }
 
-// features are those that mke2fs 1.47 enables by default for ext4 and that Linux 5.3
-// knows. They are listed one by one because other versions of mke2fs and
+// features are the ext4 features that mke2fs 1.47 enables by default and that Linux 5.3
+// supports. They are listed one by one because other versions of mke2fs and
 // /etc/mke2fs.conf may enable more. For example, kernels before 5.15 refuse images with
 // orphan_file after a crash.
 const features = "none,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg," +
@@ -93,7 +93,7 @@ type buildInput struct {
 	dir         *os.File
 	close       func()                       // closes dir, and removes it if it is temporary
 	options     []string                     // extended options of mke2fs
-	fixup       func(*debugfs.Session) error // sets what mke2fs cannot
+	fixup       func(*debugfs.Session) error // sets the attributes that mke2fs cannot set
 	fixupInodes int64                        // inodes that fixup creates
 }
 
@@ -151,8 +151,8 @@ func (in *buildInput) format(ctx context.Context, image *os.File, g geometry, sh
 	return cmd.Run()
 }
 
-// applyFixups sets what mke2fs cannot, and resets the times of access and change of every
-// inode.
+// applyFixups sets the attributes that mke2fs cannot set, and resets the times of access
+// and change of every inode.
 func (in *buildInput) applyFixups(ctx context.Context, image *os.File) error {
 	sb, err := readSuperblock(image)
 	if err != nil {

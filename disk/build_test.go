@@ -285,7 +285,7 @@ func TestBuild_LimitsPathResolution(t *testing.T) {
 	}
 	err := Build(ctx, tarFile(t, entries...), filepath.Join(t.TempDir(), "image"), BuildOptions{})
 	must.ErrorIs(t, err, ErrArchive)
-	must.ErrorContains(t, err, "steps along its paths")
+	must.ErrorContains(t, err, "steps to resolve")
 }
 
 func TestBuild_AllowsLostFoundOnlyAsDirectory(t *testing.T) {
@@ -322,7 +322,7 @@ func TestBuild_RefusesPathsThatOverflowMke2fs(t *testing.T) {
 		must.ErrorIs(t, Build(ctx, tarFile(t, tarRegular(name, "x")), dst, BuildOptions{}), ErrArchive)
 		dir := t.TempDir()
 		writeFile(t, filepath.Join(dir, name), "x")
-		must.ErrorContains(t, Build(ctx, dir, dst, BuildOptions{}), "path of over 2000 bytes")
+		must.ErrorContains(t, Build(ctx, dir, dst, BuildOptions{}), "more than 2000 bytes")
 	}
 }
 

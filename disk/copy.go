@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyChunk is how much is copied between two checks of the context, in bytes.
+// copyChunk is the number of bytes that are copied between two checks of the
+// context.
 const copyChunk = 8 << 20
 
 // Copy copies a file to dst, which must not exist. Where the file system supports it

@@ -136,8 +136,8 @@ func debugfsTime(t time.Time) string {
 	return "@" + strconv.FormatInt(clampTime(t).Unix(), 10)
 }
 
-// clampTime returns the nearest time that debugfs can set: whole seconds of 31 bits. It
-// takes -1 for an error.
+// clampTime returns the nearest time that debugfs can set: whole seconds of 31 bits.
+// debugfs takes -1 for an error.
 func clampTime(t time.Time) time.Time {
 	return time.Unix(min(max(t.Unix(), 0), 1<<31-1), 0)
 }

@@ -86,7 +86,7 @@ func (u *usage) imageSize() int64 {
 	return g.blocks * BlockSize
 }
 
-// geometry is what mke2fs is asked for. Blocks have BlockSize bytes.
+// geometry contains the sizes that mke2fs is called with. Blocks have BlockSize bytes.
 type geometry struct {
 	blocks, inodes int64
 	journal        int64 // blocks

@@ -106,11 +106,11 @@ func (f *File) validatePath() error {
 	}
 	for element := range strings.SplitSeq(f.Path, "/") {
 		if len(element) > maxNameLen || element == ".." {
-			return fmt.Errorf("put %q: path element \"..\" or of over %d bytes: %w", f.Path, maxNameLen, ErrName)
+			return fmt.Errorf("put %q: the path contains \"..\" or an element of more than %d bytes: %w", f.Path, maxNameLen, ErrName)
 		}
 	}
 	if len(f.Path) > maxPutPathLen {
-		return fmt.Errorf("put %.40q…: path of over %d bytes: %w", f.Path, maxPutPathLen, ErrName)
+		return fmt.Errorf("put %.40q…: the path has more than %d bytes: %w", f.Path, maxPutPathLen, ErrName)
 	}
 	// These are the longest commands that putting the file may take.
 	_, err := debugfs.Command("symlink", throughSymlinks(f.Path), f.Link)
@@ -214,7 +214,7 @@ func (p *putter) remove(name string) error {
 	case err != nil:
 		return err
 	case found == unix.S_IFDIR:
-		return fmt.Errorf("%s in the image is a directory", name)
+		return fmt.Errorf("%s in the image is a directory, which a file or symlink cannot replace", name)
 	}
 	return p.session.Run("rm", throughSymlinks(name))
 }

@@ -119,7 +119,7 @@ func (s *surveyor) surveyDirectory(dir string) error {
 
 func (s *surveyor) surveyEntry(name string) error {
 	if len(name) > maxBuildPathLen {
-		return fmt.Errorf("%.40q…: path of over %d bytes", name, maxBuildPathLen)
+		return fmt.Errorf("%.40q…: the path has more than %d bytes", name, maxBuildPathLen)
 	}
 	info, err := s.root.Lstat(name)
 	if err != nil {

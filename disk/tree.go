@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// tree is the directory of a call of Tree.
+// tree identifies the directory of the host that a call of Tree listed.
 type tree struct{ dir string }
 
 // Tree lists a file or directory of the host for Put, with its modes and owners. The name

@@ -155,7 +155,7 @@ func (u *unpacker) countNode() error {
 func (u *unpacker) resolve(name string) (*node, string, error) {
 	for element := range strings.SplitSeq(name, "/") {
 		if element == ".." || len(element) > maxNameLen {
-			return nil, "", fmt.Errorf("%w: path element \"..\" or of over %d bytes", ErrArchive, maxNameLen)
+			return nil, "", fmt.Errorf("%w: the path contains \"..\" or an element of more than %d bytes", ErrArchive, maxNameLen)
 		}
 	}
 	if strings.ContainsAny(name, "\n\r\x00") {
@@ -172,7 +172,7 @@ func (u *unpacker) resolve(name string) (*node, string, error) {
 	}
 	resolved = path.Join(resolved, base)
 	if len(resolved) > maxBuildPathLen {
-		return nil, "", fmt.Errorf("%w: path of over %d bytes", ErrArchive, maxBuildPathLen)
+		return nil, "", fmt.Errorf("%w: the path has more than %d bytes", ErrArchive, maxBuildPathLen)
 	}
 	return parent, resolved, nil
 }
@@ -182,7 +182,7 @@ func (u *unpacker) walk(elements []string) (*node, string, error) {
 	trail, names := []*node{u.top}, []string{}
 	for symlinks := 0; len(elements) > 0; {
 		if u.steps++; u.steps > maxArchiveSteps {
-			return nil, "", fmt.Errorf("%w: over %d steps along its paths", ErrArchive, maxArchiveSteps)
+			return nil, "", fmt.Errorf("%w: its paths take more than %d steps to resolve", ErrArchive, maxArchiveSteps)
 		}
 		element := elements[0]
 		elements = elements[1:]
@@ -203,7 +203,7 @@ func (u *unpacker) walk(elements []string) (*node, string, error) {
 		}
 		if next.isType(unix.S_IFLNK) {
 			if symlinks++; symlinks > maxPathSymlinks {
-				return nil, "", fmt.Errorf("%w: path through over %d symlinks", ErrArchive, maxPathSymlinks)
+				return nil, "", fmt.Errorf("%w: the path leads through more than %d symlinks", ErrArchive, maxPathSymlinks)
 			}
 			if path.IsAbs(next.target) {
 				trail, names = trail[:1], names[:0]
@@ -222,7 +222,7 @@ func (u *unpacker) walk(elements []string) (*node, string, error) {
 // addImpliedDirectory creates a directory that the archive uses but has not listed so far.
 func (u *unpacker) addImpliedDirectory(parent *node, name string) error {
 	if len(path.Base(name)) > maxNameLen || len(name) > maxBuildPathLen {
-		return fmt.Errorf("%w: path too long", ErrArchive)
+		return fmt.Errorf("%w: a path has more than %d bytes, or an element of it more than %d", ErrArchive, maxBuildPathLen, maxNameLen)
 	}
 	if err := u.countNode(); err != nil {
 		return err
@@ -309,7 +309,7 @@ func (u *unpacker) addHardLink(parent *node, name, target string) error {
 		return err
 	}
 	if old.links++; old.links > maxLinks {
-		return fmt.Errorf("%w: over %d links to %q", ErrArchive, maxLinks, target)
+		return fmt.Errorf("%w: more than %d hard links to %q", ErrArchive, maxLinks, target)
 	}
 	if old.isType(unix.S_IFREG) {
 		if err := u.root.Link(targetName, name); err != nil {

@@ -31,10 +31,10 @@ const (
 	DirectoryPath = "/proc/self/fd/4/." // the dot follows the descriptor's link
 )
 
-// MaxOutput is how much of a tool's output an error message contains, in bytes.
+// MaxOutput limits the part of a tool's output in an error message, in bytes.
 const MaxOutput = 4096
 
-// waitDelay is how long a stopped tool's output is waited for.
+// waitDelay limits the wait for the output of a stopped tool.
 const waitDelay = 5 * time.Second
 
 // CheckInstalled returns an error that names the missing tools and their package.
@@ -68,7 +68,7 @@ func findTool(name string) (string, error) {
 
 // Cmd is one run of a tool. Its fields must not change once the tool has started.
 type Cmd struct {
-	// Env is added to the environment, which contains nothing of this process's.
+	// Env is added to the tool's environment, which is not that of this process.
 	Env []string
 	// Directory is the only directory that the tool may read, at DirectoryPath.
 	Directory *os.File

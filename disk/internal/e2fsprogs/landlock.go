@@ -20,11 +20,11 @@ var ErrConfine = errors.New("the kernel has no Landlock to confine mke2fs to the
 var runtimePaths = []string{"/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/ld.so.preload", os.DevNull}
 
 // restrictReading lets the calling thread and its children read only files below dir,
-// the image, and the files of runtimePaths. Symbolic links that lead out of dir cannot
-// be read through, whenever they appear. After ErrConfine, the thread is unrestricted.
+// the image, and the files of runtimePaths. They cannot read through a symbolic link that
+// leads out of dir, even if it appears later. After ErrConfine, the thread is unrestricted.
 //
 // The Landlock libraries of Go restrict every thread of the process (libcap/psx), so
-// this calls the kernel itself.
+// this function makes the system calls itself.
 func restrictReading(dir, image *os.File) error {
 	ruleset, err := createRuleset()
 	if err != nil {
