@@ -30,8 +30,8 @@ func newLaunch(g *tender.Guest, j tender.Jail, devices []tender.Device, canMapCo
 	return t.encodeLaunch(g, devices)
 }
 
-// newTable returns all steps of the launcher. encodeLaunch completes the step that
-// reads the table's own data. docs/tender.md explains the order of the steps.
+// newTable returns all steps of the launcher. encodeLaunch then sets the length of the
+// read in the second step. docs/tender.md explains the order of the steps.
 func newTable(g *tender.Guest, j tender.Jail, devices []tender.Device, canMapCode bool) (*table, error) {
 	filter, err := filter(devices)
 	if err != nil {

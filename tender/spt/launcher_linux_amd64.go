@@ -14,7 +14,7 @@ import (
 type parameters struct {
 	StatusFD     uint64 // the launcher reports failures here
 	ClearAddress uint64 // memory to clear before the guest begins
-	ClearWords   uint64 // its size in words of 8 bytes
+	ClearWords   uint64 // size of that memory in words of 8 bytes
 	Stack        uint64 // the guest's first stack pointer
 	BootInfo     uint64 // the guest's first argument
 	EntryPoint   uint64

@@ -87,10 +87,11 @@ func check(g *tender.Guest, j tender.Jail) error {
 		return err
 	}
 	if g.Info.Target != unikernel.TargetSPT {
-		return fmt.Errorf("unikernel for target %s, but the spt tender runs spt", g.Info.Target)
+		return fmt.Errorf("the unikernel is linked for the target %s, but the spt tender runs only spt: link it with the spt bindings",
+			g.Info.Target)
 	}
 	if g.Memory >= launcherBase {
-		return fmt.Errorf("guest memory of %d bytes, must be at most %d", g.Memory, uint64(launcherBase-pageSize))
+		return fmt.Errorf("guest memory of %d bytes: it must have at most %d", g.Memory, uint64(launcherBase-pageSize))
 	}
 	if err := checkKernelSize(g); err != nil {
 		return err

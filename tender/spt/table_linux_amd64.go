@@ -18,7 +18,7 @@ const (
 // args are the arguments of a system call.
 type args [6]uint64
 
-// advice tells the operator how to solve an error.
+// advice contains the remedy for each error, for the operator.
 type advice map[syscall.Errno]string
 
 // unexpectedResult is the key of the advice for a result that is neither an error
