@@ -87,7 +87,7 @@ func nomadExit(exit executor.Exit) *drivers.ExitResult {
 // reportDropped sends an event when more console output has been lost because
 // its reader was too slow.
 func (d *Driver) reportDropped(h *handle, dropped uint64) {
-	if h.newDropped(dropped) {
+	if h.recordDropped(dropped) {
 		d.events.emit(h.task, fmt.Sprintf("%d bytes of console output were lost since the start: the log reader is too slow", dropped),
 			map[string]string{"dropped_bytes": strconv.FormatUint(dropped, 10)})
 	}

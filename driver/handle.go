@@ -82,9 +82,9 @@ func (h *handle) setExit(result *drivers.ExitResult, at time.Time) {
 	close(h.ended)
 }
 
-// newDropped reports whether the guest has lost more console output than was
-// reported before.
-func (h *handle) newDropped(dropped uint64) bool {
+// recordDropped records the number of lost bytes of console output, and reports
+// whether it has grown.
+func (h *handle) recordDropped(dropped uint64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if dropped <= h.reportedDropped {

@@ -20,7 +20,7 @@ import (
 )
 
 // A kernelCache keeps one private copy of each kernel that tasks run. A guest's
-// code is mapped from its file, so anyone who could write to the file could
+// code is mapped from its file, so a user who could write to the file could
 // control the guest. All tasks with the same kernel share one copy, and its
 // memory.
 //

@@ -21,7 +21,7 @@ func (d *Driver) StartTask(task *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *
 	}
 	defer release()
 	var undo undo
-	defer func() { d.endStart(task, &undo, err) }()
+	defer func() { d.undoFailedStart(task, &undo, err) }()
 
 	job, err := readJob(task, &d.config)
 	if err != nil {
@@ -63,10 +63,10 @@ func (d *Driver) StartTask(task *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *
 	return running.handle, driverNetwork(job, addresses), nil
 }
 
-// endStart releases the resources of a failed start, and does nothing for a nil
+// undoFailedStart releases the resources of a failed start, and does nothing for a nil
 // error. If the release fails, the task becomes a stray, whose removal is tried
 // again later.
-func (d *Driver) endStart(task *drivers.TaskConfig, undo *undo, err error) {
+func (d *Driver) undoFailedStart(task *drivers.TaskConfig, undo *undo, err error) {
 	if err == nil {
 		return
 	}

@@ -83,7 +83,7 @@ func TestStart_RemovesAnEarlierStartOfTheTask(t *testing.T) {
 }
 
 // A stray stays known until its removal succeeds. Otherwise a retried start of
-// the task would run beside it.
+// the task would run at the same time as the stray.
 func TestStrays_FailedRemovalIsRetried(t *testing.T) {
 	d := testDriver(t)
 	d.use(Config{StateDir: t.TempDir()})
@@ -135,7 +135,7 @@ func TestStart_FailedCleanUpIsRetried(t *testing.T) {
 	dir, err := d.claimTaskDir(task, &undo)
 	must.NoError(t, err)
 	undo.add(func() error { return errors.New("busy") })
-	d.endStart(task, &undo, errors.New("a later step failed"))
+	d.undoFailedStart(task, &undo, errors.New("a later step failed"))
 	must.DirExists(t, dir.path)
 
 	again := task.Copy()
