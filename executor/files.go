@@ -103,7 +103,7 @@ func openDir(path string) (stateDir, error) {
 func (d stateDir) close() { _ = unix.Close(d.fd) }
 
 // write replaces a file of the directory without waiting for the disk. That is
-// enough for files which no one reads after a reboot.
+// enough for files that are not read after a reboot.
 func (d stateDir) write(name string, v any) error {
 	return d.encode(name, v, atomicfile.WriteAtNoSync)
 }

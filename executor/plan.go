@@ -3,9 +3,9 @@
 // Package executor is the small process that supervises one task.
 //
 // It outlives the plugin. It starts the guest under a tender, copies the guest's
-// console to Nomad, writes the exit status to disk before it reports it to
-// anyone, and answers requests on a unix socket. Package executor/client is the
-// plugin's side.
+// console to Nomad, writes the exit status to disk before it reports the status to
+// any client, and answers requests on a unix socket. Package executor/client is
+// the plugin's side.
 package executor
 
 import (
@@ -98,7 +98,7 @@ func (p *Plan) Check(files int) error {
 		mistakes.Addf("", "unknown tender %q: only %s is supported", p.Tender, TenderSPT)
 	}
 	if p.KernelFD < 0 || p.KernelFD >= files {
-		mistakes.Addf("", "kernel is file %d of %d", p.KernelFD, files)
+		mistakes.Addf("", "the kernel is the inherited file with index %d, but there are %d inherited files", p.KernelFD, files)
 	}
 	p.checkDevices(&mistakes, files)
 	if p.UIDBase < 0 {
@@ -119,7 +119,7 @@ func (p *Plan) checkDevices(mistakes *problems.List, files int) {
 		case d.Control:
 			controls++
 		case d.FD < 0 || d.FD >= files:
-			mistakes.Addf("", "device %q is file %d of %d", d.Name, d.FD, files)
+			mistakes.Addf("", "device %q is the inherited file with index %d, but there are %d inherited files", d.Name, d.FD, files)
 		}
 	}
 	if controls > 1 {

@@ -52,8 +52,8 @@ type Guest struct {
 	Devices     []Device // all devices of the manifest, in any order
 	ExecHeap    bool     // makes heap and stack executable
 	// HugePages backs the guest's memory with transparent huge pages, as far as
-	// the host has free ones. Without it the guest has none, whatever the host's
-	// setting, and occupies only the pages that it has touched.
+	// the host has free ones. Otherwise the guest has no huge pages, even if the
+	// host's setting is "always", and occupies only the pages that it has touched.
 	HugePages bool
 
 	// Console becomes the guest's standard output. The tender makes it blocking,

@@ -139,7 +139,7 @@ func TestStart_ReportsMistakesAndLeavesNothing(t *testing.T) {
 		{"relative directory", func(task *testTask) { task.plan.Dir = "task" }, "not absolute"},
 		{"no task", func(task *testTask) { task.plan.Task = "" }, "no task ID"},
 		{"another tender", func(task *testTask) { task.plan.Tender = "hvt" }, `unknown tender "hvt"`},
-		{"no kernel", func(task *testTask) { task.plan.KernelFD = 1 }, "kernel is file 1 of 1"},
+		{"no kernel", func(task *testTask) { task.plan.KernelFD = 1 }, "the kernel is the inherited file with index 1, but there are 1"},
 		{"not a kernel", func(task *testTask) { task.files[0] = openNull(t) }, "read the kernel"},
 		{"undeclared device", func(task *testTask) { task.withControl() }, `device "control"`},
 		{"not enough memory", func(task *testTask) { task.plan.Memory = 1 << 20 }, "memory"},
