@@ -34,9 +34,11 @@ type kernelCache struct {
 }
 
 const (
-	// unusedKernelTTL is how long a copy outlives the last task that used it.
+	// unusedKernelTTL is the minimum time that a copy outlives the last task that
+	// used it. It is also the period of the sweep.
 	unusedKernelTTL = time.Hour
-	// maxKnown limits the digests in memory. Beyond it, files are read again.
+	// maxKnown limits the digests in memory. When it is reached, the cache forgets
+	// all of them and reads files again.
 	maxKnown = 1024
 	// minFileAge is the age of a file's last change from which the cache relies
 	// on its timestamps. A second change within the same tick of the file

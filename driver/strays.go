@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// sweepGrace is the time from the plugin's start to its first sweep. Nomad
-	// recovers the tasks that it knows right after the start.
+	// sweepGrace is the time from the plugin's start to its first sweep: Nomad
+	// recovers the tasks that it knows right after the start. A sweep spares
+	// incomplete directories that are younger.
 	sweepGrace = 2 * time.Minute
 	// sweepPeriod is the time between later sweeps.
 	sweepPeriod = 5 * time.Minute
