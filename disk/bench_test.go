@@ -33,7 +33,7 @@ func BenchmarkBuild(b *testing.B) {
 	}
 }
 
-// A task's start copies its cached image.
+// A task's start copies an image that the job names as rootfs.
 func BenchmarkCopy(b *testing.B) {
 	ctx := toolContext(b)
 	for _, size := range []int{1 << 20, 64 << 20} {

@@ -76,7 +76,7 @@ func TestCopy_LeavesNoPartialFile(t *testing.T) {
 	must.SliceLen(t, 1, left)
 }
 
-// This is the way on file systems without O_TMPFILE.
+// Only file systems without O_TMPFILE use a temporary name.
 func TestPendingFile_WithTemporaryName(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
