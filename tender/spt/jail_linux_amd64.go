@@ -4,6 +4,7 @@ package spt
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"syscall"
 
@@ -41,6 +42,9 @@ func (t *table) resetSignals() {
 	t.call("unblock signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, zeros, 0, signalSetSize)
 }
 
+// checkParentStep is the name of the step that notices the death of the parent.
+const checkParentStep = "check that the parent is alive"
+
 // dropPrivileges gives up the root directory, user, capabilities and limits, and
 // makes the process die with the thread that started it.
 //
@@ -64,7 +68,7 @@ func (t *table) dropPrivileges(j tender.Jail) {
 	header := t.uint64s(unix.LINUX_CAPABILITY_VERSION_3)
 	t.call("drop all capabilities", unix.SYS_CAPSET, header, t.uint64s(0, 0, 0))
 	if j.DieWithParent {
-		t.call("request SIGKILL when the parent dies", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uint64(syscall.SIGKILL))
+		t.dieWithParent()
 	}
 	// This prevents core files, and ptrace(2) and /proc/PID/mem by other
 	// processes of the same user.
@@ -74,6 +78,18 @@ func (t *table) dropPrivileges(j tender.Jail) {
 		t.call(fmt.Sprintf("set resource limit %d to 0", limit), unix.SYS_PRLIMIT64, 0, limit, none, 0)
 	}
 	t.call("name the process", unix.SYS_PRCTL, unix.PR_SET_NAME, t.cString("spt-guest"))
+}
+
+// dieWithParent requests SIGKILL for the moment that the parent dies, and then checks
+// that the parent is alive. A parent that died before the request would otherwise
+// leave a guest that nothing supervises. The end of the status pipe does not reveal
+// that: a thread of the dying parent may still hold its reader open.
+func (t *table) dieWithParent() {
+	t.call("request SIGKILL when the parent dies", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uint64(syscall.SIGKILL))
+	t.add(step{
+		name: checkParentStep, number: unix.SYS_GETPPID, want: uint64(os.Getpid()),
+		advice: advice{unexpectedResult: "the tender was killed"},
+	})
 }
 
 // closeAndUnmap closes every descriptor above the status pipe, and unmaps

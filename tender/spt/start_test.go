@@ -82,6 +82,24 @@ func TestLaunch_ReportsTheFailureOfEveryStep(t *testing.T) {
 	}
 }
 
+// The parent may die before the launcher has requested to die with it. The launcher
+// then has another parent, such as PID 1.
+func TestLaunch_FailsUnderAnotherParent(t *testing.T) {
+	g := guestOf(t, idle())
+	g.Console = os.Stdout
+	table, err := newTable(g, tender.Jail{DieWithParent: true}, manifestOrder(g), true)
+	must.NoError(t, err)
+	i := slices.IndexFunc(table.steps, func(s step) bool { return s.name == checkParentStep })
+	must.Positive(t, i)
+	must.Eq(t, uint64(os.Getpid()), table.steps[i].want)
+	table.steps[i].want = 1
+	l, err := table.encodeLaunch(g, manifestOrder(g))
+	must.NoError(t, err)
+	_, err = l.start(g, manifestOrder(g), false)
+	must.ErrorIs(t, err, ErrNotStarted)
+	must.StrContains(t, err.Error(), checkParentStep+": unexpected result")
+}
+
 func TestStart_ReportsLackOfMemory(t *testing.T) {
 	mode, err := os.ReadFile("/proc/sys/vm/overcommit_memory")
 	must.NoError(t, err)
