@@ -275,6 +275,18 @@ func TestBuild_RefusesHostileArchives(t *testing.T) {
 	must.Eq(t, "mine", string(body))
 }
 
+func TestBuild_ExplainsDamagedArchive(t *testing.T) {
+	t.Parallel()
+	whole, err := os.ReadFile(tarFile(t, tarRegular("a", strings.Repeat("x", 4096)), tarRegular("b", "x")))
+	must.NoError(t, err)
+	for name, size := range map[string]int{"in a file": 2000, "in a header": 4800} {
+		archive := filepath.Join(t.TempDir(), "cut.tar")
+		must.NoError(t, os.WriteFile(archive, whole[:size], 0o600))
+		err := Build(t.Context(), archive, filepath.Join(t.TempDir(), "image"), BuildOptions{})
+		must.ErrorContains(t, err, "it is damaged or incomplete", must.Sprint(name))
+	}
+}
+
 // In a small archive, symlinks can make every path resolve in millions of steps.
 func TestBuild_LimitsPathResolution(t *testing.T) {
 	t.Parallel()

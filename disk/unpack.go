@@ -4,6 +4,8 @@ package disk
 
 import (
 	"archive/tar"
+	"compress/flate"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -75,13 +77,24 @@ func unpackInto(ctx context.Context, f *os.File, stage string, o BuildOptions) (
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrArchive, err)
+			return nil, fmt.Errorf("%w: %w", ErrArchive, explainDamage(err))
 		}
 		if err := u.unpackEntry(header, archive); err != nil {
-			return nil, fmt.Errorf("%q: %w", header.Name, err)
+			return nil, fmt.Errorf("%q: %w", header.Name, explainDamage(err))
 		}
 	}
 	return u.finish(stage)
+}
+
+// explainDamage adds a cause to the errors with which archive/tar, gzip and flate
+// report a damaged archive, such as "unexpected EOF".
+func explainDamage(err error) error {
+	var corrupt flate.CorruptInputError
+	if errors.As(err, &corrupt) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, tar.ErrHeader) ||
+		errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) {
+		return fmt.Errorf("it is damaged or incomplete: %w", err)
+	}
+	return err
 }
 
 // unpackEntry unpacks one entry. It replaces an earlier entry of the same path.

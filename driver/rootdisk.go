@@ -61,20 +61,24 @@ func (d *Driver) makeRootDisk(j job, dir taskDir, k *kernel, a addresses) (*root
 	}
 	path := filepath.Join(dir.path, diskFile)
 	if err := d.copyRoot(j, src, path, k.flavor, spaceFor(files)); err != nil {
-		return nil, fmt.Errorf("rootfs: %w", withSizeAdvice(src.wrap(err)))
+		return nil, fmt.Errorf("rootfs: %w", withDiskAdvice(src.wrap(err), src.name))
 	}
 	if len(files) > 0 {
 		if err := disk.Put(d.ctx, path, files); err != nil {
-			return nil, fmt.Errorf("rootfs: add the task's files: %w", withSizeAdvice(err))
+			return nil, fmt.Errorf("rootfs: add the task's files to the copy of %s: %w", src.name, withDiskAdvice(err, src.name))
 		}
 	}
 	return openRootDisk(path, j.config.RootfsSync)
 }
 
-// withSizeAdvice adds the remedy to the error for a disk that is too small.
-func withSizeAdvice(err error) error {
-	if errors.Is(err, disk.ErrNoSpace) {
+// withDiskAdvice adds the remedy to the errors for a disk that is too small and for a
+// damaged image. rootfs is the name of the source in the job.
+func withDiskAdvice(err error, rootfs string) error {
+	switch {
+	case errors.Is(err, disk.ErrNoSpace):
 		return fmt.Errorf("%w: set a larger rootfs_size", err)
+	case errors.Is(err, disk.ErrDamaged):
+		return fmt.Errorf("%w: check %s with e2fsck -f", err, rootfs)
 	}
 	return err
 }

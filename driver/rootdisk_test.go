@@ -132,6 +132,17 @@ func TestRootDisk_FailsIfTheContentDoesNotFit(t *testing.T) {
 	}
 }
 
+func TestRootDisk_NamesTheDamagedImage(t *testing.T) {
+	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
+	p := newTestPlugin(t)
+	task := p.task(t, TaskConfig{Kernel: diskGuest("lkl"), Rootfs: "local/cut.ext4", Flavor: "lkl"}, false)
+	image := filepath.Join(task.TaskDir().LocalDir, "cut.ext4")
+	must.NoError(t, disk.Build(t.Context(), t.TempDir(), image, disk.BuildOptions{Size: 8 << 20}))
+	must.NoError(t, os.Truncate(image, 4<<20))
+	_, _, err := p.StartTask(task)
+	must.ErrorContains(t, err, "check local/cut.ext4 with e2fsck -f")
+}
+
 func TestRootDisk_GuestWritesToItsCopy(t *testing.T) {
 	p := newTestPlugin(t)
 	task := p.task(t, TaskConfig{Kernel: "disk.spt", Rootfs: "local/raw", RootfsSize: "1MiB", Args: []string{"seed=7"}}, false)
