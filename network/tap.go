@@ -22,13 +22,26 @@ const tapPattern = "lkl%d"
 func OpenTap(name string, offload bool) (tap *os.File, mtu int, err error) {
 	link, err := net.InterfaceByName(name) // opening a missing tap would create it
 	if err != nil {
-		return nil, 0, fmt.Errorf("tap %s: %w", name, err)
+		return nil, 0, fmt.Errorf("tap %s: %w: to create it in this network namespace, run ip tuntap add %s mode tap",
+			name, err, name)
 	}
 	if link.Flags&net.FlagUp == 0 {
 		return nil, 0, fmt.Errorf("tap %s: %w: run ip link set %s up", name, unix.ENETDOWN, name)
 	}
 	tap, _, err = openTun(name, 0, offload)
-	return tap, link.MTU, err
+	return tap, link.MTU, explainTap(err)
+}
+
+// explainTap adds the usual cause to the errors of TUNSETIFF for an existing
+// interface.
+func explainTap(err error) error {
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("%w: the interface must be a tap, without multi_queue", err)
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("%w: another process uses the tap", err)
+	}
+	return err
 }
 
 // vnetHeaderSize is the size of the header before each frame, in bytes: that of

@@ -23,7 +23,10 @@ const runUsage = `usage: nomad-driver-lkl run [OPTION ...] [--] KERNEL [ARG ...]
 
 Runs the Solo5 unikernel KERNEL without Nomad, and exits with its exit status. If a
 signal ended it, the status is 128 plus the signal's number. The ARGs, joined by
-blanks, are its command line. These options are the same as in Solo5's tenders:
+blanks, are its command line. For a Linux guest they have the form
+NAME=VALUE ... --config JSON -- ARGUMENT ... (see docs/guest-reference.md).
+
+These options are the same as in Solo5's tenders:
 
   --mem=MB                      guest memory (default 512)
   --net:NAME=IFACE              attach the tap IFACE as network NAME
@@ -66,7 +69,7 @@ func runCommand(args []string, stdout, stderr io.Writer) int {
 		return 0
 	case err != nil:
 		printError(stderr, err)
-		_, _ = fmt.Fprint(stderr, runUsage)
+		_, _ = fmt.Fprint(stderr, "usage: nomad-driver-lkl run [OPTION ...] [--] KERNEL [ARG ...]; --help lists the options\n")
 		return 1
 	}
 	if o.execHeap {

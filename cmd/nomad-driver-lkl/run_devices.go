@@ -99,7 +99,7 @@ func keys[V any](m map[string]V) []string {
 func (o *runOptions) attachNet(d *tender.Device) (err error) {
 	d.File, d.MTU, err = openInterface(o.interfaces[d.Name], o.offloads[d.Name])
 	if err != nil {
-		return fmt.Errorf("could not attach interface: %s: %w", o.interfaces[d.Name], err)
+		return fmt.Errorf("could not attach interface: %w", err)
 	}
 	mac, ok := o.macs[d.Name]
 	if !ok {
@@ -138,10 +138,12 @@ func (o *runOptions) attachDisk(d *tender.Device) (err error) {
 		d.BlockSize = tender.MinBlockSize
 	}
 	if d.Capacity%uint64(d.BlockSize) != 0 {
-		return fmt.Errorf("%s: Backing storage size must be block aligned (%d bytes)", d.Name, d.BlockSize)
+		return fmt.Errorf("%s: Backing storage size must be block aligned (%d bytes), but %s has %d bytes",
+			d.Name, d.BlockSize, path, d.Capacity)
 	}
 	if d.Capacity == 0 {
-		return fmt.Errorf("%s: Backing storage must be at least 1 block (%d bytes) in size", d.Name, d.BlockSize)
+		return fmt.Errorf("%s: Backing storage must be at least 1 block (%d bytes) in size, but %s is empty",
+			d.Name, d.BlockSize, path)
 	}
 	return nil
 }

@@ -193,7 +193,7 @@ func TestRun_AttachesATapByName(t *testing.T) {
 		"-n", "sh", "-ec", "ip tuntap add tap9 mode tap; exec \"$@\"", "sh",
 	}, append(run, testenv.Guest(t, "hello-lkl.spt"))...)...).CombinedOutput()
 	must.Error(t, err)
-	must.StrContains(t, string(output), "could not attach interface: tap9")
+	must.StrContains(t, string(output), "could not attach interface: tap tap9: network is down")
 }
 
 func TestRun_AttachesAnOpenDescriptor(t *testing.T) {
