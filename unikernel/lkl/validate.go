@@ -68,7 +68,7 @@ func (c Config) Validate(features unikernel.Features) error {
 	}
 	if dir := c.Program.Directory; dir != "" && (!path.IsAbs(dir) || !plain(dir, escaped) || len(dir) > maxDirectory) {
 		v.addf("the working directory %q must be an absolute path of at most %d bytes of printable ASCII without any of %s",
-			dir, maxDirectory, escaped)
+			dir, maxDirectory, spaced(escaped))
 	}
 	v.checkTokens(c)
 	if err := v.problems.Err(); err != nil {
@@ -177,11 +177,11 @@ func (v *validation) checkSysctl(c Config) {
 		value := c.Sysctl[name]
 		switch {
 		case name == "" || !plain(name, excluded+" "):
-			v.addf("sysctl %q: the name must be printable ASCII without blanks or any of %s", name, excluded)
+			v.addf("sysctl %q: the name must be printable ASCII without blanks or any of %s", name, spaced(excluded))
 		case len(name) > maxName:
 			v.addf("sysctl %q: the name has %d bytes, %d more than %d", name, len(name), len(name)-maxName, maxName)
 		case value == "" || !plain(value, excluded):
-			v.addf("sysctl %s: the value %q must be printable ASCII, not empty, without any of %s", name, value, excluded)
+			v.addf("sysctl %s: the value %q must be printable ASCII, not empty, without any of %s", name, value, spaced(excluded))
 		case len(value) > maxSysctlValue && !v.legacy:
 			v.addf("sysctl %s: the value has %d bytes, %d more than %d", name, len(value), len(value)-maxSysctlValue, maxSysctlValue)
 		}
@@ -232,6 +232,11 @@ const (
 	// separators holds the characters at which a guest splits sysctl settings.
 	separators = ";="
 )
+
+// spaced returns the characters of a text with spaces between them, for messages.
+func spaced(characters string) string {
+	return strings.Join(strings.Split(characters, ""), " ")
+}
 
 // plain reports whether a text is printable ASCII without the excluded characters.
 func plain(text, excluded string) bool {
