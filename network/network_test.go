@@ -236,7 +236,7 @@ func TestOpenTap_OpensExistingTap(t *testing.T) {
 	path := newNamespace(t)
 	must.NoError(t, inNamespace(path, func(n *namespace) error {
 		_, _, err := OpenTap("tap9", false)
-		must.Error(t, err)
+		must.ErrorContains(t, err, "run ip tuntap add tap9 mode tap")
 		_, err = n.LinkByName("tap9")
 		must.Error(t, err, must.Sprint("OpenTap must not create a tap"))
 		must.NoError(t, n.LinkAdd(&netlink.Tuntap{
@@ -252,6 +252,8 @@ func TestOpenTap_OpensExistingTap(t *testing.T) {
 		must.NoError(t, err)
 		defer f.Close()
 		must.Eq(t, 1400, mtu)
+		_, _, err = OpenTap("tap9", false)
+		must.ErrorContains(t, err, "another process uses the tap")
 		return nil
 	}))
 }

@@ -21,6 +21,9 @@ const tapPattern = "lkl%d"
 // offload, frames are as SetOffload describes; otherwise they have no header.
 func OpenTap(name string, offload bool) (tap *os.File, mtu int, err error) {
 	link, err := net.InterfaceByName(name) // opening a missing tap would create it
+	if failure := new(net.OpError); errors.As(err, &failure) {
+		err = failure.Err // without "route ip+net"
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("tap %s: %w: to create it in this network namespace, run ip tuntap add %s mode tap",
 			name, err, name)
