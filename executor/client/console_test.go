@@ -148,6 +148,49 @@ func TestConsole_FollowsNoLinkBelowTheOutputRoot(t *testing.T) {
 	}
 }
 
+// Another task of the alloc can put any file in place of Nomad's FIFO, device nodes
+// included: to append to a block device writes at its beginning.
+func TestConsole_OpensOnlyAFIFOBelowTheOutputRoot(t *testing.T) {
+	testenv.Need(t, testenv.Root) // to make device nodes
+	deviceNode := func(kind uint32, major, minor uint32) func(string) error {
+		return func(path string) error { return unix.Mknod(path, kind|0o600, int(unix.Mkdev(major, minor))) }
+	}
+	for name, create := range map[string]func(path string) error{
+		"character device":     deviceNode(unix.S_IFCHR, 1, 3), // /dev/null
+		"missing block device": deviceNode(unix.S_IFBLK, 240, 9),
+		"regular file":         func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		"hard link": func(path string) error {
+			return errors.Join(os.WriteFile(path+".other", nil, 0o600), os.Link(path+".other", path))
+		},
+		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+		"socket":    func(path string) error { return unix.Mknod(path, unix.S_IFSOCK|0o600, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			output := filepath.Join(root, "out.fifo")
+			must.NoError(t, create(output))
+			task := newTask(t, "hello", "")
+			task.plan.OutputRoot, task.plan.Stdout = root, output
+			_, _, err := client.Start(deadline(t), executorBinary, task.plan, task.files)
+			must.ErrorContains(t, err, "not a FIFO")
+			info, err := os.Stat(output)
+			must.NoError(t, err)
+			if info.Mode().IsRegular() {
+				must.Zero(t, info.Size())
+			}
+		})
+	}
+}
+
+func TestConsole_RefusesAFileWithSeveralLinks(t *testing.T) {
+	task := newTask(t, "hello", "")
+	task.plan.Stdout = task.plan.Dir + "/console.log"
+	must.NoError(t, os.WriteFile(task.plan.Stdout, nil, 0o600))
+	must.NoError(t, os.Link(task.plan.Stdout, task.plan.Dir+"/other"))
+	_, _, err := client.Start(deadline(t), executorBinary, task.plan, task.files)
+	must.ErrorContains(t, err, "several hard links")
+}
+
 func TestConsole_FullDiskDoesNotStopTheGuest(t *testing.T) {
 	task := newTask(t, "spew", "lines=1000")
 	task.plan.Stdout = "/dev/full"
