@@ -14,7 +14,6 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
-	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 )
 
 // recordVersion is the version of record. A new field needs no new version; a
@@ -52,14 +51,21 @@ func newRecord(task *drivers.TaskConfig) (record, error) {
 // Nomad gives each start of a task another ID.
 func (r record) sameTask(o record) bool { return r.AllocID == o.AllocID && r.Name == o.Name }
 
-// write stores the record in a task's directory. It replaces an earlier record
-// as a whole, and survives a power loss.
+// write creates the record in the directory of a new task, and returns when its
+// content is on disk. It needs no temporary name, because the directory still has
+// one. (It does not sync the directory too, which would double the time of this
+// step: a record that a power failure removes is of a task that the failure ended.)
 func (r record) write(dir string) error {
 	content, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("encode the record of task %s: %w", r.Task, err)
 	}
-	if err := atomicfile.Write(filepath.Join(dir, recordFile), content, 0o600); err != nil {
+	f, err := os.OpenFile(filepath.Join(dir, recordFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("create the record of task %s: %w", r.Task, err)
+	}
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("write the record of task %s: %w", r.Task, err)
 	}
 	return nil

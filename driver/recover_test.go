@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -177,6 +178,7 @@ func TestSweep_KillsAGuestWhoseAllocIsGone(t *testing.T) {
 	r, err := readRecord(stateOf(t, handle).Dir)
 	must.NoError(t, err)
 	r.AllocDir = filepath.Join(t.TempDir(), "gone")
+	must.NoError(t, os.Remove(filepath.Join(stateOf(t, handle).Dir, recordFile)))
 	must.NoError(t, r.write(stateOf(t, handle).Dir))
 	second.restart(t).impl.sweepStrays()
 	noTrace(t, handle)
