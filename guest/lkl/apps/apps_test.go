@@ -31,7 +31,8 @@ import (
 const testLimit = 3 * testenv.Patience
 
 // config is quoted for the guest's command line parser.
-const config = `'{"interfaces":[{"name":"tap","ip":"10.0.0.2","masklen":"24","offload":"1"}],"gateway":"10.0.0.1"}'`
+const config = `'{"interfaces":[{"name":"tap","ip":"10.0.0.2","masklen":"24","offload":"1"}],"gateway":"10.0.0.1",` +
+	`"disks":[{"name":"rootfs","transfer":"1048576"}]}'`
 
 // enterOwnNetwork runs the test again in a private network namespace, at most
 // until the limit. It returns true there, and false in the original process: see
@@ -61,6 +62,9 @@ func startGuest(t *testing.T, kernel, root, port string, args ...string) *guest 
 	g := &guest{control: os.NewFile(uintptr(fds[0]), "ours")}
 	words := []string{
 		"run", "--mem=128", "--net:control=@3", "--net:tap=tap0", "--net-offload:tap", "--block:rootfs=" + root,
+		// As under the driver. With a call for each sector, SIGKILL can tear a block of
+		// the journal.
+		"--block-transfer:rootfs=1048576",
 		"--", testenv.Guest(t, kernel), "--config", config, "--",
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), testenv.Patience)
@@ -73,6 +77,11 @@ func startGuest(t *testing.T, kernel, root, port string, args ...string) *guest 
 		_ = g.control.Close()
 		if g.cmd.ProcessState == nil {
 			_ = g.cmd.Wait()
+		}
+	})
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("console: %s", &g.console)
 		}
 	})
 	waitForServer(t, "10.0.0.2:"+port)
