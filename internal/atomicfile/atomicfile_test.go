@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -84,7 +83,7 @@ func TestWrite_NamesTheMissingDirectory(t *testing.T) {
 
 func TestWriteAt_KeepsTheOldContentWhenTheDiskIsFull(t *testing.T) {
 	must.NoError(t, onSmallDisk(t, func(dir string, dirFD int) error {
-		err := errors.Join(WriteAt(dirFD, "file", []byte("old"), 0o600), fillDisk(dir))
+		err := errors.Join(WriteAt(dirFD, "file", []byte("old"), 0o600), testenv.FillDisk(dir))
 		if err != nil {
 			return err
 		}
@@ -106,55 +105,23 @@ func TestReserveAt_LetsAWriteSucceedOnAFullDisk(t *testing.T) {
 	must.NoError(t, onSmallDisk(t, func(dir string, dirFD int) error {
 		return errors.Join(
 			ReserveAt(dirFD, "file", 4096),
-			fillDisk(dir),
+			testenv.FillDisk(dir),
 			WriteAt(dirFD, "file", make([]byte, 3000), 0o600),
 		)
 	}))
 }
 
-// onSmallDisk calls f with an empty file system of 64 KiB, which only the
-// calling thread sees.
+// onSmallDisk calls f with an empty file system of 64 KiB and its open directory.
 func onSmallDisk(t *testing.T, f func(dir string, dirFD int) error) error {
 	t.Helper()
-	testenv.Need(t, testenv.Root)
-	dir := t.TempDir()
-	result := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread and its mounts end with the goroutine
-		result <- func() error {
-			err := errors.Join(
-				unix.Unshare(unix.CLONE_NEWNS|unix.CLONE_FS),
-				unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
-				unix.Mount("none", dir, "tmpfs", 0, "size=64k"),
-			)
-			if err != nil {
-				return err
-			}
-			dirFD, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = unix.Close(dirFD) }()
-			return f(dir, dirFD)
-		}()
-	}()
-	return <-result
-}
-
-// fillDisk writes until the disk is full.
-func fillDisk(dir string) error {
-	f, err := os.Create(filepath.Join(dir, "full"))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	for err == nil {
-		_, err = f.Write(make([]byte, 4096))
-	}
-	if errors.Is(err, unix.ENOSPC) {
-		return nil
-	}
-	return err
+	return testenv.OnSmallDisk(t, func(dir string) error {
+		dirFD, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = unix.Close(dirFD) }()
+		return f(dir, dirFD)
+	})
 }
 
 func names(t *testing.T, dir string) (all []string) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package osthread
+package osthread_test
 
 import (
 	"errors"
@@ -11,13 +11,14 @@ import (
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/osthread"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 func TestRun_ReturnsTheErrorAndEndsTheThread(t *testing.T) {
 	failure := errors.New("failure")
 	var thread int
-	must.ErrorIs(t, Run(func() error {
+	must.ErrorIs(t, osthread.Run(func() error {
 		thread = unix.Gettid()
 		return failure
 	}), failure)
@@ -31,7 +32,7 @@ func TestRun_NeverUsesTheMainThread(t *testing.T) {
 	results := make(chan int, 100)
 	for range cap(results) {
 		go func() {
-			_ = Run(func() error {
+			_ = osthread.Run(func() error {
 				results <- unix.Gettid()
 				return nil
 			})
