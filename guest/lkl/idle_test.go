@@ -66,9 +66,9 @@ func TestIdle_UsesLittleMemory(t *testing.T) {
 	}
 }
 
-// Other load on the host changes neither the guest's processor time nor the
-// number of its wake-ups.
-func TestIdle_UsesNoProcessorTime(t *testing.T) {
+// Other load on the host does not change the number of wake-ups. It does change
+// their processor time, so the limit of that one only excludes polling.
+func TestIdle_Sleeps(t *testing.T) {
 	p, console := startIdleGuest(t, "64")
 	const window = 3 * time.Second
 	const wakeUps = "voluntary_ctxt_switches:"
@@ -78,6 +78,6 @@ func TestIdle_UsesNoProcessorTime(t *testing.T) {
 	must.ErrorIs(t, err, os.ErrDeadlineExceeded, must.Sprint("an idle guest prints nothing"))
 	spent, woken = readProcNumber(t, p, "schedstat", "")-spent, readProcNumber(t, p, "status", wakeUps)-woken
 	t.Logf("in %s: %s of processor time, %d wake-ups", window, time.Duration(spent), woken)
-	must.Less(t, int64(window/1000), spent)
+	must.Less(t, int64(window/20), spent)
 	must.Less(t, 60, woken)
 }
