@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 )
 
 // copyChunk is the number of bytes that are copied between two checks of the
@@ -21,7 +23,7 @@ const copyChunk = 8 << 20
 // its holes are kept. dst appears when it is complete, with mode 0600. It is not synced
 // to disk.
 func Copy(ctx context.Context, src, dst string) error {
-	in, err := os.Open(src)
+	in, err := safeopen.Open(src, os.O_RDONLY, safeopen.Regular)
 	if err != nil {
 		return err
 	}
@@ -29,9 +31,6 @@ func Copy(ctx context.Context, src, dst string) error {
 	info, err := in.Stat()
 	if err != nil {
 		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("copy %s: not a regular file", src)
 	}
 	out, err := newPendingFile(dst)
 	if err != nil {

@@ -17,7 +17,9 @@ import (
 	"time"
 
 	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 )
@@ -210,4 +212,24 @@ func TestKindOf_DependsOnContent(t *testing.T) {
 	must.ErrorIs(t, err, ErrKind)
 	_, err = KindOf(filepath.Join(dir, "missing"))
 	must.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// Opening a device can have effects, even if nothing is read.
+func TestImages_DoNotOpenOtherTypesOfFiles(t *testing.T) {
+	t.Parallel()
+	ctx := toolContext(t)
+	testenv.Need(t, testenv.Root)
+	dir := t.TempDir()
+	fifo, device := filepath.Join(dir, "fifo"), filepath.Join(dir, "device")
+	must.NoError(t, unix.Mkfifo(fifo, 0o600))
+	must.NoError(t, unix.Mknod(device, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))))
+	for _, path := range []string{fifo, device} {
+		opens := testenv.Opens(t, path)
+		_, err := KindOf(path)
+		must.ErrorIs(t, err, ErrKind)
+		must.ErrorIs(t, Copy(ctx, path, filepath.Join(dir, "copy")), safeopen.ErrType)
+		must.ErrorIs(t, Grow(ctx, path, 64<<20), safeopen.ErrType)
+		must.ErrorIs(t, Put(ctx, path, []File{textFile("/x", "x")}), safeopen.ErrType)
+		must.Eq(t, 0, opens(), must.Sprint(path))
+	}
 }

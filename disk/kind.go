@@ -7,9 +7,12 @@ import (
 	"bufio"
 	"compress/gzip"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 )
 
 // Kind is the kind of file that a root disk is made from.
@@ -37,7 +40,10 @@ func (k Kind) String() string {
 // KindOf returns the kind of the file at a path. It depends on the file's content, not on
 // its name. ErrKind: no root disk can be made from the file.
 func KindOf(path string) (Kind, error) {
-	f, err := os.Open(path)
+	f, err := safeopen.Open(path, os.O_RDONLY, safeopen.Regular|safeopen.Directory)
+	if errors.Is(err, safeopen.ErrType) {
+		return 0, fmt.Errorf("%s is %w", path, ErrKind)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -49,8 +55,6 @@ func KindOf(path string) (Kind, error) {
 	switch {
 	case info.IsDir():
 		return Directory, nil
-	case !info.Mode().IsRegular():
-		return 0, fmt.Errorf("%s is %w", path, ErrKind)
 	case hasExtMagic(f):
 		return Ext4, nil
 	case isTar(f):

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 )
 
 // Offsets and flags of the superblock, as in Documentation/filesystems/ext4/super.rst of
@@ -44,7 +46,7 @@ type ext4File struct {
 // openExt4 opens an image with os.O_RDONLY or os.O_RDWR. It refuses other and truncated
 // files, so that no tool is run on them.
 func openExt4(path string, flag int) (*ext4File, error) {
-	f, err := os.OpenFile(path, flag, 0)
+	f, err := safeopen.Open(path, flag, safeopen.Regular)
 	if err != nil {
 		return nil, err
 	}
@@ -61,9 +63,6 @@ func readSuperblock(f *os.File) (superblock, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return s, err
-	}
-	if !info.Mode().IsRegular() {
-		return s, fmt.Errorf("%s is not a regular file", f.Name())
 	}
 	raw := make([]byte, superblockSize)
 	if _, err := f.ReadAt(raw, superblockOffset); err != nil || !hasExtMagic(f) {

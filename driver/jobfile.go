@@ -12,9 +12,9 @@ import (
 	"strings"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
-	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/procfd"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 )
 
 // A jobFile is a file or directory that a job names. It is opened once and then
@@ -89,8 +89,12 @@ func checkJobPath(name string) error {
 	return nil
 }
 
-// openJobFile opens a file or directory in the task directory, or on the host
-// below one of the plugin's image_paths.
+// fileOrDirectory are the types of files that a job may name.
+const fileOrDirectory = safeopen.Regular | safeopen.Directory
+
+// openJobFile opens a regular file or directory in the task directory, or on the
+// host below one of the plugin's image_paths. It does not open a file of another
+// type: opening a device can have effects.
 func openJobFile(task *drivers.TaskConfig, imagePaths []string, name string) (*jobFile, error) {
 	f, err := openJobPath(task, imagePaths, name)
 	if err != nil {
@@ -100,10 +104,6 @@ func openJobFile(task *drivers.TaskConfig, imagePaths []string, name string) (*j
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("stat %s: %w", name, withoutPath(err))
-	}
-	if !info.Mode().IsRegular() && !info.IsDir() {
-		f.Close()
-		return nil, fmt.Errorf("%s is not a regular file or a directory", name)
 	}
 	return &jobFile{File: f, name: name, info: info}, nil
 }
@@ -118,13 +118,12 @@ func openJobPath(task *drivers.TaskConfig, imagePaths []string, name string) (*o
 		// With image isolation the shared directory is not inside the task's.
 		dir, rel = task.TaskDir().SharedAllocDir, inAlloc
 	}
-	root, err := os.OpenRoot(dir)
+	root, err := os.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the task directory: %w", err)
 	}
 	defer root.Close()
-	// O_NONBLOCK, because opening a FIFO would otherwise wait for a writer.
-	f, err := root.OpenFile(rel, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := safeopen.OpenBelow(root, rel, os.O_RDONLY, fileOrDirectory)
 	if err != nil {
 		return nil, fmt.Errorf("open %s in the task directory: %w", name, withoutPath(err))
 	}
@@ -135,13 +134,12 @@ func openJobPath(task *drivers.TaskConfig, imagePaths []string, name string) (*o
 // paths. The path is resolved once, to an O_PATH descriptor. The check and the
 // open both use that descriptor, so that they see the same file.
 func openHostPath(imagePaths []string, name string) (*os.File, error) {
-	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
+	located, err := safeopen.Locate(name, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", name, err)
+		return nil, err
 	}
-	defer unix.Close(fd)
-	self := fmt.Sprintf("/proc/self/fd/%d", fd)
-	resolved, err := os.Readlink(self)
+	defer located.Close()
+	resolved, err := os.Readlink(procfd.SelfPath(located))
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", name, err)
 	}
@@ -152,11 +150,7 @@ func openHostPath(imagePaths []string, name string) (*os.File, error) {
 		return nil, fmt.Errorf("%s is not below any of the image_paths in the client's plugin config (%s)",
 			name, strings.Join(imagePaths, ", "))
 	}
-	f, err := os.OpenFile(self, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", name, withoutPath(err))
-	}
-	return f, nil
+	return safeopen.Reopen(located, os.O_RDONLY, fileOrDirectory)
 }
 
 func isBelowAny(dirs []string, path string) bool {

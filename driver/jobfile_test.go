@@ -11,6 +11,9 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 // taskTree creates an alloc directory with a task "web", and other directories of
@@ -85,6 +88,28 @@ func TestOpenJobFile(t *testing.T) {
 			must.NoError(t, err)
 			must.Eq(t, c.content, string(content))
 		})
+	}
+}
+
+// Opening a FIFO or a device can have effects: the start of a watchdog, for example.
+func TestOpenJobFile_DoesNotOpenFIFOsAndDevices(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	host, task := taskTree(t)
+	for _, dir := range []string{"alloc/web/local", "alloc/alloc/data", "images"} {
+		must.NoError(t, unix.Mknod(filepath.Join(host, dir, "dev"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
+	}
+	for path, name := range map[string]string{
+		"alloc/web/local/fifo": "local/fifo",
+		"alloc/web/local/dev":  "local/dev",
+		"alloc/alloc/data/dev": "/alloc/data/dev",
+		"images/fifo":          filepath.Join(host, "images/fifo"),
+		"images/dev":           filepath.Join(host, "images/dev"),
+	} {
+		opens := testenv.Opens(t, filepath.Join(host, path))
+		_, err := openJobFile(task, []string{filepath.Join(host, "images")}, name)
+		must.ErrorIs(t, err, safeopen.ErrType)
+		must.ErrorContains(t, err, name)
+		must.Eq(t, 0, opens(), must.Sprint(path))
 	}
 }
 
