@@ -98,7 +98,7 @@ var allowed = []struct {
 	{call(unix.SYS_PREAD64, bigFD, 0, 4096, big-4096), []int{0}},
 	{call(unix.SYS_PWRITE64, bigFD, 0, 1<<20, big-1<<20), []int{0}},
 	{call(unix.SYS_FDATASYNC, bigFD), []int{0}},
-	{call(unix.SYS_EPOLL_PWAIT, fdEpoll, 0, 8, ^uint64(0)), []int{0}},
+	{call(unix.SYS_EPOLL_PWAIT, fdEpoll, 0, 8, ^uint64(0)), []int{0, 4}},
 	{call(unix.SYS_TIMERFD_SETTIME, fdTimer, 1), []int{0}},
 	{call(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC), []int{0}},
 	{call(unix.SYS_CLOCK_GETTIME, unix.CLOCK_REALTIME), []int{0}},

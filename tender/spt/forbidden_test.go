@@ -5,6 +5,7 @@
 package spt
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 // mustEndBy runs a guest for each case. The signal must end it.
@@ -54,6 +56,7 @@ func TestGuest_ForbiddenCallsKill(t *testing.T) {
 		"write beyond int": func(a *asm) { a.call(unix.SYS_WRITE, 1<<32|1, textBase, 1) },
 		"pread64":          func(a *asm) { a.call(unix.SYS_PREAD64, 0, dataBase, 512, 0) },
 		"epoll of timer":   func(a *asm) { a.call(unix.SYS_EPOLL_PWAIT, fdTimer, dataBase, 1, 0, 0, 0) },
+		"signal mask":      func(a *asm) { a.call(unix.SYS_EPOLL_PWAIT, fdEpoll, dataBase, 1, ^uint64(0), rodataBase, 8) },
 		"timer of epoll":   func(a *asm) { a.call(unix.SYS_TIMERFD_SETTIME, fdEpoll, 1, dataBase, 0) },
 		"cpu clock":        func(a *asm) { a.call(unix.SYS_CLOCK_GETTIME, unix.CLOCK_PROCESS_CPUTIME_ID, dataBase) },
 		"gs base":          func(a *asm) { a.call(unix.SYS_ARCH_PRCTL, 0x1001, dataBase) },
@@ -64,6 +67,41 @@ func TestGuest_ForbiddenCallsKill(t *testing.T) {
 		// that compares only the number would allow this call.
 		"32-bit call with a 64-bit number": func(a *asm) { a.set(rax, unix.SYS_EXIT_GROUP); a.bytes(0xcd, 0x80) },
 	})
+}
+
+// Recent kernels exempt two system calls from seccomp filters: uretprobe, since Linux
+// 6.11, and uprobe, since 6.18. Outside of the kernel's own trampolines, the first
+// raises SIGILL, and the second returns an error. Other kernels raise SIGSYS.
+func TestGuest_GainsNothingFromCallsWithoutFilter(t *testing.T) {
+	testenv.Need(t, testenv.Root) // to read the mappings of a process that is not dumpable
+	const uretprobe, uprobe = 335, 336
+	unchanged := startIdle(t, guestOf(t, idle()), tender.Jail{})
+	for _, number := range []uint64{uretprobe, uprobe} {
+		for name, argument := range map[string]uint64{
+			"zeros": 0, "ones": ^uint64(0), "data": dataBase, "code": textBase, "stack": testMemory - 64,
+		} {
+			t.Run(fmt.Sprint(number, " ", name), func(t *testing.T) {
+				var code asm
+				code.call(number, argument, argument, argument, argument, argument, argument)
+				code.bytes(0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff) // cmp $-4095,%rax
+				code.bytes(0x73, 0x02)                         // jae over
+				code.bytes(0xcd, 0x03)                         // int $3: the call has succeeded
+				code = append(code, idle()...)
+				p, console := start(t, guestOf(t, code), tender.Jail{})
+				if n, _ := console.Read(make([]byte, 1)); n == 0 {
+					exit, err := p.Wait()
+					must.NoError(t, err)
+					must.SliceContains(t, []syscall.Signal{syscall.SIGSYS, syscall.SIGILL}, exit.Signal)
+					return
+				}
+				must.Eq(t, mappings(t, unchanged), mappings(t, p))
+				must.Eq(t, descriptors(t, unchanged), descriptors(t, p))
+				for _, field := range []string{"Seccomp", "NoNewPrivs", "CapPrm", "SigBlk", "SigIgn", "Threads"} {
+					must.Eq(t, statusFields(t, unchanged)[field], statusFields(t, p)[field], must.Sprint(field))
+				}
+			})
+		}
+	}
 }
 
 // The vsyscall page cannot be unmapped, but the filter applies to its calls.

@@ -43,11 +43,10 @@ func statusFields(t *testing.T, p *Process) map[string]string {
 	return fields
 }
 
-func TestProcess_MapsOnlyTheGuestAndTheLauncher(t *testing.T) {
-	testenv.Need(t, testenv.Root) // the process is not dumpable
-	g := guestOf(t, idle())
-	p := startIdle(t, g, tender.Jail{})
-
+// mappings returns the mapped memory of a process, except the vsyscall page, with
+// permissions and names of files. It omits the ends of the guest's mappings.
+func mappings(t *testing.T, p *Process) []string {
+	t.Helper()
 	var mapped []string
 	for _, line := range strings.Split(strings.TrimSpace(proc(t, p, "maps")), "\n") {
 		f := strings.Fields(line)
@@ -66,6 +65,30 @@ func TestProcess_MapsOnlyTheGuestAndTheLauncher(t *testing.T) {
 			mapped = append(mapped, fmt.Sprintf("%x-%x %s %s", from, to, f[1], name))
 		}
 	}
+	return mapped
+}
+
+// descriptors returns the open descriptors of a process with the kinds of their files.
+func descriptors(t *testing.T, p *Process) []string {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Pid))
+	must.NoError(t, err)
+	var links []string
+	for _, e := range entries {
+		target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", p.Pid, e.Name()))
+		must.NoError(t, err)
+		kind, _, _ := strings.Cut(target, "[")
+		links = append(links, e.Name()+" "+filepath.Base(kind))
+	}
+	slices.Sort(links)
+	return links
+}
+
+func TestProcess_MapsOnlyTheGuestAndTheLauncher(t *testing.T) {
+	testenv.Need(t, testenv.Root) // the process is not dumpable
+	g := guestOf(t, idle())
+	p := startIdle(t, g, tender.Jail{})
+
 	must.Eq(t, []string{
 		"10000 rw-p ",
 		"100000 r-xp ",
@@ -73,7 +96,7 @@ func TestProcess_MapsOnlyTheGuestAndTheLauncher(t *testing.T) {
 		"102000 r--p ",
 		"103000 rw-p ",
 		"10000000000-10000001000 r-xp memfd:spt-launcher",
-	}, mapped)
+	}, mappings(t, p))
 	must.Eq(t, "", proc(t, p, "cmdline"))
 	must.Eq(t, "", proc(t, p, "environ"))
 	must.Eq(t, "spt-guest\n", proc(t, p, "comm"))
@@ -90,19 +113,9 @@ func TestProcess_HasOnlyTheGuestsFiles(t *testing.T) {
 	socket(t, g, "net")
 	disk(t, g, tender.Device{Name: "disk", Capacity: 4096, BlockSize: 512})
 	p := startIdle(t, g, tender.Jail{})
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Pid))
-	must.NoError(t, err)
-	var links []string
-	for _, e := range entries {
-		target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", p.Pid, e.Name()))
-		must.NoError(t, err)
-		kind, _, _ := strings.Cut(target, "[")
-		links = append(links, e.Name()+" "+filepath.Base(kind))
-	}
-	slices.Sort(links)
 	must.Eq(t, []string{
 		"1 pipe:", "3 anon_inode:", "4 anon_inode:", "5 socket:", "6 disk",
-	}, links)
+	}, descriptors(t, p))
 }
 
 func TestProcess_HasNoPrivileges(t *testing.T) {
