@@ -57,7 +57,7 @@ func BenchmarkPut(b *testing.B) {
 				files = append(files, textFile(fmt.Sprint("/local/", i), "content"))
 			}
 			for b.Loop() {
-				must.NoError(b, Put(ctx, image, files))
+				must.NoError(b, Put(ctx, Sandbox{}, image, files))
 			}
 		})
 	}

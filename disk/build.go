@@ -30,6 +30,8 @@ type BuildOptions struct {
 	// Shared means that other users may change the directory during the build. Build
 	// then returns ErrConfine instead of running mke2fs unconfined.
 	Shared bool
+	// Sandbox confines the tools.
+	Sandbox Sandbox
 }
 
 // features are the ext4 features that mke2fs 1.47 enables by default and that Linux 5.3
@@ -110,11 +112,11 @@ func (in *buildInput) writeImage(ctx context.Context, dst string, o BuildOptions
 	if err := out.Truncate(g.blocks * BlockSize); err != nil {
 		return err
 	}
-	if err := in.format(ctx, out.File, g, o.Shared); err != nil {
+	if err := in.format(ctx, out.File, g, o); err != nil {
 		return fmt.Errorf("%w (the image has %d MiB; its content takes about %d MiB)",
 			err, g.blocks*BlockSize>>20, in.imageSize()>>20)
 	}
-	if err := in.applyFixups(ctx, out.File); err != nil {
+	if err := in.applyFixups(ctx, out.File, o.Sandbox); err != nil {
 		return err
 	}
 	if err := out.Sync(); err != nil {
@@ -124,7 +126,7 @@ func (in *buildInput) writeImage(ctx context.Context, dst string, o BuildOptions
 }
 
 // format creates the file system with the files of the directory.
-func (in *buildInput) format(ctx context.Context, image *os.File, g geometry, shared bool) error {
+func (in *buildInput) format(ctx context.Context, image *os.File, g geometry, o BuildOptions) error {
 	args := []string{
 		"-q", "-F", "-b", strconv.Itoa(BlockSize), "-I", "256", "-m", "0",
 		"-N", strconv.FormatInt(g.inodes, 10), "-U", fixedUUID,
@@ -142,23 +144,23 @@ func (in *buildInput) format(ctx context.Context, image *os.File, g geometry, sh
 			"size="+strconv.FormatInt(g.journal*BlockSize>>20, 10))
 	}
 	args = append(args, "-d", e2fsprogs.DirectoryPath, e2fsprogs.ImagePath, strconv.FormatInt(g.blocks, 10))
-	cmd, err := e2fsprogs.Command(ctx, e2fsprogs.Mke2fs, image, args...)
+	cmd, err := e2fsprogs.Command(ctx, o.Sandbox, e2fsprogs.Mke2fs, image, args...)
 	if err != nil {
 		return err
 	}
 	cmd.Env = []string{fakeTimeEnv}
-	cmd.Directory, cmd.RequireConfinement = in.dir, shared
+	cmd.Directory, cmd.RequireConfinement = in.dir, o.Shared
 	return cmd.Run()
 }
 
 // applyFixups sets the attributes that mke2fs cannot set, and resets the times of access
 // and change of every inode.
-func (in *buildInput) applyFixups(ctx context.Context, image *os.File) error {
+func (in *buildInput) applyFixups(ctx context.Context, image *os.File, sandbox Sandbox) error {
 	sb, err := readSuperblock(image)
 	if err != nil {
 		return err
 	}
-	session, err := debugfs.Open(ctx, image, fakeTimeEnv)
+	session, err := debugfs.Open(ctx, image, debugfs.Options{Sandbox: sandbox, Env: []string{fakeTimeEnv}})
 	if err != nil {
 		return err
 	}

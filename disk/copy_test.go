@@ -100,7 +100,7 @@ func TestCopy_IsIndependentOfItsOriginal(t *testing.T) {
 	src := sampleImage(t)
 	dst := filepath.Join(t.TempDir(), "dst")
 	must.NoError(t, Copy(ctx, src, dst))
-	must.NoError(t, Put(ctx, dst, []File{textFile("/etc/hosts", "changed")}))
+	must.NoError(t, Put(ctx, Sandbox{}, dst, []File{textFile("/etc/hosts", "changed")}))
 	must.Eq(t, "old", readFile(t, src, "/etc/hosts"))
 	must.Eq(t, "changed", readFile(t, dst, "/etc/hosts"))
 }
@@ -115,16 +115,16 @@ func TestGrow_AddsFreeSpace(t *testing.T) {
 		return info.Size()
 	}
 	before := size()
-	must.NoError(t, Grow(ctx, image, before))
-	must.NoError(t, Grow(ctx, image, before+100))
+	must.NoError(t, Grow(ctx, Sandbox{}, image, before))
+	must.NoError(t, Grow(ctx, Sandbox{}, image, before+100))
 	must.Eq(t, before, size())
-	must.Error(t, Grow(ctx, image, before-BlockSize))
+	must.Error(t, Grow(ctx, Sandbox{}, image, before-BlockSize))
 	for _, to := range []int64{before + BlockSize*100, 64<<20 + 5, 2 << 30} {
-		must.NoError(t, Grow(ctx, image, to))
+		must.NoError(t, Grow(ctx, Sandbox{}, image, to))
 		must.NoError(t, ext4.Check(image))
 		must.Eq(t, to-to%BlockSize, size())
 	}
-	must.NoError(t, Put(ctx, image, []File{{Path: "/big", Source: hostFile(t, 50<<20)}}))
+	must.NoError(t, Put(ctx, Sandbox{}, image, []File{{Path: "/big", Source: hostFile(t, 50<<20)}}))
 	must.Eq(t, "old", readFile(t, image, "/etc/hosts"))
-	must.ErrorIs(t, Grow(ctx, writeFile(t, filepath.Join(t.TempDir(), "x"), "text"), 1<<20), ErrKind)
+	must.ErrorIs(t, Grow(ctx, Sandbox{}, writeFile(t, filepath.Join(t.TempDir(), "x"), "text"), 1<<20), ErrKind)
 }

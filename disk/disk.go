@@ -36,6 +36,9 @@ var (
 	errNotDirectory = debugfs.ErrNotDirectory
 )
 
+// A Sandbox contains the settings of the tools' confinement that depend on the task.
+type Sandbox = e2fsprogs.Sandbox
+
 // BlockSize is the block size of the images made here, in bytes. Blocks of 4096 bytes
 // mount on disks with sectors of 512 and of 4096 bytes. Blocks of 1024 bytes, the default
 // of mke2fs for small images, do not mount with sectors of 4096 bytes.

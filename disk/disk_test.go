@@ -228,8 +228,8 @@ func TestImages_DoNotOpenOtherTypesOfFiles(t *testing.T) {
 		_, err := KindOf(path)
 		must.ErrorIs(t, err, ErrKind)
 		must.ErrorIs(t, Copy(ctx, path, filepath.Join(dir, "copy")), safeopen.ErrType)
-		must.ErrorIs(t, Grow(ctx, path, 64<<20), safeopen.ErrType)
-		must.ErrorIs(t, Put(ctx, path, []File{textFile("/x", "x")}), safeopen.ErrType)
+		must.ErrorIs(t, Grow(ctx, Sandbox{}, path, 64<<20), safeopen.ErrType)
+		must.ErrorIs(t, Put(ctx, Sandbox{}, path, []File{textFile("/x", "x")}), safeopen.ErrType)
 		must.Eq(t, 0, opens(), must.Sprint(path))
 	}
 }

@@ -54,7 +54,7 @@ func TestPut_ReportsFullHost(t *testing.T) {
 	ctx := toolContext(t)
 	image := filepath.Join(smallHostDir(t), "image")
 	must.NoError(t, Build(ctx, tarFile(t, tarRegular("small", "x")), image, BuildOptions{Room: 40 << 20}))
-	mustBeHostFull(t, Put(ctx, image, []File{textFile("/large", string(randomBytes(20<<20)))}))
+	mustBeHostFull(t, Put(ctx, Sandbox{}, image, []File{textFile("/large", string(randomBytes(20<<20)))}))
 }
 
 func TestGrow_ReportsFullHost(t *testing.T) {
@@ -68,5 +68,5 @@ func TestGrow_ReportsFullHost(t *testing.T) {
 	defer f.Close()
 	_, err = f.Write(randomBytes(12 << 20))
 	must.ErrorIs(t, err, syscall.ENOSPC)
-	mustBeHostFull(t, Grow(ctx, image, 4<<30))
+	mustBeHostFull(t, Grow(ctx, Sandbox{}, image, 4<<30))
 }

@@ -14,7 +14,7 @@ import (
 // Grow enlarges an image and its file system to size bytes, rounded down to whole blocks.
 // An image that has this size is left unchanged; a larger one is an error. An image that
 // was not unmounted cleanly is repaired first.
-func Grow(ctx context.Context, path string, size int64) error {
+func Grow(ctx context.Context, sandbox Sandbox, path string, size int64) error {
 	image, err := openExt4(path, os.O_RDWR)
 	if err != nil {
 		return fmt.Errorf("grow an image: %w", err)
@@ -27,15 +27,15 @@ func Grow(ctx context.Context, path string, size int64) error {
 	case size < current:
 		return fmt.Errorf("grow %s to %d bytes: the image already has %d bytes", path, size, current)
 	}
-	if err := image.grow(ctx, size); err != nil {
+	if err := image.grow(ctx, sandbox, size); err != nil {
 		return fmt.Errorf("grow %s to %d bytes: %w", path, size, err)
 	}
 	return nil
 }
 
-func (f *ext4File) grow(ctx context.Context, size int64) error {
+func (f *ext4File) grow(ctx context.Context, sandbox Sandbox, size int64) error {
 	if !f.clean {
-		if err := f.repair(ctx); err != nil {
+		if err := f.repair(ctx, sandbox); err != nil {
 			return err
 		}
 	}
@@ -50,7 +50,7 @@ func (f *ext4File) grow(ctx context.Context, size int64) error {
 	}
 	// Without -f, resize2fs refuses images that were mounted since their last full
 	// check. The state flag has been examined above.
-	cmd, err := e2fsprogs.Command(ctx, e2fsprogs.Resize2fs, f.File, "-f", e2fsprogs.ImagePath,
+	cmd, err := e2fsprogs.Command(ctx, sandbox, e2fsprogs.Resize2fs, f.File, "-f", e2fsprogs.ImagePath,
 		strconv.FormatInt(size/512, 10)+"s")
 	if err != nil {
 		return err
@@ -59,24 +59,24 @@ func (f *ext4File) grow(ctx context.Context, size int64) error {
 }
 
 // repair makes the repairs that Linux distributions make at boot.
-func (f *ext4File) repair(ctx context.Context) error {
-	return f.runE2fsck(ctx, "-p", e2fsprogs.ImagePath)
+func (f *ext4File) repair(ctx context.Context, sandbox Sandbox) error {
+	return f.runE2fsck(ctx, sandbox, "-p", e2fsprogs.ImagePath)
 }
 
 // replayJournal applies the journal of an image that was not unmounted cleanly. Otherwise
 // the next mount would apply it over the changes of debugfs.
-func (f *ext4File) replayJournal(ctx context.Context) error {
+func (f *ext4File) replayJournal(ctx context.Context, sandbox Sandbox) error {
 	if !f.needsRecovery {
 		return nil
 	}
-	return f.runE2fsck(ctx, "-y", "-E", "journal_only", e2fsprogs.ImagePath)
+	return f.runE2fsck(ctx, sandbox, "-y", "-E", "journal_only", e2fsprogs.ImagePath)
 }
 
 // e2fsckCorrected is the exit status of e2fsck after it has corrected errors: e2fsck(8).
 const e2fsckCorrected = 1
 
-func (f *ext4File) runE2fsck(ctx context.Context, args ...string) error {
-	cmd, err := e2fsprogs.Command(ctx, e2fsprogs.E2fsck, f.File, args...)
+func (f *ext4File) runE2fsck(ctx context.Context, sandbox Sandbox, args ...string) error {
+	cmd, err := e2fsprogs.Command(ctx, sandbox, e2fsprogs.E2fsck, f.File, args...)
 	if err != nil {
 		return err
 	}

@@ -36,8 +36,8 @@ func TestImages_RefusesInvalidSuperblocks(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "image")
 		must.NoError(t, os.WriteFile(path, image, 0o600))
-		must.Error(t, Put(ctx, path, []File{textFile("/x", "x")}), must.Sprint(name))
-		must.Error(t, Grow(ctx, path, 64<<20), must.Sprint(name))
+		must.Error(t, Put(ctx, Sandbox{}, path, []File{textFile("/x", "x")}), must.Sprint(name))
+		must.Error(t, Grow(ctx, Sandbox{}, path, 64<<20), must.Sprint(name))
 	}
 }
 
@@ -62,7 +62,7 @@ func TestImages_RefusesExternalJournal(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "image")
 		must.NoError(t, os.WriteFile(path, image, 0o600))
 		for _, err := range []error{
-			Grow(ctx, path, 64<<20), Put(ctx, path, []File{textFile("/x", "x")}),
+			Grow(ctx, Sandbox{}, path, 64<<20), Put(ctx, Sandbox{}, path, []File{textFile("/x", "x")}),
 		} {
 			must.ErrorIs(t, err, ErrDamaged, must.Sprint(name))
 			must.ErrorContains(t, err, "journal is on another device", must.Sprint(name))
@@ -92,8 +92,10 @@ func TestImages_RandomDamageDoesNotHang(t *testing.T) {
 		must.NoError(t, os.WriteFile(path, image, 0o600))
 		bounded, cancel := context.WithTimeout(ctx, 20*time.Second)
 		for name, do := range map[string]func() error{
-			"put":  func() error { return Put(bounded, path, []File{textFile("/etc/hosts", "x"), textFile("/a/b", "y")}) },
-			"grow": func() error { return Grow(bounded, path, 64<<20) },
+			"put": func() error {
+				return Put(bounded, Sandbox{}, path, []File{textFile("/etc/hosts", "x"), textFile("/a/b", "y")})
+			},
+			"grow": func() error { return Grow(bounded, Sandbox{}, path, 64<<20) },
 		} {
 			err := do()
 			must.NoError(t, bounded.Err(), must.Sprint(i, name, err))

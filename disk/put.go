@@ -41,7 +41,7 @@ type File struct {
 //
 // All names are checked before anything is written: ErrName. After any other error, the
 // image may contain some of the files and should be discarded.
-func Put(ctx context.Context, path string, files []File) error {
+func Put(ctx context.Context, sandbox Sandbox, path string, files []File) error {
 	var errs []error
 	for i := range files {
 		errs = append(errs, files[i].validate())
@@ -54,10 +54,10 @@ func Put(ctx context.Context, path string, files []File) error {
 		return fmt.Errorf("put files into an image: %w", err)
 	}
 	defer image.Close()
-	if err := image.replayJournal(ctx); err != nil {
+	if err := image.replayJournal(ctx, sandbox); err != nil {
 		return err
 	}
-	session, err := debugfs.Open(ctx, image.File)
+	session, err := debugfs.Open(ctx, image.File, debugfs.Options{Sandbox: sandbox})
 	if err != nil {
 		return fmt.Errorf("put files into %s: %w", path, err)
 	}

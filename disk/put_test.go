@@ -35,7 +35,7 @@ func TestPut_CreatesAndReplacesFiles(t *testing.T) {
 	ctx := toolContext(t)
 	image := sampleImage(t)
 	host := writeFile(t, filepath.Join(t.TempDir(), "host file"), strings.Repeat("from the host", 100_000))
-	must.NoError(t, Put(ctx, image, []File{
+	must.NoError(t, Put(ctx, Sandbox{}, image, []File{
 		textFile("/etc/hosts", "new"),
 		textFile("/etc/resolv.conf", "nameserver 192.0.2.1\n"),
 		{Path: "/secrets", Mode: fs.ModeDir | 0o700, UID: 1000, GID: 2000},
@@ -85,8 +85,8 @@ func TestPut_AcceptsUnusualNames(t *testing.T) {
 			File{Path: "/l/" + name, Mode: fs.ModeSymlink, Link: name},
 			textFile("/d/"+name+"/x", fmt.Sprint("in ", i)))
 	}
-	must.NoError(t, Put(ctx, image, files))
-	must.NoError(t, Put(ctx, image, files), must.Sprint("replacing the files of the first call"))
+	must.NoError(t, Put(ctx, Sandbox{}, image, files))
+	must.NoError(t, Put(ctx, Sandbox{}, image, files), must.Sprint("replacing the files of the first call"))
 	must.NoError(t, ext4.Check(image))
 	for i, f := range files {
 		if f.Mode.IsRegular() {
@@ -116,10 +116,10 @@ func TestPut_ChecksNamesBeforeWriting(t *testing.T) {
 		"empty link":      {Path: "/a", Mode: fs.ModeSymlink},
 		"long link":       {Path: "/a", Mode: fs.ModeSymlink, Link: strings.Repeat("l", 4096)},
 	} {
-		test.ErrorIs(t, Put(ctx, image, []File{textFile("/first", "x"), f}), ErrName, test.Sprint(name))
+		test.ErrorIs(t, Put(ctx, Sandbox{}, image, []File{textFile("/first", "x"), f}), ErrName, test.Sprint(name))
 	}
-	must.Error(t, Put(ctx, image, []File{{Path: "/d", Mode: fs.ModeDevice}}))
-	must.Error(t, Put(ctx, image, []File{{Path: "/d", UID: -1}}))
+	must.Error(t, Put(ctx, Sandbox{}, image, []File{{Path: "/d", Mode: fs.ModeDevice}}))
+	must.Error(t, Put(ctx, Sandbox{}, image, []File{{Path: "/d", UID: -1}}))
 	after, err := os.ReadFile(image)
 	must.NoError(t, err)
 	must.True(t, string(before) == string(after), must.Sprint("the image was changed"))
@@ -142,7 +142,7 @@ func TestPut_ReportsEveryFailure(t *testing.T) {
 		"source of too much":     {Path: "/x", Source: hostFile(t, 20<<20)},
 		"directory below a file": {Path: "/etc/hosts/a/b", Mode: fs.ModeDir | 0o755},
 	} {
-		err := Put(ctx, sampleImage(t), []File{textFile("/before", "x"), f})
+		err := Put(ctx, Sandbox{}, sampleImage(t), []File{textFile("/before", "x"), f})
 		test.Error(t, err, test.Sprint(name))
 		if strings.Contains(name, "much") || strings.Contains(name, "more") {
 			test.ErrorIs(t, err, ErrNoSpace, test.Sprint(name))
@@ -151,8 +151,8 @@ func TestPut_ReportsEveryFailure(t *testing.T) {
 			test.StrContains(t, err.Error(), f.Path)
 		}
 	}
-	must.Error(t, Put(ctx, writeFile(t, filepath.Join(t.TempDir(), "text"), "no image"), []File{textFile("/x", "x")}))
-	must.ErrorIs(t, Put(ctx, filepath.Join(t.TempDir(), "missing"), nil), fs.ErrNotExist)
+	must.Error(t, Put(ctx, Sandbox{}, writeFile(t, filepath.Join(t.TempDir(), "text"), "no image"), []File{textFile("/x", "x")}))
+	must.ErrorIs(t, Put(ctx, Sandbox{}, filepath.Join(t.TempDir(), "missing"), nil), fs.ErrNotExist)
 }
 
 func hostFile(t *testing.T, size int) string {
@@ -168,7 +168,7 @@ func TestPut_ManyFilesGrowTheirDirectory(t *testing.T) {
 	for i := range 600 {
 		files = append(files, textFile(fmt.Sprintf("/many/%0100d", i), fmt.Sprint(i)))
 	}
-	must.NoError(t, Put(ctx, image, files))
+	must.NoError(t, Put(ctx, Sandbox{}, image, files))
 	must.NoError(t, ext4.Check(image))
 	must.Eq(t, "599", readFile(t, image, files[599].Path))
 }
@@ -186,7 +186,7 @@ func TestPut_ReplaysJournalFirst(t *testing.T) {
 	img, err := openExt4(image, os.O_RDWR)
 	must.NoError(t, err)
 	defer img.Close()
-	s, err := debugfs.Open(ctx, img.File)
+	s, err := debugfs.Open(ctx, img.File, debugfs.Options{})
 	must.NoError(t, err)
 	must.NoError(t, s.Run("journal_open"))
 	_, err = s.Query("journal_write", "-b", number, written)
@@ -197,7 +197,7 @@ func TestPut_ReplaysJournalFirst(t *testing.T) {
 	must.NoError(t, err)
 	must.True(t, sb.needsRecovery)
 
-	must.NoError(t, Put(ctx, image, []File{textFile("/new", "new")}))
+	must.NoError(t, Put(ctx, Sandbox{}, image, []File{textFile("/new", "new")}))
 	must.NoError(t, ext4.Check(image))
 	must.Eq(t, "jou", readFile(t, image, "/etc/hosts-too"))
 	must.Eq(t, "new", readFile(t, image, "/new"))
@@ -222,7 +222,7 @@ func TestTree_ListsDirectory(t *testing.T) {
 	}
 	must.Eq(t, []string{"/local", "/local/a", "/local/a/b", "/local/link", "/local/\xff", "/local/\xff/\xfe"}, paths)
 	image := sampleImage(t)
-	must.NoError(t, Put(ctx, image, files))
+	must.NoError(t, Put(ctx, Sandbox{}, image, files))
 	must.NoError(t, ext4.Check(image))
 	must.Eq(t, "b", readFile(t, image, "/local/a/b"))
 	b := statFile(t, image, "/local/a/b")
@@ -259,7 +259,7 @@ func TestTree_NeverReadsOutsideItsDirectory(t *testing.T) {
 			must.NoError(t, os.Symlink(filepath.Dir(secret), filepath.Join(dir, "sub")))
 		}
 		image := sampleImage(t)
-		test.Error(t, Put(ctx, image, files), test.Sprint(name))
+		test.Error(t, Put(ctx, Sandbox{}, image, files), test.Sprint(name))
 		test.True(t, statFile(t, image, "/local/sub/secret").missing, test.Sprint(name))
 	}
 }

@@ -60,16 +60,19 @@ func (d *Driver) makeRootDisk(j job, dir taskDir, k *kernel, a addresses) (*root
 		}
 	}
 	path := filepath.Join(dir.path, diskFile)
-	if err := d.copyRoot(j, src, path, k.flavor, spaceFor(files)); err != nil {
+	if err := d.copyRoot(j, src, dir, k.flavor, spaceFor(files)); err != nil {
 		return nil, fmt.Errorf("rootfs: %w", withDiskAdvice(src.wrap(err), src.name))
 	}
 	if len(files) > 0 {
-		if err := disk.Put(d.ctx, path, files); err != nil {
+		if err := disk.Put(d.ctx, dir.sandbox(), path, files); err != nil {
 			return nil, fmt.Errorf("rootfs: add the task's files to the copy of %s: %w", src.name, withDiskAdvice(err, src.name))
 		}
 	}
 	return openRootDisk(path, j.config.RootfsSync)
 }
+
+// sandbox confines the tools that work on the task's disk to the task's resources.
+func (t taskDir) sandbox() disk.Sandbox { return disk.Sandbox{Cgroup: t.record.Cgroup} }
 
 // withDiskAdvice adds the remedy to the errors for a disk that is too small and for a
 // damaged image. rootfs is the name of the source in the job.
@@ -83,9 +86,10 @@ func withDiskAdvice(err error, rootfs string) error {
 	return err
 }
 
-// copyRoot creates the disk at path from the job's rootfs, with room for extra
+// copyRoot creates the disk in dir from the job's rootfs, with room for extra
 // bytes.
-func (d *Driver) copyRoot(j job, src *jobFile, path string, flavor unikernel.Flavor, extra int64) error {
+func (d *Driver) copyRoot(j job, src *jobFile, dir taskDir, flavor unikernel.Flavor, extra int64) error {
+	path := filepath.Join(dir.path, diskFile)
 	size, err := j.config.rootSize()
 	if err != nil {
 		return err
@@ -102,13 +106,13 @@ func (d *Driver) copyRoot(j job, src *jobFile, path string, flavor unikernel.Fla
 			return err
 		}
 		if size > src.info.Size() {
-			return disk.Grow(d.ctx, path, size)
+			return disk.Grow(d.ctx, dir.sandbox(), path, size)
 		}
 		return nil
 	}
 	d.events.emit(j.task, fmt.Sprintf("Building the root disk from the %s %s", kind, src.name), nil)
 	return disk.Build(d.ctx, src.path(), path, disk.BuildOptions{
-		Size: size, Room: freeSpace + extra, Shared: inSharedDir(j.config.Rootfs),
+		Size: size, Room: freeSpace + extra, Shared: inSharedDir(j.config.Rootfs), Sandbox: dir.sandbox(),
 	})
 }
 

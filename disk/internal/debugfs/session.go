@@ -43,14 +43,21 @@ type Session struct {
 	mark string
 }
 
-// Open starts debugfs on an image. Env is added to its environment. The caller must call
-// Close, or Kill to abandon the image. ErrDamaged: debugfs cannot open the image.
-func Open(ctx context.Context, image *os.File, env ...string) (*Session, error) {
-	cmd, err := e2fsprogs.Command(ctx, e2fsprogs.Debugfs, image, "-w", "-f", "-", e2fsprogs.ImagePath)
+// Options control a session.
+type Options struct {
+	Sandbox e2fsprogs.Sandbox
+	Env     []string   // added to the environment of debugfs
+	Files   []*os.File // that debugfs may read, at e2fsprogs.FilePath; see e2fsprogs.Cmd
+}
+
+// Open starts debugfs on an image. The caller must call Close, or Kill to abandon the
+// image. ErrDamaged: debugfs cannot open the image.
+func Open(ctx context.Context, image *os.File, o Options) (*Session, error) {
+	cmd, err := e2fsprogs.Command(ctx, o.Sandbox, e2fsprogs.Debugfs, image, "-w", "-f", "-", e2fsprogs.ImagePath)
 	if err != nil {
 		return nil, err
 	}
-	cmd.Env = env
+	cmd.Env, cmd.Files = o.Env, o.Files
 	s := &Session{cmd: cmd, mark: "#" + rand.Text()}
 	if s.in, s.pipe, err = cmd.StartInteractive(); err != nil {
 		return nil, err

@@ -42,7 +42,7 @@ func testContext(t *testing.T) context.Context {
 
 func openSession(ctx context.Context, t *testing.T, image *os.File) *Session {
 	t.Helper()
-	s, err := Open(ctx, image)
+	s, err := Open(ctx, image, Options{})
 	must.NoError(t, err)
 	t.Cleanup(s.Kill)
 	return s
@@ -98,7 +98,7 @@ func TestOpen_RefusesInvalidImage(t *testing.T) {
 	f, err := os.Create(t.TempDir() + "/empty")
 	must.NoError(t, err)
 	defer f.Close()
-	_, err = Open(testContext(t), f)
+	_, err = Open(testContext(t), f, Options{})
 	must.ErrorIs(t, err, ErrDamaged)
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -30,6 +31,9 @@ const (
 	ImagePath     = "/proc/self/fd/3"
 	DirectoryPath = "/proc/self/fd/4/." // the dot follows the descriptor's link
 )
+
+// FilePath returns the path at which a tool finds an element of Cmd.Files.
+func FilePath(index int) string { return "/proc/self/fd/" + strconv.Itoa(4+index) }
 
 // MaxOutput limits the part of a tool's output in an error message, in bytes.
 const MaxOutput = 4096
@@ -70,28 +74,34 @@ func findTool(name string) (string, error) {
 type Cmd struct {
 	// Env is added to the tool's environment, which is not that of this process.
 	Env []string
-	// Directory is the only directory that the tool may read, at DirectoryPath.
+	// Files are files that the tool may read, at FilePath. The tool reopens them, so
+	// every user must have permission to read them. Their content may change while the
+	// tool runs.
+	Files []*os.File
+	// Directory is the only directory that the tool may read, at DirectoryPath. A tool
+	// with a directory has no Files.
 	Directory *os.File
 	// RequireConfinement makes the run fail with ErrConfine where the kernel cannot
 	// confine the tool to Directory.
 	RequireConfinement bool
 
-	ctx  context.Context
-	exec *exec.Cmd
+	ctx     context.Context
+	exec    *exec.Cmd
+	sandbox Sandbox
 }
 
 // Command prepares a run of a tool on an image, which it finds at ImagePath. The tool is
 // killed when the context ends.
-func Command(ctx context.Context, tool string, image *os.File, args ...string) (*Cmd, error) {
+func Command(ctx context.Context, sandbox Sandbox, tool string, image *os.File, args ...string) (*Cmd, error) {
 	path, err := findTool(tool)
 	if err != nil {
 		return nil, err
 	}
-	return newCmd(ctx, path, image, args), nil
+	return newCmd(ctx, sandbox, path, image, args), nil
 }
 
-func newCmd(ctx context.Context, path string, image *os.File, args []string) *Cmd {
-	c := &Cmd{ctx: ctx, exec: exec.CommandContext(ctx, path, args...)}
+func newCmd(ctx context.Context, sandbox Sandbox, path string, image *os.File, args []string) *Cmd {
+	c := &Cmd{ctx: ctx, exec: exec.CommandContext(ctx, path, args...), sandbox: sandbox}
 	c.exec.Env = []string{
 		"LC_ALL=C", "TZ=UTC", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
 		"MKE2FS_CONFIG=/dev/null", "E2FSCK_CONFIG=/dev/null",

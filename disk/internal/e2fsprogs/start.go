@@ -18,6 +18,7 @@ import (
 func (c *Cmd) start() error {
 	c.exec.Env = append(c.exec.Env, c.Env...)
 	image := c.exec.ExtraFiles[0]
+	c.exec.ExtraFiles = append(c.exec.ExtraFiles, c.Files...)
 	if c.Directory != nil {
 		c.exec.ExtraFiles = append(c.exec.ExtraFiles, c.Directory)
 	}

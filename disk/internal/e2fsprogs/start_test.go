@@ -34,7 +34,7 @@ func TestStart_ConfinesToolToDirectory(t *testing.T) {
 	for path, readable := range map[string]bool{
 		inside: true, ImagePath: true, outside: false, filepath.Join(dir, "link"): false, "/etc/passwd": false,
 	} {
-		cmd := newCmd(t.Context(), "/bin/cat", image, []string{path})
+		cmd := newCmd(t.Context(), Sandbox{}, "/bin/cat", image, []string{path})
 		cmd.Directory, cmd.RequireConfinement = root, true
 		err := cmd.Run()
 		must.Eq(t, readable, err == nil, must.Sprint(path, err))
@@ -48,7 +48,7 @@ func TestStart_FiltersOnlyTheTool(t *testing.T) {
 	before, err := os.ReadFile(status)
 	must.NoError(t, err)
 
-	cmd := newCmd(t.Context(), "/bin/cat", openTemp(t), []string{status})
+	cmd := newCmd(t.Context(), Sandbox{}, "/bin/cat", openTemp(t), []string{status})
 	in, out, err := cmd.StartInteractive()
 	must.NoError(t, err)
 	defer in.Close()
