@@ -24,20 +24,24 @@ const (
 // A console copies the guest's output to Nomad without ever blocking. A full
 // buffer stops the guest, so nothing is lost while the reader makes progress.
 // When the reader stalls for consolePatience, the console drops and counts the
-// output that does not fit. Once the reader continues, a line in the output
-// reports the number of missing bytes.
+// output that does not fit. Once the reader continues, a line in notices reports the
+// number of missing bytes. The line is not in the output, where the guest could
+// forge it.
 //
 // The caller polls the descriptors of pollFDs and calls transfer.
 type console struct {
 	in, out int // in is -1 once the guest has closed its end
+	notices int // the task's stderr, to which the guest cannot write
 
 	buf     [consoleBuffer]byte
 	r, w    int  // buf[r:w] is to be written
 	midLine bool // the last byte put into buf was not a newline
 
 	dropping  bool
-	failing   bool   // the last write failed, and not because the pipe was full
+	failure   error  // of a write since the last report; nil if the reader was only slow
+	written   uint64 // bytes that out has accepted
 	missing   uint64 // dropped bytes that no line has reported yet
+	gap       uint64 // the position in the output of the first of them
 	dropped   uint64 // all dropped bytes
 	discarded []byte
 	lastMove  time.Time // when out last accepted bytes or the buffer was empty
@@ -51,7 +55,7 @@ func (c *console) pollFDs() (read, write int, timeout time.Time) {
 	if c.r < c.w {
 		write = c.out
 	}
-	if c.dropping || c.w-c.r < len(c.buf) && (c.missing == 0 || c.failing) {
+	if c.dropping || c.w-c.r < len(c.buf) {
 		read = c.in
 	}
 	if c.blocked() {
@@ -63,13 +67,13 @@ func (c *console) pollFDs() (read, write int, timeout time.Time) {
 	return read, write, timeout
 }
 
-// blocked reports whether only the reader can make progress: the buffer is full,
-// a report of missing bytes waits for space, or the guest has ended.
+// blocked reports whether only the reader can make progress: the buffer is full or
+// the guest has ended.
 func (c *console) blocked() bool {
 	if c.r == c.w || c.dropping {
 		return false
 	}
-	return c.w-c.r == len(c.buf) || c.missing > 0 || !c.finishing.IsZero()
+	return c.w-c.r == len(c.buf) || !c.finishing.IsZero()
 }
 
 // transfer reads and writes as much as possible. readable reports that reading
@@ -101,10 +105,11 @@ func (c *console) done(now time.Time) bool {
 	case c.in >= 0:
 		return false
 	case c.dropping:
-	case c.r < c.w || c.missing > 0 && !c.failing:
+	case c.r < c.w:
 		return false
 	}
 	c.dropBuffer()
+	c.reportMissing()
 	return true
 }
 
@@ -154,42 +159,56 @@ func (c *console) write(now time.Time) {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 	case err != nil:
 		// For example, the disk is full. Later output may fit again.
-		c.failing = true
+		c.failure = err
 		c.dropBuffer()
 	case n > 0:
 		c.r += n
+		c.written += uint64(n)
 		c.lastMove = now
-		c.dropping, c.failing = false, false
-		c.reportMissing(now)
+		if c.dropping && c.missing > 0 {
+			c.endLine(now)
+		}
+		c.dropping = false
+		c.reportMissing()
 	}
 }
 
-// reportMissing inserts a line with the number of missing bytes in their place.
-// If the line does not fit yet, pollFDs stops reading until it does.
-func (c *console) reportMissing(now time.Time) {
+// endLine ends the last line before a gap, so that the output after the gap begins on
+// a line of its own.
+func (c *console) endLine(now time.Time) {
+	if c.midLine {
+		c.added(copy(c.freeSpace(now), "\n"))
+	}
+}
+
+// reportMissing writes a line with the number of missing bytes to notices. If nothing
+// reads notices, the bytes are part of the next report.
+func (c *console) reportMissing() {
 	if c.missing == 0 {
 		return
 	}
-	line := fmt.Sprintf("[lkl-executor: %d bytes of console output are missing here: the reader was too slow]\n", c.missing)
-	if c.midLine {
-		line = "\n" + line
+	reason := "the log reader was too slow"
+	if c.failure != nil {
+		reason = "cannot write to the log: " + c.failure.Error()
 	}
-	if c.r > 0 && len(c.buf)-c.w < len(line) {
-		c.w = copy(c.buf[:], c.buf[c.r:c.w])
-		c.r = 0
-	}
-	if free := c.freeSpace(now); len(free) >= len(line) {
-		c.added(copy(free, line))
-		c.missing = 0
+	line := fmt.Sprintf("lkl-executor: %d bytes of stdout are missing after byte %d: %s\n", c.missing, c.gap, reason)
+	if _, err := unix.Write(c.notices, []byte(line)); err == nil {
+		c.missing, c.failure = 0, nil
 	}
 }
 
+// drop counts n bytes of the output that follow those written and those in buf.
 func (c *console) drop(n int) {
+	if c.missing == 0 {
+		c.gap = c.written + uint64(c.w-c.r)
+	}
 	c.missing += uint64(n)
 	c.dropped += uint64(n)
 }
 
 func (c *console) dropBuffer() {
-	c.drop(c.w - c.r)
+	n := c.w - c.r
 	c.r, c.w = 0, 0
+	c.drop(n)
+	c.gap = min(c.gap, c.written)
 }

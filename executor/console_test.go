@@ -3,6 +3,7 @@
 package executor
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,9 +18,10 @@ import (
 // which the test reads. The test sets the time.
 type testConsole struct {
 	*console
-	t           *testing.T
-	guest, fifo int
-	now         time.Time
+	t             *testing.T
+	guest, fifo   int
+	noticesReader int
+	now           time.Time
 }
 
 func newTestConsole(t *testing.T) *testConsole {
@@ -32,9 +34,11 @@ func newTestConsole(t *testing.T) *testConsole {
 	must.NoError(t, err)
 	fifo, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	must.NoError(t, err)
-	b := &testConsole{&console{in: pipe[0], out: out}, t, pipe[1], fifo, time.Unix(1000, 0)}
+	var notices [2]int
+	must.NoError(t, unix.Pipe2(notices[:], unix.O_CLOEXEC|unix.O_NONBLOCK))
+	b := &testConsole{&console{in: pipe[0], out: out, notices: notices[1]}, t, pipe[1], fifo, notices[0], time.Unix(1000, 0)}
 	t.Cleanup(func() {
-		for _, fd := range []int{b.in, b.out, b.guest, b.fifo} {
+		for _, fd := range []int{b.in, b.out, b.notices, b.guest, b.fifo, b.noticesReader} {
 			_ = unix.Close(fd)
 		}
 	})
@@ -70,11 +74,14 @@ func (b *testConsole) writeAsGuest(s string) (n int) {
 	return max(n, 0)
 }
 
-// writeUntilFull writes lines until the pipe, the buffer and the FIFO are full.
-func (b *testConsole) writeUntilFull() (wrote int) {
+const line = "a line of sixty-four bytes, which is a divisor of each capacity\n"
+
+// writeUntilFull writes a text again and again until the pipe, the buffer and the FIFO
+// are full.
+func (b *testConsole) writeUntilFull(text string) (wrote int) {
 	b.t.Helper()
 	for n := 1; n > 0; b.transferAll() {
-		n = b.writeAsGuest(strings.Repeat("x", 63) + "\n")
+		n = b.writeAsGuest(text)
 		wrote += n
 	}
 	return wrote
@@ -94,6 +101,13 @@ func (b *testConsole) readAll() string {
 	}
 }
 
+// readNotices returns the content of the task's stderr.
+func (b *testConsole) readNotices() string {
+	buf := make([]byte, 64<<10)
+	n, _ := unix.Read(b.noticesReader, buf)
+	return string(buf[:max(n, 0)])
+}
+
 // transferAll transfers until no progress is possible without time passing.
 func (b *testConsole) transferAll() {
 	for range 64 {
@@ -104,7 +118,7 @@ func (b *testConsole) transferAll() {
 
 func TestConsole_BlocksTheGuestForASecondThenDropsOutput(t *testing.T) {
 	b := newTestConsole(t)
-	wrote := b.writeUntilFull()
+	wrote := b.writeUntilFull(line)
 	in, _, timeout := b.pollFDs()
 	must.Eq(t, -1, in, must.Sprint("the guest is blocked"))
 	must.Eq(t, b.now.Add(consolePatience), timeout)
@@ -119,30 +133,64 @@ func TestConsole_BlocksTheGuestForASecondThenDropsOutput(t *testing.T) {
 	must.Eq(t, b.in, in, must.Sprint("the guest continues"))
 	must.True(t, timeout.IsZero(), must.Sprint("no timeout"))
 
-	got := b.readAll()
-	before, notice, found := strings.Cut(got, "[lkl-executor: ")
-	must.True(t, found)
-	must.StrHasSuffix(t, "]\n", notice)
-	must.Eq(t, wrote-int(b.dropped), len(before))
+	delivered := wrote - int(b.dropped)
+	must.Eq(t, delivered, len(b.readAll()))
+	must.Eq(t, missingLine(int(b.dropped), delivered, "the log reader was too slow"), b.readNotices())
 	b.writeAsGuest("after\n")
 	b.transferAll()
 	must.Eq(t, "after\n", b.readAll())
 }
 
-func TestConsole_ReportsMissingBytesOnANewLine(t *testing.T) {
+func missingLine(missing, after int, reason string) string {
+	return fmt.Sprintf("lkl-executor: %d bytes of stdout are missing after byte %d: %s\n", missing, after, reason)
+}
+
+func TestConsole_EndsTheLineBeforeAGap(t *testing.T) {
 	b := newTestConsole(t)
-	b.writeAsGuest("no end")
+	b.writeUntilFull("without end ")
+	b.now = b.now.Add(consolePatience)
 	b.transferAll()
+	must.Positive(t, b.dropped)
+	before := b.readAll()
+	must.Eq(t, 1, strings.Count(before, "\n"))
+	must.StrHasSuffix(t, "\n", before)
+	b.writeAsGuest("after\n")
+	b.transferAll()
+	must.Eq(t, "after\n", b.readAll())
+}
+
+// The guest cannot write to the task's stderr, so it cannot forge a report there.
+func TestConsole_WritesNoReportToStdout(t *testing.T) {
+	b := newTestConsole(t)
+	b.writeUntilFull(line)
+	b.now = b.now.Add(consolePatience)
+	b.transferAll()
+	must.StrNotContains(t, b.readAll(), "lkl-executor")
+	must.StrContains(t, b.readNotices(), "lkl-executor")
+}
+
+func TestConsole_RepeatsAReportThatNothingReads(t *testing.T) {
+	b := newTestConsole(t)
+	for {
+		if _, err := unix.Write(b.notices, make([]byte, 4096)); err != nil {
+			must.ErrorIs(t, err, unix.EAGAIN)
+			break
+		}
+	}
 	b.drop(5)
-	b.writeAsGuest(" of line")
-	b.failing = true // allows reading before the report is written
-	b.transferAll()
-	must.Eq(t, "no end of line\n[lkl-executor: 5 bytes of console output are missing here: the reader was too slow]\n", b.readAll())
+	b.reportMissing()
+	for b.readNotices() != "" {
+	}
+	b.drop(2)
+	b.reportMissing()
+	must.Eq(t, missingLine(7, 0, "the log reader was too slow"), b.readNotices())
+	b.reportMissing()
+	must.Eq(t, "", b.readNotices())
 }
 
 func TestConsole_LosesNothingWhileTheReaderMakesProgress(t *testing.T) {
 	b := newTestConsole(t)
-	wrote := b.writeUntilFull()
+	wrote := b.writeUntilFull(line)
 	buf := make([]byte, 4096)
 	read := 0
 	for range 10 {
@@ -158,7 +206,7 @@ func TestConsole_LosesNothingWhileTheReaderMakesProgress(t *testing.T) {
 
 func TestConsole_FlushesForASecondAfterTheEnd(t *testing.T) {
 	b := newTestConsole(t)
-	wrote := b.writeUntilFull()
+	wrote := b.writeUntilFull(line)
 	must.NoError(t, unix.Close(b.guest))
 	b.guest = -1
 	b.now = b.now.Add(consolePatience / 2)
@@ -207,7 +255,8 @@ func TestConsole_ContinuesAfterAFailedWrite(t *testing.T) {
 	must.NoError(t, unix.Close(full))
 	b.writeAsGuest("here\n")
 	b.transferAll()
-	must.Eq(t, "here\n[lkl-executor: 4 bytes of console output are missing here: the reader was too slow]\n", b.readAll())
+	must.Eq(t, "here\n", b.readAll())
+	must.Eq(t, missingLine(4, 0, "cannot write to the log: no space left on device"), b.readNotices())
 }
 
 func TestConsole_AllocatesNothing(t *testing.T) {

@@ -28,7 +28,7 @@ func start(plan *Plan, files int) (*task, error) {
 		return nil, err
 	}
 	unix.Umask(0o077)
-	t := &task{plan: plan, console: console{in: -1, out: -1}, control: -1, droppedFD: -1}
+	t := &task{plan: plan, console: console{in: -1, out: -1, notices: 2}, control: -1, droppedFD: -1}
 	if err := t.register(); err != nil {
 		return nil, err
 	}

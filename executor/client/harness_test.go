@@ -165,6 +165,14 @@ func (task *testTask) readOutput(t testing.TB) []byte {
 	return all
 }
 
+// readStderr reads the task's stderr, which only the executor writes.
+func (task *testTask) readStderr(t testing.TB) []byte {
+	t.Helper()
+	all, err := os.ReadFile(task.plan.Stderr)
+	must.NoError(t, err)
+	return all
+}
+
 func waitExit(t testing.TB, c *client.Client) executor.Exit {
 	t.Helper()
 	exit, err := c.Wait(deadline(t))
