@@ -12,6 +12,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
 // track adds a running task to the plugin's tasks and waits for its end in the
@@ -44,6 +45,7 @@ func (d *Driver) awaitExit(h *handle) {
 // recordExit records the end of a guest and sends events about its cause.
 func (d *Driver) recordExit(h *handle, exit executor.Exit) {
 	d.reportDropped(h, exit.Dropped)
+	exit.Reason = explainExit(h.state.Flavor, exit)
 	result := nomadExit(exit)
 	switch {
 	case exit.OOMKilled:
@@ -82,6 +84,26 @@ func nomadExit(exit executor.Exit) *drivers.ExitResult {
 		result.Err = errors.New(exit.Reason)
 	}
 	return result
+}
+
+// linuxStatuses are the exit statuses with which a Linux guest ends for a reason other
+// than its program; see docs/guest-reference.md.
+var linuxStatuses = map[int]string{
+	121: "its configuration or command line is invalid",
+	122: "it cannot mount a disk",
+	123: "it cannot configure a network device, or the device is gone",
+	124: "it cannot start its program",
+	125: "its program called reboot",
+}
+
+// explainExit returns the reason of an exit. For a Linux guest it adds the meaning of the
+// status. A program may use the same status, so the explanation is not certain.
+func explainExit(flavor string, exit executor.Exit) string {
+	meaning, found := linuxStatuses[exit.Code]
+	if flavor != string(unikernel.FlavorLKL) || exit.Signal != 0 || !found {
+		return exit.Reason
+	}
+	return fmt.Sprintf("%s: %s, unless this is the program's own status (see the last line of its log)", exit.Reason, meaning)
 }
 
 // reportDropped sends an event when more console output has been lost because

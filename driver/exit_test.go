@@ -12,6 +12,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
 func TestNomadExit_FollowsTheShellsConvention(t *testing.T) {
@@ -44,6 +45,28 @@ func TestNomadExit_FollowsTheShellsConvention(t *testing.T) {
 	}
 }
 
+func TestExplainExit_ExplainsTheStatusesOfALinuxGuest(t *testing.T) {
+	lkl, solo5 := string(unikernel.FlavorLKL), string(unikernel.FlavorSolo5)
+	for _, c := range []struct {
+		name, flavor string
+		exit         executor.Exit
+		want         string
+	}{
+		{"first", lkl, executor.Exit{Code: 121, Reason: "exited with 121"}, "exited with 121: its configuration"},
+		{"last", lkl, executor.Exit{Code: 125, Reason: "exited with 125"}, "exited with 125: its program called reboot, unless"},
+		{"the program's", lkl, executor.Exit{Code: 1, Reason: "exited with 1"}, "exited with 1"},
+		{"success", lkl, executor.Exit{Reason: "exited with 0"}, "exited with 0"},
+		{"another flavor", solo5, executor.Exit{Code: 122, Reason: "exited with 122"}, "exited with 122"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := explainExit(c.flavor, c.exit)
+			must.StrHasPrefix(t, c.want, got)
+			_, explained := linuxStatuses[c.exit.Code]
+			must.Eq(t, explained && c.flavor == lkl, got != c.exit.Reason)
+		})
+	}
+}
+
 // collect receives a plugin's events.
 func collect(t *testing.T, d *Driver) <-chan *drivers.TaskEvent {
 	events, err := d.TaskEvents(t.Context())
@@ -68,7 +91,7 @@ func TestEvents_ReportUnexpectedEnds(t *testing.T) {
 	task := plainTask()
 
 	end := func(exit executor.Exit, stopRequested bool) {
-		h := d.newHandle(task, taskState{}, nil)
+		h := d.newHandle(task, taskState{Flavor: string(unikernel.FlavorLKL)}, nil)
 		if stopRequested {
 			h.requestStop()
 		}
@@ -78,6 +101,7 @@ func TestEvents_ReportUnexpectedEnds(t *testing.T) {
 	end(executor.Exit{Reason: "exited with 0"}, false)                                   // no event
 	end(executor.Exit{Signal: int(syscall.SIGTERM), Reason: "stopped by SIGTERM"}, true) // no event
 	end(executor.Exit{Signal: 31, Reason: "forbidden system call (SIGSYS)"}, false)      // an event
+	end(executor.Exit{Code: 122, Reason: "exited with 122"}, false)                      // an event
 	end(executor.Exit{Signal: 9, OOMKilled: true, Reason: "out of memory"}, true)        // an event
 	end(executor.Exit{Reason: "exited with 0", Dropped: 4096}, false)                    // an event
 	d.reportDropped(d.newHandle(task, taskState{}, nil), 0)                              // nothing
@@ -87,6 +111,7 @@ func TestEvents_ReportUnexpectedEnds(t *testing.T) {
 	must.Eq(t, task.ID, first.TaskID)
 	must.Eq(t, "Unikernel forbidden system call (SIGSYS)", first.Message)
 	must.Eq(t, "31", first.Annotations["signal"])
+	must.StrContains(t, testenv.Receive(t, events).Message, "it cannot mount a disk")
 	oom := testenv.Receive(t, events)
 	must.StrContains(t, oom.Message, "its limit of 64 MiB")
 	must.Eq(t, "67108864", oom.Annotations["limit_bytes"])
