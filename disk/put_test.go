@@ -214,7 +214,7 @@ func TestTree_ListsDirectory(t *testing.T) {
 	must.NoError(t, os.Symlink("/etc/passwd", filepath.Join(dir, "link")))
 	must.NoError(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
 	must.NoError(t, os.Chmod(filepath.Join(dir, "a", "b"), 0o600))
-	files, err := Tree(dir, ".", "/local", func(name string) bool { return strings.HasPrefix(name, "skipped") })
+	files, err := Tree(t.Context(), dir, ".", "/local", func(name string) bool { return strings.HasPrefix(name, "skipped") })
 	must.NoError(t, err)
 	var paths []string
 	for _, f := range files {
@@ -251,7 +251,7 @@ func TestTree_NeverReadsOutsideItsDirectory(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		mine := writeFile(t, filepath.Join(dir, "sub", "secret"), "mine")
-		files, err := Tree(dir, ".", "/local", nil)
+		files, err := Tree(t.Context(), dir, ".", "/local", nil)
 		must.NoError(t, err)
 		must.NoError(t, os.Remove(mine))
 		must.NoError(t, swap(dir))

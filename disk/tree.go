@@ -3,6 +3,7 @@
 package disk
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -22,14 +23,14 @@ type tree struct{ dir string }
 // returns true, with everything in them; skip may be nil. Put reads the contents later,
 // but never from outside of hostDir, even if the tree has changed. Tree follows symlinks
 // in the path of hostDir itself.
-func Tree(hostDir, name, guestDir string, skip func(string) bool) ([]File, error) {
+func Tree(ctx context.Context, hostDir, name, guestDir string, skip func(string) bool) ([]File, error) {
 	root, err := os.OpenRoot(hostDir)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
 	l := treeLister{tree: &tree{dir: hostDir}, root: root, guestDir: guestDir, skip: skip}
-	if err := l.list(name); err != nil {
+	if err := l.list(ctx, name); err != nil {
 		return nil, fmt.Errorf("list %s: %w", hostDir, err)
 	}
 	return l.files, nil
@@ -45,7 +46,10 @@ type treeLister struct {
 }
 
 // list adds the file at a path, and everything in it if it is a directory.
-func (l *treeLister) list(name string) error {
+func (l *treeLister) list(ctx context.Context, name string) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if name != "." && l.skip != nil && l.skip(name) {
 		return nil
 	}
@@ -66,7 +70,7 @@ func (l *treeLister) list(name string) error {
 		return err
 	}
 	for _, entry := range entries {
-		if err := l.list(path.Join(name, entry.Name())); err != nil {
+		if err := l.list(ctx, path.Join(name, entry.Name())); err != nil {
 			return err
 		}
 	}

@@ -277,7 +277,7 @@ func TestBridge_ReplacesAGuestUnknownToNomad(t *testing.T) {
 
 	// The removal of a stray also removes its redirection.
 	third := second.restart(t)
-	must.NoError(t, third.impl.removeStrays(record{AllocID: task.AllocID, Name: task.Name}))
+	must.NoError(t, third.impl.removeStrays(t.Context(), record{AllocID: task.AllocID, Name: task.Name}))
 	after, ingress := n.links(t)
 	must.Eq(t, before, after)
 	must.Eq(t, 0, ingress)

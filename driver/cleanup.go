@@ -17,22 +17,22 @@ import (
 // removeEarlierStarts removes earlier starts of a task that Nomad does not
 // know: from a plugin that was killed, or from this one for an agent that was
 // killed before it received the handle.
-func (d *Driver) removeEarlierStarts(task record) error {
+func (d *Driver) removeEarlierStarts(ctx context.Context, task record) error {
 	for _, h := range d.tasks.earlier(task) {
-		if err := d.destroy(h); err != nil {
+		if err := d.destroy(ctx, h); err != nil {
 			return err
 		}
 	}
-	return d.removeStrays(task)
+	return d.removeStrays(ctx, task)
 }
 
 // removeTask removes everything that a task owns: its processes and control
 // groups, the redirection of its traffic, and its directory. The directory
 // comes last, so that a failed removal can be repeated. Processes in known are
 // ended even if the directory no longer names them.
-func (d *Driver) removeTask(dir string, r record, known client.Known) error {
+func removeTask(ctx context.Context, dir string, r record, known client.Known) error {
 	known.Cgroup = r.Cgroup
-	if err := client.Destroy(d.ctx, dir, known); err != nil {
+	if err := client.Destroy(ctx, dir, known); err != nil {
 		return fmt.Errorf("end the task's processes: %w", err)
 	}
 	if r.Netns != "" {
@@ -42,7 +42,7 @@ func (d *Driver) removeTask(dir string, r record, known client.Known) error {
 			return fmt.Errorf("remove the redirection to tap %s: %w", r.Tap, err)
 		}
 	}
-	return d.removeDir(dir)
+	return removeDir(ctx, dir)
 }
 
 const (
@@ -56,8 +56,8 @@ const (
 // killed plugin still creates files there: a tool that builds the root disk, or
 // an executor that was just being started. Both end by themselves: the tool when
 // it is done, and the executor when it finds that the plugin is gone.
-func (d *Driver) removeDir(dir string) error {
-	ctx, cancel := context.WithTimeout(d.ctx, removeTimeout)
+func removeDir(ctx context.Context, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, removeTimeout)
 	defer cancel()
 	for {
 		err := os.RemoveAll(dir)

@@ -28,7 +28,7 @@ func TestRemoveDir_WaitsForAWriter(t *testing.T) {
 		}
 	}()
 	<-started
-	must.NoError(t, testDriver(t).removeDir(dir))
+	must.NoError(t, removeDir(t.Context(), dir))
 	<-ended
 	must.DirNotExists(t, dir)
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
@@ -20,11 +21,15 @@ import (
 // DefaultStateDir is the default of the plugin's option state_dir.
 const DefaultStateDir = "/var/lib/nomad-driver-lkl"
 
+// DefaultStartTimeout is the default of the plugin's option start_timeout.
+const DefaultStartTimeout = "5m"
+
 // Config is the plugin's block in the agent's configuration.
 type Config struct {
 	StateDir      string   `codec:"state_dir"`
 	ImagePaths    []string `codec:"image_paths"`
 	AllowExecHeap bool     `codec:"allow_exec_heap"`
+	StartTimeout  string   `codec:"start_timeout"`
 }
 
 // validate reports every mistake in the plugin's configuration.
@@ -34,10 +39,31 @@ func (c *Config) validate() error {
 	for i, p := range c.ImagePaths {
 		checkDir(&list, fmt.Sprintf("image_paths[%d]", i), p)
 	}
+	if _, err := parseTimeout(c.StartTimeout); err != nil {
+		list.Addf("start_timeout", "%w", err)
+	}
 	if err := list.Err(); err != nil {
 		return fmt.Errorf("plugin %w: %w", errConfig, err)
 	}
 	return nil
+}
+
+// startTimeout returns the start_timeout of a valid configuration.
+func (c *Config) startTimeout() time.Duration {
+	d, _ := parseTimeout(c.StartTimeout)
+	return d
+}
+
+// parseTimeout parses a duration. An empty one is DefaultStartTimeout.
+func parseTimeout(s string) (time.Duration, error) {
+	if s == "" {
+		s = DefaultStartTimeout
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%q is not a positive duration, such as %q or %q", s, "90s", DefaultStartTimeout)
+	}
+	return d, nil
 }
 
 // checkDir checks that a path can be used as a directory. The directory may be

@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"io/fs"
@@ -25,7 +26,7 @@ const (
 
 // guestFiles returns the files that the driver adds to the root disk of an LKL
 // guest. It leaves out the given files, from which the disk is made.
-func guestFiles(task *drivers.TaskConfig, a addresses, exclude []*jobFile) ([]disk.File, error) {
+func guestFiles(ctx context.Context, task *drivers.TaskConfig, a addresses, exclude []*jobFile) ([]disk.File, error) {
 	host := hostname(task)
 	seed := make([]byte, seedSize)
 	if _, err := rand.Read(seed); err != nil {
@@ -37,13 +38,13 @@ func guestFiles(task *drivers.TaskConfig, a addresses, exclude []*jobFile) ([]di
 		{Path: "/etc/resolv.conf", Mode: 0o644, Content: resolvConf(task.DNS)},
 		{Path: seedPath, Mode: 0o600, Content: seed},
 	}
-	trees, err := taskFiles(task, exclude)
+	trees, err := taskFiles(ctx, task, exclude)
 	return append(files, trees...), err
 }
 
 // taskFiles returns the current content of the task's directories: local/,
 // secrets/, and alloc/ without its logs.
-func taskFiles(task *drivers.TaskConfig, exclude []*jobFile) ([]disk.File, error) {
+func taskFiles(ctx context.Context, task *drivers.TaskConfig, exclude []*jobFile) ([]disk.File, error) {
 	dir := task.TaskDir()
 	var files []disk.File
 	for _, tree := range []struct{ root, name, guest string }{
@@ -62,7 +63,7 @@ func taskFiles(task *drivers.TaskConfig, exclude []*jobFile) ([]disk.File, error
 			files = append(files, disk.File{Path: path.Join(tree.guest, tree.name), Mode: fs.ModeDir | 0o755})
 			continue
 		}
-		found, err := disk.Tree(tree.root, tree.name, tree.guest, func(name string) bool {
+		found, err := disk.Tree(ctx, tree.root, tree.name, tree.guest, func(name string) bool {
 			return isAnyOf(filepath.Join(tree.root, name), exclude)
 		})
 		if err != nil {

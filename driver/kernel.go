@@ -32,13 +32,13 @@ type kernelInfo struct {
 
 // readKernel opens the kernel that the job names, and creates a private copy in
 // the task's directory.
-func (d *Driver) readKernel(j job, dir string) (*kernel, error) {
+func (d *Driver) readKernel(ctx context.Context, j job, dir string) (*kernel, error) {
 	file, err := openJobFile(j.task, d.config.ImagePaths, j.config.Kernel)
 	if err != nil {
 		return nil, err
 	}
 	k := &kernel{jobFile: file}
-	if err := k.load(d.ctx, &d.kernels, j.config.Flavor, filepath.Join(dir, kernelFile)); err != nil {
+	if err := k.load(ctx, &d.kernels, j.config.Flavor, filepath.Join(dir, kernelFile)); err != nil {
 		k.Close()
 		return nil, fmt.Errorf("%s: %w", j.config.Kernel, file.wrap(err))
 	}

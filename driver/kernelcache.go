@@ -78,7 +78,7 @@ func (c *kernelCache) copy(ctx context.Context, src *jobFile, path string) (stri
 	if err := disk.Copy(ctx, src.path(), path); err != nil {
 		return "", err
 	}
-	sum, err := syncedDigest(path)
+	sum, err := syncedDigest(ctx, path)
 	if err != nil {
 		return "", err
 	}
@@ -125,20 +125,33 @@ func versionOf(info fs.FileInfo) (fileVersion, bool) {
 
 // syncedDigest returns the SHA-256 of a copy and flushes the copy to disk: after
 // a power loss, a file in the cache must still match its name.
-func syncedDigest(path string) (string, error) {
+func syncedDigest(ctx context.Context, path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	if _, err := io.Copy(h, contextReader{ctx, f}); err != nil {
 		return "", fmt.Errorf("read the kernel: %w", withoutPath(err))
 	}
 	if err := f.Sync(); err != nil {
 		return "", fmt.Errorf("flush the kernel to disk: %w", withoutPath(err))
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// A contextReader reads from a file until the context ends.
+type contextReader struct {
+	ctx context.Context
+	f   *os.File
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.f.Read(p)
 }
 
 // sweep removes the copies that no task has used since the given time. A task

@@ -41,8 +41,12 @@ func (d *Driver) WaitTask(ctx context.Context, id string) (<-chan *drivers.ExitR
 
 // StopTask sends the guest the job's kill_signal, by default SIGTERM. If the
 // guest has not ended after the timeout, it is killed. StopTask returns when the
-// guest has ended.
+// guest has ended. A start that is under way is canceled; StopTask then returns when
+// it has been undone.
 func (d *Driver) StopTask(id string, timeout time.Duration, signal string) error {
+	if undone, err := d.stopStarting(id); undone || err != nil {
+		return err
+	}
 	h, err := d.tasks.get(id)
 	if err != nil {
 		return err
@@ -54,16 +58,16 @@ func (d *Driver) StopTask(id string, timeout time.Duration, signal string) error
 	if err := h.client.Stop(d.ctx, h.killSignal(signal), timeout); err != nil {
 		return fmt.Errorf("stop the unikernel: %w", err)
 	}
-	return d.awaitEnded(h)
+	return awaitEnded(d.ctx, h)
 }
 
 // awaitEnded waits until the end of a guest has been recorded.
-func (d *Driver) awaitEnded(h *handle) error {
+func awaitEnded(ctx context.Context, h *handle) error {
 	select {
 	case <-h.ended:
 		return nil
-	case <-d.ctx.Done():
-		return d.ctx.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -96,28 +100,37 @@ func (d *Driver) SignalTask(id, signal string) error {
 }
 
 // DestroyTask removes a task and everything that it owns. A running task is
-// killed if force is set, and is an error otherwise.
+// killed if force is set, and is an error otherwise. The same is true of a start that
+// is under way, which is canceled and undone.
 func (d *Driver) DestroyTask(id string, force bool) error {
+	if force {
+		if undone, err := d.stopStarting(id); undone || err != nil {
+			return err
+		}
+	}
 	h, err := d.tasks.get(id)
+	if errors.Is(err, errStarting) {
+		return fmt.Errorf("cannot destroy a task without force: %w", err)
+	}
 	if err != nil {
 		return err
 	}
 	if h.running() && !force {
 		return errors.New("cannot destroy a running task without force")
 	}
-	return d.destroy(h)
+	return d.destroy(d.ctx, h)
 }
 
-func (d *Driver) destroy(h *handle) error {
+func (d *Driver) destroy(ctx context.Context, h *handle) error {
 	if h.running() {
 		h.requestStop()
-		if err := h.client.Stop(d.ctx, syscall.SIGKILL, 0); err != nil {
+		if err := h.client.Stop(ctx, syscall.SIGKILL, 0); err != nil {
 			h.log.Warn("cannot stop the unikernel through its executor; killing both", "error", err)
-		} else if err := d.awaitEnded(h); err != nil {
+		} else if err := awaitEnded(ctx, h); err != nil {
 			return err
 		}
 	}
-	if err := d.removeTask(h.state.Dir, h.record(), h.state.known()); err != nil {
+	if err := removeTask(ctx, h.state.Dir, h.record(), h.state.known()); err != nil {
 		return fmt.Errorf("destroy the task: %w", err)
 	}
 	d.tasks.drop(h.task.ID)

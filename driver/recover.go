@@ -22,14 +22,14 @@ func (d *Driver) RecoverTask(h *drivers.TaskHandle) error {
 	if h == nil || h.Config == nil {
 		return errors.New("cannot recover a task without a handle")
 	}
-	release, err := d.tasks.reserve(h.Config)
+	_, err := d.tasks.reserve(d.ctx, h.Config)
 	if errors.Is(err, errStarted) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer d.tasks.release(h.Config.ID, nil)
 	dir := taskDirPath(d.config.StateDir, h.Config.ID)
 	if err := d.strays.forget(dir); err != nil {
 		return fmt.Errorf("recover task %s: %w", h.Config.ID, err)
@@ -112,7 +112,7 @@ func (d *Driver) removeLost(h *drivers.TaskHandle, state taskState, reason error
 		return nil
 	}
 	log.Warn("cannot recover the task; removing what is left of it", "error", reason)
-	if err := d.removeTask(dir, r, state.known()); err != nil {
+	if err := removeTask(d.ctx, dir, r, state.known()); err != nil {
 		d.strays.add(dir, r)
 		return fmt.Errorf("remove the task: %w", err)
 	}

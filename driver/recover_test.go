@@ -133,9 +133,7 @@ func TestRecover_EndsWithThePlugin(t *testing.T) {
 	begin := time.Now()
 	go func() { recovered <- second.impl.RecoverTask(handle) }()
 	waitFor(t, "the recovery to begin", func() bool {
-		second.impl.tasks.mu.Lock()
-		defer second.impl.tasks.mu.Unlock()
-		return len(second.impl.tasks.starting) == 1
+		return second.impl.tasks.reservation(task.ID) != nil
 	})
 	second.kill()
 	must.Error(t, testenv.Receive(t, recovered))

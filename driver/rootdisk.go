@@ -42,7 +42,7 @@ func (r *rootDisk) Close() {
 
 // makeRootDisk creates the task's private copy of its rootfs. For an LKL guest it
 // adds the task's files. It returns nil for a kernel without a block device.
-func (d *Driver) makeRootDisk(j job, dir taskDir, k *kernel, a addresses) (*rootDisk, error) {
+func (d *Driver) makeRootDisk(ctx context.Context, j job, dir taskDir, k *kernel, a addresses) (*rootDisk, error) {
 	if k.diskDevice() == "" {
 		return nil, nil
 	}
@@ -54,17 +54,18 @@ func (d *Driver) makeRootDisk(j job, dir taskDir, k *kernel, a addresses) (*root
 
 	var files []disk.File
 	if k.flavor == unikernel.FlavorLKL {
-		files, err = guestFiles(j.task, a, []*jobFile{k.jobFile, src})
+		files, err = guestFiles(ctx, j.task, a, []*jobFile{k.jobFile, src})
 		if err != nil {
 			return nil, err
 		}
 	}
 	path := filepath.Join(dir.path, diskFile)
-	if err := d.copyRoot(j, src, dir, k.flavor, spaceFor(files)); err != nil {
+	root := rootCopy{src: src, flavor: k.flavor, extra: spaceFor(files)}
+	if err := d.copyRoot(ctx, j, dir, root); err != nil {
 		return nil, fmt.Errorf("rootfs: %w", withDiskAdvice(src.wrap(err), src.name))
 	}
 	if len(files) > 0 {
-		if err := disk.Put(d.ctx, dir.sandbox(), path, files); err != nil {
+		if err := disk.Put(ctx, dir.sandbox(), path, files); err != nil {
 			return nil, fmt.Errorf("rootfs: add the task's files to the copy of %s: %w", src.name, withDiskAdvice(err, src.name))
 		}
 	}
@@ -86,33 +87,39 @@ func withDiskAdvice(err error, rootfs string) error {
 	return err
 }
 
-// copyRoot creates the disk in dir from the job's rootfs, with room for extra
-// bytes.
-func (d *Driver) copyRoot(j job, src *jobFile, dir taskDir, flavor unikernel.Flavor, extra int64) error {
-	path := filepath.Join(dir.path, diskFile)
+// A rootCopy is a root disk that copyRoot creates.
+type rootCopy struct {
+	src    *jobFile // the job's rootfs
+	flavor unikernel.Flavor
+	extra  int64 // space in bytes for files that are added later
+}
+
+// copyRoot creates the disk in dir from the job's rootfs.
+func (d *Driver) copyRoot(ctx context.Context, j job, dir taskDir, c rootCopy) error {
+	src, path := c.src, filepath.Join(dir.path, diskFile)
 	size, err := j.config.rootSize()
 	if err != nil {
 		return err
 	}
 	kind, err := disk.KindOf(src.path())
-	raw := errors.Is(err, disk.ErrKind) && flavor == unikernel.FlavorSolo5
+	raw := errors.Is(err, disk.ErrKind) && c.flavor == unikernel.FlavorSolo5
 	switch {
 	case raw:
-		return copyRaw(d.ctx, src, path, size)
+		return copyRaw(ctx, src, path, size)
 	case err != nil:
 		return err
 	case kind == disk.Ext4:
-		if err := disk.Copy(d.ctx, src.path(), path); err != nil {
+		if err := disk.Copy(ctx, src.path(), path); err != nil {
 			return err
 		}
 		if size > src.info.Size() {
-			return disk.Grow(d.ctx, dir.sandbox(), path, size)
+			return disk.Grow(ctx, dir.sandbox(), path, size)
 		}
 		return nil
 	}
 	d.events.emit(j.task, fmt.Sprintf("Building the root disk from the %s %s", kind, src.name), nil)
-	return disk.Build(d.ctx, src.path(), path, disk.BuildOptions{
-		Size: size, Room: freeSpace + extra, Shared: inSharedDir(j.config.Rootfs), Sandbox: dir.sandbox(),
+	return disk.Build(ctx, src.path(), path, disk.BuildOptions{
+		Size: size, Room: freeSpace + c.extra, Shared: inSharedDir(j.config.Rootfs), Sandbox: dir.sandbox(),
 	})
 }
 

@@ -29,6 +29,10 @@ var pluginOptions = []option{
 		name: "allow_exec_heap", kind: "bool", value: "false",
 		doc: "Allow jobs to set `exec_heap`.",
 	},
+	{
+		name: "start_timeout", kind: "string", value: `"` + DefaultStartTimeout + `"`,
+		doc: "Time in which a task must start, such as `90s`.",
+	},
 }
 
 // taskOptions is the config block of a task.

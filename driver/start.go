@@ -3,7 +3,10 @@
 package driver
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
@@ -12,73 +15,88 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// StartTask starts a guest. When a step fails, the resources that earlier steps
-// took are released in reverse order.
-func (d *Driver) StartTask(task *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *drivers.DriverNetwork, err error) {
-	release, err := d.tasks.reserve(task)
+// StartTask starts a guest, within start_timeout. When a step fails, the resources
+// that earlier steps took are released in reverse order.
+func (d *Driver) StartTask(task *drivers.TaskConfig) (*drivers.TaskHandle, *drivers.DriverNetwork, error) {
+	ctx, cancel := d.startContext()
+	defer cancel()
+	if err := d.replaceOtherStart(ctx, task); err != nil {
+		return nil, nil, err
+	}
+	ctx, err := d.tasks.reserve(ctx, task)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer release()
 	var undo undo
-	defer func() { d.undoFailedStart(task, &undo, err) }()
+	var undoErr error
+	defer func() { d.tasks.release(task.ID, undoErr) }()
+	running, err := d.start(ctx, task, &undo)
+	if ctx.Err() != nil {
+		err = canceledError(ctx, err)
+	}
+	if err != nil {
+		undoErr = d.undoFailedStart(task, &undo, err)
+		return nil, nil, err
+	}
+	d.track(task, running.state, running.client)
+	return running.handle, running.network, nil
+}
 
+// start runs the steps of a start until the context ends.
+func (d *Driver) start(ctx context.Context, task *drivers.TaskConfig, undo *undo) (runningTask, error) {
 	job, err := readJob(task, &d.config)
 	if err != nil {
-		return nil, nil, startError("configuration", err)
+		return runningTask{}, startError("configuration", err)
 	}
-	dir, err := d.claimTaskDir(task, &undo)
+	dir, err := d.claimTaskDir(ctx, task, undo)
 	if err != nil {
-		return nil, nil, startError("state directory", err)
+		return runningTask{}, startError("state directory", err)
 	}
-	kernel, err := d.openKernel(job, dir)
+	kernel, err := d.openKernel(ctx, job, dir)
 	if err != nil {
-		return nil, nil, startError("kernel", err)
+		return runningTask{}, startError("kernel", err)
 	}
 	defer kernel.Close()
 	addresses, err := inspectNetwork(job, kernel)
 	if err != nil {
-		return nil, nil, startError("network", err)
+		return runningTask{}, startError("network", err)
 	}
-	disk, err := d.makeRootDisk(job, dir, kernel, addresses)
+	disk, err := d.makeRootDisk(ctx, job, dir, kernel, addresses)
 	if err != nil {
-		return nil, nil, startError("root disk", err)
+		return runningTask{}, startError("root disk", err)
 	}
 	defer disk.Close()
-	tap, err := attachTap(dir, kernel, &undo)
+	tap, err := attachTap(ctx, dir, kernel, undo)
 	if err != nil {
-		return nil, nil, startError("tap", err)
+		return runningTask{}, startError("tap", err)
 	}
 	defer closeTap(tap)
 	guest := guest{job: job, kernel: kernel, addresses: addresses, disk: disk, tap: tap}
 	commandLine, err := guest.commandLine()
 	if err != nil {
-		return nil, nil, startError("command line", err)
+		return runningTask{}, startError("command line", err)
 	}
-	running, err := d.launch(guest, commandLine, dir, &undo)
+	running, err := d.launch(ctx, guest, commandLine, dir, undo)
 	if err != nil {
-		return nil, nil, startError("executor", err)
+		return runningTask{}, startError("executor", err)
 	}
-	d.track(task, running.state, running.client)
-	return running.handle, driverNetwork(job, addresses), nil
+	return running, nil
 }
 
-// undoFailedStart releases the resources of a failed start, and does nothing for a nil
-// error. If the release fails, the task becomes a stray, whose removal is tried
-// again later.
-func (d *Driver) undoFailedStart(task *drivers.TaskConfig, undo *undo, err error) {
-	if err == nil {
-		return
-	}
+// undoFailedStart releases the resources of a start that failed with err. If the
+// release fails, the task becomes a stray, whose removal is tried again later.
+func (d *Driver) undoFailedStart(task *drivers.TaskConfig, undo *undo, err error) error {
 	log := d.taskLog(task)
 	log.Warn("cannot start the task", "error", err)
-	if err := undo.run(); err != nil {
-		log.Warn("clean-up after a failed start is incomplete, and will be retried", "error", err)
+	undoErr := undo.run()
+	if undoErr != nil {
+		log.Warn("clean-up after a failed start is incomplete, and will be retried", "error", undoErr)
 		dir := taskDirPath(d.config.StateDir, task.ID)
 		if r, err := readRecord(dir); err == nil {
 			d.strays.add(dir, r)
 		}
 	}
+	return undoErr
 }
 
 // A job is a task as Nomad passes it: Nomad's own settings and the config block.
@@ -98,8 +116,8 @@ func readJob(task *drivers.TaskConfig, plugin *Config) (job, error) {
 
 // openKernel gives the task a private copy of its unikernel and checks that
 // the job fits it.
-func (d *Driver) openKernel(j job, dir taskDir) (*kernel, error) {
-	k, err := d.readKernel(j, dir.path)
+func (d *Driver) openKernel(ctx context.Context, j job, dir taskDir) (*kernel, error) {
+	k, err := d.readKernel(ctx, j, dir.path)
 	if err != nil {
 		return nil, err
 	}
@@ -125,17 +143,45 @@ func inspectNetwork(j job, k *kernel) (addresses, error) {
 
 // attachTap opens the guest's tap and connects it to the alloc's interface. It
 // returns nil for a kernel without a net device.
-func attachTap(dir taskDir, k *kernel, undo *undo) (*network.Tap, error) {
+func attachTap(ctx context.Context, dir taskDir, k *kernel, undo *undo) (*network.Tap, error) {
 	if k.netDevice() == "" {
 		return nil, nil
 	}
 	netns := dir.record.Netns
-	tap, err := network.AttachL2(netns, k.supports(unikernel.FeatureOffload))
+	tap, err := awaitInterface(ctx, func() (*network.Tap, error) {
+		return network.AttachL2(netns, k.supports(unikernel.FeatureOffload))
+	})
 	if err != nil {
 		return nil, err
 	}
 	undo.add(func() error { return network.Detach(netns, tap.Name) })
 	return tap, nil
+}
+
+const (
+	// takenTimeout limits how long a start waits for the alloc's interface.
+	takenTimeout = 5 * time.Second
+	takenPause   = 20 * time.Millisecond
+)
+
+// awaitInterface repeats attach while another guest has the alloc's interface. When a
+// plugin dies during a start, its executor ends by itself, which takes milliseconds.
+// The next plugin cannot know the executor's process yet. It must wait here, because
+// Nomad does not repeat a start that fails right after the death of a plugin.
+func awaitInterface(ctx context.Context, attach func() (*network.Tap, error)) (*network.Tap, error) {
+	ctx, cancel := context.WithTimeout(ctx, takenTimeout)
+	defer cancel()
+	for {
+		tap, err := attach()
+		if !errors.Is(err, network.ErrTaken) {
+			return tap, err
+		}
+		select {
+		case <-time.After(takenPause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // closeTap closes the plugin's descriptor. The executor has its own.
@@ -147,24 +193,27 @@ func closeTap(tap *network.Tap) {
 
 // A runningTask is a task whose executor has reported that the guest runs.
 type runningTask struct {
-	handle *drivers.TaskHandle
-	state  taskState
-	client *client.Client
+	handle  *drivers.TaskHandle
+	network *drivers.DriverNetwork
+	state   taskState
+	client  *client.Client
 }
 
 // launch starts the executor and returns once the guest runs.
-func (d *Driver) launch(g guest, commandLine string, dir taskDir, undo *undo) (runningTask, error) {
+func (d *Driver) launch(ctx context.Context, g guest, commandLine string, dir taskDir, undo *undo) (runningTask, error) {
 	program, err := d.installedExecutor()
 	if err != nil {
 		return runningTask{}, retryable(err)
 	}
 	plan, files := g.plan(commandLine, dir, emptyDir(d.config.StateDir))
-	c, started, err := client.Start(d.ctx, program, plan, files)
+	// An executor that fails to start a guest may have created the cgroup already.
+	undo.add(func() error { return client.Destroy(d.ctx, dir.path, client.Known{Cgroup: dir.record.Cgroup}) })
+	c, started, err := client.Start(ctx, program, plan, files)
 	if err != nil {
 		return runningTask{}, retryable(err)
 	}
-	undo.add(func() error { return client.Destroy(d.ctx, dir.path, client.Known{Cgroup: dir.record.Cgroup}) })
 	state := g.state(dir, started)
 	handle, err := encodeHandle(g.job.task, state)
-	return runningTask{handle: handle, state: state, client: c}, err
+	network := driverNetwork(g.job, g.addresses)
+	return runningTask{handle: handle, network: network, state: state, client: c}, err
 }

@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -102,12 +103,12 @@ func (s *strays) remove(dir string, removeTask func() error) error {
 }
 
 // removeStrays removes the strays that are earlier starts of a task.
-func (d *Driver) removeStrays(task record) error {
+func (d *Driver) removeStrays(ctx context.Context, task record) error {
 	for dir, r := range d.strays.records() {
 		if !r.sameTask(task) {
 			continue
 		}
-		if err := d.strays.remove(dir, func() error { return d.removeTask(dir, r, client.Known{}) }); err != nil {
+		if err := d.strays.remove(dir, func() error { return removeTask(ctx, dir, r, client.Known{}) }); err != nil {
 			return err
 		}
 	}
@@ -152,7 +153,7 @@ func (d *Driver) sweepStrays() {
 		if r.Version > recordVersion || !allocGone(r) {
 			continue
 		}
-		err := d.strays.remove(dir, func() error { return d.removeTask(dir, r, client.Known{}) })
+		err := d.strays.remove(dir, func() error { return removeTask(d.ctx, dir, r, client.Known{}) })
 		if err != nil {
 			d.log.Error("cannot remove a task whose alloc is gone", "task_id", r.Task, "dir", dir, "error", err)
 			continue

@@ -76,7 +76,7 @@ func TestStart_RemovesAnEarlierStartOfTheTask(t *testing.T) {
 	must.NoError(t, os.WriteFile(filepath.Join(staged, "file"), nil, 0o000))
 	must.NoError(t, os.Symlink("/etc", filepath.Join(staged, "link")))
 	must.NoError(t, d.findStrays())
-	must.NoError(t, d.removeStrays(record{Task: "a/web/2", AllocID: "a", Name: "web"}))
+	must.NoError(t, d.removeStrays(t.Context(), record{Task: "a/web/2", AllocID: "a", Name: "web"}))
 	must.DirNotExists(t, same)
 	must.DirExists(t, other)
 	must.DirExists(t, "/etc")
@@ -94,12 +94,12 @@ func TestStrays_FailedRemovalIsRetried(t *testing.T) {
 	must.NoError(t, d.findStrays())
 
 	next := record{Task: "a/web/2", AllocID: "a", Name: "web"}
-	must.Error(t, d.removeStrays(next))
-	must.Error(t, d.removeStrays(next))
+	must.Error(t, d.removeStrays(t.Context(), next))
+	must.Error(t, d.removeStrays(t.Context(), next))
 	d.sweepStrays()
 	must.DirExists(t, dir)
 	must.NoError(t, os.Remove(unreadable))
-	must.NoError(t, d.removeStrays(next))
+	must.NoError(t, d.removeStrays(t.Context(), next))
 	must.DirNotExists(t, dir)
 	must.MapEmpty(t, d.strays.records())
 }
@@ -132,7 +132,7 @@ func TestStart_FailedCleanUpIsRetried(t *testing.T) {
 	d.use(Config{StateDir: t.TempDir()})
 	task := plainTask()
 	var undo undo
-	dir, err := d.claimTaskDir(task, &undo)
+	dir, err := d.claimTaskDir(t.Context(), task, &undo)
 	must.NoError(t, err)
 	undo.add(func() error { return errors.New("busy") })
 	d.undoFailedStart(task, &undo, errors.New("a later step failed"))
@@ -140,7 +140,7 @@ func TestStart_FailedCleanUpIsRetried(t *testing.T) {
 
 	again := task.Copy()
 	again.ID += "x"
-	_, err = d.claimTaskDir(again, &undo)
+	_, err = d.claimTaskDir(t.Context(), again, &undo)
 	must.NoError(t, err)
 	must.DirNotExists(t, dir.path)
 }

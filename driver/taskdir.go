@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
 )
 
 // Names in a task's directory. The executor adds its own.
@@ -42,19 +45,19 @@ func shortHash(s string) string {
 
 // claimTaskDir creates the task's directory. An earlier start of the same task
 // is removed first: Nomad runs one at a time.
-func (d *Driver) claimTaskDir(task *drivers.TaskConfig, undo *undo) (taskDir, error) {
+func (d *Driver) claimTaskDir(ctx context.Context, task *drivers.TaskConfig, undo *undo) (taskDir, error) {
 	r, err := newRecord(task)
 	if err != nil {
 		return taskDir{}, err
 	}
-	if err := d.removeEarlierStarts(r); err != nil {
+	if err := d.removeEarlierStarts(ctx, r); err != nil {
 		return taskDir{}, retryable(fmt.Errorf("remove an earlier start of this task: %w", err))
 	}
 	path, err := createTaskDir(d.config.StateDir, r)
 	if err != nil {
 		return taskDir{}, retryable(err)
 	}
-	undo.add(func() error { return os.RemoveAll(path) })
+	undo.add(func() error { return removeTask(d.ctx, path, r, client.Known{}) })
 	return taskDir{path: path, record: r}, nil
 }
 

@@ -15,16 +15,16 @@ func TestReserve_AllowsOneStartOfATaskAtATime(t *testing.T) {
 	task := &drivers.TaskConfig{ID: "a/web/1", AllocID: "a", Name: "web"}
 	again := &drivers.TaskConfig{ID: "a/web/2", AllocID: "a", Name: "web"}
 	other := &drivers.TaskConfig{ID: "a/db/1", AllocID: "a", Name: "db"}
-	release, err := known.reserve(task)
+	_, err := known.reserve(t.Context(), task)
 	must.NoError(t, err)
-	_, err = known.reserve(task)
+	_, err = known.reserve(t.Context(), task)
 	must.ErrorIs(t, err, errStarted)
-	_, err = known.reserve(again)
+	_, err = known.reserve(t.Context(), again)
 	must.ErrorContains(t, err, "a/web/1")
 	must.True(t, structs.IsRecoverable(err))
-	_, err = known.reserve(other)
+	_, err = known.reserve(t.Context(), other)
 	must.NoError(t, err)
-	release()
-	_, err = known.reserve(again)
+	known.release(task.ID, nil)
+	_, err = known.reserve(t.Context(), again)
 	must.NoError(t, err)
 }

@@ -163,7 +163,7 @@ func sendOrder(ctx context.Context, conn net.Conn, order executor.Order) (execut
 	}
 	switch {
 	case ctx.Err() != nil:
-		return executor.State{}, ctx.Err()
+		return executor.State{}, context.Cause(ctx)
 	case err != nil:
 		return executor.State{}, fmt.Errorf("no response from the executor: %w", err)
 	case r.Error != "":
