@@ -76,6 +76,10 @@ func (f *ext4File) replayJournal(ctx context.Context, sandbox Sandbox) error {
 const e2fsckCorrected = 1
 
 func (f *ext4File) runE2fsck(ctx context.Context, sandbox Sandbox, args ...string) error {
+	before, err := f.Stat()
+	if err != nil {
+		return err
+	}
 	cmd, err := e2fsprogs.Command(ctx, sandbox, e2fsprogs.E2fsck, f.File, args...)
 	if err != nil {
 		return err
@@ -83,5 +87,10 @@ func (f *ext4File) runE2fsck(ctx context.Context, sandbox Sandbox, args ...strin
 	if err := cmd.Run(); err != nil && e2fsprogs.ExitCode(err) != e2fsckCorrected {
 		return fmt.Errorf("repair %s: %w", f.Name(), err)
 	}
-	return nil
+	// e2fsck follows a journal that writes to blocks beyond the file system's end.
+	after, err := f.Stat()
+	if err == nil && after.Size() != before.Size() {
+		err = fmt.Errorf("repair %s: its journal writes beyond its end: %w", f.Name(), ErrDamaged)
+	}
+	return err
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/shoenig/test"
 	"github.com/shoenig/test/must"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/debugfs"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 )
 
@@ -171,36 +170,6 @@ func TestPut_ManyFilesGrowTheirDirectory(t *testing.T) {
 	must.NoError(t, Put(ctx, Sandbox{}, image, files))
 	must.NoError(t, ext4.Check(image))
 	must.Eq(t, "599", readFile(t, image, files[599].Path))
-}
-
-// The image of a killed guest has changes in its journal. The next mount would apply them
-// over those of Put.
-func TestPut_ReplaysJournalFirst(t *testing.T) {
-	t.Parallel()
-	ctx := toolContext(t)
-	image := sampleImage(t)
-	block := strings.Fields(runDebugfs(t, image, "blocks /etc/hosts-too"))
-	must.SliceNotEmpty(t, block)
-	number := block[len(block)-1]
-	written := writeFile(t, filepath.Join(t.TempDir(), "block"), "journaled"+strings.Repeat("\x00", BlockSize-9))
-	img, err := openExt4(image, os.O_RDWR)
-	must.NoError(t, err)
-	defer img.Close()
-	s, err := debugfs.Open(ctx, img.File, debugfs.Options{})
-	must.NoError(t, err)
-	must.NoError(t, s.Run("journal_open"))
-	_, err = s.Query("journal_write", "-b", number, written)
-	must.NoError(t, err)
-	must.NoError(t, s.Run("journal_close"))
-	must.NoError(t, s.Close())
-	sb, err := readSuperblock(img.File)
-	must.NoError(t, err)
-	must.True(t, sb.needsRecovery)
-
-	must.NoError(t, Put(ctx, Sandbox{}, image, []File{textFile("/new", "new")}))
-	must.NoError(t, ext4.Check(image))
-	must.Eq(t, "jou", readFile(t, image, "/etc/hosts-too"))
-	must.Eq(t, "new", readFile(t, image, "/new"))
 }
 
 func TestTree_ListsDirectory(t *testing.T) {
