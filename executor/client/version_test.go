@@ -96,16 +96,15 @@ func TestVersion_ExecutorOlderThanThePluginSupports(t *testing.T) {
 	must.ErrorIs(t, c.Compatible(), client.ErrIncompatible)
 }
 
-// A plugin that ends must not wait for processes, but must not leave them either.
-func TestDestroy_KillsWithoutWaitingWhenItsContextHasEnded(t *testing.T) {
+// A plugin that ends must not leave processes. TestWaitGone_ReturnsWhenItsContextHasEnded
+// checks that it does not wait for them.
+func TestDestroy_KillsAlsoWhenItsContextHasEnded(t *testing.T) {
 	task := newTask(t, "idle", "")
 	c := task.start(t)
 	must.NoError(t, c.Identity().Executor.Signal(unix.SIGSTOP)) // ignores SIGTERM
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	began := time.Now()
 	err := client.Destroy(ctx, task.plan.Dir, client.Known{})
-	must.Less(t, time.Second, time.Since(began))
 	if err != nil {
 		must.ErrorIs(t, err, context.Canceled)
 	}
