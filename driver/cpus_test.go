@@ -6,8 +6,11 @@ import (
 	"os"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 )
 
 const sysCPU = "sys/devices/system/cpu/"
@@ -83,4 +86,17 @@ func TestReadCPUs_ReportsAHostWithoutSpeeds(t *testing.T) {
 func TestCPUs_Ticks(t *testing.T) {
 	must.Eq(t, 1250, cpus{total: 10000, number: 4}.ticks(50))
 	must.Eq(t, 0, cpus{}.ticks(50))
+}
+
+func TestCPUs_UsageIsTheShareOfTheInterval(t *testing.T) {
+	c := cpus{total: 4000, number: 2}
+	first := executor.Stats{Time: fixedTime, TotalNS: 5e9, UserNS: 4e9, SystemNS: 1e9, ExecutorNS: 1e9}
+	must.Zero(t, c.usage(executor.Stats{}, first).ResourceUsage.CpuStats.Percent)
+
+	second := executor.Stats{Time: fixedTime.Add(2 * time.Second), TotalNS: 6e9, UserNS: 46e8, SystemNS: 14e8, ExecutorNS: 12e8}
+	cpu := c.usage(first, second).ResourceUsage.CpuStats
+	must.Eq(t, 60, cpu.Percent)
+	must.Eq(t, 30, cpu.UserMode)
+	must.Eq(t, 20, cpu.SystemMode)
+	must.Eq(t, 1200, cpu.TotalTicks)
 }

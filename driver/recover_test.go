@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,14 +131,12 @@ func TestRecover_EndsWithThePlugin(t *testing.T) {
 	must.NoError(t, state.Executor.Signal(syscall.SIGSTOP)) // so it does not answer
 	second := first.restart(t)
 	recovered := make(chan error, 1)
-	begin := time.Now()
 	go func() { recovered <- second.impl.RecoverTask(handle) }()
 	waitFor(t, "the recovery to begin", func() bool {
 		return second.impl.tasks.reservation(task.ID) != nil
 	})
 	second.kill()
-	must.Error(t, testenv.Receive(t, recovered))
-	must.Less(t, dialTimeout, time.Since(begin))
+	must.ErrorIs(t, testenv.Receive(t, recovered), context.Canceled) // and not at dialTimeout
 	must.True(t, state.Guest.Alive())
 
 	must.NoError(t, state.Executor.Signal(syscall.SIGCONT))
