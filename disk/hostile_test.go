@@ -9,9 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 func TestImages_RefusesInvalidSuperblocks(t *testing.T) {
@@ -90,7 +91,7 @@ func TestImages_RandomDamageDoesNotHang(t *testing.T) {
 		}
 		path := filepath.Join(t.TempDir(), "image")
 		must.NoError(t, os.WriteFile(path, image, 0o600))
-		bounded, cancel := context.WithTimeout(ctx, 20*time.Second)
+		bounded, cancel := context.WithTimeout(ctx, testenv.Patience)
 		for name, do := range map[string]func() error{
 			"put": func() error {
 				return Put(bounded, Sandbox{}, path, []File{textFile("/etc/hosts", "x"), textFile("/a/b", "y")})

@@ -40,7 +40,7 @@ func guestJob(t *testing.T, guest string, args ...string) *api.Job {
 		SetConfig("kernel", filepath.Join(tools.Guests, guest+".spt")).
 		SetConfig("args", args).
 		Require(&api.Resources{CPU: ptr(50), MemoryMB: ptr(16)})
-	task.KillTimeout = ptr(2 * time.Second)
+	task.KillTimeout = ptr(30 * time.Second) // the most that an agent allows
 	group := api.NewTaskGroup("guest", 1).AddTask(task)
 	group.RestartPolicy = &api.RestartPolicy{Attempts: ptr(0), Mode: ptr("fail")}
 	group.ReschedulePolicy = &api.ReschedulePolicy{Attempts: ptr(0), Unlimited: ptr(false)}

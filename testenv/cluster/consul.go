@@ -7,7 +7,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"time"
 
 	consul "github.com/hashicorp/consul/api"
 )
@@ -34,7 +33,7 @@ func StartConsul(ctx context.Context, tools Tools, dir string) (*Consul, error) 
 		return nil, err
 	}
 	c := &Consul{API: client, process: p}
-	err = Until(ctx, 30*time.Second, func() error {
+	err = Until(ctx, readyTimeout, func() error {
 		if err := p.alive(); err != nil {
 			return err
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 // stopTimeout limits how long an agent may take to stop.
-const stopTimeout = 30 * time.Second
+const stopTimeout = 90 * time.Second
 
 // A process is a running agent, with its output in a file.
 type process struct {
