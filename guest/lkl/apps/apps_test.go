@@ -30,6 +30,10 @@ import (
 // testLimit limits a test that starts few guests.
 const testLimit = 3 * testenv.Patience
 
+// upstreamLimit limits the part of an upstream test suite that runs by default. It
+// takes less than a minute on an idle machine.
+const upstreamLimit = 15 * time.Minute
+
 // config is quoted for the guest's command line parser.
 const config = `'{"interfaces":[{"name":"tap","ip":"10.0.0.2","masklen":"24","offload":"1"}],"gateway":"10.0.0.1",` +
 	`"disks":[{"name":"rootfs","transfer":"1048576"}]}'`
@@ -67,7 +71,7 @@ func startGuest(t *testing.T, kernel, root, port string, args ...string) *guest 
 		"--block-transfer:rootfs=1048576",
 		"--", testenv.Guest(t, kernel), "--config", config, "--",
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), testenv.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testLimit)
 	g.cmd = exec.CommandContext(ctx, testenv.Plugin(t), append(words, args...)...)
 	g.cmd.ExtraFiles = []*os.File{theirs}
 	g.cmd.Stdout, g.cmd.Stderr = &g.console, &g.console
@@ -108,7 +112,7 @@ func queryRedis(t *testing.T, count int, command func(i int) string) []string {
 	c, err := net.Dial("tcp", "10.0.0.2:6379")
 	must.NoError(t, err)
 	defer c.Close()
-	must.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	must.NoError(t, c.SetDeadline(time.Now().Add(testenv.Patience)))
 	var answers []string
 	buffer := make([]byte, 4096)
 	for i := range count {
@@ -129,7 +133,7 @@ func setKeysUntilClosed(t *testing.T, round int, end func()) (confirmed int) {
 	c, err := net.Dial("tcp", "10.0.0.2:6379")
 	must.NoError(t, err)
 	defer c.Close()
-	must.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	must.NoError(t, c.SetDeadline(time.Now().Add(testenv.Patience)))
 	var group sync.WaitGroup
 	defer group.Wait()
 	answer := make([]byte, 64)
@@ -221,7 +225,7 @@ func TestNginx_ServesFilesToManyClients(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range clients {
 		group.Go(func() {
-			client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}
+			client := http.Client{Timeout: testenv.Patience, Transport: &http.Transport{}}
 			for name, content := range contents {
 				if len(content) > 1<<20 && i%5 != 0 {
 					continue // ten clients are enough for large files

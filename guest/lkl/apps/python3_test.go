@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/shoenig/test/must"
 
@@ -40,7 +39,7 @@ func getAnswer(ctx context.Context, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	client := http.Client{Timeout: 30 * time.Second}
+	client := http.Client{Timeout: testenv.Patience}
 	answer, err := client.Do(request)
 	if err != nil {
 		return "", err
@@ -55,7 +54,7 @@ func TestPython_RunsStandardLibraryAndThreads(t *testing.T) {
 		return
 	}
 	g := startPythonService(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 	defer cancel()
 	for path, want := range map[string]string{
 		"threads":  "9990000",
@@ -94,7 +93,7 @@ func TestPython_PassesUpstreamTests(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tun, testenv.Tool("ip"), testenv.Tool("mke2fs"))
 	testenv.Guest(t, "lkl-python3.spt")
 	testenv.Plugin(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), upstreamLimit)
 	defer cancel()
 	tests := strings.Fields(`test_builtin test_epoll test_fcntl test_fileio test_float test_json test_math test_mmap test_os
 		test_posix test_queue test_select test_signal test_sqlite3 test_tempfile test_threading test_time test_unicode

@@ -43,7 +43,7 @@ var (
 func TestRedis_PassesUpstreamUnitTests(t *testing.T) {
 	testenv.Need(t, testenv.Tool("tclsh"), testenv.Tool("redis-cli"), testenv.Tool("redis-benchmark"), testenv.Tool("iptables"))
 	units := os.Getenv(unitsEnv)
-	limit := 5 * time.Minute
+	limit := upstreamLimit
 	if units != "" {
 		limit = time.Hour
 	}

@@ -68,13 +68,13 @@ static int64_t clock_error(void)
 /* Waits until the guest's clock has the expected difference to the host's. */
 static void expect_error(const char *step, int64_t expected)
 {
-	int64_t began = clock_ns(CLOCK_MONOTONIC);
+	int64_t began = clock_ns(CLOCK_MONOTONIC), error;
 
-	while (llabs(clock_error() - expected) > TOLERANCE &&
+	while (llabs((error = clock_error()) - expected) > TOLERANCE &&
 	       clock_ns(CLOCK_MONOTONIC) - began < TIMEOUT)
 		sleep_ns(SECOND / 100);
-	if (llabs(clock_error() - expected) > TOLERANCE)
-		printf("%s: behind by %ld ns\n", step, clock_error());
+	if (llabs(error - expected) > TOLERANCE)
+		printf("%s: behind by %ld ns\n", step, error);
 	else
 		printf("%s: followed\n", step);
 }

@@ -59,10 +59,11 @@ static void wall(void)
 	TRUE(t - v.tv_sec >= -1 && t - v.tv_sec < 60);
 }
 
+/* The other clocks measure an interval that contains that of the monotonic clock. */
 static void clocks_agree(void)
 {
-	int64_t mono = read_clock(CLOCK_MONOTONIC), wall = read_clock(CLOCK_REALTIME),
-		boot = read_clock(CLOCK_BOOTTIME), raw = read_clock(CLOCK_MONOTONIC_RAW);
+	int64_t wall = read_clock(CLOCK_REALTIME), boot = read_clock(CLOCK_BOOTTIME),
+		raw = read_clock(CLOCK_MONOTONIC_RAW), mono = read_clock(CLOCK_MONOTONIC);
 
 	sleep_ms(200);
 	mono = read_clock(CLOCK_MONOTONIC) - mono;
@@ -84,23 +85,24 @@ static void sleeps_as_long(void)
 		OK(nanosleep(&t, NULL));
 		took = now_ns() - begin;
 		TRUE(took >= ms[i] * 1000000LL);
-		TRUE(took < ms[i] * 1000000LL + 5000000000);
+		TRUE(took < ms[i] * 1000000LL + 20000000000);
 	}
 }
 
-/* The median of many short sleeps is close to the requested time. */
+/* Some of many short sleeps are close to the requested time, and not a whole tick. */
 static void sleeps_precisely(void)
 {
 	struct timespec t = { 0, 100000 };
+	int64_t end = now_ns() + 20000000000;
 	int near = 0;
 
-	for (int i = 0; i < 200; i++) {
+	while (near < 20 && now_ns() < end) {
 		int64_t begin = now_ns();
 
 		nanosleep(&t, NULL);
 		near += now_ns() - begin < 3000000;
 	}
-	TRUE(near >= 100);
+	TRUE(near >= 20);
 }
 
 static volatile int ticks;
@@ -113,14 +115,15 @@ static void count_tick(int sig)
 
 static void sleep_interrupted(void)
 {
-	struct itimerval soon = { .it_value = { 0, 20000 } };
+	/* The first tick may come before the sleep, on a busy machine. */
+	struct itimerval soon = { { 0, 20000 }, { 0, 20000 } };
 	struct timespec t = { 1000, 0 }, left = { 0 };
 
 	ticks = 0;
 	set_handler(SIGALRM, count_tick, SA_RESTART);
 	OK(setitimer(ITIMER_REAL, &soon, NULL));
 	FAILS(nanosleep(&t, &left), EINTR);
-	IS(ticks, 1);
+	TRUE(ticks >= 1);
 	TRUE(left.tv_sec >= 900 && left.tv_sec <= 1000);
 	OK(setitimer(ITIMER_REAL, &soon, NULL));
 	ERROR(clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &left), EINTR);
@@ -155,15 +158,15 @@ static void time_used(void)
 	TRUE(read_clock(CLOCK_PROCESS_CPUTIME_ID) - begin >= 100000000);
 	TRUE(read_clock(CLOCK_THREAD_CPUTIME_ID) - thread >= 50000000);
 	begin = read_clock(CLOCK_PROCESS_CPUTIME_ID);
-	sleep_ms(300);
-	TRUE(read_clock(CLOCK_PROCESS_CPUTIME_ID) - begin < 200000000);
+	sleep_ms(1000);
+	TRUE(read_clock(CLOCK_PROCESS_CPUTIME_ID) - begin < 800000000);
 }
 
 static void *use_processor(void *arg)
 {
 	int64_t begin = read_clock(CLOCK_THREAD_CPUTIME_ID), end = now_ns() + 20000000000;
 
-	while (read_clock(CLOCK_THREAD_CPUTIME_ID) - begin < 50000000 && now_ns() < end)
+	while (read_clock(CLOCK_THREAD_CPUTIME_ID) - begin < 500000000 && now_ns() < end)
 		;
 	return arg;
 }
@@ -181,15 +184,15 @@ static void time_of_threads(void)
 	struct timespec t;
 	clockid_t clock;
 	pthread_t thread;
-	int ms = 100;
+	int ms = 1000;
 
 	join_thread(start_thread(use_processor, NULL));
-	TRUE(read_clock(CLOCK_THREAD_CPUTIME_ID) - own < 40000000);
-	TRUE(read_clock(CLOCK_PROCESS_CPUTIME_ID) - all >= 50000000);
+	TRUE(read_clock(CLOCK_THREAD_CPUTIME_ID) - own < 400000000);
+	TRUE(read_clock(CLOCK_PROCESS_CPUTIME_ID) - all >= 500000000);
 	thread = start_thread(sleep_for, &ms);
 	ZERO(pthread_getcpuclockid(thread, &clock));
 	OK(clock_gettime(clock, &t));
-	TRUE(t.tv_sec == 0 && t.tv_nsec < 90000000);
+	TRUE(t.tv_sec == 0 && t.tv_nsec < 400000000);
 	join_thread(thread);
 }
 

@@ -85,10 +85,13 @@ static void suspend(void)
 	IS(sigismember(&set, SIGUSR1), 1);
 }
 
-/* Sets an alarm in 20 ms. The next call would block forever without it. */
+/*
+ * Sets an alarm every 20 ms. The next call would block forever without it. The first
+ * alarm may come before that call, on a busy machine.
+ */
 static void set_alarm(int flags)
 {
-	struct itimerval t = { .it_value = { 0, 20000 } };
+	struct itimerval t = { { 0, 20000 }, { 0, 20000 } };
 
 	set_handler(SIGALRM, count_signal, flags);
 	OK(setitimer(ITIMER_REAL, &t, NULL));
@@ -118,7 +121,7 @@ static void interrupts(void)
 	set_alarm(0), FAILS(nanosleep(&t, NULL), EINTR);
 	set_alarm(0), FAILS(sem_wait(&s), EINTR);
 	set_alarm(0), FAILS(pause(), EINTR);
-	IS(count, 9);
+	TRUE(count >= 9);
 }
 
 /*
@@ -140,7 +143,7 @@ static void interrupts_even_so(void)
 	set_alarm(SA_RESTART), FAILS(nanosleep(&t, NULL), EINTR);
 	set_alarm(SA_RESTART), FAILS(pause(), EINTR);
 	set_alarm(SA_RESTART), FAILS(recv(fd, &byte, 1, 0), EINTR);
-	IS(count, 6);
+	TRUE(count >= 6);
 }
 
 static void *write_later(void *arg)

@@ -23,7 +23,7 @@
 #include <sys/timerfd.h>
 
 #define ROUNDS 6
-#define PATIENCE 20000000000LL
+#define PATIENCE 60000000000LL
 /* Memory that the kernel may keep after a round for later use. */
 #define SLACK_KB 512
 
@@ -389,7 +389,7 @@ int stress(int seconds, const char *scratch)
 		const char *stuck = run_round((double)seconds / ROUNDS);
 
 		if (stuck)
-			return printf("%s: no turn for 20 seconds\n", stuck), fflush(stdout), 1;
+			return printf("%s: no turn for 60 seconds\n", stuck), fflush(stdout), 1;
 		if (failed_worker)
 			return 1;
 		for (int i = 0; i < n_workers; i++)
