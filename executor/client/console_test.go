@@ -99,7 +99,8 @@ func TestConsole_ContinuesWithANewReader(t *testing.T) {
 	must.NoError(t, task.out.Close())
 	task.out = second
 	got := append(first, task.readOutput(t)...)
-	checkOutputComplete(t, got, task.readStderr(t), waitExit(t, c).Dropped, lines, width)
+	exit := waitExit(t, c)
+	checkOutputComplete(t, got, task.readStderr(t), exit.Dropped, lines, width)
 }
 
 func TestConsole_DoesNotBlockAGuestWithoutReader(t *testing.T) {
