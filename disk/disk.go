@@ -29,6 +29,9 @@ var (
 	ErrName = debugfs.ErrName
 	// ErrDamaged means that an image is not a valid ext4 file system.
 	ErrDamaged = debugfs.ErrDamaged
+	// ErrFeature means that an image has a feature that a root disk must not have. The
+	// error names the feature and the remedy.
+	ErrFeature = errors.New("not supported in a root disk")
 	// ErrConfine means that the kernel has no Landlock to confine mke2fs to a
 	// directory; see BuildOptions.Shared.
 	ErrConfine = e2fsprogs.ErrConfine
