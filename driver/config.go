@@ -35,7 +35,11 @@ type Config struct {
 // validate reports every mistake in the plugin's configuration.
 func (c *Config) validate() error {
 	var list problems.List
-	checkDir(&list, "state_dir", c.StateDir)
+	if checkDir(&list, "state_dir", c.StateDir) {
+		if err := checkStateDir(c.StateDir); err != nil {
+			list.Addf("state_dir", "%w", err)
+		}
+	}
 	for i, p := range c.ImagePaths {
 		checkDir(&list, fmt.Sprintf("image_paths[%d]", i), p)
 	}
@@ -68,14 +72,16 @@ func parseTimeout(s string) (time.Duration, error) {
 
 // checkDir checks that a path can be used as a directory. The directory may be
 // missing.
-func checkDir(list *problems.List, field, path string) {
+func checkDir(list *problems.List, field, path string) bool {
 	if !filepath.IsAbs(path) {
 		list.Addf(field, "%q is not an absolute path", path)
-		return
+		return false
 	}
 	if info, err := os.Stat(path); err == nil && !info.IsDir() {
 		list.Addf(field, "%s is not a directory", path)
+		return false
 	}
+	return true
 }
 
 // TaskConfig is the config block of a task.

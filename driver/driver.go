@@ -130,12 +130,15 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(d.ctx, cancel)
 	context.AfterFunc(ctx, func() { stop() })
-	host := fingerprint.LocalHost(d.checkExecutor, disk.CheckTools)
+	host := fingerprint.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools)
 	return fingerprint.Watch(ctx, d.log, fingerprintPeriod, fingerprint.WatchDevices(ctx),
 		func(ctx context.Context) *drivers.Fingerprint {
 			return fingerprint.Read(ctx, Version, host)
 		}), nil
 }
+
+// checkStateDir returns an error if the state directory cannot be used.
+func (d *Driver) checkStateDir() error { return checkFileSystem(d.config.StateDir) }
 
 // checkExecutor returns an error if the executor's program cannot be installed.
 func (d *Driver) checkExecutor() error {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // The state directory (state_dir). Only root may enter it.
@@ -26,13 +28,40 @@ func emptyDir(stateDir string) string      { return filepath.Join(stateDir, "emp
 
 // makeStateDir creates the directories that all tasks share.
 func makeStateDir(stateDir string) error {
-	for _, dir := range []string{stateDir, tasksDir(stateDir), incompleteDir(stateDir), kernelsDir(stateDir)} {
+	if err := createStateDir(stateDir); err != nil {
+		return fmt.Errorf("create the state directory: %w", err)
+	}
+	for _, dir := range []string{tasksDir(stateDir), incompleteDir(stateDir), kernelsDir(stateDir)} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("create the state directory: %w", err)
 		}
 	}
 	if err := os.MkdirAll(emptyDir(stateDir), 0o755); err != nil {
 		return fmt.Errorf("create the state directory: %w", err)
+	}
+	return nil
+}
+
+// checkFileSystem checks that tasks can start with this state directory. It writes
+// nothing, except for missing directories, because it is called again and again.
+// Its errors contain no figures that change while the fault stays: Nomad's servers
+// receive every new text.
+func checkFileSystem(stateDir string) error {
+	makeErr := makeStateDir(stateDir)
+	var stat unix.Statfs_t
+	err := unix.Statfs(stateDir, &stat)
+	switch {
+	case err == nil && stat.Flags&unix.ST_RDONLY != 0:
+		return fmt.Errorf("%s is on a read-only file system: mount it with the option rw", stateDir)
+	case makeErr != nil:
+		return makeErr
+	case err != nil:
+		return fmt.Errorf("read the state of the file system of %s: %w", stateDir, err)
+	case stat.Flags&unix.ST_NOEXEC != 0:
+		return fmt.Errorf("%s is on a file system with the option noexec, but the executor and the tasks' kernels run from there: "+
+			"mount it with the option exec", stateDir)
+	case stat.Files > 0 && stat.Ffree == 0:
+		return fmt.Errorf("the file system of %s has no free inodes: remove files", stateDir)
 	}
 	return nil
 }

@@ -25,6 +25,8 @@ type Host struct {
 	// Supported fails where no guest can ever run: on another processor, or
 	// without root.
 	Supported func() error
+	// StateDir fails if tasks cannot keep their files in the state directory.
+	StateDir func() error
 	// Executor fails if the executor program is not installed.
 	Executor func() error
 	// SPT runs a guest of a few instructions in the spt tender.
@@ -71,6 +73,7 @@ func Read(ctx context.Context, version string, host Host) *drivers.Fingerprint {
 		fault string
 		err   error
 	}{
+		{"the state directory cannot be used", host.StateDir()},
 		{"the executor is not installed", host.Executor()},
 		{"the spt tender cannot run a guest", sptErr},
 		{"tasks cannot be limited", cgroupErr},

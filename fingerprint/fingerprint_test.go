@@ -19,7 +19,7 @@ import (
 func workingHost() Host {
 	succeed := func() error { return nil }
 	return Host{
-		Supported: succeed, Executor: succeed, KVM: succeed, Tap: succeed, Ext4: succeed,
+		Supported: succeed, StateDir: succeed, Executor: succeed, KVM: succeed, Tap: succeed, Ext4: succeed,
 		SPT:    func(context.Context) error { return nil },
 		Cgroup: func() (string, error) { return "v2", nil },
 	}
@@ -58,6 +58,7 @@ func TestRead_FaultsDetermineHealth(t *testing.T) {
 		attribute string // expected to be false
 	}{
 		{"another machine", func(h *Host) { h.Supported = fault }, drivers.HealthStateUndetected, ""},
+		{"no state directory", func(h *Host) { h.StateDir = fault }, drivers.HealthStateUnhealthy, ""},
 		{"no executor", func(h *Host) { h.Executor = fault }, drivers.HealthStateUnhealthy, ""},
 		{
 			"no spt", func(h *Host) { h.SPT = func(context.Context) error { return fault() } },

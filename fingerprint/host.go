@@ -20,15 +20,16 @@ import (
 const probeTimeout = 10 * time.Second
 
 // LocalHost returns the probes of this machine. The driver passes in the checks of its
-// executor and of the tools that build root disks.
+// state directory, of its executor and of the tools that build root disks.
 //
 // All of them are cheap enough to be repeated every period: the guest runs for about a
 // millisecond, and the others are a few system calls. The exception is KVM, which
 // creates a machine only when /dev/kvm has changed; see kvmProbe.
-func LocalHost(executor, ext4 func() error) Host {
+func LocalHost(stateDir, executor, ext4 func() error) Host {
 	kvm := kvmProbe{device: "/dev/kvm", create: createVM}
 	return Host{
 		Supported: supported,
+		StateDir:  stateDir,
 		Executor:  executor,
 		SPT: func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, probeTimeout)

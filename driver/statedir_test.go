@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+	"github.com/lkl-nomad/nomad-driver-lkl/fingerprint"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+// A node must not attract jobs whose starts fail. It is healthy again when the file
+// system has been mended.
+func TestFingerprint_FollowsTheFileSystemOfTheStateDirectory(t *testing.T) {
+	d := testDriver(t)
+	d.install = builtExecutor(t)
+	must.NoError(t, testenv.OnSmallDisk(t, func(dir string) error {
+		d.use(Config{StateDir: filepath.Join(dir, "state")})
+		host := fingerprint.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools)
+		expect := func(reason string) error {
+			f := fingerprint.Read(t.Context(), Version, host)
+			healthy := f.Health == drivers.HealthStateHealthy
+			if healthy != (reason == "") || !strings.Contains(f.HealthDescription, reason) {
+				return fmt.Errorf("want %q, the fingerprint is %s: %s", reason, f.Health, f.HealthDescription)
+			}
+			return nil
+		}
+		remount := func(flags uintptr) error { return unix.Mount("", dir, "", unix.MS_REMOUNT|flags, "") }
+		return errors.Join(
+			remount(unix.MS_RDONLY), expect("read-only"), // without the directories
+			remount(0), expect(""),
+			remount(unix.MS_RDONLY), expect("read-only"),
+			remount(unix.MS_NOEXEC), expect("noexec"),
+			remount(0), expect(""),
+			os.Chmod(d.config.StateDir, 0o777), expect("chmod go-w"),
+			os.Chmod(d.config.StateDir, 0o700), expect(""),
+			os.RemoveAll(d.config.StateDir), expect(""),
+		)
+	}))
+}
