@@ -24,6 +24,8 @@ var (
 	// treePath matches a path in backticks that starts with a directory of the tree.
 	treePath = regexp.MustCompile("`((?:cmd|driver|disk|docs|e2e|examples|executor|fingerprint|guest|internal|network|scripts|" +
 		"tender|testenv|unikernel)/[A-Za-z0-9_./-]*)`")
+	// namedTest matches a test in backticks, with the directory of its package.
+	namedTest = regexp.MustCompile("`([a-z0-9/-]+)\\.((?:Test|Fuzz)[A-Za-z0-9_]+)`")
 )
 
 // pages returns the text of every page, without code blocks, by its path. It
@@ -80,7 +82,7 @@ func TestPages_LinksLeadSomewhere(t *testing.T) {
 
 func TestPages_NamedFilesExist(t *testing.T) {
 	for file, page := range pages(t) {
-		for _, m := range treePath.FindAllStringSubmatch(page, -1) {
+		for _, m := range treePath.FindAllStringSubmatch(namedTest.ReplaceAllString(page, ""), -1) {
 			found, err := filepath.Glob(m[1])
 			must.NoError(t, err)
 			test.SliceNotEmpty(t, found, test.Sprintf("%s names %s", file, m[1]))
@@ -94,6 +96,23 @@ func TestIndex_ListsEveryPage(t *testing.T) {
 	for file := range all {
 		if name, ok := strings.CutPrefix(file, "docs/"); ok && name != "README.md" {
 			test.StrContains(t, all["docs/README.md"], "]("+name+")")
+		}
+	}
+}
+
+func TestPages_NamedTestsExist(t *testing.T) {
+	all := pages(t)
+	must.RegexMatch(t, namedTest, all["SECURITY.md"])
+	for file, page := range all {
+		for _, m := range namedTest.FindAllStringSubmatch(page, -1) {
+			sources, err := filepath.Glob(m[1] + "/*_test.go")
+			must.NoError(t, err)
+			exists := slices.ContainsFunc(sources, func(source string) bool {
+				content, err := os.ReadFile(source)
+				must.NoError(t, err)
+				return strings.Contains(string(content), "\nfunc "+m[2]+"(")
+			})
+			test.True(t, exists, test.Sprintf("%s names %s.%s, which does not exist", file, m[1], m[2]))
 		}
 	}
 }
