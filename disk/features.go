@@ -10,9 +10,10 @@ import (
 // Features that this package looks at.
 const (
 	compatJournal             = 0x4
-	incompatRecover           = 0x4  // the journal has to be replayed
-	incompatMetaGroups        = 0x10 // some descriptors are not behind the superblock
-	incompat64Bit             = 0x80 // the upper halves of the counts are valid
+	incompatRecover           = 0x4   // the journal has to be replayed
+	incompatMetaGroups        = 0x10  // some descriptors are not behind the superblock
+	incompat64Bit             = 0x80  // the upper halves of the counts are valid
+	incompatMMP               = 0x100 // multiple mount protection
 	incompatFlexGroups        = 0x200
 	roCompatMetadataChecksums = 0x400
 )
@@ -49,12 +50,12 @@ const (
 )
 
 var incompatRefused = map[uint32]refusedFeature{
-	0x1:      {"compression", noKernel, rebuild},
-	0x8:      {"journal_dev", "it is the journal of another file system", "use the image of that file system"},
-	0x100:    {"mmp", "a root disk has one user, and mmp delays each use", turnOff},
-	0x1000:   {"dirdata", noKernel, rebuild},
-	0x1_0000: {"encrypt", noKernel, rebuild},
-	0x2_0000: {"casefold", noKernel, turnOff},
+	0x1:         {"compression", noKernel, rebuild},
+	0x8:         {"journal_dev", "it is the journal of another file system", "use the image of that file system"},
+	incompatMMP: {"mmp", "a root disk has one user, and mmp delays each use", turnOff},
+	0x1000:      {"dirdata", noKernel, rebuild},
+	0x1_0000:    {"encrypt", noKernel, rebuild},
+	0x2_0000:    {"casefold", noKernel, turnOff},
 }
 
 var roCompatRefused = map[uint32]refusedFeature{

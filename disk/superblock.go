@@ -29,6 +29,7 @@ const (
 
 // superblock holds the fields of a superblock that this package uses.
 type superblock struct {
+	magic                      uint16
 	compat, incompat, roCompat uint32
 	revision                   uint32
 
@@ -88,10 +89,13 @@ func readSuperblock(f *os.File) (superblock, error) {
 // readImage is readSuperblock for an image in a file of this size.
 func readImage(r io.ReaderAt, size int64) (superblock, error) {
 	raw := make([]byte, superblockSize)
-	if _, err := r.ReadAt(raw, superblockOffset); err != nil || !hasExtMagic(r) {
+	if _, err := r.ReadAt(raw, superblockOffset); err != nil {
 		return superblock{}, fmt.Errorf("the file is %w", ErrKind)
 	}
 	s := parseSuperblock(raw)
+	if s.magic != extMagic {
+		return superblock{}, fmt.Errorf("the file is %w", ErrKind)
+	}
 	for _, check := range []func() error{
 		func() error { return s.checkSum(raw) },
 		s.checkFeatures,
@@ -111,6 +115,7 @@ func parseSuperblock(raw []byte) superblock {
 	u16 := func(at int) uint16 { return binary.LittleEndian.Uint16(raw[at:]) }
 	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(raw[at:]) }
 	s := superblock{
+		magic:  u16(magicOffset),
 		compat: u32(0x5c), incompat: u32(0x60), roCompat: u32(0x64), revision: u32(0x4c),
 		inodes: u32(0x0), freeInodes: u32(0x10),
 		blocks: uint64(u32(0x4)), freeBlocks: uint64(u32(0xc)),
