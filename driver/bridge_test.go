@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -134,17 +135,21 @@ func (n *testNetwork) links(t *testing.T) (names []string, ingress int) {
 
 // get sends a request from the peer to the guest's web server.
 func (n *testNetwork) get(t *testing.T, path string) (string, error) {
+	return n.getFrom(t, allocIP, path)
+}
+
+func (n *testNetwork) getFrom(t *testing.T, ip, path string) (string, error) {
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		var conn net.Conn
 		var err error
 		within(t, n.peer, func(*netlink.Handle) {
-			conn, err = net.DialTimeout("tcp", net.JoinHostPort(allocIP, "8080"), time.Second)
+			conn, err = net.DialTimeout("tcp", net.JoinHostPort(ip, "8080"), time.Second)
 		})
 		return conn, err
 	}}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: testenv.Patience}
-	response, err := client.Get("http://" + allocIP + path)
+	response, err := client.Get("http://" + ip + path)
 	if err != nil {
 		return "", err
 	}
@@ -193,6 +198,28 @@ func TestBridge_GuestAnswersAtTheAllocsAddress(t *testing.T) {
 			must.Eq(t, before, after)
 			must.Eq(t, 0, ingress)
 		})
+	}
+}
+
+func TestBridge_GuestUsesAnotherAddressOnlyIfAllowed(t *testing.T) {
+	const other = "10.78.0.6"
+	for _, allow := range []bool{false, true} {
+		p := newTestPluginWith(t, Config{StateDir: t.TempDir(), ImagePaths: []string{guestDir(t)}, AllowSpoofing: allow})
+		n := newTestNetwork(t)
+		handle, _, err := p.StartTask(p.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: []string{"ip=" + other + "/24", "port=8080"}}))
+		must.NoError(t, err)
+		filtered := false
+		within(t, n.alloc, func(h *netlink.Handle) {
+			tap, err := h.LinkByName(stateOf(t, handle).Tap)
+			must.NoError(t, err)
+			filters, err := h.FilterList(tap, netlink.MakeHandle(0xffff, 0))
+			must.NoError(t, err)
+			filtered = slices.ContainsFunc(filters, func(f netlink.Filter) bool { return f.Type() == "bpf" })
+		})
+		must.Eq(t, !allow, filtered)
+		if allow {
+			waitFor(t, "an answer", func() bool { _, err := n.getFrom(t, other, "/"); return err == nil })
+		}
 	}
 }
 

@@ -174,14 +174,14 @@ func TestStart_StepsReportWhyTheyWereCanceled(t *testing.T) {
 func TestStart_WaitsForTheInterface(t *testing.T) {
 	n := newTestNetwork(t)
 	path := n.spec().Path
-	first, err := network.AttachL2(path, false)
+	first, err := network.AttachL2(path, network.Options{})
 	must.NoError(t, err)
 	attempts := 0
 	second, err := awaitInterface(t.Context(), func() (*network.Tap, error) {
 		if attempts++; attempts == 3 {
 			must.NoError(t, first.Close()) // removes the tap
 		}
-		return network.AttachL2(path, false)
+		return network.AttachL2(path, network.Options{})
 	})
 	must.NoError(t, err)
 	must.Greater(t, 2, attempts)
@@ -189,7 +189,7 @@ func TestStart_WaitsForTheInterface(t *testing.T) {
 
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = awaitInterface(canceled, func() (*network.Tap, error) { return network.AttachL2(path, false) })
+	_, err = awaitInterface(canceled, func() (*network.Tap, error) { return network.AttachL2(path, network.Options{}) })
 	must.ErrorIs(t, err, network.ErrTaken)
 	other := errors.New("no tap")
 	_, err = awaitInterface(t.Context(), func() (*network.Tap, error) { return nil, other })

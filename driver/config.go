@@ -29,6 +29,7 @@ type Config struct {
 	StateDir      string   `codec:"state_dir"`
 	ImagePaths    []string `codec:"image_paths"`
 	AllowExecHeap bool     `codec:"allow_exec_heap"`
+	AllowSpoofing bool     `codec:"allow_spoofing"`
 	StartTimeout  string   `codec:"start_timeout"`
 }
 

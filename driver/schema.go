@@ -30,6 +30,10 @@ var pluginOptions = []option{
 		doc: "Allow jobs to set `exec_heap`.",
 	},
 	{
+		name: "allow_spoofing", kind: "bool", value: "false",
+		doc: "Allow guests to send frames with any sender.",
+	},
+	{
 		name: "start_timeout", kind: "string", value: `"` + DefaultStartTimeout + `"`,
 		doc: "Time in which a task must start, such as `90s`.",
 	},

@@ -83,6 +83,7 @@ func TestPluginSchema_Defaults(t *testing.T) {
 	must.Eq(t, DefaultStateDir, config.StateDir)
 	must.SliceEmpty(t, config.ImagePaths)
 	must.False(t, config.AllowExecHeap)
+	must.False(t, config.AllowSpoofing)
 }
 
 func TestSchema_HasAnOptionForEachField(t *testing.T) {

@@ -66,7 +66,7 @@ func (d *Driver) start(ctx context.Context, task *drivers.TaskConfig, undo *undo
 		return runningTask{}, startError("root disk", err)
 	}
 	defer disk.Close()
-	tap, err := attachTap(ctx, dir, kernel, undo)
+	tap, err := d.attachTap(ctx, dir, kernel, undo)
 	if err != nil {
 		return runningTask{}, startError("tap", err)
 	}
@@ -143,14 +143,15 @@ func inspectNetwork(j job, k *kernel) (addresses, error) {
 
 // attachTap opens the guest's tap and connects it to the alloc's interface. It
 // returns nil for a kernel without a net device.
-func attachTap(ctx context.Context, dir taskDir, k *kernel, undo *undo) (*network.Tap, error) {
+func (d *Driver) attachTap(ctx context.Context, dir taskDir, k *kernel, undo *undo) (*network.Tap, error) {
 	if k.netDevice() == "" {
 		return nil, nil
 	}
 	netns := dir.record.Netns
-	tap, err := awaitInterface(ctx, func() (*network.Tap, error) {
-		return network.AttachL2(netns, k.supports(unikernel.FeatureOffload))
-	})
+	options := network.Options{
+		Offload: k.supports(unikernel.FeatureOffload), AllowSpoofing: d.config.AllowSpoofing,
+	}
+	tap, err := awaitInterface(ctx, func() (*network.Tap, error) { return network.AttachL2(netns, options) })
 	if err != nil {
 		return nil, err
 	}

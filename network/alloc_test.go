@@ -129,7 +129,12 @@ func (a *alloc) route(to, gateway string, metric int) {
 
 func (a *alloc) attach() *Tap {
 	a.t.Helper()
-	tap, err := AttachL2(a.path, false)
+	return a.attachWith(Options{})
+}
+
+func (a *alloc) attachWith(o Options) *Tap {
+	a.t.Helper()
+	tap, err := AttachL2(a.path, o)
 	must.NoError(a.t, err)
 	a.t.Cleanup(func() { _ = tap.Close() }) // a test may have closed it
 	return tap

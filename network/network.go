@@ -29,6 +29,9 @@ var (
 	// ErrNoRedirect means that the kernel lacks a traffic control module.
 	ErrNoRedirect = errors.New("the kernel cannot redirect frames: " +
 		"load the modules sch_ingress, cls_u32 and act_mirred")
+	// ErrNoFilter means that the kernel lacks the classifier that prevents spoofing.
+	ErrNoFilter = errors.New("the kernel cannot filter the guest's frames: " +
+		"load the module cls_bpf (CONFIG_NET_CLS_BPF), or set allow_spoofing in the plugin's configuration")
 )
 
 // MaxMTU is the largest MTU of a guest's tap, in bytes. Legacy LKL guests fail with
@@ -80,20 +83,27 @@ func Inspect(netns string) (*Interface, error) {
 // attachMutex makes checking for another guest and attaching one step.
 var attachMutex sync.Mutex
 
-// AttachL2 creates a tap in an allocation's namespace and redirects all frames
-// between it and the allocation's interface. The guest then owns the interface's
-// addresses on the link, and the namespace's own stack receives nothing from it.
-// Set offload only for guests that support it; see SetOffload.
+// Options are the properties of a guest's tap.
+type Options struct {
+	Offload       bool // only for guests that support it; see SetOffload
+	AllowSpoofing bool // pass frames with any sender
+}
+
+// AttachL2 creates a tap in an allocation's namespace and redirects frames between it
+// and the allocation's interface. The guest then owns the interface's addresses on the
+// link, and the namespace's own stack receives nothing from it. Unless the options allow
+// spoofing, frames of the guest with another sender than the interface's MAC and
+// addresses are dropped, and so are messages of routers and DHCP servers.
 //
 // AttachL2 replaces the redirection of a guest that has ended. The caller closes the
 // tap and calls Detach when the guest has ended. Errors: ErrTaken if another guest is
-// running, ErrForeign, ErrNoRedirect, and those of Inspect.
-func AttachL2(netns string, offload bool) (*Tap, error) {
+// running, ErrForeign, ErrNoRedirect, ErrNoFilter, and those of Inspect.
+func AttachL2(netns string, o Options) (*Tap, error) {
 	attachMutex.Lock()
 	defer attachMutex.Unlock()
 	var tap *Tap
 	err := inNamespace(netns, func(n *namespace) (err error) {
-		tap, err = n.attach(offload)
+		tap, err = n.attach(o)
 		return err
 	})
 	return tap, err

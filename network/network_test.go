@@ -100,7 +100,7 @@ func TestNetwork_ReportsMissingNamespace(t *testing.T) {
 	for _, path := range []string{"", "/var/run/netns/none", file.Name(), t.TempDir(), "/proc/self/ns/mnt"} {
 		_, err := Inspect(path)
 		must.ErrorIs(t, err, ErrNoNamespace, must.Sprint(path))
-		_, err = AttachL2(path, false)
+		_, err = AttachL2(path, Options{})
 		must.ErrorIs(t, err, ErrNoNamespace, must.Sprint(path))
 		must.NoError(t, Detach(path, "lkl0"))
 	}
@@ -139,7 +139,7 @@ func TestAttachL2_LimitsMTU(t *testing.T) {
 func TestAttachL2_RefusesSecondGuestWithAdvice(t *testing.T) {
 	a := newAlloc(t, 1500)
 	first := a.attach()
-	_, err := AttachL2(a.path, false)
+	_, err := AttachL2(a.path, Options{})
 	must.ErrorIs(t, err, ErrTaken)
 	must.ErrorContains(t, err, "into its own group")
 	must.Eq(t, []string{"lo", "alloc7", "lkl0"}, a.links())
@@ -185,13 +185,13 @@ func TestAttachL2_RefusesForeignTrafficControl(t *testing.T) {
 		})
 	}
 	addQdisc("ingress", true)
-	_, err := AttachL2(a.path, false)
+	_, err := AttachL2(a.path, Options{})
 	must.ErrorIs(t, err, ErrForeign)
 	must.NoError(t, Detach(a.path, "lkl0"))
 	must.True(t, a.ingressState().foreign)
 	removeQdisc()
 	addQdisc("clsact", false)
-	_, err = AttachL2(a.path, false)
+	_, err = AttachL2(a.path, Options{})
 	must.ErrorIs(t, err, ErrForeign)
 	must.Eq(t, []string{"lo", "alloc7"}, a.links())
 	removeQdisc()
@@ -205,7 +205,7 @@ func TestAttachL2_RefusesInterfaceThatIsDown(t *testing.T) {
 		link, err := n.LinkByName(a.name)
 		return errors.Join(err, n.LinkSetDown(link))
 	})
-	_, err := AttachL2(a.path, false)
+	_, err := AttachL2(a.path, Options{})
 	must.ErrorIs(t, err, ErrNoInterface)
 	must.Eq(t, []string{"lo", "alloc7"}, a.links())
 }
@@ -228,6 +228,9 @@ func TestClassifyRedirectError_NamesMissingModules(t *testing.T) {
 		unix.ENOENT: ErrNoRedirect, unix.EOPNOTSUPP: ErrNoRedirect, unix.EEXIST: ErrTaken, unix.EPERM: unix.EPERM,
 	} {
 		must.ErrorIs(t, classifyRedirectError(err), want)
+	}
+	for err, want := range map[error]error{unix.ENOENT: ErrNoFilter, unix.EOPNOTSUPP: ErrNoFilter, unix.EPERM: unix.EPERM} {
+		must.ErrorIs(t, classifyFilterError(err), want)
 	}
 }
 

@@ -16,9 +16,7 @@ import (
 
 func (a *alloc) attachOffload() *Tap {
 	a.t.Helper()
-	tap, err := AttachL2(a.path, true)
-	must.NoError(a.t, err)
-	a.t.Cleanup(func() { _ = tap.Close() }) // a test may have closed it
+	tap := a.attachWith(Options{Offload: true})
 	must.True(a.t, tap.Offload)
 	return tap
 }

@@ -21,7 +21,7 @@ const (
 	filterPriority = 0x6c6b // "lk"
 )
 
-func (n *namespace) attach(offload bool) (_ *Tap, err error) {
+func (n *namespace) attach(o Options) (_ *Tap, err error) {
 	found, err := n.inspect()
 	if err != nil {
 		return nil, err
@@ -34,15 +34,23 @@ func (n *namespace) attach(offload bool) (_ *Tap, err error) {
 		return nil, err
 	}
 	mtu := min(found.MTU, MaxMTU)
-	f, tap, err := n.createTap(mtu, offload)
+	f, tap, err := n.createTap(mtu, o.Offload)
 	if err != nil {
 		return nil, err
 	}
-	if err := n.redirectBothWays(link, tap); err != nil {
-		f.Close()
+	if o.AllowSpoofing {
+		err = n.redirect(tap, link)
+	} else {
+		err = n.redirectFiltered(tap, link, ownerOf(found).filter())
+	}
+	if err == nil {
+		err = n.redirectToGuest(link, tap)
+	}
+	if err != nil {
+		f.Close() // the kernel removes the tap's redirection together with the tap
 		return nil, err
 	}
-	return &Tap{File: f, Name: tap.Attrs().Name, MAC: found.MAC, MTU: mtu, Offload: offload}, nil
+	return &Tap{File: f, Name: tap.Attrs().Name, MAC: found.MAC, MTU: mtu, Offload: o.Offload}, nil
 }
 
 // removeStaleRedirect removes the redirection of a guest that has ended. ErrTaken: the
@@ -64,12 +72,9 @@ func (n *namespace) removeStaleRedirect(link netlink.Link) error {
 	return n.removeIngress(link)
 }
 
-// redirectBothWays redirects what either interface receives to the other one. The
-// kernel removes the tap's redirection together with the tap.
-func (n *namespace) redirectBothWays(link, tap netlink.Link) error {
-	if err := n.redirect(tap, link); err != nil {
-		return err
-	}
+// redirectToGuest redirects the frames that the alloc's interface receives to the tap. If
+// this fails, the interface is as before.
+func (n *namespace) redirectToGuest(link, tap netlink.Link) error {
 	err := n.redirect(link, tap)
 	if err != nil && !errors.Is(err, ErrTaken) {
 		err = errors.Join(err, n.removeIngress(link))
@@ -110,6 +115,14 @@ func classifyRedirectError(err error) error {
 		return fmt.Errorf("%w: %w", ErrTaken, err)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Errorf("%w: %w", ErrNoRedirect, err)
+	}
+	return err
+}
+
+// classifyFilterError adds ErrNoFilter if the kernel has no cls_bpf.
+func classifyFilterError(err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("%w: %w", ErrNoFilter, err)
 	}
 	return err
 }

@@ -249,7 +249,7 @@ func TestTraffic_PassesFramesUnchanged(t *testing.T) {
 func TestAttachL2_LeaksNothing(t *testing.T) {
 	a := newAlloc(t, 1500)
 	cycle := func() {
-		tap, err := AttachL2(a.path, false)
+		tap, err := AttachL2(a.path, Options{})
 		must.NoError(t, err)
 		must.NoError(t, tap.Close())
 		must.NoError(t, Detach(a.path, tap.Name))
@@ -299,7 +299,7 @@ func TestAttachL2_OnlyOneGuestGetsAnAlloc(t *testing.T) {
 	for i, a := range allocs {
 		for range 5 {
 			group.Go(func() {
-				tap, err := AttachL2(a.path, false)
+				tap, err := AttachL2(a.path, Options{})
 				if err == nil {
 					t.Cleanup(func() { _ = tap.Close() })
 				}
@@ -326,7 +326,7 @@ func TestAttachL2_OnlyOneGuestGetsAnAlloc(t *testing.T) {
 func BenchmarkAttachL2(b *testing.B) {
 	a := newAlloc(b, 1500)
 	for b.Loop() {
-		tap, err := AttachL2(a.path, false)
+		tap, err := AttachL2(a.path, Options{})
 		must.NoError(b, err)
 		must.NoError(b, tap.Close())
 		must.NoError(b, Detach(a.path, tap.Name))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package bpf assembles classic BPF programs for seccomp.
+// Package bpf assembles classic BPF programs for seccomp and for packet filters.
 //
 // No library covers the filter of tender/spt, which compares the sum of two
 // arguments, a disk's offset and length, with the capacity in 64 bits. libseccomp
@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Program is a sequence of instructions over struct seccomp_data. The kernel
-// takes at most unix.BPF_MAXINSNS of them.
+// A Program is a sequence of instructions over struct seccomp_data or over a packet.
+// The kernel takes at most unix.BPF_MAXINSNS of them.
 //
 // A Program is built from conditions whose bodies all end in a return. The
 // instructions after a body run only if its condition did not hold, with the
@@ -72,7 +72,8 @@ func AtLeastX() Condition { return Condition{code: unix.BPF_JGE | unix.BPF_X} }
 // AboveX holds if the accumulator is more than X.
 func AboveX() Condition { return Condition{code: unix.BPF_JGT | unix.BPF_X} }
 
-// Load loads the 32 bits at an offset of struct seccomp_data into the accumulator.
+// Load loads the 32 bits at an offset of struct seccomp_data or of the packet into the
+// accumulator.
 func (p *Program) Load(offset uint32) { p.emit(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, offset) }
 
 // Set sets the accumulator to k.
@@ -84,7 +85,8 @@ func (p *Program) CopyToX() { p.emit(unix.BPF_MISC|unix.BPF_TAX, 0) }
 // SubtractX subtracts X from the accumulator, modulo 2^32.
 func (p *Program) SubtractX() { p.emit(unix.BPF_ALU|unix.BPF_SUB|unix.BPF_X, 0) }
 
-// Return ends the program with an action, such as unix.SECCOMP_RET_ALLOW.
+// Return ends the program with an action, such as unix.SECCOMP_RET_ALLOW. A packet
+// filter returns 0 to reject the packet.
 func (p *Program) Return(action uint32) { p.emit(unix.BPF_RET|unix.BPF_K, action) }
 
 // ReturnIf ends the program with an action if c holds.

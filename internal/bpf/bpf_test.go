@@ -105,3 +105,37 @@ func TestProgram_EncodesSockFilter(t *testing.T) {
 	p := bpf.Program{{Code: 0x1234, Jt: 5, Jf: 6, K: 0x789abcde}, {Code: unix.BPF_RET, K: 1}}
 	must.Eq(t, []byte{0x34, 0x12, 5, 6, 0xde, 0xbc, 0x9a, 0x78, 6, 0, 0, 0, 1, 0, 0, 0}, p.Encode())
 }
+
+func TestProgram_ComparesWordsOfPacketWithValues(t *testing.T) {
+	for _, count := range []int{0, 1, 2, 300} {
+		var p bpf.Program
+		var values [][]uint32
+		for i := range uint32(count) {
+			values = append(values, []uint32{i, 1000 + i})
+		}
+		p.ReturnUnlessOneOf(0, values, no)
+		p.Return(yes)
+		for i := range uint32(count) {
+			must.Eq(t, yes, run(t, p, i, 1000+i))
+			must.Eq(t, no, run(t, p, i, 1000+i+1))
+			must.Eq(t, no, run(t, p, i+1, 1000+i))
+		}
+		must.Eq(t, no, run(t, p, uint32(count), 1000+uint32(count)))
+	}
+}
+
+func TestProgram_LoadsPartsOfPacket(t *testing.T) {
+	load := map[string]func(*bpf.Program){
+		"half":         func(p *bpf.Program) { p.LoadHalf(1) },
+		"byte":         func(p *bpf.Program) { p.LoadByte(7) },
+		"half after X": func(p *bpf.Program) { p.LoadHeaderLength(3); p.LoadHalfAfterX(2) }, // X is 4 * 1
+		"byte after X": func(p *bpf.Program) { p.LoadHeaderLength(3); p.LoadByteAfterX(1) },
+	}
+	for name, want := range map[string]int{"half": 0x2233, "byte": 0x88, "half after X": 0x7788, "byte after X": 0x66} {
+		var p bpf.Program
+		load[name](&p)
+		p.ReturnIf(bpf.Equal(uint32(want)), yes)
+		p.Return(no)
+		must.Eq(t, yes, run(t, p, 0x11223341, 0x55667788), must.Sprint(name))
+	}
+}

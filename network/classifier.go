@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package network
+
+import (
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/bpf"
+)
+
+// The kernel asks the classifiers of an interface in the order of their priorities. The
+// second one drops the frames that the first one has not redirected. Without it, the
+// namespace's own stack would receive them.
+const (
+	passPriority = 1
+	dropPriority = 2
+)
+
+// redirectFiltered sends the frames that the filter passes out of another interface, and
+// drops all others that the first interface receives.
+func (n *namespace) redirectFiltered(from, to netlink.Link, filter bpf.Program) error {
+	if len(filter) > unix.BPF_MAXINSNS {
+		return fmt.Errorf("%s has too many addresses: its filter would have %d instructions, and the kernel allows %d",
+			to.Attrs().Name, len(filter), unix.BPF_MAXINSNS)
+	}
+	index, name := from.Attrs().Index, from.Attrs().Name
+	var dropAll bpf.Program
+	dropAll.Return(uint32(netlink.TC_ACT_SHOT))
+	if err := n.QdiscAdd(ingressQdisc(index)); err != nil {
+		return fmt.Errorf("add the ingress qdisc of %s: %w", name, classifyRedirectError(err))
+	}
+	if err := addClassifier(index, dropPriority, dropAll, nil); err != nil {
+		return fmt.Errorf("drop other frames from %s: %w", name, classifyFilterError(err))
+	}
+	redirect := []netlink.Action{netlink.NewMirredAction(to.Attrs().Index)}
+	if err := addClassifier(index, passPriority, filter, redirect); err != nil {
+		return fmt.Errorf("filter the frames from %s to %s: %w", name, to.Attrs().Name, classifyFilterError(err))
+	}
+	return nil
+}
+
+// addClassifier adds a cls_bpf classifier with a classic program to an interface of the
+// current namespace. The kernel runs the actions on each frame for which the program
+// does not return 0. Without actions, the program returns the verdict itself. Package
+// netlink supports only programs that bpf(2) has loaded.
+func addClassifier(linkIndex int, priority uint16, program bpf.Program, actions []netlink.Action) error {
+	request := nl.NewNetlinkRequest(unix.RTM_NEWTFILTER, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	request.AddData(&nl.TcMsg{
+		Family: nl.FAMILY_ALL, Ifindex: int32(linkIndex), Parent: ingressHandle,
+		Info: netlink.MakeHandle(priority, nl.Swap16(unix.ETH_P_ALL)),
+	})
+	request.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated("bpf")))
+	options := nl.NewRtAttr(nl.TCA_OPTIONS, nil)
+	options.AddRtAttr(nl.TCA_BPF_OPS_LEN, nl.Uint16Attr(uint16(len(program))))
+	options.AddRtAttr(nl.TCA_BPF_OPS, program.Encode())
+	if len(actions) == 0 {
+		options.AddRtAttr(nl.TCA_BPF_FLAGS, nl.Uint32Attr(nl.TCA_BPF_FLAG_ACT_DIRECT))
+	} else if err := netlink.EncodeActions(options.AddRtAttr(nl.TCA_BPF_ACT, nil), actions); err != nil {
+		return err
+	}
+	request.AddData(options)
+	_, err := request.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
