@@ -14,8 +14,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
@@ -96,6 +98,7 @@ func (doc document) check() error {
 	if len(doc.Devices) > unikernel.MaxDevices {
 		list.Addf("devices", "%d devices, must be at most %d", len(doc.Devices), unikernel.MaxDevices)
 	}
+	types := strings.Join(slices.Sorted(maps.Keys(deviceTypes)), " or ")
 	seen := map[string]bool{}
 	for _, d := range doc.Devices {
 		field := fmt.Sprintf("device %q", d.Name)
@@ -107,7 +110,7 @@ func (doc document) check() error {
 		}
 		seen[d.Name] = true
 		if deviceTypes[d.Type] == 0 {
-			list.Addf(field, "unknown type %q", d.Type)
+			list.Addf(field, "unknown type %q: must be %s", d.Type, types)
 		}
 	}
 	return list.Err()

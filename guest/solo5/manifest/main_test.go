@@ -27,7 +27,7 @@ func TestParse_ReportsEveryMistake(t *testing.T) {
 	must.Error(t, err)
 	for _, says := range []string{
 		`type: "x"`, "version: 2", `"a": duplicate device name`, `device "": the name`,
-		`device "a-b": the name`, `device "` + long, `"c": unknown type "USB"`,
+		`device "a-b": the name`, `device "` + long, `"c": unknown type "USB": must be BLOCK_BASIC or NET_BASIC`,
 	} {
 		test.StrContains(t, err.Error(), says)
 	}
