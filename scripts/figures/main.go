@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Figures prints figures on the structure of the sources: the longest functions, the
-// most parameters, the longest files, the imports between the packages, and circles
+// most parameters, the longest files, the imports between the packages, and call cycles
 // among the C files of a directory.
 //
 //	go run ./scripts/figures [-c DIRECTORY]
@@ -25,7 +25,7 @@ import (
 const module = "github.com/lkl-nomad/nomad-driver-lkl/"
 
 func main() {
-	cDirectory := flag.String("c", "guest/lkl/start", "directory of C files to search for circles")
+	cDirectory := flag.String("c", "guest/lkl/start", "directory of C files to search for call cycles")
 	flag.Parse()
 	if err := run(*cDirectory); err != nil {
 		fmt.Fprintln(os.Stderr, "figures:", err)
@@ -44,12 +44,12 @@ func run(cDirectory string) error {
 	if err := printImports(); err != nil {
 		return err
 	}
-	circles, err := cCircles(cDirectory)
+	cycles, err := cCycles(cDirectory)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\ncircles of C files in %s: %d\n", cDirectory, len(circles))
-	for _, c := range circles {
+	fmt.Printf("\ncall cycles of C files in %s: %d\n", cDirectory, len(cycles))
+	for _, c := range cycles {
 		fmt.Println("  " + strings.Join(c, " "))
 	}
 	return nil
@@ -104,7 +104,7 @@ func printTop(title string, list []function, value func(function) int) {
 }
 
 // printImports prints the packages of the module that each command links, with
-// their imports of each other. The compiler allows no circles among them.
+// their imports of each other. The compiler allows no cycles among them.
 func printImports() error {
 	out, err := exec.Command("go", "list", "-deps", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./cmd/...").Output()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-func TestCCircles(t *testing.T) {
+func TestCCycles(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"a.c": "__attribute__((noreturn)) _Noreturn void first(void)\n{\n\tsecond(1);\n}\n",
@@ -21,7 +21,7 @@ func TestCCircles(t *testing.T) {
 	} {
 		must.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
-	got, err := cCircles(dir)
+	got, err := cCycles(dir)
 	must.NoError(t, err)
 	must.Eq(t, [][]string{{"a.c", "b.c", "c.c"}}, got)
 }

@@ -18,9 +18,9 @@ var (
 	cWord       = regexp.MustCompile(`\w+`)
 )
 
-// cCircles returns the groups of C files in a directory that call functions of each
+// cCycles returns the groups of C files in a directory that call functions of each
 // other.
-func cCircles(dir string) ([][]string, error) {
+func cCycles(dir string) ([][]string, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.c"))
 	if err != nil {
 		return nil, err
@@ -49,11 +49,11 @@ func cCircles(dir string) ([][]string, error) {
 		}
 		calls[name] = slices.Sorted(maps.Keys(used))
 	}
-	return circles(calls), nil
+	return cycles(calls), nil
 }
 
-// circles returns the sets of nodes that reach each other, in order.
-func circles(graph map[string][]string) [][]string {
+// cycles returns the sets of nodes that reach each other, in order.
+func cycles(graph map[string][]string) [][]string {
 	reach := map[string]map[string]bool{}
 	for node := range graph {
 		reach[node] = reachable(graph, node)
@@ -64,14 +64,14 @@ func circles(graph map[string][]string) [][]string {
 		if seen[node] || !reach[node][node] {
 			continue
 		}
-		var circle []string
+		var cycle []string
 		for _, other := range slices.Sorted(maps.Keys(reach[node])) {
 			if reach[other][node] {
-				circle = append(circle, other)
+				cycle = append(cycle, other)
 				seen[other] = true
 			}
 		}
-		found = append(found, circle)
+		found = append(found, cycle)
 	}
 	return found
 }
