@@ -119,7 +119,7 @@ func TestImages_AcceptedAfterTune2fs(t *testing.T) {
 }
 
 // A superblock that is accepted describes no more than the file, in values that the tools
-// can compute with.
+// can compute with. Fuzz with -fuzzminimizetime 5x: minimizing its inputs takes long.
 func FuzzReadSuperblock(f *testing.F) {
 	for _, options := range []string{"-t ext4", "-t ext2 -b 1024", "-t ext4 -O meta_bg,^resize_inode -g 512"} {
 		image, err := os.ReadFile(mke2fs(f, options))

@@ -77,6 +77,16 @@ func openExt4(path string, flag int) (*ext4File, error) {
 	return &ext4File{f, sb}, nil
 }
 
+// CheckImage returns an error if Put and Grow would refuse an image for its superblock or
+// its group descriptors: ErrKind, ErrFeature, ErrDamaged.
+func CheckImage(path string) error {
+	image, err := openExt4(path, os.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	return image.Close()
+}
+
 // readSuperblock reads and checks the primary superblock and the group descriptors.
 func readSuperblock(f *os.File) (superblock, error) {
 	info, err := f.Stat()

@@ -109,6 +109,12 @@ func (d *Driver) copyRoot(ctx context.Context, j job, dir taskDir, c rootCopy) e
 	case err != nil:
 		return err
 	case kind == disk.Ext4:
+		if c.flavor == unikernel.FlavorLKL {
+			// The same check follows on the copy. This one saves making a copy in vain.
+			if err := disk.CheckImage(src.path()); err != nil {
+				return err
+			}
+		}
 		if err := disk.Copy(ctx, src.path(), path); err != nil {
 			return err
 		}
