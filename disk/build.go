@@ -93,10 +93,10 @@ func Build(ctx context.Context, src, dst string, o BuildOptions) error {
 type buildInput struct {
 	usage
 	dir         *os.File
-	close       func()                       // closes dir, and removes it if it is temporary
-	options     []string                     // extended options of mke2fs
-	fixup       func(*debugfs.Session) error // sets the attributes that mke2fs cannot set
-	fixupInodes int64                        // inodes that fixup creates
+	close       func()                                       // closes dir, and removes it if it is temporary
+	options     []string                                     // extended options of mke2fs
+	fixup       func(*debugfs.Session, *contentBuffer) error // sets the attributes that mke2fs cannot set
+	fixupInodes int64                                        // inodes that fixup creates
 }
 
 func (in *buildInput) writeImage(ctx context.Context, dst string, o BuildOptions) error {
@@ -160,15 +160,23 @@ func (in *buildInput) applyFixups(ctx context.Context, image *os.File, sandbox S
 	if err != nil {
 		return err
 	}
-	session, err := debugfs.Open(ctx, image, debugfs.Options{Sandbox: sandbox, Env: []string{fakeTimeEnv}})
+	content, err := newContentBuffer("")
+	if err != nil {
+		return err
+	}
+	defer content.close()
+	inodes := int64(sb.inodes-sb.freeInodes) + in.fixupInodes
+	session, err := debugfs.Open(ctx, image, debugfs.Options{
+		Sandbox: sandbox, Env: []string{fakeTimeEnv}, Files: content.files(), FileCount: inodes,
+	})
 	if err != nil {
 		return err
 	}
 	defer session.Kill()
-	if err := in.fixup(session); err != nil {
+	if err := in.fixup(session, content); err != nil {
 		return err
 	}
-	if err := session.RunAll(resetTimes(int64(sb.inodes-sb.freeInodes) + in.fixupInodes)); err != nil {
+	if err := session.RunAll(resetTimes(inodes)); err != nil {
 		return err
 	}
 	return session.Close()

@@ -40,6 +40,18 @@ func newPendingFile(path string) (*pendingFile, error) {
 	return &pendingFile{File: f, path: path, temporaryName: f.Name()}, nil
 }
 
+// newUnnamedFile returns a new file in a directory that vanishes with its descriptor.
+func newUnnamedFile(dir string) (*os.File, error) {
+	p, err := newPendingFile(filepath.Join(dir, "unnamed"))
+	if err != nil {
+		return nil, err
+	}
+	if p.temporaryName != "" {
+		err = os.Remove(p.temporaryName)
+	}
+	return p.File, err
+}
+
 // commit gives the file its name and closes it. fs.ErrExist: the path is in use.
 func (p *pendingFile) commit() error {
 	defer p.discard()

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/debugfs"
-	"github.com/lkl-nomad/nomad-driver-lkl/internal/procfd"
 )
 
 // File is a regular file, a directory or a symlink to put into an image. The type in Mode
@@ -57,22 +57,40 @@ func Put(ctx context.Context, sandbox Sandbox, path string, files []File) error 
 	if err := image.replayJournal(ctx, sandbox); err != nil {
 		return err
 	}
-	session, err := debugfs.Open(ctx, image.File, debugfs.Options{Sandbox: sandbox})
-	if err != nil {
-		return fmt.Errorf("put files into %s: %w", path, err)
-	}
-	defer session.Kill()
-	p := putter{session: session, directories: map[string]bool{"/": true}}
-	defer p.close()
-	for i := range files {
-		if err := p.put(&files[i]); err != nil {
-			return fmt.Errorf("put %s into %s: %w", files[i].Path, path, err)
-		}
-	}
-	if err := session.Close(); err != nil {
+	if err := image.put(ctx, sandbox, files); err != nil {
 		return fmt.Errorf("put files into %s: %w", path, err)
 	}
 	return nil
+}
+
+func (f *ext4File) put(ctx context.Context, sandbox Sandbox, files []File) error {
+	bufferDir := ""
+	if slices.ContainsFunc(files, func(f File) bool { return f.Source != "" }) {
+		bufferDir = filepath.Dir(f.Name())
+	}
+	content, err := newContentBuffer(bufferDir)
+	if err != nil {
+		return err
+	}
+	defer content.close()
+	session, err := debugfs.Open(ctx, f.File, debugfs.Options{
+		Sandbox: sandbox, Files: content.files(), FileCount: int64(len(files)),
+	})
+	if err != nil {
+		return err
+	}
+	defer session.Kill()
+	p := putter{
+		session: session, content: content,
+		directories: map[string]bool{"/": true}, roots: map[*tree]*os.File{},
+	}
+	defer p.close()
+	for i := range files {
+		if err := p.put(ctx, &files[i]); err != nil {
+			return fmt.Errorf("%s: %w", files[i].Path, err)
+		}
+	}
+	return session.Close()
 }
 
 // validate refuses files that cannot be put as described.
@@ -126,8 +144,9 @@ func (f *File) validatePath() error {
 // putter is the state of a call of Put.
 type putter struct {
 	session     *debugfs.Session
+	content     *contentBuffer
 	directories map[string]bool // known to exist in the image
-	roots       map[*tree]*os.Root
+	roots       map[*tree]*os.File
 }
 
 func (p *putter) close() {
@@ -136,7 +155,7 @@ func (p *putter) close() {
 	}
 }
 
-func (p *putter) put(f *File) error {
+func (p *putter) put(ctx context.Context, f *File) error {
 	name := path.Clean(f.Path)
 	if f.Mode.IsDir() {
 		if err := p.makeDirectory(name); err != nil {
@@ -156,13 +175,14 @@ func (p *putter) put(f *File) error {
 		}
 		return p.setAttributes(name, unix.S_IFLNK, f)
 	}
-	content, err := p.openContent(f)
+	content, err := p.setContent(ctx, f)
 	if err != nil {
 		return err
 	}
-	defer content.Close()
-	// debugfs reopens this descriptor, so it reads the file that was checked.
-	if err := p.session.Run("write", procfd.Path(content), throughSymlinks(name)); err != nil {
+	if err := p.session.Run("write", content, throughSymlinks(name)); err != nil {
+		return err
+	}
+	if err := p.content.clear(); err != nil {
 		return err
 	}
 	return p.setAttributes(name, unix.S_IFREG, f)

@@ -16,8 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/debugfs"
-	"github.com/lkl-nomad/nomad-driver-lkl/internal/memfd"
-	"github.com/lkl-nomad/nomad-driver-lkl/internal/procfd"
 )
 
 // finish turns the staging directory into the input of mke2fs. The staging directory gets
@@ -57,11 +55,11 @@ func (u *unpacker) fill(in *buildInput) error {
 	if err := u.stageDirectory(in, u.top, ".", map[*archiveInode]bool{}); err != nil {
 		return err
 	}
-	in.fixup = func(session *debugfs.Session) error {
+	in.fixup = func(session *debugfs.Session, content *contentBuffer) error {
 		if err := session.RunAll(u.fixups(int(owner.Uid), int(owner.Gid))); err != nil {
 			return err
 		}
-		return u.setXattrs(session)
+		return u.setXattrs(session, content)
 	}
 	return nil
 }
@@ -194,7 +192,7 @@ func yieldMknod(name string, n *node, yield func(string, error) bool) bool {
 }
 
 // setXattrs sets extended attributes.
-func (u *unpacker) setXattrs(session *debugfs.Session) error {
+func (u *unpacker) setXattrs(session *debugfs.Session, content *contentBuffer) error {
 	done := map[*archiveInode]bool{}
 	for path, n := range u.nodesByPath() {
 		if done[n.archiveInode] && n.isType(unix.S_IFREG) {
@@ -202,7 +200,7 @@ func (u *unpacker) setXattrs(session *debugfs.Session) error {
 		}
 		done[n.archiveInode] = true
 		for _, name := range slices.Sorted(maps.Keys(n.xattrs)) {
-			if err := setXattr(session, path, name, n.xattrs[name]); err != nil {
+			if err := setXattr(session, content, path, name, n.xattrs[name]); err != nil {
 				return fmt.Errorf("extended attribute %s: %w", name, err)
 			}
 		}
@@ -212,11 +210,10 @@ func (u *unpacker) setXattrs(session *debugfs.Session) error {
 
 // setXattr sets one extended attribute. Its value may be any bytes, so debugfs reads it
 // from a file.
-func setXattr(session *debugfs.Session, path, name, value string) error {
-	f, err := memfd.New("xattr", []byte(value))
+func setXattr(session *debugfs.Session, content *contentBuffer, path, name, value string) error {
+	file, err := content.setBytes([]byte(value))
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return session.Run("ea_set", "-f", procfd.Path(f), path, name)
+	return session.Run("ea_set", "-f", file, path, name)
 }

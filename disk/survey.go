@@ -61,7 +61,7 @@ func survey(ctx context.Context, path string) (_ *buildInput, err error) {
 		usage: s.usage,
 		dir:   dir,
 		close: func() { dir.Close() },
-		fixup: func(session *debugfs.Session) error { return session.RunAll(rootAttributes(info)) },
+		fixup: func(session *debugfs.Session, _ *contentBuffer) error { return session.RunAll(rootAttributes(info)) },
 	}, nil
 }
 

@@ -32,6 +32,17 @@ func taskCgroup(task *drivers.TaskConfig) (cgroup.Spec, error) {
 	return spec, nil
 }
 
+// createCgroup creates the task's control groups with their limits. The tools that make the
+// root disk run there before the executor does.
+func (d *Driver) createCgroup(dir taskDir, undo *undo) error {
+	group, err := dir.record.Cgroup.Group()
+	if err != nil {
+		return err
+	}
+	undo.add(func() error { return group.Remove(d.ctx) })
+	return group.Create()
+}
+
 // cgroupPath returns the path that the task's attributes show.
 func cgroupPath(s cgroup.Spec) string {
 	if s.Version == cgroup.V1 {

@@ -61,6 +61,9 @@ func (d *Driver) start(ctx context.Context, task *drivers.TaskConfig, undo *undo
 	if err != nil {
 		return runningTask{}, startError("network", err)
 	}
+	if err := d.createCgroup(dir, undo); err != nil {
+		return runningTask{}, startError("control group", retryable(err))
+	}
 	disk, err := d.makeRootDisk(ctx, job, dir, kernel, addresses)
 	if err != nil {
 		return runningTask{}, startError("root disk", err)

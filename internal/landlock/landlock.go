@@ -21,7 +21,7 @@ var ErrUnsupported = fmt.Errorf("the kernel has no Landlock: %w", errors.ErrUnsu
 
 // A Rule allows access to a file, or to a directory and everything below it.
 type Rule struct {
-	FD int // an open file; O_PATH is enough
+	FD int // an open file; O_PATH is enough. A memfd needs no rule, and its rule is ignored
 	// Access is a set of LANDLOCK_ACCESS_FS_*. Rights that the kernel does not know are
 	// ignored. For a file, the kernel refuses rights that only directories have.
 	Access uint64
@@ -88,6 +88,9 @@ func (r Rule) add(ruleset int, handled rights) error {
 	attr := unix.LandlockPathBeneathAttr{Allowed_access: r.Access & handled.files, Parent_fd: int32(r.FD)}
 	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset), unix.LANDLOCK_RULE_PATH_BENEATH,
 		uintptr(unsafe.Pointer(&attr)), 0, 0, 0)
+	if errno == unix.EBADFD {
+		return nil // Landlock does not apply to files of the kernel's internal file systems
+	}
 	if errno != 0 {
 		return fmt.Errorf("landlock_add_rule for descriptor %d: %w", r.FD, errno)
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // ErrDamaged means that the image is not a valid ext4 file system.
-var ErrDamaged = errors.New("the ext4 image is damaged")
+var ErrDamaged = e2fsprogs.ErrDamaged
 
 // Limits of a session, in bytes.
 const (
@@ -48,6 +48,8 @@ type Options struct {
 	Sandbox e2fsprogs.Sandbox
 	Env     []string   // added to the environment of debugfs
 	Files   []*os.File // that debugfs may read, at e2fsprogs.FilePath; see e2fsprogs.Cmd
+	// FileCount is the number of files that the session will create or change.
+	FileCount int64
 }
 
 // Open starts debugfs on an image. The caller must call Close, or Kill to abandon the
@@ -57,7 +59,7 @@ func Open(ctx context.Context, image *os.File, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd.Env, cmd.Files = o.Env, o.Files
+	cmd.Env, cmd.Files, cmd.FileCount = o.Env, o.Files, o.FileCount
 	s := &Session{cmd: cmd, mark: "#" + rand.Text()}
 	if s.in, s.pipe, err = cmd.StartInteractive(); err != nil {
 		return nil, err
@@ -184,8 +186,7 @@ func (s *Session) readOutput() ([]string, error) {
 		case err == nil && string(line) == s.mark:
 			return output, nil
 		case errors.Is(err, io.EOF):
-			err = s.cmd.DescribeError(io.ErrUnexpectedEOF, strings.Join(output, "; "))
-			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+			return nil, s.cmd.DescribeEnd(strings.Join(output, "; "))
 		case err != nil:
 			return nil, fmt.Errorf("read from debugfs: %w", err)
 		}

@@ -15,6 +15,8 @@ import (
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/e2fsprogs"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/memfd"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 )
@@ -50,12 +52,15 @@ func openSession(ctx context.Context, t *testing.T, image *os.File) *Session {
 func TestFileType_DistinguishesTypes(t *testing.T) {
 	t.Parallel()
 	image := newImage(t)
-	s := openSession(testContext(t), t, image)
-	content := filepath.Join(t.TempDir(), "content")
-	must.NoError(t, os.WriteFile(content, []byte("text"), 0o600))
+	content, err := memfd.New("content", []byte("text"))
+	must.NoError(t, err)
+	defer content.Close()
+	s, err := Open(testContext(t), image, Options{Files: []*os.File{content}})
+	must.NoError(t, err)
+	defer s.Kill()
 	must.NoError(t, s.Run("mkdir", "/directory"))
 	must.NoError(t, s.Run("symlink", "/link", "directory"))
-	must.NoError(t, s.Run("write", content, "/file"))
+	must.NoError(t, s.Run("write", e2fsprogs.FilePath(0), "/file"))
 	for path, want := range map[string]uint16{
 		"/": unix.S_IFDIR, "/directory": unix.S_IFDIR, "/link": unix.S_IFLNK, "/file": unix.S_IFREG,
 	} {

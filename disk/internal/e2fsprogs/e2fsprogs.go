@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package e2fsprogs runs the tools of e2fsprogs on images: mke2fs, debugfs, e2fsck and
-// resize2fs. Each tool is started by Cmd.start, which confines it.
+// resize2fs. Each tool is started by Cmd.start, in a sandbox.
 package e2fsprogs
 
 import (
@@ -12,9 +12,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/sandbox"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/memfd"
 )
 
 // The tools.
@@ -28,15 +30,18 @@ const (
 // A tool finds its files at these paths. They name descriptors, because the path of an
 // image may be replaced, or contain characters that e2fsprogs interprets, such as '?'.
 const (
-	ImagePath     = "/proc/self/fd/3"
+	ImagePath     = sandbox.ImagePath
 	DirectoryPath = "/proc/self/fd/4/." // the dot follows the descriptor's link
 )
 
 // FilePath returns the path at which a tool finds an element of Cmd.Files.
-func FilePath(index int) string { return "/proc/self/fd/" + strconv.Itoa(4+index) }
+func FilePath(index int) string { return sandbox.FilePath(index) }
 
 // MaxOutput limits the part of a tool's output in an error message, in bytes.
 const MaxOutput = 4096
+
+// emptyFile is the standard input of a tool that is not interactive.
+const emptyFile = "/proc/self/fd/0"
 
 // waitDelay limits the wait for the output of a stopped tool.
 const waitDelay = 5 * time.Second
@@ -78,6 +83,9 @@ type Cmd struct {
 	// every user must have permission to read them. Their content may change while the
 	// tool runs.
 	Files []*os.File
+	// FileCount is the number of files that the tool will create in the image. The
+	// tool's processor time is limited, and each file adds to it.
+	FileCount int64
 	// Directory is the only directory that the tool may read, at DirectoryPath. A tool
 	// with a directory has no Files.
 	Directory *os.File
@@ -86,28 +94,36 @@ type Cmd struct {
 	RequireConfinement bool
 
 	ctx     context.Context
+	name    string
 	exec    *exec.Cmd
+	image   *os.File
 	sandbox Sandbox
+	process process // nil until the start
 }
 
 // Command prepares a run of a tool on an image, which it finds at ImagePath. The tool is
 // killed when the context ends.
-func Command(ctx context.Context, sandbox Sandbox, tool string, image *os.File, args ...string) (*Cmd, error) {
+func Command(ctx context.Context, s Sandbox, tool string, image *os.File, args ...string) (*Cmd, error) {
 	path, err := findTool(tool)
 	if err != nil {
 		return nil, err
 	}
-	return newCmd(ctx, sandbox, path, image, args), nil
+	return newCmd(ctx, s, path, image, args), nil
 }
 
-func newCmd(ctx context.Context, sandbox Sandbox, path string, image *os.File, args []string) *Cmd {
-	c := &Cmd{ctx: ctx, exec: exec.CommandContext(ctx, path, args...), sandbox: sandbox}
+func newCmd(ctx context.Context, s Sandbox, path string, image *os.File, args []string) *Cmd {
+	c := &Cmd{
+		ctx: ctx, name: filepath.Base(path), exec: exec.CommandContext(ctx, path, args...),
+		image: image, sandbox: s,
+	}
 	c.exec.Env = []string{
 		"LC_ALL=C", "TZ=UTC", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-		"MKE2FS_CONFIG=/dev/null", "E2FSCK_CONFIG=/dev/null",
+		"MKE2FS_CONFIG=" + emptyFile, "E2FSCK_CONFIG=" + emptyFile,
+		// The mount table may be missing in the sandbox.
+		"EXT2FS_NO_MTAB_OK=1",
+		// Further arenas reserve address space, which is limited.
+		"MALLOC_ARENA_MAX=1",
 	}
-	c.exec.Dir = "/"
-	c.exec.ExtraFiles = []*os.File{image}
 	c.exec.WaitDelay = waitDelay
 	return c
 }
@@ -115,11 +131,15 @@ func newCmd(ctx context.Context, sandbox Sandbox, path string, image *os.File, a
 // Run runs the tool to its end. An error contains the beginning of its output; ExitCode
 // returns its exit status.
 func (c *Cmd) Run() error {
+	empty, err := memfd.New("empty", nil)
+	if err != nil {
+		return err
+	}
+	defer empty.Close()
 	out := &prefixWriter{limit: MaxOutput}
-	c.exec.Stdout, c.exec.Stderr = out, out
-	err := c.start()
-	if err == nil {
-		err = c.exec.Wait()
+	c.exec.Stdin, c.exec.Stdout, c.exec.Stderr = empty, out, out
+	if err = c.start(); err == nil {
+		err = c.Wait()
 	}
 	return c.DescribeError(err, string(out.kept))
 }
@@ -138,20 +158,39 @@ func (c *Cmd) StartInteractive() (in io.WriteCloser, out *os.File, err error) {
 	}
 	if err != nil {
 		out.Close()
-		return nil, nil, fmt.Errorf("start %s: %w", c.name(), err)
+		return nil, nil, fmt.Errorf("start %s: %w", c.name, err)
 	}
 	return in, out, nil
 }
 
-// Wait waits for a tool that StartInteractive has started.
-func (c *Cmd) Wait() error { return c.exec.Wait() }
-
-// Kill kills a tool that StartInteractive has started. The caller still calls Wait.
-func (c *Cmd) Kill() {
-	_ = c.exec.Process.Kill() // fails only if the tool has exited
+// process is a running tool.
+type process interface {
+	Wait() error
+	Kill()
 }
 
-func (c *Cmd) name() string { return filepath.Base(c.exec.Path) }
+func (c *Cmd) start() error {
+	info, err := c.image.Stat()
+	if err != nil {
+		return err
+	}
+	c.exec.Env = append(c.exec.Env, c.Env...)
+	if c.Directory != nil {
+		c.process, err = c.startInDirectory()
+		return err
+	}
+	c.process, err = sandbox.Start(c.exec, sandbox.Options{
+		Image: c.image, Files: c.Files, MountTable: c.name != Debugfs, Limits: limitsFor(info.Size(), c.FileCount), Cgroup: c.sandbox.Cgroup,
+	})
+	return err
+}
+
+// Wait waits for a tool that StartInteractive has started. Further calls return the same
+// error.
+func (c *Cmd) Wait() error { return c.process.Wait() }
+
+// Kill kills a tool that StartInteractive has started. The caller still calls Wait.
+func (c *Cmd) Kill() { c.process.Kill() }
 
 // DescribeError turns the error of a tool's run into one that contains the tool's output,
 // or the cause for which the context ended. It returns nil for nil.
@@ -160,13 +199,31 @@ func (c *Cmd) DescribeError(err error, output string) error {
 		return nil
 	}
 	if c.ctx.Err() != nil {
-		return fmt.Errorf("%s stopped: %w", c.name(), context.Cause(c.ctx))
+		return fmt.Errorf("%s stopped: %w", c.name, context.Cause(c.ctx))
 	}
 	output = strings.TrimSpace(strings.ToValidUTF8(output, "?"))
 	if cause := FindSpaceError(output); cause != nil {
 		err = cause
 	}
-	return fmt.Errorf("%s: %w: %s", c.name(), err, output)
+	if cause := findLimitError(err, output); cause != nil {
+		err = cause
+	}
+	return fmt.Errorf("%s: %w: %s", c.name, err, output)
+}
+
+// DescribeEnd ends an interactive tool whose output has ended before its input, and returns
+// the error for that. It wraps ErrDamaged unless the image is not the reason.
+func (c *Cmd) DescribeEnd(output string) error {
+	c.Kill() // has no effect on a tool that is about to exit
+	err := c.Wait()
+	if err == nil {
+		err = io.ErrUnexpectedEOF
+	}
+	blameImage := c.ctx.Err() == nil && !errors.Is(err, sandbox.ErrMemory)
+	if err = c.DescribeError(err, output); blameImage && !errors.Is(err, ErrDamaged) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
 }
 
 // ExitCode returns the exit status in an error of Run, or -1 if the tool did not exit.

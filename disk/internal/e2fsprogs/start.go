@@ -4,6 +4,8 @@ package e2fsprogs
 
 import (
 	"errors"
+	"os"
+	"os/exec"
 	"runtime"
 	"unsafe"
 
@@ -13,26 +15,26 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/osthread"
 )
 
-// start starts the tool. No tool is started elsewhere, so confinement belongs here: the
-// thread is restricted, and the tool inherits its restrictions.
-func (c *Cmd) start() error {
-	c.exec.Env = append(c.exec.Env, c.Env...)
-	image := c.exec.ExtraFiles[0]
-	c.exec.ExtraFiles = append(c.exec.ExtraFiles, c.Files...)
-	if c.Directory != nil {
-		c.exec.ExtraFiles = append(c.exec.ExtraFiles, c.Directory)
-	}
-	return osthread.Run(func() error {
-		if c.Directory != nil {
-			err := restrictReading(c.Directory, image)
-			if err != nil && (c.RequireConfinement || !errors.Is(err, ErrConfine)) {
-				return err
-			}
+// startInDirectory starts a tool that reads a directory of the host. Only its reading of
+// files is restricted.
+func (c *Cmd) startInDirectory() (process, error) {
+	c.exec.Dir = "/"
+	c.exec.ExtraFiles = []*os.File{c.image, c.Directory}
+	err := osthread.Run(func() error {
+		err := restrictReading(c.Directory, c.image)
+		if err != nil && (c.RequireConfinement || !errors.Is(err, ErrConfine)) {
+			return err
 		}
 		ignoreFsync()
 		return c.exec.Start()
 	})
+	return plainProcess{c.exec}, err
 }
+
+type plainProcess struct{ cmd *exec.Cmd }
+
+func (p plainProcess) Wait() error { return p.cmd.Wait() }
+func (p plainProcess) Kill()       { _ = p.cmd.Process.Kill() }
 
 var auditArch = map[string]uint32{
 	"amd64": unix.AUDIT_ARCH_X86_64,
