@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
@@ -187,4 +189,25 @@ func TestTenants_EndOfATaskLeavesTheOthers(t *testing.T) {
 	must.True(t, survivor.Executor.Alive())
 	must.DirExists(t, survivor.Dir)
 	must.DirExists(t, cgroupPath(survivor.Cgroup))
+}
+
+// The program in the guest is root there, and makes its own frames.
+func TestTenants_GuestSendsOnlyFromItsAddress(t *testing.T) {
+	for allow, want := range map[bool]string{false: "honest", true: "forged"} {
+		p := newTestPluginWith(t, Config{StateDir: t.TempDir(), ImagePaths: []string{guestDir(t)}, AllowSpoofing: allow})
+		n := newTestNetwork(t)
+		var receiver net.PacketConn
+		within(t, n.peer, func(*netlink.Handle) {
+			var err error
+			receiver, err = net.ListenPacket("udp4", peerIP+":9")
+			must.NoError(t, err)
+		})
+		t.Cleanup(func() { _ = receiver.Close() })
+		p.startLinux(t, p.linuxIn(t, n, "spoof.c", TaskConfig{Args: []string{"10.78.0.66", peerIP}}))
+		must.NoError(t, receiver.SetReadDeadline(time.Now().Add(testenv.Patience)))
+		text := make([]byte, 64)
+		size, _, err := receiver.ReadFrom(text)
+		must.NoError(t, err)
+		must.Eq(t, want, string(text[:size]))
+	}
 }
