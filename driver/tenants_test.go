@@ -168,6 +168,18 @@ func TestTenants_FloodOfOutputDelaysNoOtherTask(t *testing.T) {
 	must.True(t, stateOf(t, flood).Guest.Alive())
 }
 
+func TestTenants_HangingStartDelaysNoOtherStart(t *testing.T) {
+	s := hang(t, Config{})
+	s.plugin.impl.installing.Lock()
+	s.plugin.impl.install, s.plugin.impl.executorPath = builtExecutor(t), ""
+	s.plugin.impl.installing.Unlock()
+	task, _ := s.plugin.run(t, TaskConfig{Kernel: "hello.spt"})
+	must.True(t, s.plugin.wait(t, task).Successful())
+	must.NoError(t, unix.Kill(s.executor, 0)) // the other start goes on
+	must.NoError(t, s.plugin.StopTask(s.task.ID, time.Minute, ""))
+	must.ErrorContains(t, testenv.Receive(t, s.result), errStopped.Error())
+}
+
 // The ways in which a task ends: by a fault, a kill of either process, a stop, and
 // a forced destruction.
 func TestTenants_EndOfATaskLeavesTheOthers(t *testing.T) {
