@@ -21,10 +21,7 @@ func mke2fs(t testing.TB, options string) string {
 	t.Helper()
 	toolContext(t)
 	path := filepath.Join(t.TempDir(), "image")
-	must.NoError(t, os.WriteFile(path, nil, 0o600))
-	must.NoError(t, os.Truncate(path, 32<<20))
-	out, err := exec.Command("mke2fs", append(strings.Fields("-q -F "+options), path)...).CombinedOutput()
-	must.NoError(t, err, must.Sprintf("mke2fs %s: %s", options, out))
+	must.NoError(t, ext4.Make(path, strings.Fields(options)...), must.Sprint("mke2fs ", options))
 	return path
 }
 

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -155,16 +154,4 @@ func TestRootDisk_GuestWritesToItsCopy(t *testing.T) {
 	info, err := os.Stat(raw)
 	must.NoError(t, err)
 	must.Eq(t, 0, info.Size())
-}
-
-func TestRootDisk_NamesTheFeatureOfARefusedImage(t *testing.T) {
-	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
-	p := newTestPlugin(t)
-	task := p.task(t, TaskConfig{Kernel: diskGuest("lkl"), Rootfs: "local/mmp.ext4", Flavor: "lkl"}, false)
-	image := filepath.Join(task.TaskDir().LocalDir, "mmp.ext4")
-	out, err := exec.Command("mke2fs", "-q", "-t", "ext4", "-O", "mmp", image, "16M").CombinedOutput()
-	must.NoError(t, err, must.Sprintf("mke2fs: %s", out))
-	_, _, err = p.StartTask(task)
-	must.ErrorContains(t, err, "rootfs: local/mmp.ext4: the feature mmp: not supported in a root disk")
-	must.ErrorContains(t, err, "tune2fs -O ^mmp")
 }

@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/fingerprint"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
@@ -172,19 +173,15 @@ func inspectCommand(args []string, stdout, stderr io.Writer) int {
 // inspect reads a kernel file and probes the host. An error of the file system is
 // an fs.PathError. Other errors mean that the file is not a valid unikernel.
 func inspect(ctx context.Context, path string, host fingerprint.Host) (*inspection, error) {
-	// Stat comes first, because opening a FIFO would wait for a writer.
-	stat, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !stat.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
-	}
-	f, err := os.Open(path)
+	f, err := safeopen.Open(path, os.O_RDONLY, safeopen.Regular)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	stat, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
 	info, err := unikernel.Read(f, stat.Size())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
