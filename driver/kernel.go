@@ -12,6 +12,10 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
+// maxKernelFile is the maximum size of a kernel's file in bytes. The copy of a kernel stays
+// on the host's disk, and the driver reads all of it for its digest.
+const maxKernelFile = 1 << 30
+
 // A kernel is a task's unikernel.
 type kernel struct {
 	// jobFile is the file that the job names. Others may write to it, so the
@@ -50,6 +54,10 @@ func (d *Driver) readKernel(ctx context.Context, j job, dir string) (*kernel, er
 func (k *kernel) load(ctx context.Context, cache *kernelCache, flavor, path string) error {
 	if k.info.IsDir() {
 		return fmt.Errorf("%w: it is a directory", unikernel.ErrNotSolo5)
+	}
+	if size := k.info.Size(); size > maxKernelFile {
+		return fmt.Errorf("the file has %d MiB, but a kernel may have at most %d MiB: remove its debug information with strip",
+			size>>20, maxKernelFile>>20)
 	}
 	if _, err := readKernelInfo(k.File, flavor); err != nil {
 		return err

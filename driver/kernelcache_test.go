@@ -128,3 +128,20 @@ func (p *testPlugin) start(task *drivers.TaskConfig) error {
 	_, _, err := p.StartTask(task)
 	return err
 }
+
+func TestStart_RefusesAnOversizedKernel(t *testing.T) {
+	p := newTestPlugin(t)
+	task := p.task(t, TaskConfig{Kernel: "hello.spt"}, false)
+	kernel := filepath.Join(task.TaskDir().LocalDir, "kernel.spt")
+	content, err := os.ReadFile(testenv.Guest(t, "hello.spt"))
+	must.NoError(t, err)
+	must.NoError(t, os.WriteFile(kernel, content, 0o644))
+	must.NoError(t, os.Truncate(kernel, maxKernelFile+1))
+	configure(t, task, TaskConfig{Kernel: filepath.Join("/local", "kernel.spt")})
+	_, _, err = p.StartTask(task)
+	must.ErrorContains(t, err, "local/kernel.spt")
+	must.ErrorContains(t, err, "at most 1024 MiB")
+	copies, err := os.ReadDir(p.impl.kernels.dir)
+	must.NoError(t, err)
+	must.SliceEmpty(t, copies)
+}
