@@ -13,11 +13,12 @@ import (
 )
 
 // The kernel asks the classifiers of an interface in the order of their priorities. The
-// second one drops the frames that the first one has not redirected. Without it, the
+// last one drops the frames that the one before it has not redirected. Without it, the
 // namespace's own stack would receive them.
 const (
-	passPriority = 1
-	dropPriority = 2
+	checkPriority = 1 // only for guests with offloads
+	passPriority  = 2
+	dropPriority  = 3
 )
 
 // redirectFiltered sends the frames that the filter passes out of another interface, and
@@ -65,4 +66,23 @@ func addClassifier(linkIndex int, priority uint16, program bpf.Program, actions 
 	request.AddData(options)
 	_, err := request.Execute(unix.NETLINK_ROUTE, 0)
 	return err
+}
+
+// addChecksumCheck checks the frames of a guest with offloads; see loadChecksumCheck.
+func (n *namespace) addChecksumCheck(tap netlink.Link) error {
+	check, err := loadChecksumCheck()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoChecksumCheck, err)
+	}
+	defer check.Close() // the classifier keeps the program
+	err = n.FilterAdd(&netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{
+			LinkIndex: tap.Attrs().Index, Parent: ingressHandle, Priority: checkPriority, Protocol: unix.ETH_P_ALL,
+		},
+		Fd: int(check.Fd()), Name: "checksum", DirectAction: true,
+	})
+	if err != nil {
+		return fmt.Errorf("check the checksums of frames from %s: %w", tap.Attrs().Name, classifyFilterError(err))
+	}
+	return nil
 }

@@ -143,9 +143,21 @@ func (s *sniffer) awaitContent(b []byte) {
 	}
 }
 
-// sendAll writes frames to a tap. The thread stays on one processor, so that the kernel
-// delivers the frames in this order.
+// sendAll sends frames from a tap in this order.
 func sendAll(t testing.TB, tap *Tap, frames ...[]byte) {
+	t.Helper()
+	if tap.Offload {
+		for i, frame := range frames {
+			frames[i] = append(make([]byte, vnetHeaderSize), frame...)
+		}
+	}
+	sendWithHeaders(t, tap, frames...)
+}
+
+// sendWithHeaders writes frames to a tap. Each has a virtio header if the tap has
+// offloads. The thread stays on one processor, so that the kernel delivers the frames in
+// this order.
+func sendWithHeaders(t testing.TB, tap *Tap, frames ...[]byte) {
 	t.Helper()
 	must.NoError(t, osthread.Run(func() error {
 		var one unix.CPUSet
@@ -163,9 +175,6 @@ func sendAll(t testing.TB, tap *Tap, frames ...[]byte) {
 			return err
 		}
 		for _, frame := range frames {
-			if tap.Offload {
-				frame = append(make([]byte, vnetHeaderSize), frame...)
-			}
 			if _, err := unix.Write(int(tap.File.Fd()), frame); err != nil {
 				return err
 			}

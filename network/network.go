@@ -32,6 +32,9 @@ var (
 	// ErrNoFilter means that the kernel lacks the classifier that prevents spoofing.
 	ErrNoFilter = errors.New("the kernel cannot filter the guest's frames: " +
 		"load the module cls_bpf (CONFIG_NET_CLS_BPF), or set allow_spoofing in the plugin's configuration")
+	// ErrNoChecksumCheck means that the kernel cannot confine a guest with offloads.
+	ErrNoChecksumCheck = errors.New("the kernel cannot check the guest's checksum offloads: " +
+		"use a kernel with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF, or set allow_spoofing in the plugin's configuration")
 )
 
 // MaxMTU is the largest MTU of a guest's tap, in bytes. Legacy LKL guests fail with
@@ -97,7 +100,8 @@ type Options struct {
 //
 // AttachL2 replaces the redirection of a guest that has ended. The caller closes the
 // tap and calls Detach when the guest has ended. Errors: ErrTaken if another guest is
-// running, ErrForeign, ErrNoRedirect, ErrNoFilter, and those of Inspect.
+// running, ErrForeign, ErrNoRedirect, ErrNoFilter,
+// ErrNoChecksumCheck, and those of Inspect.
 func AttachL2(netns string, o Options) (*Tap, error) {
 	attachMutex.Lock()
 	defer attachMutex.Unlock()

@@ -38,11 +38,7 @@ func (n *namespace) attach(o Options) (_ *Tap, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.AllowSpoofing {
-		err = n.redirect(tap, link)
-	} else {
-		err = n.redirectFiltered(tap, link, ownerOf(found).filter())
-	}
+	err = n.redirectFromGuest(tap, link, ownerOf(found), o)
 	if err == nil {
 		err = n.redirectToGuest(link, tap)
 	}
@@ -70,6 +66,19 @@ func (n *namespace) removeStaleRedirect(link netlink.Link) error {
 		return fmt.Errorf("%s is redirected to %s: %w", name, state.tapName, ErrTaken)
 	}
 	return n.removeIngress(link)
+}
+
+// redirectFromGuest redirects the frames of the guest to the alloc's interface. Unless the
+// options allow spoofing, it redirects only frames of the owner.
+func (n *namespace) redirectFromGuest(tap, link netlink.Link, owner owner, o Options) error {
+	if o.AllowSpoofing {
+		return n.redirect(tap, link)
+	}
+	err := n.redirectFiltered(tap, link, owner.filter())
+	if err == nil && o.Offload {
+		err = n.addChecksumCheck(tap)
+	}
+	return err
 }
 
 // redirectToGuest redirects the frames that the alloc's interface receives to the tap. If
