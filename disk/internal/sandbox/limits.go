@@ -22,8 +22,9 @@ type Limits struct {
 }
 
 const (
-	// maxThreads limits the threads of a program. libext2fs reads bitmaps in two
-	// threads besides the first one; see the filter.
+	// maxThreads limits the threads of a program. libext2fs starts one for each processor
+	// to read bitmaps. The C library assumes two if the kernel does not tell the number,
+	// and the filter does not let it.
 	maxThreads = 4
 	// spareFiles is the number of files that a program may open in addition to those
 	// that it gets.
@@ -31,22 +32,23 @@ const (
 )
 
 // rlimits returns the resource limits of a program that gets a number of files.
-func (l Limits) rlimits(files int) map[string]rlimit {
+func (l Limits) rlimits(files uint64) []rlimit {
 	cpu := uint64((l.CPU + time.Second - 1) / time.Second)
-	return map[string]rlimit{
-		"address space": {unix.RLIMIT_AS, l.AddressSpace, l.AddressSpace},
-		// SIGXCPU at the soft limit ends the program and tells the cause.
-		"processor time": {unix.RLIMIT_CPU, cpu, cpu + 1},
-		"file size":      {unix.RLIMIT_FSIZE, l.FileSize, l.FileSize},
-		"core size":      {unix.RLIMIT_CORE, 0, 0},
-		"open files":     {unix.RLIMIT_NOFILE, uint64(files + spareFiles), uint64(files + spareFiles)},
-		"locked memory":  {unix.RLIMIT_MEMLOCK, 0, 0},
-		"message queues": {unix.RLIMIT_MSGQUEUE, 0, 0},
+	return []rlimit{
+		{"address space", unix.RLIMIT_AS, l.AddressSpace, l.AddressSpace},
+		// SIGXCPU at the soft limit ends the program, and explains its end.
+		{"processor time", unix.RLIMIT_CPU, cpu, cpu + 1},
+		{"file size", unix.RLIMIT_FSIZE, l.FileSize, l.FileSize},
+		{"core size", unix.RLIMIT_CORE, 0, 0},
+		{"open files", unix.RLIMIT_NOFILE, files + spareFiles, files + spareFiles},
+		{"locked memory", unix.RLIMIT_MEMLOCK, 0, 0},
+		{"message queues", unix.RLIMIT_MSGQUEUE, 0, 0},
 	}
 }
 
 // An rlimit is a resource limit of setrlimit(2).
 type rlimit struct {
+	name       string
 	resource   uint64
 	soft, hard uint64
 }

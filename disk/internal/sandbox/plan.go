@@ -36,10 +36,12 @@ func newPlan(cmd *exec.Cmd, o Options, f *files, user int) *plan {
 		next++
 	}
 	p.resetOOMScore(next, zero)
-	for name, l := range o.Limits.rlimits(int(next)) {
-		p.call("limit "+name, unix.SYS_PRLIMIT64, 0, l.resource, p.words(l.soft, l.hard), 0)
+	for _, l := range o.Limits.rlimits(next) {
+		p.limit(l)
 	}
 	if user != 0 {
+		// The limit counts the threads of the user, so it is for a user of its own only.
+		p.limit(rlimit{"threads", unix.RLIMIT_NPROC, maxThreads, maxThreads})
 		p.changeUser(uint64(user))
 	}
 	p.call("request SIGKILL when the plugin dies", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uint64(unix.SIGKILL))
@@ -60,6 +62,10 @@ func newPlan(cmd *exec.Cmd, o Options, f *files, user int) *plan {
 	p.call("install the system call filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, program)
 	p.call("execute "+cmd.Path, unix.SYS_EXECVE, p.text(cmd.Path), p.texts(cmd.Args), p.texts(cmd.Env))
 	return p
+}
+
+func (p *plan) limit(l rlimit) {
+	p.call("limit the "+l.name, unix.SYS_PRLIMIT64, 0, l.resource, p.words(l.soft, l.hard), 0)
 }
 
 // resetOOMScore makes the program an ordinary victim of the out-of-memory killer. A Nomad
