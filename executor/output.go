@@ -45,10 +45,10 @@ func openChecked(root, path string) (int, error) {
 	switch kind := st.Mode & unix.S_IFMT; {
 	case kind == unix.S_IFIFO:
 		flags = unix.O_RDWR
-	case kind == unix.S_IFLNK:
-		return -1, unix.ELOOP
 	case shared:
 		return -1, errNotFIFO
+	case kind == unix.S_IFLNK:
+		return -1, unix.ELOOP
 	case kind == unix.S_IFREG && st.Nlink != 1:
 		return -1, errHardLinks
 	case kind != unix.S_IFREG && kind != unix.S_IFCHR:

@@ -165,6 +165,9 @@ func TestConsole_OpensOnlyAFIFOBelowTheOutputRoot(t *testing.T) {
 		"hard link": func(path string) error {
 			return errors.Join(os.WriteFile(path+".other", nil, 0o600), os.Link(path+".other", path))
 		},
+		"symbolic link": func(path string) error {
+			return errors.Join(os.WriteFile(path+".other", nil, 0o600), os.Symlink(path+".other", path))
+		},
 		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
 		"socket":    func(path string) error { return unix.Mknod(path, unix.S_IFSOCK|0o600, 0) },
 	} {
