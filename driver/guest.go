@@ -25,9 +25,9 @@ func (g guest) memory() uint64 {
 	return guestMemory(memoryLimit(g.job.task), g.kernel.memoryAlign())
 }
 
-// uidBase is the first of the UIDs that guests' processes run as, one for each
-// task. The range lies above the UIDs that systemd and distributions assign
-// (systemd: UIDS-GIDS.md) and has room for the largest PID.
+// uidBase is the first of the UIDs of guests and executors, two for each task (see
+// executor.Plan). The range lies above the UIDs that systemd and distributions assign
+// (systemd: UIDS-GIDS.md).
 const uidBase = 0x70000000
 
 // plan returns the executor's instructions and the files that they refer to by

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"syscall"
 	"time"
 
@@ -41,7 +40,7 @@ func (t *task) accept(now time.Time) {
 	}
 	// The mode of the directory already keeps other users away.
 	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err != nil || int(peer.Uid) != os.Geteuid() && peer.Uid != 0 {
+	if err != nil || int(peer.Uid) != t.plugin && peer.Uid != 0 {
 		_ = unix.Close(fd)
 		return
 	}

@@ -5,13 +5,14 @@ package executor
 import (
 	"encoding/json"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 )
 
 // Identity is the content of IdentityFile: the processes of a task.
@@ -63,8 +64,11 @@ func ReadExit(dir string) (Exit, error) {
 	return r.Exit, nil
 }
 
+// maxFile is the size limit of a file in a state directory, in bytes.
+const maxFile = maxOrder
+
 func readJSON(path string, v any) error {
-	b, err := os.ReadFile(path)
+	b, err := readFile(path)
 	if err != nil {
 		return err // names the path
 	}
@@ -72,6 +76,24 @@ func readJSON(path string, v any) error {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	return nil
+}
+
+// readFile reads a file of a state directory. The executor's user may have replaced some of
+// them, so it reads only a regular file of a limited size.
+func readFile(path string) ([]byte, error) {
+	f, err := safeopen.Open(path, os.O_RDONLY|unix.O_NOFOLLOW, safeopen.Regular)
+	if err != nil {
+		return nil, err // names the path
+	}
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return nil, err // names the path
+	case len(b) > maxFile:
+		return nil, fmt.Errorf("%s is longer than %d bytes", path, maxFile)
+	}
+	return b, nil
 }
 
 // WritePlan writes a plan, without its command line, to its state directory.
@@ -105,18 +127,9 @@ func (d stateDir) close() { _ = unix.Close(d.fd) }
 // write replaces a file of the directory without waiting for the disk. That is
 // enough for files that are not read after a reboot.
 func (d stateDir) write(name string, v any) error {
-	return d.encode(name, v, atomicfile.WriteAtNoSync)
-}
-
-// writeDurable replaces a file of the directory and waits for the disk.
-func (d stateDir) writeDurable(name string, v any) error {
-	return d.encode(name, v, atomicfile.WriteAt)
-}
-
-func (d stateDir) encode(name string, v any, write func(int, string, []byte, fs.FileMode) error) error {
 	b, err := json.Marshal(v)
 	if err == nil {
-		err = write(d.fd, name, append(b, '\n'), 0o600)
+		err = atomicfile.WriteAtNoSync(d.fd, name, append(b, '\n'), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Join(d.path, name), err)

@@ -48,7 +48,12 @@ func Main() int {
 		t.kill("the plugin ended while it started the task")
 	}
 	_ = unix.Close(PlanFD)
-	dropStartupPages()
+	maps := openMaps()
+	// The plugin does not wait for this. Nothing of the guest has been read yet.
+	if err := t.confine(); err != nil {
+		t.kill("the executor cannot confine itself: " + err.Error())
+	}
+	dropStartupPages(maps)
 	return t.serve()
 }
 

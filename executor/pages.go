@@ -11,11 +11,22 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/kernelfile"
 )
 
+// openMaps opens the list of this process's mappings for dropStartupPages, because a
+// confined process cannot open it. It returns -1 on failure.
+func openMaps() int {
+	fd, err := unix.Open("/proc/self/maps", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
 // dropStartupPages drops the pages of this program's file that only startup used;
 // it saves more than 1 MiB per task. The kernel reads pages from the page cache
-// when they are needed again. Errors cost nothing but memory.
-func dropStartupPages() {
-	maps, err := kernelfile.Read("/proc/self/maps")
+// when they are needed again. Errors cost nothing but memory. It closes mapsFD.
+func dropStartupPages(mapsFD int) {
+	maps, err := kernelfile.ReadOpen(mapsFD)
+	_ = unix.Close(mapsFD)
 	if err != nil {
 		return
 	}

@@ -18,13 +18,14 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// Names of the files in a task's state directory (Plan.Dir).
+// Names of the files in a task's state directory (Plan.Dir). Once the guest runs, the
+// executor's user owns the last three, and can neither change nor replace the others.
 const (
 	PlanFile     = "plan.json"     // the Plan without its command line
 	IdentityFile = "executor.json" // the Identity of the executor and its guest
 	SocketFile   = "socket"        // the socket on which the executor listens
 	ExitFile     = "exit.json"     // the ExitRecord
-	DroppedFile  = "dropped"       // State.Dropped in decimal; missing while it is 0
+	DroppedFile  = "dropped"       // State.Dropped in decimal
 )
 
 // TenderSPT is the value of Plan.Tender for the built-in seccomp tender.
@@ -54,8 +55,11 @@ type Plan struct {
 	// executor follows no symbolic link below it to reach Stdout or Stderr.
 	OutputRoot string `json:"OutputRoot"`
 
-	UIDBase int    `json:"UIDBase"` // the guest's UID and GID are UIDBase + the executor's PID; 0: the executor's own
-	Root    string `json:"Root"`    // empty directory for the guest's chroot; "": no chroot
+	// UIDBase is the first of 3<<22 UIDs and GIDs. Those of the guest are UIDBase + the
+	// executor's PID. Those of the executor are 2<<22 higher. With 0, both keep the user of
+	// the plugin.
+	UIDBase int    `json:"UIDBase"`
+	Root    string `json:"Root"` // empty directory for the guest's chroot; "": no chroot
 
 	Cgroup cgroup.Spec `json:"Cgroup"`
 }

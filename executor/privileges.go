@@ -8,8 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -35,55 +33,12 @@ func restrictGuest() error {
 	return setOOMScore(guestOOMScore)
 }
 
-// dropPrivileges drops all privileges that the executor no longer needs. It keeps
-// CAP_KILL, to signal a guest of another user.
-func dropPrivileges() error {
-	// Without CAP_SYS_RESOURCE, the executor stays an ordinary victim. The guest
-	// is larger, so the kernel prefers the guest.
+// protectFromOOM makes this process the last victim of the out-of-memory killer. Without
+// CAP_SYS_RESOURCE it stays an ordinary victim. The guest is larger, so the kernel
+// prefers the guest.
+func protectFromOOM() error {
 	if err := setOOMScore(executorOOMScore); err != nil && !errors.Is(err, os.ErrPermission) {
 		return err
-	}
-	if err := forbidNewPrivileges(); err != nil {
-		return fmt.Errorf("set no_new_privs: %w", err)
-	}
-	if err := keepCapabilities(1 << unix.CAP_KILL); err != nil {
-		return fmt.Errorf("drop the capabilities: %w", err)
-	}
-	return nil
-}
-
-// Privileges belong to threads, so all threads have to drop them. Programs that
-// use cgo, such as tests with the race detector, can only do it for the calling
-// thread.
-
-func forbidNewPrivileges() error {
-	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
-	if errno == syscall.ENOTSUP {
-		return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-	}
-	return asError(errno)
-}
-
-// keepCapabilities drops all capabilities except those in the mask.
-func keepCapabilities(mask uint32) error {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return err
-	}
-	mask &= data[0].Permitted
-	data = [2]unix.CapUserData{{Effective: mask, Permitted: mask}}
-	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET,
-		uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0)
-	if errno == syscall.ENOTSUP {
-		return unix.Capset(&header, &data[0])
-	}
-	return asError(errno)
-}
-
-func asError(errno syscall.Errno) error {
-	if errno != 0 {
-		return errno
 	}
 	return nil
 }

@@ -59,7 +59,8 @@ type Response struct {
 // maxRequest is the size limit of a request in bytes.
 const maxRequest = 1024
 
-// writeResponse writes a response to a socket.
+// writeResponse writes a response to a socket. Go's runtime ignores the SIGPIPE of a
+// client that has gone.
 func writeResponse(fd int, r Response) error {
 	b, err := json.Marshal(r)
 	if err != nil {
@@ -67,7 +68,7 @@ func writeResponse(fd int, r Response) error {
 	}
 	b = append(b, '\n')
 	for len(b) > 0 {
-		n, err := eintr.Retry(func() (int, error) { return unix.SendmsgN(fd, b, nil, nil, unix.MSG_NOSIGNAL) })
+		n, err := eintr.Retry(func() (int, error) { return unix.Write(fd, b) })
 		if err != nil {
 			return fmt.Errorf("send the response: %w", err)
 		}

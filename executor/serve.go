@@ -124,21 +124,16 @@ func (t *task) drainSignals() {
 	_, _ = unix.Read(t.signals, b[:])
 }
 
-// publishDropped writes the number of dropped bytes to DroppedFile. It allocates
-// nothing, because it may run as often as the guest writes.
+// publishDropped writes the number of dropped bytes to DroppedFile if it has changed. It
+// allocates nothing, because it may run as often as the guest writes.
 func (t *task) publishDropped() {
-	n := t.console.dropped
-	if n == t.published {
-		return
+	if t.console.dropped != t.published {
+		t.published = t.console.dropped
+		_ = t.writeDropped() // State and Exit contain the number as well
 	}
-	if t.droppedFD < 0 {
-		fd, err := t.dir.create(DroppedFile)
-		if err != nil {
-			t.published = n // State and Exit contain the number as well
-			return
-		}
-		t.droppedFD = fd
-	}
-	t.published = n
-	_, _ = unix.Pwrite(t.droppedFD, strconv.AppendUint(t.number[:0], n, 10), 0)
+}
+
+func (t *task) writeDropped() error {
+	_, err := unix.Pwrite(t.droppedFD, strconv.AppendUint(t.number[:0], t.published, 10), 0)
+	return err
 }

@@ -28,7 +28,7 @@ func start(plan *Plan, files int) (*task, error) {
 		return nil, err
 	}
 	unix.Umask(0o077)
-	t := &task{plan: plan, console: console{in: -1, out: -1, notices: 2}, control: -1, droppedFD: -1}
+	t := &task{plan: plan, console: console{in: -1, out: -1, notices: 2}, control: -1, plugin: os.Geteuid()}
 	if err := t.register(); err != nil {
 		return nil, err
 	}
@@ -68,9 +68,15 @@ func (t *task) register() error {
 	if t.dir, err = openDir(t.plan.Dir); err != nil {
 		return err
 	}
-	// Not every file system can reserve space. Without it the exit status is
-	// lost only if the disk fills up.
-	_ = atomicfile.ReserveAt(t.dir.fd, ExitFile, exitReserve)
+	if t.exitFile, err = atomicfile.ReserveAt(t.dir.fd, ExitFile, exitReserve); err != nil {
+		return err
+	}
+	if t.droppedFD, err = t.dir.create(DroppedFile); err != nil {
+		return fmt.Errorf("create %s: %w", filepath.Join(t.dir.path, DroppedFile), err)
+	}
+	if err := t.writeDropped(); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Join(t.dir.path, DroppedFile), err)
+	}
 	return t.writeIdentity()
 }
 
@@ -155,7 +161,7 @@ func (t *task) startGuest(files int) error {
 	if err != nil {
 		return fmt.Errorf("start the guest: %w", err)
 	}
-	t.started = time.Now()
+	t.started = time.Now().UTC() // a confined process cannot read the local time zone
 	return nil
 }
 
@@ -178,8 +184,11 @@ func (t *task) finishStart() error {
 	if err := t.group.Release(); err != nil {
 		return err
 	}
+	if t.cgroupFiles, err = t.group.Open(); err != nil {
+		return err
+	}
 	if t.signals, err = catchSignals(); err != nil {
 		return err
 	}
-	return dropPrivileges()
+	return protectFromOOM()
 }

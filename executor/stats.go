@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
-	"github.com/lkl-nomad/nomad-driver-lkl/executor/kernelfile"
 )
 
 // ReadStats reads the resource usage of a task from the kernel and from the state
@@ -52,8 +51,8 @@ func ReadStats(dir string, id Identity, group cgroup.Group) (Stats, error) {
 }
 
 func readDropped(dir string) (uint64, error) {
-	b, err := kernelfile.Read(filepath.Join(dir, DroppedFile))
-	if errors.Is(err, os.ErrNotExist) {
+	b, err := readFile(filepath.Join(dir, DroppedFile))
+	if errors.Is(err, os.ErrNotExist) { // an executor of an earlier build has dropped nothing
 		return 0, nil
 	}
 	if err != nil {

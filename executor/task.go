@@ -3,6 +3,7 @@
 package executor
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,19 +13,23 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 )
 
 // A task is the state of the executor. One goroutine uses it.
 type task struct {
-	plan *Plan
-	dir  stateDir
-	self Process
-	uid  int // UID and GID of the guest; 0: those of the executor
+	plan     *Plan
+	dir      stateDir
+	exitFile atomicfile.Reservation // ExitFile
+	self     Process
+	uid      int // UID and GID of the guest; 0: those of the executor
+	plugin   int // UID of the plugin
 
-	group    cgroup.Group
-	oomKills uint64 // the group's counter before the guest began
+	group       cgroup.Group
+	cgroupFiles cgroup.Files // for use after confine
+	oomKills    uint64       // the group's counter before the guest began
 
 	guestFiles []*os.File // files that the executor closes once the guest has them
 	guest      *spt.Process
@@ -34,7 +39,7 @@ type task struct {
 	console    console
 
 	published uint64   // the content of DroppedFile
-	droppedFD int      // DroppedFile, or -1
+	droppedFD int      // DroppedFile
 	number    [20]byte // buffer for formatting it
 
 	stopSignal syscall.Signal // the last signal sent to stop the guest
@@ -66,7 +71,7 @@ func (t *task) signal(verb string, sig syscall.Signal) error {
 	case t.control >= 0 && sig != unix.SIGKILL:
 		return t.sendControl(verb, sig)
 	default:
-		return t.guest.Signal(sig)
+		return signalFD(t.pidfd, t.guestID.Pid, sig)
 	}
 }
 
@@ -91,10 +96,10 @@ func (t *task) kill(reason string) {
 	if t.killReason == "" {
 		t.killReason = reason
 	}
-	if err := t.guest.Signal(unix.SIGKILL); err != nil {
+	if err := signalFD(t.pidfd, t.guestID.Pid, unix.SIGKILL); err != nil {
 		t.logf("kill the guest: %v", err)
 	}
-	if err := t.group.Thaw(); err != nil {
+	if err := t.cgroupFiles.Thaw(); err != nil {
 		t.logf("thaw the guest: %v", err)
 	}
 }
@@ -106,17 +111,26 @@ func (t *task) recordExit(now time.Time) {
 	if err != nil {
 		exit = Exit{Code: 1, Reason: err.Error()}
 	}
-	exit.Finished = now
+	exit.Finished = now.UTC()
 	exit.Dropped = t.console.dropped
 	t.exit = &exit
 	t.killAt = time.Time{}
 	_ = unix.Close(t.pidfd)
 	t.pidfd = -1
 	record := ExitRecord{Version: Version, Executor: t.self, Guest: t.guestID, Exit: exit}
-	if err := t.dir.writeDurable(ExitFile, record); err != nil {
+	if err := t.writeExit(record); err != nil {
 		t.logf("the exit status is only in memory and is lost if the plugin ends: %v", err)
 	}
 	t.console.finish(now)
+}
+
+// writeExit writes ExitFile and waits for the disk.
+func (t *task) writeExit(record ExitRecord) error {
+	b, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("encode the exit status: %w", err)
+	}
+	return t.exitFile.Write(append(b, '\n'))
 }
 
 // classifyExit determines why the guest ended. It reports an out-of-memory kill
@@ -126,12 +140,15 @@ func (t *task) classifyExit(end tender.Exit) Exit {
 	if end.Signal == 0 {
 		return exit
 	}
-	memory := t.cgroupMemory()
+	oomKills, limit, err := t.cgroupFiles.OOM()
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		t.logf("read the memory cgroup: %v", err)
+	}
 	switch {
-	case end.Signal == unix.SIGKILL && memory.OOMKills > t.oomKills:
+	case end.Signal == unix.SIGKILL && oomKills > t.oomKills:
 		exit.OOMKilled = true
-		exit.Reason = fmt.Sprintf("out of memory: the task may use %d MiB", memory.Limit>>20)
-		if memory.Limit == 0 {
+		exit.Reason = fmt.Sprintf("out of memory: the task may use %d MiB", limit>>20)
+		if limit == 0 {
 			exit.Reason = "out of memory: the machine has no free memory"
 		}
 	case end.Signal == unix.SIGKILL && t.killReason != "":
@@ -140,16 +157,6 @@ func (t *task) classifyExit(end tender.Exit) Exit {
 		exit.Reason = "stopped by " + unix.SignalName(end.Signal)
 	}
 	return exit
-}
-
-// cgroupMemory reads the counters of the task's memory cgroup. They are zero
-// without one.
-func (t *task) cgroupMemory() cgroup.Memory {
-	m, err := t.group.Memory()
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		t.logf("read the memory cgroup: %v", err)
-	}
-	return m
 }
 
 // logf writes a line to the task's stderr. The line is lost if nothing reads it.

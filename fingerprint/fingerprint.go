@@ -37,6 +37,8 @@ type Host struct {
 	Tap func() error
 	// Ext4 looks for the tools that build root disks.
 	Ext4 func() error
+	// Landlock fails if the kernel has no Landlock, which is a second line of defense.
+	Landlock func() error
 	// Cgroup returns the version of the host's control groups, "v1" or "v2".
 	Cgroup func() (string, error)
 }
@@ -52,16 +54,18 @@ func Read(ctx context.Context, version string, host Host) *drivers.Fingerprint {
 		}
 	}
 	sptErr, kvmErr, tapErr, ext4Err := host.SPT(ctx), host.KVM(), host.Tap(), host.Ext4()
+	landlockErr := host.Landlock()
 	cgroupVersion, cgroupErr := host.Cgroup()
 	f := &drivers.Fingerprint{
 		Attributes: map[string]*structs.Attribute{
-			"driver.lkl":         structs.NewBoolAttribute(true),
-			"driver.lkl.version": structs.NewStringAttribute(version),
-			"driver.lkl.abi":     structs.NewStringAttribute(ABIs),
-			"driver.lkl.spt":     structs.NewBoolAttribute(sptErr == nil),
-			"driver.lkl.kvm":     structs.NewBoolAttribute(kvmErr == nil),
-			"driver.lkl.tap":     structs.NewBoolAttribute(tapErr == nil),
-			"driver.lkl.ext4":    structs.NewBoolAttribute(ext4Err == nil),
+			"driver.lkl":          structs.NewBoolAttribute(true),
+			"driver.lkl.version":  structs.NewStringAttribute(version),
+			"driver.lkl.abi":      structs.NewStringAttribute(ABIs),
+			"driver.lkl.spt":      structs.NewBoolAttribute(sptErr == nil),
+			"driver.lkl.kvm":      structs.NewBoolAttribute(kvmErr == nil),
+			"driver.lkl.tap":      structs.NewBoolAttribute(tapErr == nil),
+			"driver.lkl.ext4":     structs.NewBoolAttribute(ext4Err == nil),
+			"driver.lkl.landlock": structs.NewBoolAttribute(landlockErr == nil),
 		},
 	}
 	if cgroupErr == nil {
@@ -88,18 +92,22 @@ func Read(ctx context.Context, version string, host Host) *drivers.Fingerprint {
 		return f
 	}
 	f.Health = drivers.HealthStateHealthy
-	f.HealthDescription = describeHealthy(tapErr, ext4Err)
+	f.HealthDescription = describeHealthy(tapErr, ext4Err, landlockErr)
 	return f
 }
 
-// describeHealthy adds the facilities that are missing for some jobs.
-func describeHealthy(tapErr, ext4Err error) string {
+// describeHealthy adds the facilities that are missing for some jobs, or for a second line
+// of defense.
+func describeHealthy(tapErr, ext4Err, landlockErr error) string {
 	parts := []string{drivers.DriverHealthy}
 	if tapErr != nil {
 		parts = append(parts, fmt.Sprintf("guests with a network cannot run: %v", tapErr))
 	}
 	if ext4Err != nil {
 		parts = append(parts, fmt.Sprintf("guests with a rootfs cannot run: %v", ext4Err))
+	}
+	if landlockErr != nil {
+		parts = append(parts, fmt.Sprintf("the driver's helper processes are confined less: %v", landlockErr))
 	}
 	return strings.Join(parts, "; ")
 }

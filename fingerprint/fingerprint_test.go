@@ -20,8 +20,9 @@ func workingHost() Host {
 	succeed := func() error { return nil }
 	return Host{
 		Supported: succeed, StateDir: succeed, Executor: succeed, KVM: succeed, Tap: succeed, Ext4: succeed,
-		SPT:    func(context.Context) error { return nil },
-		Cgroup: func() (string, error) { return "v2", nil },
+		Landlock: succeed,
+		SPT:      func(context.Context) error { return nil },
+		Cgroup:   func() (string, error) { return "v2", nil },
 	}
 }
 
@@ -38,14 +39,15 @@ func TestRead_ReportsAttributes(t *testing.T) {
 	must.Eq(t, drivers.HealthStateHealthy, f.Health)
 	must.Eq(t, drivers.DriverHealthy, f.HealthDescription)
 	must.Eq(t, map[string]string{
-		"driver.lkl":         "true",
-		"driver.lkl.version": "1.2.3",
-		"driver.lkl.abi":     "1,2",
-		"driver.lkl.spt":     "true",
-		"driver.lkl.kvm":     "true",
-		"driver.lkl.tap":     "true",
-		"driver.lkl.ext4":    "true",
-		"driver.lkl.cgroup":  "v2",
+		"driver.lkl":          "true",
+		"driver.lkl.version":  "1.2.3",
+		"driver.lkl.abi":      "1,2",
+		"driver.lkl.spt":      "true",
+		"driver.lkl.kvm":      "true",
+		"driver.lkl.tap":      "true",
+		"driver.lkl.ext4":     "true",
+		"driver.lkl.landlock": "true",
+		"driver.lkl.cgroup":   "v2",
 	}, attributes(f))
 }
 
@@ -70,6 +72,7 @@ func TestRead_FaultsDetermineHealth(t *testing.T) {
 		},
 		{"no tap", func(h *Host) { h.Tap = fault }, drivers.HealthStateHealthy, "driver.lkl.tap"},
 		{"no ext4", func(h *Host) { h.Ext4 = fault }, drivers.HealthStateHealthy, "driver.lkl.ext4"},
+		{"no Landlock", func(h *Host) { h.Landlock = fault }, drivers.HealthStateHealthy, "driver.lkl.landlock"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

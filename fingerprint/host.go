@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/landlock"
 )
 
 // probeTimeout bounds the run of the probe's guest, which takes about a millisecond on
@@ -36,10 +37,11 @@ func LocalHost(stateDir, executor, ext4 func() error) Host {
 			defer cancel()
 			return runGuest(ctx)
 		},
-		KVM:    kvm.check,
-		Tap:    openTap,
-		Ext4:   ext4,
-		Cgroup: cgroupVersion,
+		KVM:      kvm.check,
+		Tap:      openTap,
+		Ext4:     ext4,
+		Landlock: findLandlock,
+		Cgroup:   cgroupVersion,
 	}
 }
 
@@ -49,6 +51,13 @@ func supported() error {
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("the Nomad client does not run as root: the driver needs root for namespaces, taps and control groups")
+	}
+	return nil
+}
+
+func findLandlock() error {
+	if landlock.Version() == 0 {
+		return landlock.ErrUnsupported
 	}
 	return nil
 }

@@ -88,6 +88,8 @@ type Group interface {
 	// Thaw resumes a frozen task, so that it can be killed. Thawing a task that
 	// is not frozen is no error.
 	Thaw() error
+	// Open opens the files that report an out-of-memory kill and thaw the task.
+	Open() (Files, error)
 	// Memory and CPU read the kernel's counters. They return
 	// errors.ErrUnsupported if the Spec has no group that counts them.
 	Memory() (Memory, error)
@@ -190,14 +192,22 @@ func read(dir, file string) (string, error) {
 // readNumber reads a file that contains one number. It returns 0 for "max".
 func readNumber(dir, file string) (uint64, error) {
 	s, err := read(dir, file)
-	if err != nil || s == "max" {
+	if err != nil {
 		return 0, err
 	}
-	n, err := strconv.ParseUint(s, 10, 64)
+	n, err := parseNumber(s)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", filepath.Join(dir, file), err)
 	}
 	return n, nil
+}
+
+// parseNumber returns 0 for "max".
+func parseNumber(s string) (uint64, error) {
+	if s == "max" {
+		return 0, nil
+	}
+	return strconv.ParseUint(s, 10, 64)
 }
 
 // readTable reads a file with lines "KEY NUMBER" and sets the wanted keys that
@@ -207,6 +217,13 @@ func readTable(dir, file string, want map[string]*uint64) error {
 	if err != nil {
 		return err
 	}
+	if err := parseTable(s, want); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(dir, file), err)
+	}
+	return nil
+}
+
+func parseTable(s string, want map[string]*uint64) (err error) {
 	for line := range strings.Lines(s) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		to, ok := want[key]
@@ -214,7 +231,7 @@ func readTable(dir, file string, want map[string]*uint64) error {
 			continue
 		}
 		if *to, err = strconv.ParseUint(value, 10, 64); err != nil {
-			return fmt.Errorf("%s: %s: %w", filepath.Join(dir, file), key, err)
+			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
 	return nil

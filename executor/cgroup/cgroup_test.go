@@ -122,6 +122,55 @@ func TestV2_ReadsUsage(t *testing.T) {
 	must.Eq(t, Memory{RSS: 1000, Cache: 2000, Usage: 3500, OOMKills: 1}, m)
 }
 
+func TestFiles_WorksThroughItsDescriptors(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		files   map[string]string
+		version int
+		limit   uint64
+		freezer string
+	}{
+		{"v2", map[string]string{"memory.events": "oom 5\noom_kill 1\n", "memory.max": "4096\n", "cgroup.freeze": "1"}, V2, 4096, "cgroup.freeze"},
+		{"v2 without limit", map[string]string{"memory.events": "oom_kill 1\n", "memory.max": "max\n", "cgroup.freeze": "1"}, V2, 0, "cgroup.freeze"},
+		{"v1", map[string]string{
+			"memory.oom_control": "under_oom 0\noom_kill 1\n", "memory.stat": "rss 7\nhierarchical_memory_limit 4096\n",
+			"freezer.state": "FROZEN",
+		}, V1, 4096, "freezer.state"},
+		{"v1 without limit", map[string]string{
+			"memory.oom_control": "oom_kill 1\n", "memory.stat": "hierarchical_memory_limit 9223372036854771712\n", "freezer.state": "",
+		}, V1, 0, "freezer.state"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := fixture(t, tc.files)
+			group, err := Spec{Version: tc.version, Unified: dir, Memory: dir, Freezer: dir}.Group()
+			must.NoError(t, err)
+			h, err := group.Open()
+			must.NoError(t, err)
+			must.NoError(t, os.Rename(dir, dir+".moved")) // paths are of no use any more
+			for range 2 {
+				kills, limit, err := h.OOM()
+				must.NoError(t, err)
+				must.Eq(t, 1, kills)
+				must.Eq(t, tc.limit, limit)
+			}
+			must.NoError(t, h.Thaw())
+			must.StrHasPrefix(t, h.thawed, content(t, dir+".moved", tc.freezer))
+		})
+	}
+}
+
+func TestFiles_WithoutCountersReportsSo(t *testing.T) {
+	for _, spec := range []Spec{{}, {Version: V1}, {Version: V2, Unified: t.TempDir()}} {
+		group, err := spec.Group()
+		must.NoError(t, err)
+		h, err := group.Open()
+		must.NoError(t, err)
+		_, _, err = h.OOM()
+		must.ErrorIs(t, err, errors.ErrUnsupported)
+		must.NoError(t, h.Thaw())
+	}
+}
+
 func TestMemory_ReportsUnreadableNumbers(t *testing.T) {
 	dir := fixture(t, map[string]string{
 		"memory.stat": "anon many\n", "memory.events": "", "memory.current": "x", "memory.max": "1",

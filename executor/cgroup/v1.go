@@ -14,6 +14,10 @@ import (
 // v1 is documented in the kernel's Documentation/admin-guide/cgroup-v1.
 type v1 struct{ spec Spec }
 
+// unlimited is less than the limit of a group without one: the highest multiple of the
+// page size.
+const unlimited = 1 << 62
+
 func (g v1) Create() error {
 	for _, dir := range []string{g.spec.Freezer, g.spec.Memory, g.spec.CPU, g.spec.CPUSet} {
 		if dir == "" {
@@ -145,8 +149,7 @@ func (g v1) Memory() (Memory, error) {
 		readTable(dir, "memory.oom_control", map[string]*uint64{"oom_kill": &m.OOMKills}),
 		readNumbers(dir, map[string]*uint64{"memory.usage_in_bytes": &m.Usage, "memory.max_usage_in_bytes": &m.Peak}),
 	)
-	// Without a limit, the file contains the highest multiple of the page size.
-	if limit < 1<<62 {
+	if limit < unlimited {
 		m.Limit = limit
 	}
 	return m, err

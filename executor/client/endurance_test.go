@@ -56,7 +56,7 @@ func TestStart_RepeatedStartsLeakNothing(t *testing.T) {
 			must.DirNotExists(t, dir)
 		}
 	}
-	must.Eq(t, []string{"executor.json", "exit.json", "plan.json"}, fileNames(t, task.plan.Dir))
+	must.Eq(t, []string{"dropped", "executor.json", "exit.json", "plan.json"}, fileNames(t, task.plan.Dir))
 }
 
 // Start or Wait fails, and no file and no process is left.

@@ -23,18 +23,29 @@ func Read(path string) ([]byte, error) {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer func() { _ = unix.Close(fd) }()
+	content, err := ReadOpen(fd)
+	if err != nil {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+	}
+	return content, nil
+}
+
+// ReadOpen reads a whole open file from its beginning.
+func ReadOpen(fd int) ([]byte, error) {
 	content := make([]byte, 0, 1024)
 	for {
-		n, err := eintr.Retry(func() (int, error) { return unix.Read(fd, content[len(content):cap(content)]) })
+		n, err := eintr.Retry(func() (int, error) {
+			return unix.Pread(fd, content[len(content):cap(content)], int64(len(content)))
+		})
 		if err != nil {
-			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+			return nil, err
 		}
 		content = content[:len(content)+n]
 		switch {
 		case n == 0:
 			return content, nil
 		case len(content) >= maxSize:
-			return nil, &fs.PathError{Op: "read", Path: path, Err: unix.EFBIG}
+			return nil, unix.EFBIG
 		case len(content) == cap(content):
 			content = append(content, 0)[:len(content)]
 		}

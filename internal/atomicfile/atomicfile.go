@@ -57,20 +57,42 @@ func WriteAtNoSync(dirFD int, name string, data []byte, perm fs.FileMode) error 
 	return replace(dirFD, name, data, perm, false)
 }
 
-// ReserveAt allocates disk space for the next write of a file, which then
-// succeeds even if the disk has filled up. File systems without fallocate(2)
-// return errors.ErrUnsupported.
-func ReserveAt(dirFD int, name string, size int64) error {
-	fd, err := create(dirFD, name+TemporarySuffix, 0o600)
+// A Reservation is an open temporary file for one later write, which needs no permission to
+// open files, and no disk space up to the reserved size.
+type Reservation struct {
+	FD    int // of the temporary file
+	dirFD int
+	name  string
+}
+
+// ReserveAt creates the temporary file of the next write of a file, and allocates its disk
+// space. File systems without fallocate(2) allocate nothing.
+func ReserveAt(dirFD int, name string, size int64) (Reservation, error) {
+	const perm = 0o600
+	fd, err := create(dirFD, name+TemporarySuffix, perm)
 	if err != nil {
-		return err
+		return Reservation{}, err
 	}
-	defer func() { _ = unix.Close(fd) }()
 	_, err = eintr.Retry(func() (int, error) { return 0, unix.Fallocate(fd, 0, 0, size) })
-	if err != nil {
-		return fmt.Errorf("allocate %d bytes for %s: %w", size, name, err)
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = nil
 	}
-	return nil
+	if err := errors.Join(err, unix.Fchmod(fd, perm)); err != nil {
+		return Reservation{}, errors.Join(fmt.Errorf("allocate %d bytes for %s: %w", size, name, err), unix.Close(fd))
+	}
+	return Reservation{FD: fd, dirFD: dirFD, name: name}, nil
+}
+
+// Write replaces the file with the reserved one, as WriteAt does. Call it once.
+func (r Reservation) Write(data []byte) error {
+	err := fill(r.FD, data)
+	if err == nil {
+		err = fsync(r.FD)
+	}
+	if err := errors.Join(err, unix.Close(r.FD)); err != nil {
+		return fmt.Errorf("write %s: %w", r.name+TemporarySuffix, err)
+	}
+	return rename(r.dirFD, r.name, true)
 }
 
 func replace(dirFD int, name string, data []byte, perm fs.FileMode, durable bool) (err error) {
@@ -86,9 +108,22 @@ func replace(dirFD int, name string, data []byte, perm fs.FileMode, durable bool
 	}()
 	// The descriptor is closed before the rename, so that a program under its
 	// final name is never open for writing, which would make execve fail.
-	if err := errors.Join(fill(fd, data, perm, durable), unix.Close(fd)); err != nil {
+	err = fill(fd, data)
+	if err == nil {
+		err = unix.Fchmod(fd, uint32(perm.Perm()))
+	}
+	if err == nil && durable {
+		err = fsync(fd)
+	}
+	if err := errors.Join(err, unix.Close(fd)); err != nil {
 		return fmt.Errorf("write %s: %w", temporary, err)
 	}
+	return rename(dirFD, name, durable)
+}
+
+// rename gives the temporary file of a name its final name.
+func rename(dirFD int, name string, durable bool) error {
+	temporary := name + TemporarySuffix
 	if err := unix.Renameat(dirFD, temporary, dirFD, name); err != nil {
 		return fmt.Errorf("rename %s to %s: %w", temporary, name, err)
 	}
@@ -113,7 +148,7 @@ func create(dirFD int, name string, perm fs.FileMode) (int, error) {
 
 // fill gives the file its content. It writes before it truncates: blocks that
 // ReserveAt allocated are used, not released.
-func fill(fd int, data []byte, perm fs.FileMode, durable bool) error {
+func fill(fd int, data []byte) error {
 	size := int64(len(data))
 	for len(data) > 0 {
 		n, err := eintr.Retry(func() (int, error) { return unix.Write(fd, data) })
@@ -122,16 +157,7 @@ func fill(fd int, data []byte, perm fs.FileMode, durable bool) error {
 		}
 		data = data[n:]
 	}
-	if err := unix.Ftruncate(fd, size); err != nil {
-		return err
-	}
-	if err := unix.Fchmod(fd, uint32(perm.Perm())); err != nil {
-		return err
-	}
-	if durable {
-		return fsync(fd)
-	}
-	return nil
+	return unix.Ftruncate(fd, size)
 }
 
 func fsync(fd int) error {

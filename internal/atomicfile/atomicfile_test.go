@@ -103,12 +103,32 @@ func TestWriteAt_KeepsTheOldContentWhenTheDiskIsFull(t *testing.T) {
 
 func TestReserveAt_LetsAWriteSucceedOnAFullDisk(t *testing.T) {
 	must.NoError(t, onSmallDisk(t, func(dir string, dirFD int) error {
-		return errors.Join(
-			ReserveAt(dirFD, "file", 4096),
-			testenv.FillDisk(dir),
-			WriteAt(dirFD, "file", make([]byte, 3000), 0o600),
-		)
+		r, err := ReserveAt(dirFD, "file", 4096)
+		if err := errors.Join(err, testenv.FillDisk(dir)); err != nil {
+			return err
+		}
+		return r.Write(make([]byte, 3000))
 	}))
+}
+
+func TestReservation_ReplacesTheFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	must.NoError(t, Write(path, []byte("old"), 0o644))
+	dirFD, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	must.NoError(t, err)
+	defer func() { must.NoError(t, unix.Close(dirFD)) }()
+	r, err := ReserveAt(dirFD, "file", 4096)
+	must.NoError(t, err)
+	must.Eq(t, []string{"file", "file.new"}, names(t, dir))
+	must.NoError(t, r.Write([]byte("new")))
+	must.Eq(t, []string{"file"}, names(t, dir))
+	content, err := os.ReadFile(path)
+	must.NoError(t, err)
+	must.Eq(t, "new", string(content))
+	info, err := os.Stat(path)
+	must.NoError(t, err)
+	must.Eq(t, fs.FileMode(0o600), info.Mode())
 }
 
 // onSmallDisk calls f with an empty file system of 64 KiB and its open directory.

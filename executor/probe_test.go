@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package executor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
+	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
+)
+
+// probeEnv makes this test binary confine itself like an executor, with the layers that
+// its value names, and attempt what an executor must not do. It prints every attempt with
+// another result than expected.
+const probeEnv = "LKL_TEST_PROBE"
+
+// The values of probeEnv: each has the layers of the one before.
+const (
+	layerUser     = "user"
+	layerLandlock = "landlock"
+	layerFilter   = "filter"
+)
+
+// Files of a probe, in its working directory. The probe may write to openDirectory by the
+// permissions of the file system.
+const (
+	probeTask     = "task"
+	probeRecord   = "task/task.json"
+	openDirectory = "open"
+	probeGuestUID = 1<<20 + 12345
+)
+
+// probe is the program. It returns the exit status.
+func probe(layers string) int {
+	t, err := startProbe()
+	if err == nil {
+		switch layers {
+		case layerUser:
+			err = t.giveUpRoot()
+		case layerLandlock:
+			err = errors.Join(t.giveUpRoot(), t.restrictFiles())
+		case layerFilter:
+			err = t.confine()
+		}
+	}
+	if err != nil {
+		report("confine: %v", err)
+		return 1
+	}
+	for _, a := range t.attempts() {
+		want := map[string]error{layerUser: a.user, layerLandlock: a.landlock, layerFilter: a.filter}[layers]
+		if errors.Is(want, notAttempted) {
+			continue
+		}
+		if err := a.call(); !errors.Is(err, want) {
+			report("%s: %v instead of %v", a.name, err, want)
+		}
+	}
+	exerciseRuntime()
+	t.kill("the probe ends it")
+	t.recordExit(time.Now())
+	t.dir.remove(SocketFile)
+	return 0
+}
+
+func report(format string, args ...any) {
+	_, _ = unix.Write(1, []byte(fmt.Sprintf(format, args...)+"\n"))
+}
+
+// startProbe takes the steps of an executor up to confine, with sleep in place of a guest.
+func startProbe() (*task, error) {
+	unix.Umask(0o077)
+	guest := exec.Command("sleep", "1000")
+	guest.SysProcAttr = &syscall.SysProcAttr{
+		Credential: &syscall.Credential{Uid: probeGuestUID, Gid: probeGuestUID}, Pdeathsig: syscall.SIGKILL,
+	}
+	runtime.LockOSThread() // Pdeathsig belongs to this thread
+	if err := guest.Start(); err != nil {
+		return nil, err
+	}
+	dir, err := filepath.Abs(probeTask)
+	if err != nil {
+		return nil, err
+	}
+	t := &task{plan: &Plan{Dir: dir}, console: console{in: -1, out: -1, notices: 2}, uid: probeGuestUID}
+	t.guest = &spt.Process{Pid: guest.Process.Pid}
+	t.guestID = Process{Pid: guest.Process.Pid}
+	group, err := t.plan.Cgroup.Group()
+	if err != nil {
+		return nil, err
+	}
+	if t.dir, err = openDir(dir); err != nil {
+		return nil, err
+	}
+	if t.self, err = FindProcess(os.Getpid()); err != nil {
+		return nil, err
+	}
+	if t.exitFile, err = atomicfile.ReserveAt(t.dir.fd, ExitFile, exitReserve); err != nil {
+		return nil, err
+	}
+	if t.droppedFD, err = t.dir.create(DroppedFile); err != nil {
+		return nil, err
+	}
+	if t.pidfd, err = unix.PidfdOpen(guest.Process.Pid, 0); err != nil {
+		return nil, err
+	}
+	if t.cgroupFiles, err = group.Open(); err != nil {
+		return nil, err
+	}
+	return t, errors.Join(t.listen(), t.writeIdentity())
+}
+
+// An attempt is a system call, with its expected error for each set of layers.
+type attempt struct {
+	name                   string
+	call                   func() error
+	user, landlock, filter error
+}
+
+// notAttempted stands for layers that do not prevent the call, which then has no place in
+// the probe.
+var notAttempted = errors.New("not attempted")
+
+// attempts has what a confined executor must not do. The process that started the probe
+// stands for a process of root.
+func (t *task) attempts() []attempt {
+	root := os.Getppid()
+	denied, refused, badArgument := unix.EACCES, unix.ENOSYS, unix.EPERM
+	raw := func(number uintptr, args ...uintptr) func() error {
+		var a [6]uintptr
+		copy(a[:], args)
+		return func() error {
+			_, _, errno := unix.Syscall6(number, a[0], a[1], a[2], a[3], a[4], a[5])
+			return asError(errno)
+		}
+	}
+	open := func(path string, flags int) func() error {
+		return func() error {
+			fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0o600)
+			if err == nil {
+				_ = unix.Close(fd)
+			}
+			return err
+		}
+	}
+	var frame [1]byte
+	address := unix.RawSockaddrUnix{Family: unix.AF_UNIX}
+	return []attempt{
+		{"read a file of root", open("/etc/shadow", unix.O_RDONLY), denied, denied, refused},
+		{"read a public file", open("/etc/passwd", unix.O_RDONLY), nil, denied, refused},
+		{"read the record", open(probeRecord, unix.O_RDONLY), denied, denied, refused},
+		{"write the record", open(probeRecord, unix.O_WRONLY), denied, denied, refused},
+		{"write a kernel setting", open("/proc/sys/kernel/core_pattern", unix.O_WRONLY), denied, denied, refused},
+		{"create a file elsewhere", open(openDirectory+"/new", unix.O_WRONLY|unix.O_CREAT), nil, denied, refused},
+		{"create a file", func() error {
+			return ignoreFD(unix.Openat(t.dir.fd, "new", unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC, 0o600))
+		}, nil, denied, refused},
+		{"create a link", func() error { return unix.Symlinkat("/etc/passwd", t.dir.fd, "link") }, nil, denied, refused},
+		{"create a directory", func() error { return unix.Mkdirat(t.dir.fd, "directory", 0o700) }, nil, denied, refused},
+		{"remove the record", func() error { return unix.Unlinkat(t.dir.fd, "task.json", 0) }, unix.EPERM, unix.EPERM, unix.EPERM},
+		{"replace the record", func() error { return unix.Renameat(t.dir.fd, DroppedFile, t.dir.fd, "task.json") }, unix.EPERM, unix.EPERM, unix.EPERM},
+		{"remove a file elsewhere", func() error { return unix.Unlink(openDirectory + "/file") }, notAttempted, denied, denied},
+		{"signal a process of root", func() error { return unix.Kill(root, 0) }, unix.EPERM, unix.EPERM, refused},
+		{"signal a thread of root", func() error { return unix.Tgkill(root, root, 0) }, unix.EPERM, unix.EPERM, unix.EPERM},
+		{"trace a process of root", func() error { return unix.PtraceSeize(root) }, unix.EPERM, unix.EPERM, refused},
+		{"become root", func() error { return unix.Setuid(0) }, unix.EPERM, unix.EPERM, refused},
+		{"mount", func() error { return unix.Mount("none", "/mnt", "tmpfs", 0, "") }, unix.EPERM, unix.EPERM, refused},
+		{"execute a program", func() error { return unix.Exec("/bin/true", nil, nil) }, notAttempted, denied, refused},
+		{"open a pidfd", func() error { return ignoreFD(unix.PidfdOpen(root, 0)) }, notAttempted, notAttempted, refused},
+		{"create a socket", func() error { return ignoreFD(unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)) }, notAttempted, notAttempted, refused},
+		{"create a namespace", func() error { return unix.Unshare(unix.CLONE_NEWUSER) }, notAttempted, notAttempted, refused},
+		{"create a process", raw(unix.SYS_CLONE, uintptr(unix.SIGCHLD)), notAttempted, notAttempted, badArgument},
+		{"create a process by clone3", raw(unix.SYS_CLONE3, 0, 0), notAttempted, notAttempted, refused},
+		{"map executable memory", raw(unix.SYS_MMAP, 0, 4096, unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uintptr(0)), notAttempted, notAttempted, badArgument},
+		{"make memory executable", raw(unix.SYS_MPROTECT, 0, 4096, unix.PROT_EXEC), notAttempted, notAttempted, refused},
+		{
+			"send to an address", raw(unix.SYS_SENDTO, uintptr(t.listener), uintptr(unsafe.Pointer(&frame)), 1, 0,
+				uintptr(unsafe.Pointer(&address)), unsafe.Sizeof(address)), notAttempted, notAttempted, badArgument,
+		},
+		{"send a message", raw(unix.SYS_SENDMSG, uintptr(t.listener), 0, 0), notAttempted, notAttempted, refused},
+		{"load a BPF program", raw(unix.SYS_BPF, unix.BPF_PROG_LOAD, 0, 0), notAttempted, notAttempted, refused},
+		{"set up an io_uring", raw(unix.SYS_IO_URING_SETUP, 1, 0), notAttempted, notAttempted, refused},
+		{"read memory of root", raw(unix.SYS_PROCESS_VM_READV, uintptr(root), 0, 0, 0, 0, 0), notAttempted, notAttempted, refused},
+		{"use another ABI", raw(x32Bit|unix.SYS_READ, ^uintptr(0)), notAttempted, notAttempted, refused},
+	}
+}
+
+func ignoreFD(fd int, err error) error {
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return err
+}
+
+func asError(errno syscall.Errno) error {
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// exerciseRuntime makes Go's runtime do all that it may do in a long life: start threads,
+// collect garbage, return memory, wait for timers. A refused system call would end the
+// process.
+func exerciseRuntime() {
+	const threads = 20
+	started, finish := make(chan struct{}), make(chan struct{})
+	for range threads {
+		go func() {
+			runtime.LockOSThread()
+			started <- struct{}{}
+			<-finish
+		}()
+	}
+	for range threads {
+		<-started
+	}
+	for range 4 {
+		kept := make([][]byte, 50)
+		for i := range kept {
+			kept[i] = make([]byte, 1<<20)
+		}
+		runtime.KeepAlive(kept)
+		runtime.GC()
+	}
+	debug.FreeOSMemory()
+	<-time.NewTimer(time.Millisecond).C
+	close(finish) // ends the threads
+	report("%d threads", threads)
+}
