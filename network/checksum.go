@@ -4,7 +4,6 @@ package network
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -53,19 +52,29 @@ var hostChecksumFields = sync.OnceValues(func() (f checksumFields, err error) {
 			return f, fmt.Errorf("%s: %w", btf.Kernel, err)
 		}
 	}
-	if f.state%8 == 7 {
-		return f, errors.New("ip_summed of struct sk_buff is in two bytes")
+	if f.state%8 == 7 || f.size() > maxFieldsSize {
+		return f, fmt.Errorf("%s: the layout of struct sk_buff is not supported: %+v", btf.Kernel, f)
 	}
 	return f, nil
 })
 
+// first returns the offset in bytes of the first field.
+func (f checksumFields) first() int32 { return int32(min(f.state, f.start, f.place, f.header) / 8) }
+
+// size returns the size in bytes of the part of the structure that has all fields.
+func (f checksumFields) size() int32 {
+	const longest = 2
+	return int32(max(f.state, f.start, f.place, f.header)/8) + longest - f.first()
+}
+
 // Variables on the program's stack.
 const (
-	field   = -8
-	headers = -24 // headersSize bytes of the frame, from headersAt on
+	headers = -16                     // headersSize bytes of the frame, from headersAt on
+	fields  = headers - maxFieldsSize // the part of struct sk_buff that has the fields
 
-	headersAt   = etherType
-	headersSize = ip4Protocol + 1 - headersAt
+	headersAt     = etherType
+	headersSize   = ip4Protocol + 1 - headersAt
+	maxFieldsSize = 256
 )
 
 // checksumCheck returns the program. r6 is the packet. r7 and r8 are the start of the sum
@@ -74,17 +83,19 @@ func checksumCheck(f checksumFields) []byte {
 	const partial = 3 // CHECKSUM_PARTIAL: the kernel has yet to compute the checksum
 	p := newEBPF()
 	p.move(r6, r1)
-	p.readField(f.state, 1)
-	p.load(unix.BPF_B, r1, field)
+	p.pointTo(r1, fields)
+	p.set(r2, f.size())
+	p.move(r3, r6)
+	p.compute(unix.BPF_ADD, r3, f.first())
+	p.call(probeReadKernel, "drop")
+	onStack := func(bit uint32) int16 { return fields + int16(int32(bit/8)-f.first()) }
+	p.load(unix.BPF_B, r1, onStack(f.state))
 	p.compute(unix.BPF_AND, r1, partial<<(f.state%8))
 	p.jump(unix.BPF_JNE, r1, partial<<(f.state%8), "pass")
-	p.readField(f.header, 2)
-	p.load(unix.BPF_H, r8, field)
-	p.readField(f.start, 2)
-	p.load(unix.BPF_H, r7, field)
+	p.load(unix.BPF_H, r7, onStack(f.start))
+	p.load(unix.BPF_H, r8, onStack(f.header))
 	p.subtract(r7, r8)
-	p.readField(f.place, 2)
-	p.load(unix.BPF_H, r8, field)
+	p.load(unix.BPF_H, r8, onStack(f.place))
 	p.loadProtocol()
 	p.jump(unix.BPF_JNE, r7, 0, "drop")
 
@@ -124,15 +135,6 @@ func (p *ebpf) loadProtocol() {
 	p.compute(unix.BPF_SUB, r7, etherPayload)
 	p.load(unix.BPF_B, r2, headers+ip4Protocol-headersAt)
 	p.label("protocol")
-}
-
-// readField reads a field of the packet's struct sk_buff, of a size in bytes.
-func (p *ebpf) readField(bit uint32, size int32) {
-	p.pointTo(r1, field)
-	p.set(r2, size)
-	p.move(r3, r6)
-	p.compute(unix.BPF_ADD, r3, int32(bit/8))
-	p.call(probeReadKernel, "drop")
 }
 
 func networkOrder(v uint16) int32 {
