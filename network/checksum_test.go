@@ -94,11 +94,20 @@ func TestChecksum_IsOnlyAtPlaceOfTCPAndUDP(t *testing.T) {
 		start, offset uint16
 		pass          bool
 	}{
-		{unix.ETH_P_IP, tcp4, 34, 16, true}, {unix.ETH_P_IP, udp4, 34, 6, true}, {unix.ETH_P_IP, options, 38, 16, true},
-		{unix.ETH_P_IPV6, tcp6, 54, 16, true}, {unix.ETH_P_IPV6, udp6, 54, 6, true},
-		{unix.ETH_P_IP, tcp4, 34, 6, false}, {unix.ETH_P_IP, udp4, 34, 2, false}, {unix.ETH_P_IP, options, 34, 16, false},
-		{unix.ETH_P_IP, tcp4, 20, 6, false}, {unix.ETH_P_IP, tcp4, 20, 30, false}, {unix.ETH_P_IP, echo, 34, 2, false},
-		{unix.ETH_P_IPV6, tcp6, 22, 0, false}, {unix.ETH_P_IPV6, udp6, 54, 16, false}, {unix.ETH_P_IPV6, tcp6, 34, 36, false},
+		{unix.ETH_P_IP, tcp4, 34, 16, true},
+		{unix.ETH_P_IP, udp4, 34, 6, true},
+		{unix.ETH_P_IP, options, 38, 16, true},
+		{unix.ETH_P_IPV6, tcp6, 54, 16, true},
+		{unix.ETH_P_IPV6, udp6, 54, 6, true},
+		{unix.ETH_P_IP, tcp4, 34, 6, false},
+		{unix.ETH_P_IP, udp4, 34, 2, false},
+		{unix.ETH_P_IP, options, 34, 16, false},
+		{unix.ETH_P_IP, tcp4, 20, 6, false},
+		{unix.ETH_P_IP, tcp4, 20, 30, false},
+		{unix.ETH_P_IP, echo, 34, 2, false},
+		{unix.ETH_P_IPV6, tcp6, 22, 0, false},
+		{unix.ETH_P_IPV6, udp6, 54, 16, false},
+		{unix.ETH_P_IPV6, tcp6, 34, 36, false},
 		{unix.ETH_P_ARP, arpPacket(1, a.mac, guest4, peer4), 22, 6, false},
 	} {
 		frame := etherFrame(a.mac, broadcastMAC, c.protocol, c.packet)

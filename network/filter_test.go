@@ -239,6 +239,26 @@ func TestFilter_PassesForgedFramesIfAllowed(t *testing.T) {
 	checkFrames(t, Options{AllowSpoofing: true}, true, forgedFrames)
 }
 
+// The namespace's own stack would answer a request for the alloc's address.
+func TestFilter_DroppedFramesDoNotReachNamespace(t *testing.T) {
+	a := newAlloc(t, 1500)
+	tap := a.attach()
+	sendAll(t, tap, etherFrame(a.mac, broadcastMAC, unix.ETH_P_ARP, arpPacket(1, a.mac, peer4, guest4)))
+	mark := etherFrame(foreignMAC, broadcastMAC, unix.ETH_P_ARP, arpPacket(1, foreignMAC, stranger4, guest4))
+	a.in(a.peer, func(n *namespace) error { return sendFrame(n, "peer7", mark) })
+	must.NoError(t, tap.File.SetReadDeadline(time.Now().Add(testenv.Patience)))
+	frame := make([]byte, 2000)
+	for {
+		n, err := tap.File.Read(frame)
+		must.NoError(t, err)
+		if bytes.Equal(frame[:n], mark) {
+			return
+		}
+		isARP := bytes.Equal(frame[etherType:etherPayload], half(unix.ETH_P_ARP))
+		must.False(t, isARP && bytes.Equal(frame[arpSender:arpSender+4], bytesOf(guest4)), must.Sprintf("%x", frame[:n]))
+	}
+}
+
 // The kernel's own stack behind the tap can use all of IP.
 func TestFilter_PassesFragmentsAndMulticastOfRealStack(t *testing.T) {
 	a := newAlloc(t, 1500)
@@ -249,7 +269,7 @@ func TestFilter_PassesFragmentsAndMulticastOfRealStack(t *testing.T) {
 			receiver, err = net.ListenPacket(network, address)
 			return err
 		})
-		t.Cleanup(func() { receiver.Close() })
+		t.Cleanup(func() { _ = receiver.Close() })
 		must.NoError(t, receiver.SetDeadline(time.Now().Add(testenv.Patience)))
 		datagram := bytes.Repeat([]byte("0123456789"), 2000)
 		_, err := dial(t, g.path, network, address).Write(datagram)
@@ -268,7 +288,7 @@ func TestFilter_PassesFragmentsAndMulticastOfRealStack(t *testing.T) {
 			}
 			conn, err := net.ListenMulticastUDP(network, iface, &net.UDPAddr{IP: net.ParseIP(group), Port: 7})
 			if err == nil {
-				t.Cleanup(func() { conn.Close() })
+				t.Cleanup(func() { _ = conn.Close() })
 			}
 			return err
 		}))

@@ -61,13 +61,14 @@ var benchmarks = []struct {
 	{"nginx", (*testbed).measureNginx},
 	{"disk", (*testbed).measureDisk},
 	{"net", (*testbed).measureNet},
+	{"filter", (*testbed).measureFilter},
 }
 
 const resultsFile = "guest/lkl/bench/results.json"
 
 func main() {
 	quick := flag.Bool("quick", false, "run one short round, and leave results.json unchanged")
-	only := flag.String("only", "", "run one benchmark, redis, nginx, disk or net, and keep the results of the others")
+	only := flag.String("only", "", "run one benchmark, redis, nginx, disk, net or filter, and keep the results of the others")
 	sustain := flag.Duration("sustain", 0, "only keep nginx under load for this `duration`, and print the guest's memory and latency during it")
 	var g guestOptions
 	flag.BoolVar(&g.offload, "offload", true, "give the guest's tap virtio headers and offloads, as the driver does")
@@ -109,7 +110,7 @@ func run(quick bool, only string, sustain time.Duration, g guestOptions) (err er
 		results = append(results, more...)
 	}
 	if results == nil {
-		return fmt.Errorf("unknown benchmark %q: must be redis, nginx, disk or net", only)
+		return fmt.Errorf("unknown benchmark %q: must be redis, nginx, disk, net or filter", only)
 	}
 	printTable(results)
 	if quick {

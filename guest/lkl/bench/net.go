@@ -47,7 +47,7 @@ func (b *testbed) measureNet(p settings) ([]result, error) {
 	if err := b.startGuest(guest, "128", empty, netPort, "serve", netPort); err != nil {
 		return nil, err
 	}
-	guestServer := netServer{guestAddress, b.guestPID()}
+	guestServer := netServer{guestAddress, b.guestPID(0)}
 	if err := b.startServer(inNamespace(b.nativeNS, native, "serve", netPort), nativeAddress+":"+netPort); err != nil {
 		return nil, err
 	}

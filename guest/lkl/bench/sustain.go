@@ -36,9 +36,10 @@ func (b *testbed) sustain(d time.Duration) error {
 	}
 }
 
-// guestPID returns the process ID of the first server's guest, or 0.
-func (b *testbed) guestPID() int {
-	group := fmt.Sprint(b.running[0].Process.Pid)
+// guestPID returns the process ID of the guest of a server, by the number of the server,
+// or 0.
+func (b *testbed) guestPID(server int) int {
+	group := fmt.Sprint(b.running[server].Process.Pid)
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // fails only for a bad pattern
 	for _, path := range stats {
 		stat, err := os.ReadFile(path)
@@ -56,7 +57,7 @@ func (b *testbed) guestPID() int {
 
 // residentMemory returns the VmRSS line of the guest's status.
 func (b *testbed) residentMemory() string {
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.guestPID()))
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.guestPID(0)))
 	for line := range strings.Lines(string(status)) {
 		if strings.HasPrefix(line, "VmRSS") {
 			return strings.Join(strings.Fields(line), " ")

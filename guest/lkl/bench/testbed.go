@@ -28,6 +28,7 @@ const (
 type testbed struct {
 	dir              string
 	loadNS, nativeNS string
+	allocNS          []string // of the guests that are connected as under the driver
 	options          guestOptions
 	running          []*exec.Cmd
 }
@@ -45,6 +46,22 @@ func (g guestOptions) runArgs(memory string) []string {
 		args = append(args, "--huge-pages")
 	}
 	return args
+}
+
+// offloadArgs returns the options of a tap for the command of runArgs.
+func (g guestOptions) offloadArgs() []string {
+	if g.offload {
+		return []string{"--net-offload:tap"}
+	}
+	return nil
+}
+
+// offloadValue returns the value of the key "offload" in the guest's configuration.
+func (g guestOptions) offloadValue() int {
+	if g.offload {
+		return 1
+	}
+	return 0
 }
 
 func newTestbed(options guestOptions) (_ *testbed, err error) {
@@ -82,7 +99,7 @@ func newTestbed(options guestOptions) (_ *testbed, err error) {
 // close stops the servers, and removes the namespaces and the directory.
 func (b *testbed) close() error {
 	b.stopServers()
-	for _, ns := range []string{b.loadNS, b.nativeNS} {
+	for _, ns := range append(b.allocNS, b.loadNS, b.nativeNS) {
 		_ = exec.Command("ip", "netns", "del", ns).Run() // fails if newTestbed has failed
 	}
 	return os.RemoveAll(b.dir)
@@ -154,21 +171,26 @@ func (b *testbed) startGuest(kernel, memory, nginxFiles, port string, args ...st
 	if err := makeImage(root, "128M", nginxFiles); err != nil {
 		return err
 	}
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
+	control, err := controlDevice()
 	if err != nil {
-		return fmt.Errorf("make the control device: %w", err)
+		return err
 	}
-	theirs := os.NewFile(uintptr(pair[0]), "control")
-	defer theirs.Close() // the other end stays open until the program ends
+	defer control.Close()
 	run := append(b.options.runArgs(memory), "--net:tap=t0", "--net:control=@3",
 		"--block:rootfs="+root, "--block-transfer:rootfs=1048576")
-	offload := 0
-	if b.options.offload {
-		run = append(run, "--net-offload:tap")
-		offload = 1
-	}
-	run = append(run, "--", kernel, "--config", fmt.Sprintf(guestConfig, offload), "--")
+	run = append(run, b.options.offloadArgs()...)
+	run = append(run, "--", kernel, "--config", fmt.Sprintf(guestConfig, b.options.offloadValue()), "--")
 	c := inNamespace(b.loadNS, append(run, args...)...)
-	c.ExtraFiles = []*os.File{theirs}
+	c.ExtraFiles = []*os.File{control}
 	return b.startServer(c, guestAddress+":"+port)
+}
+
+// controlDevice returns the guest's end of a control device. The other end stays open
+// until the program ends.
+func controlDevice() (*os.File, error) {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make the control device: %w", err)
+	}
+	return os.NewFile(uintptr(pair[0]), "control"), nil
 }
