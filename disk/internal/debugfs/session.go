@@ -150,12 +150,14 @@ func (s *Session) Query(verb string, args ...string) ([]string, error) {
 // echo returns the line that debugfs prints before it runs a command.
 func echo(line string) string { return "debugfs: " + line }
 
+// commandError returns the error for a message of debugfs. The callers send commands that
+// fail on a sound image only if the image is full.
 func commandError(line, message string) error {
 	message = strings.ToValidUTF8(strings.TrimSpace(message), "?")
 	if cause := e2fsprogs.FindSpaceError(message); cause != nil {
 		return fmt.Errorf("debugfs: %s: %w: %s", line, cause, message)
 	}
-	return fmt.Errorf("debugfs: %s: %s", line, message)
+	return fmt.Errorf("%w: debugfs: %s: %s", ErrDamaged, line, message)
 }
 
 // exchange sends lines and returns the output up to the mark. A goroutine writes them,

@@ -208,7 +208,17 @@ func (c *Cmd) DescribeError(err error, output string) error {
 	if cause := findLimitError(err, output); cause != nil {
 		err = cause
 	}
+	if c.failedByImage(err) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
 	return fmt.Errorf("%s: %w: %s", c.name, err, output)
+}
+
+// failedByImage reports whether a tool that parses an image failed or crashed, for no other
+// reason that this package knows.
+func (c *Cmd) failedByImage(err error) bool {
+	_, ended := errors.AsType[*exec.ExitError](err)
+	return ended && c.name != Mke2fs && !errors.Is(err, ErrDamaged) && !errors.Is(err, sandbox.ErrMemory)
 }
 
 // DescribeEnd ends an interactive tool whose output has ended before its input, and returns
