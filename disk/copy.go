@@ -53,7 +53,7 @@ func copyFile(ctx context.Context, in, out *os.File, size int64) error {
 	if err := out.Truncate(size); err != nil {
 		return err
 	}
-	for r, err := range dataRanges(in, size) {
+	for r, err := range dataRanges(in, byteRange{0, size}) {
 		if err != nil {
 			return err
 		}
@@ -71,6 +71,9 @@ func copyRange(ctx context.Context, in, out *os.File, r byteRange) error {
 			return context.Cause(ctx)
 		}
 		want := min(r.to-r.from, copyChunk)
+		if err := checkFreeSpace(out, want); err != nil {
+			return err
+		}
 		from, to := r.from, r.from
 		n, err := unix.CopyFileRange(int(in.Fd()), &from, int(out.Fd()), &to, int(want), 0)
 		if errors.Is(err, unix.EINTR) {

@@ -32,9 +32,6 @@ var (
 	// ErrFeature means that an image has a feature that a root disk must not have. The
 	// error names the feature and the remedy.
 	ErrFeature = errors.New("not supported in a root disk")
-	// ErrConfine means that the kernel has no Landlock to confine mke2fs to a
-	// directory; see BuildOptions.Shared.
-	ErrConfine = e2fsprogs.ErrConfine
 
 	errNotDirectory = debugfs.ErrNotDirectory
 )

@@ -5,7 +5,6 @@ package disk
 import (
 	"archive/tar"
 	"fmt"
-	"io/fs"
 	"strconv"
 	"strings"
 	"time"
@@ -13,29 +12,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// node is a name in an archive. Hard links are nodes that share an inode.
+// node is a name in an image that is to be built. Hard links are nodes that share an inode.
 type node struct {
-	*archiveInode
+	*inode
 	children map[string]*node // of a directory
 }
 
-// archiveInode is a file of an archive.
-type archiveInode struct {
-	mode            uint32 // st_mode: file type and permissions
-	uid, gid        int
-	mtime           time.Time
-	target          string // of a symlink
-	major, minor    int64  // of a device
-	xattrs          map[string]string
-	blocks, extents int64 // of its data
-	links           int
+// inode is a file of an image that is to be built.
+type inode struct {
+	mode         uint32 // st_mode: file type and permissions
+	uid, gid     int
+	mtime        time.Time
+	target       string // of a symlink
+	major, minor int64  // of a device
+	xattrs       map[string]string
+	links        int
+	data         fileData // of a regular file
 }
 
+// fileData describes the content of a regular file. It may have holes.
+type fileData struct {
+	size            int64
+	blocks, extents int64 // without the holes
+	offset          int64 // in the spool
+	id              fileID
+}
+
+// isSparse reports whether the content has holes.
+func (d *fileData) isSparse() bool { return d.blocks < divideUp(d.size, BlockSize) }
+
 // isType compares the file type with one such as unix.S_IFREG.
-func (i *archiveInode) isType(kind uint32) bool { return i.mode&unix.S_IFMT == kind }
+func (i *inode) isType(kind uint32) bool { return i.mode&unix.S_IFMT == kind }
 
 // isSpecial reports whether the inode is a device or FIFO.
-func (i *archiveInode) isSpecial() bool {
+func (i *inode) isSpecial() bool {
 	return !i.isType(unix.S_IFREG) && !i.isType(unix.S_IFDIR) && !i.isType(unix.S_IFLNK)
 }
 
@@ -43,8 +53,8 @@ func (i *archiveInode) isSpecial() bool {
 // list.
 func newDirectory() *node {
 	return &node{
-		archiveInode: &archiveInode{mode: unix.S_IFDIR | 0o755, mtime: time.Unix(0, 0), links: 1},
-		children:     map[string]*node{},
+		inode:    &inode{mode: unix.S_IFDIR | 0o755, mtime: time.Unix(0, 0), links: 1},
+		children: map[string]*node{},
 	}
 }
 
@@ -55,12 +65,12 @@ var fileTypes = map[byte]uint32{
 }
 
 // parseHeader validates the header of an entry and converts it.
-func parseHeader(h *tar.Header) (*archiveInode, error) {
+func parseHeader(h *tar.Header) (*inode, error) {
 	kind, ok := fileTypes[h.Typeflag]
 	if !ok {
 		return nil, fmt.Errorf("%w: unsupported type %q", ErrArchive, h.Typeflag)
 	}
-	i := &archiveInode{
+	i := &inode{
 		mode: kind | uint32(h.Mode)&0o7777, uid: h.Uid, gid: h.Gid, mtime: h.ModTime,
 		target: h.Linkname, major: h.Devmajor, minor: h.Devminor, links: 1,
 	}
@@ -76,35 +86,34 @@ func parseHeader(h *tar.Header) (*archiveInode, error) {
 			ErrArchive, len(i.target), maxSymlinkTargetLen)
 	case kind != unix.S_IFCHR && kind != unix.S_IFBLK:
 		i.major, i.minor = 0, 0
-	case i.major < 0 || i.major > maxDeviceMajor || i.minor < 0 || i.minor > maxDeviceMinor:
-		return nil, fmt.Errorf("%w: device number %d:%d: the largest is %d:%d",
-			ErrArchive, i.major, i.minor, maxDeviceMajor, maxDeviceMinor)
+	default:
+		if err := checkDevice(i.major, i.minor); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrArchive, err)
+		}
 	}
 	return i, i.parseXattrs(h)
 }
 
+func checkDevice(major, minor int64) error {
+	if major < 0 || major > maxDeviceMajor || minor < 0 || minor > maxDeviceMinor {
+		return fmt.Errorf("device number %d:%d: the largest is %d:%d", major, minor, maxDeviceMajor, maxDeviceMinor)
+	}
+	return nil
+}
+
 // parseXattrs reads extended attributes from PAX records.
-func (i *archiveInode) parseXattrs(h *tar.Header) error {
-	size := 0
+func (i *inode) parseXattrs(h *tar.Header) error {
 	for key, value := range h.PAXRecords {
 		name, ok := strings.CutPrefix(key, "SCHILY.xattr.")
 		if !ok {
 			continue
 		}
-		namespace, _, _ := strings.Cut(name, ".")
-		switch namespace {
-		case "user", "security", "trusted", "system":
-		default:
+		if !hasXattrNamespace(name) {
 			return fmt.Errorf("%w: extended attribute %q", ErrArchive, name)
 		}
-		size += len(name) + len(value) + 16
-		if len(name) > maxNameLen || size > maxXattrsSize {
-			return fmt.Errorf("%w: over %d bytes of extended attributes", ErrArchive, maxXattrsSize)
+		if err := i.addXattr(name, value); err != nil {
+			return fmt.Errorf("%w: %w", ErrArchive, err)
 		}
-		if i.xattrs == nil {
-			i.xattrs = map[string]string{}
-		}
-		i.xattrs[name] = value
 	}
 	return nil
 }
@@ -112,21 +121,21 @@ func (i *archiveInode) parseXattrs(h *tar.Header) error {
 // inodeField is an argument pair of debugfs's set_inode_field.
 type inodeField struct{ name, value string }
 
-// changedFields returns the fields in which the inode differs from its staged copy. A
-// zero mtime of the copy is unknown.
-func (i *archiveInode) changedFields(staged *archiveInode) []inodeField {
+// changedFields returns the fields in which the inode differs from created, the state in
+// which a tool has created it.
+func (i *inode) changedFields(created *inode) []inodeField {
 	var fields []inodeField
-	if i.mode != staged.mode {
+	if i.mode != created.mode {
 		fields = append(fields, inodeField{"mode", "0" + strconv.FormatUint(uint64(i.mode), 8)})
 	}
-	if i.uid != staged.uid {
+	if i.uid != created.uid {
 		fields = append(fields, inodeField{"uid", strconv.Itoa(i.uid)})
 	}
-	if i.gid != staged.gid {
+	if i.gid != created.gid {
 		fields = append(fields, inodeField{"gid", strconv.Itoa(i.gid)})
 	}
-	if staged.mtime.IsZero() || debugfsTime(staged.mtime) != debugfsTime(i.mtime) {
-		fields = append(fields, inodeField{"mtime", debugfsTime(i.mtime)})
+	if mtime := debugfsTime(i.mtime); mtime != debugfsTime(created.mtime) {
+		fields = append(fields, inodeField{"mtime", mtime})
 	}
 	return fields
 }
@@ -141,19 +150,3 @@ func debugfsTime(t time.Time) string {
 func clampTime(t time.Time) time.Time {
 	return time.Unix(min(max(t.Unix(), 0), 1<<31-1), 0)
 }
-
-// stagedMode returns the mode of the inode's file on the host. It has no setuid or
-// similar bit, and its owner can read it for mke2fs.
-func (i *archiveInode) stagedMode() uint32 {
-	switch {
-	case i.isType(unix.S_IFDIR):
-		return unix.S_IFDIR | i.mode&0o777 | 0o700
-	case i.isType(unix.S_IFREG):
-		return unix.S_IFREG | i.mode&0o777 | 0o600
-	case i.isType(unix.S_IFLNK):
-		return unix.S_IFLNK | 0o777
-	}
-	return i.mode & unix.S_IFMT // debugfs creates devices and FIFOs without permissions
-}
-
-func (i *archiveInode) stagedPerm() fs.FileMode { return fs.FileMode(i.stagedMode() & 0o777) }

@@ -45,8 +45,12 @@ func TestBuild_ReportsFullHost(t *testing.T) {
 	ctx := toolContext(t)
 	src, host := t.TempDir(), smallHostDir(t)
 	must.NoError(t, os.WriteFile(filepath.Join(src, "large"), randomBytes(20<<20), 0o600))
-	mustBeHostFull(t, Build(ctx, src, filepath.Join(host, "image"), BuildOptions{Room: 1 << 20}))
-	mustBeHostFull(t, Build(ctx, tarFile(t, tarRegular("large", string(randomBytes(20<<20)))), filepath.Join(host, "image"), BuildOptions{}))
+	must.ErrorIs(t, Build(ctx, src, filepath.Join(host, "image"), BuildOptions{Room: 1 << 20}), ErrReserve)
+	archive := tarFile(t, tarRegular("large", string(randomBytes(20<<20))))
+	must.ErrorIs(t, Build(ctx, archive, filepath.Join(host, "image"), BuildOptions{}), ErrReserve)
+	left, err := os.ReadDir(host)
+	must.NoError(t, err)
+	must.SliceEmpty(t, left)
 }
 
 func TestPut_ReportsFullHost(t *testing.T) {

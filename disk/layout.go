@@ -4,6 +4,8 @@ package disk
 
 import (
 	"fmt"
+
+	"golang.org/x/sys/unix"
 )
 
 // Figures of ext4 with blocks of 4096 bytes, from Documentation/filesystems/ext4 of Linux
@@ -36,11 +38,18 @@ type usage struct {
 	blocks int64
 }
 
-// addFile adds a regular file with this number of data blocks, in this number of ranges
-// between holes.
-func (u *usage) addFile(blocks, ranges int64) {
+// addInode adds a file of another type than a directory.
+func (u *usage) addInode(i *inode) {
 	u.inodes++
-	u.addData(blocks, ranges+2*(blocks/maxExtentLen)+1)
+	u.addXattrs(i)
+	switch i.mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		u.addData(i.data.blocks, i.data.extents+2*(i.data.blocks/maxExtentLen)+1)
+	case unix.S_IFLNK:
+		if len(i.target) >= inlineSymlinkLen {
+			u.blocks++
+		}
+	}
 }
 
 func (u *usage) addData(blocks, extents int64) {
@@ -50,18 +59,12 @@ func (u *usage) addData(blocks, extents int64) {
 	}
 }
 
-func (u *usage) addSymlink(targetLen int) {
-	u.inodes++
-	if targetLen >= inlineSymlinkLen {
+// addXattrs adds the extended attributes of a file, which may not fit into its inode.
+func (u *usage) addXattrs(i *inode) {
+	if i.xattrs != nil {
 		u.blocks++
 	}
 }
-
-// addSpecial adds a device, FIFO or socket.
-func (u *usage) addSpecial() { u.inodes++ }
-
-// addXattrs adds a file's extended attributes, which may not fit into its inode.
-func (u *usage) addXattrs() { u.blocks++ }
 
 // addDirectory adds the blocks of a directory whose entries have entryBytes in all; see
 // direntSize. An entry never crosses a block boundary, and each block may be an extent.
@@ -98,7 +101,10 @@ func planGeometry(u usage, o BuildOptions) (geometry, error) {
 	if o.Size < 0 || o.Room < 0 {
 		return geometry{}, fmt.Errorf("size of %d bytes, room of %d bytes: neither may be negative", o.Size, o.Room)
 	}
-	if o.Size > 0 {
+	switch {
+	case o.Max > 0 && o.Size > o.Max:
+		return geometry{}, fmt.Errorf("%w: its size is %d MiB, and may be %d MiB", ErrTooLarge, o.Size>>20, o.Max>>20)
+	case o.Size > 0:
 		return planFixedSize(u, o.Size/BlockSize)
 	}
 	room := divideUp(o.Room, BlockSize)
@@ -113,6 +119,18 @@ func planGeometry(u usage, o BuildOptions) (geometry, error) {
 	}
 	if g.blocks > maxBlocks {
 		return g, fmt.Errorf("the content takes %d MiB: %w", g.blocks*BlockSize>>20, ErrNoSpace)
+	}
+	if o.Max > 0 && g.blocks > o.Max/BlockSize {
+		return planLargestSize(u, o)
+	}
+	return g, nil
+}
+
+// planLargestSize plans an image of o.Max, for which o.Room is too large.
+func planLargestSize(u usage, o BuildOptions) (geometry, error) {
+	g, err := planFixedSize(u, o.Max/BlockSize)
+	if err != nil {
+		return g, fmt.Errorf("%w: its content takes about %d MiB, and it may have %d MiB", ErrTooLarge, u.blocks*BlockSize>>20, o.Max>>20)
 	}
 	return g, nil
 }

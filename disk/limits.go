@@ -5,6 +5,7 @@ package disk
 // Limits of ext4 with blocks of BlockSize bytes.
 const (
 	maxNameLen          = 255           // bytes of one path element
+	maxPathLen          = 4095          // bytes of a path that a program can use
 	maxSymlinkTargetLen = BlockSize - 1 // bytes
 	maxLinks            = 65000         // names of one inode
 	maxBlocks           = 1<<32 - 1     // of an image: 16 TiB
@@ -16,11 +17,6 @@ const (
 const (
 	// maxPutPathLen is the longest path that debugfs accepts, in bytes.
 	maxPutPathLen = 4095
-	// maxBuildPathLen is the longest path below the root that mke2fs may read, in bytes.
-	// mke2fs 1.47 writes one byte behind its path buffer if a path, including the
-	// slash before it, has 255 times a power of two bytes. At 2040 bytes this
-	// corrupts its heap.
-	maxBuildPathLen = 2000
 	// Device numbers that debugfs can create and Linux accepts.
 	maxDeviceMajor = 1<<12 - 1
 	maxDeviceMinor = 1<<16 - 1
@@ -29,9 +25,8 @@ const (
 // Limits on what an image is built from, so that a small archive or tree cannot exhaust
 // the host's disk, memory or time.
 const (
-	maxEntries        = 1 << 20  // files and directories
-	maxArchiveContent = 64 << 30 // bytes of all files together
-	maxArchiveText    = 64 << 20 // bytes of all names, targets and attributes together
-	maxArchiveSteps   = 32 << 20 // path elements that are resolved for all names together
-	maxPathSymlinks   = 40       // symlinks that one path leads through, as in Linux
+	maxEntries      = 1 << 20  // files and directories
+	maxArchiveText  = 64 << 20 // bytes of all names, targets and attributes together
+	maxArchiveSteps = 32 << 20 // path elements that are resolved for all names together
+	maxPathSymlinks = 40       // symlinks that one path leads through, as in Linux
 )

@@ -68,7 +68,7 @@ func (f *ext4File) runE2fsck(ctx context.Context, sandbox Sandbox, args ...strin
 //
 // Blocks outside of the journal count, too: this package does not parse the journal.
 func (f *ext4File) checkJournaledSuperblocks(ctx context.Context) error {
-	for r, err := range dataRanges(f.File, f.size()) {
+	for r, err := range dataRanges(f.File, byteRange{0, f.size()}) {
 		if err == nil {
 			err = f.checkSuperblocksIn(ctx, r)
 		}

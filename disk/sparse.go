@@ -3,7 +3,10 @@
 package disk
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
 	"iter"
 	"os"
 
@@ -13,17 +16,17 @@ import (
 // byteRange is a range of a file, in bytes.
 type byteRange struct{ from, to int64 }
 
-// dataRanges returns the ranges of a file that are not holes, or one range for the whole
-// file where the file system does not report holes. It moves the file's offset.
-func dataRanges(f *os.File, size int64) iter.Seq2[byteRange, error] {
+// dataRanges returns the parts of a range that are not holes, or all of it where the file
+// system does not report holes. It moves the file's offset.
+func dataRanges(f *os.File, within byteRange) iter.Seq2[byteRange, error] {
 	return func(yield func(byteRange, error) bool) {
-		for at := int64(0); at < size; {
+		for at := within.from; at < within.to; {
 			from, err := f.Seek(at, unix.SEEK_DATA)
 			switch {
 			case errors.Is(err, unix.ENXIO):
 				return // the rest is a hole
 			case errors.Is(err, unix.EINVAL):
-				yield(byteRange{at, size}, nil)
+				yield(byteRange{at, within.to}, nil)
 				return
 			case err != nil:
 				yield(byteRange{}, err)
@@ -34,7 +37,7 @@ func dataRanges(f *os.File, size int64) iter.Seq2[byteRange, error] {
 				yield(byteRange{}, err)
 				return
 			}
-			if from >= size || !yield(byteRange{from, min(to, size)}, nil) {
+			if from >= within.to || !yield(byteRange{from, min(to, within.to)}, nil) {
 				return
 			}
 			at = to
@@ -52,44 +55,71 @@ func isZero(p []byte) bool {
 	return true
 }
 
-// sparseWriter writes a file from its beginning and leaves holes for zeros.
-type sparseWriter struct {
-	f     *os.File
-	limit int64 // maximum number of blocks with data
-	at    int64
-
-	blocks, extents int64 // with data, so far
-	nextBlock       int64 // the block behind the last one with data
-}
-
-func (w *sparseWriter) Write(p []byte) (int, error) {
-	written := 0
-	for written < len(p) {
-		part := p[written:min(int64(len(p)), int64(written)+BlockSize-w.at%BlockSize)]
-		if !isZero(part) {
-			if err := w.writeInBlock(part); err != nil {
-				return written, err
+// nonzeroRuns returns the runs of blocks that contain data other than zeros.
+func nonzeroRuns(p []byte) iter.Seq[byteRange] {
+	return func(yield func(byteRange) bool) {
+		run := byteRange{}
+		for at := int64(0); at < int64(len(p)); at += BlockSize {
+			end := min(at+BlockSize, int64(len(p)))
+			switch {
+			case !isZero(p[at:end]) && run.to == at && run.to > run.from:
+				run.to = end
+			case !isZero(p[at:end]):
+				if run.to > run.from && !yield(run) {
+					return
+				}
+				run = byteRange{at, end}
 			}
 		}
-		written, w.at = written+len(part), w.at+int64(len(part))
+		if run.to > run.from {
+			yield(run)
+		}
 	}
-	return written, nil
 }
 
-// writeInBlock writes data that lies within one block.
-func (w *sparseWriter) writeInBlock(part []byte) error {
-	if block := w.at / BlockSize; block+1 != w.nextBlock { // the first data in this block
-		if w.blocks++; w.blocks > w.limit {
-			return ErrNoSpace
-		}
-		if block != w.nextBlock {
-			w.extents++
-		}
-		w.nextBlock = block + 1
+// copyData replaces the content of dst by that of src, without its holes. errChanged: src
+// has less content, or more of it is data.
+func copyData(ctx context.Context, dst, src *os.File, d *fileData) error {
+	whole := byteRange{d.offset, d.offset + d.size}
+	if !d.isSparse() {
+		// Overwriting what dst contains is faster than truncating it first.
+		return errors.Join(sendBytes(ctx, dst, src, whole, 0), dst.Truncate(d.size))
 	}
-	_, err := w.f.WriteAt(part, w.at)
-	return err
+	if err := errors.Join(dst.Truncate(0), dst.Truncate(d.size)); err != nil {
+		return err
+	}
+	blocks := d.blocks
+	for r, err := range dataRanges(src, whole) {
+		if err != nil {
+			return err
+		}
+		if blocks -= divideUp(r.to, BlockSize) - r.from/BlockSize; blocks < 0 {
+			return errChanged
+		}
+		if err := sendBytes(ctx, dst, src, r, r.from-d.offset); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// finish sets the length of a file, which may end in a hole.
-func (w *sparseWriter) finish() error { return w.f.Truncate(w.at) }
+// sendBytes copies a range of src to dst, where it begins at an offset.
+func sendBytes(ctx context.Context, dst, src *os.File, r byteRange, at int64) error {
+	if _, err := dst.Seek(at, io.SeekStart); err != nil {
+		return err
+	}
+	for r.from < r.to {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		n, err := unix.Sendfile(int(dst.Fd()), int(src.Fd()), &r.from, int(min(r.to-r.from, copyChunk)))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return fmt.Errorf("sendfile: %w", err)
+		case n == 0:
+			return errChanged
+		}
+	}
+	return nil
+}

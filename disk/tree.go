@@ -9,7 +9,11 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // tree identifies the directory of the host that a call of Tree listed.
@@ -101,4 +105,18 @@ func (t *tree) newFile(root *os.Root, name string) (File, bool, error) {
 		return File{}, false, nil
 	}
 	return f, true, nil
+}
+
+// readDir lists a directory sorted by name. Unlike fs.ReadDir, it accepts names that are
+// not valid UTF-8.
+func readDir(root *os.Root, name string) ([]fs.DirEntry, error) {
+	// With O_DIRECTORY, a device that has replaced the directory is not opened.
+	dir, err := root.OpenFile(name, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	entries, err := dir.ReadDir(-1)
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, err
 }

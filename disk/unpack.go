@@ -15,75 +15,61 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 )
 
-// unpacker unpacks an archive into an empty staging directory.
-//
-// The staging directory contains only directories and regular files of this process's
-// user, at paths without symlinks, so that nothing in an archive is followed on the host.
-// Symlinks, owners, devices and the like are kept in memory, where paths are resolved as
-// the guest would.
+// unpacker reads an archive. The entries become a tree in memory, where paths are resolved
+// as the guest would, and the contents of files go to a spool. So nothing in an archive
+// becomes a path of the host, and nothing is followed there.
 type unpacker struct {
 	ctx       context.Context
-	root      *os.Root
+	spool     *spool
 	top       *node
-	sizeLimit int64 // bytes of data that may be unpacked
 	nodes     int64
 	steps     int64 // path elements that have been resolved
 	textBytes int64 // of names, targets and attributes
-	fileBytes int64 // sum of file sizes
-	blocks    int64 // with data
 }
 
-// unpack unpacks an archive into a staging directory below dir, for mke2fs.
-func unpack(ctx context.Context, archive, dir string, o BuildOptions) (*buildInput, error) {
-	f, err := os.Open(archive)
+// unpack reads an archive. The contents of its files are stored in dir for the time being.
+func unpack(ctx context.Context, archive, dir string, o BuildOptions) (*rootContent, error) {
+	f, err := safeopen.Open(archive, os.O_RDONLY, safeopen.Regular)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	stage, err := os.MkdirTemp(dir, ".lkl-stage-")
+	spool, err := newSpool(dir, o)
 	if err != nil {
 		return nil, err
 	}
-	in, err := unpackInto(ctx, f, stage, o)
-	if err != nil {
-		os.RemoveAll(stage)
+	u := &unpacker{ctx: ctx, spool: spool, top: newDirectory()}
+	if err := u.unpackAll(f); err != nil {
+		spool.Close()
 		return nil, err
 	}
-	return in, nil
+	return &rootContent{top: u.top, files: spool, spooled: spool.blocks * BlockSize}, nil
 }
 
-func unpackInto(ctx context.Context, f *os.File, stage string, o BuildOptions) (*buildInput, error) {
-	root, err := os.OpenRoot(stage)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	u := &unpacker{ctx: ctx, root: root, top: newDirectory(), sizeLimit: o.Size}
-	if u.sizeLimit == 0 {
-		u.sizeLimit = maxArchiveContent
-	}
+func (u *unpacker) unpackAll(f *os.File) error {
 	archive, err := openTar(f)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+		if u.ctx.Err() != nil {
+			return context.Cause(u.ctx)
 		}
 		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrArchive, explainDamage(err))
+			return fmt.Errorf("%w: %w", ErrArchive, explainDamage(err))
 		}
 		if err := u.unpackEntry(header, archive); err != nil {
-			return nil, fmt.Errorf("%q: %w", header.Name, explainDamage(err))
+			return fmt.Errorf("%q: %w", header.Name, explainDamage(err))
 		}
 	}
-	return u.finish(stage)
 }
 
 // explainDamage adds a cause to the errors with which archive/tar, gzip and flate
@@ -117,41 +103,34 @@ func (u *unpacker) unpackEntry(h *tar.Header, body io.Reader) error {
 		if !inode.isType(unix.S_IFDIR) {
 			return fmt.Errorf("%w: the root must be a directory", ErrArchive)
 		}
-		u.top.archiveInode = inode
+		u.top.inode = inode
 		return nil
 	}
 	switch {
 	case h.Typeflag == tar.TypeLink:
 		return u.addHardLink(parent, name, h.Linkname)
 	case inode.isType(unix.S_IFDIR):
-		return u.addDirectory(parent, name, inode)
+		u.addDirectory(parent, name, inode)
+		return nil
 	}
-	if err := u.remove(parent, name); err != nil {
-		return err
-	}
+	u.remove(parent, name)
 	if inode.isType(unix.S_IFREG) {
-		if err := u.writeFile(name, inode, body); err != nil {
+		if inode.data, err = u.spool.store(&contextReader{u.ctx, body}); err != nil {
 			return err
 		}
 	}
-	parent.children[path.Base(name)] = &node{archiveInode: inode}
+	parent.children[path.Base(name)] = &node{inode: inode}
 	return nil
 }
 
-// checkLimits bounds the memory and the disk space that an archive takes.
+// checkLimits bounds the memory that an archive takes. The spool bounds the disk space.
 func (u *unpacker) checkLimits(h *tar.Header) error {
 	u.textBytes += int64(len(h.Name) + len(h.Linkname))
 	for key, value := range h.PAXRecords {
 		u.textBytes += int64(len(key) + len(value))
 	}
-	if h.Typeflag == tar.TypeReg {
-		u.fileBytes += min(h.Size, maxArchiveContent+1)
-	}
-	switch {
-	case u.textBytes > maxArchiveText:
+	if u.textBytes > maxArchiveText {
 		return fmt.Errorf("%w: over %d MiB of names and attributes", ErrArchive, maxArchiveText>>20)
-	case u.fileBytes > maxArchiveContent:
-		return fmt.Errorf("%w: over %d GiB of files", ErrArchive, maxArchiveContent>>30)
 	}
 	return u.countNode()
 }
@@ -184,8 +163,8 @@ func (u *unpacker) resolve(name string) (*node, string, error) {
 		return nil, "", err
 	}
 	resolved = path.Join(resolved, base)
-	if len(resolved) > maxBuildPathLen {
-		return nil, "", fmt.Errorf("%w: the path has more than %d bytes", ErrArchive, maxBuildPathLen)
+	if len(resolved) > maxPathLen {
+		return nil, "", fmt.Errorf("%w: the path has more than %d bytes", ErrArchive, maxPathLen)
 	}
 	return parent, resolved, nil
 }
@@ -234,13 +213,10 @@ func (u *unpacker) walk(elements []string) (*node, string, error) {
 
 // addImpliedDirectory creates a directory that the archive uses but has not listed so far.
 func (u *unpacker) addImpliedDirectory(parent *node, name string) error {
-	if len(path.Base(name)) > maxNameLen || len(name) > maxBuildPathLen {
-		return fmt.Errorf("%w: a path has more than %d bytes, or an element of it more than %d", ErrArchive, maxBuildPathLen, maxNameLen)
+	if len(path.Base(name)) > maxNameLen || len(name) > maxPathLen {
+		return fmt.Errorf("%w: a path has more than %d bytes, or an element of it more than %d", ErrArchive, maxPathLen, maxNameLen)
 	}
 	if err := u.countNode(); err != nil {
-		return err
-	}
-	if err := u.root.Mkdir(name, 0o700); err != nil {
 		return err
 	}
 	parent.children[path.Base(name)] = newDirectory()
@@ -248,61 +224,33 @@ func (u *unpacker) addImpliedDirectory(parent *node, name string) error {
 }
 
 // addDirectory creates a directory, or sets the attributes of an existing one.
-func (u *unpacker) addDirectory(parent *node, name string, inode *archiveInode) error {
+func (u *unpacker) addDirectory(parent *node, name string, inode *inode) {
 	base := path.Base(name)
 	if old := parent.children[base]; old != nil && old.isType(unix.S_IFDIR) {
-		old.archiveInode = inode
-		return nil
+		old.inode = inode
+		return
 	}
-	if err := u.remove(parent, name); err != nil {
-		return err
-	}
-	if err := u.root.Mkdir(name, 0o700); err != nil {
-		return err
-	}
-	parent.children[base] = &node{archiveInode: inode, children: map[string]*node{}}
-	return nil
+	u.remove(parent, name)
+	parent.children[base] = &node{inode: inode, children: map[string]*node{}}
 }
 
 // remove removes an earlier entry of a path, with everything below it.
-func (u *unpacker) remove(parent *node, name string) error {
+func (u *unpacker) remove(parent *node, name string) {
 	base := path.Base(name)
-	old := parent.children[base]
-	if old == nil {
-		return nil
+	if old := parent.children[base]; old != nil {
+		delete(parent.children, base)
+		u.release(old)
 	}
-	delete(parent.children, base)
-	if old.links--; old.links == 0 {
-		u.blocks -= old.blocks
-	}
-	if old.isType(unix.S_IFDIR) || old.isType(unix.S_IFREG) {
-		return u.root.RemoveAll(name)
-	}
-	return nil
 }
 
-func (u *unpacker) writeFile(name string, inode *archiveInode, body io.Reader) error {
-	f, err := u.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
+// release frees the contents of removed files that have no other name.
+func (u *unpacker) release(n *node) {
+	for _, child := range n.children {
+		u.release(child)
 	}
-	defer f.Close()
-	w := &sparseWriter{f: f, limit: u.sizeLimit/BlockSize - u.blocks}
-	if _, err := io.Copy(w, &contextReader{u.ctx, body}); err != nil {
-		return err
+	if n.links--; n.links == 0 {
+		u.spool.free(&n.data)
 	}
-	if err := w.finish(); err != nil {
-		return err
-	}
-	u.blocks += w.blocks
-	inode.blocks, inode.extents = w.blocks, w.extents
-	if err := f.Chmod(inode.stagedPerm()); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return u.root.Chtimes(name, clampTime(inode.mtime), clampTime(inode.mtime))
 }
 
 // addHardLink gives an existing file another name.
@@ -318,18 +266,11 @@ func (u *unpacker) addHardLink(parent *node, name, target string) error {
 	if targetName == name {
 		return nil
 	}
-	if err := u.remove(parent, name); err != nil {
-		return err
-	}
 	if old.links++; old.links > maxLinks {
 		return fmt.Errorf("%w: more than %d hard links to %q", ErrArchive, maxLinks, target)
 	}
-	if old.isType(unix.S_IFREG) {
-		if err := u.root.Link(targetName, name); err != nil {
-			return err
-		}
-	}
-	parent.children[path.Base(name)] = &node{archiveInode: old.archiveInode}
+	u.remove(parent, name)
+	parent.children[path.Base(name)] = &node{inode: old.inode}
 	return nil
 }
 

@@ -23,9 +23,12 @@ func FuzzUnpack_StaysInStagingDirectory(f *testing.F) {
 		must.NoError(t, os.Mkdir(below, 0o700))
 		in, err := unpack(t.Context(), src, below, BuildOptions{Size: 1 << 20})
 		if err == nil {
-			_, err = planGeometry(in.usage, BuildOptions{})
-			must.NoError(t, err)
-			in.close()
+			use, err := in.measure()
+			if err == nil {
+				_, err = planGeometry(use, BuildOptions{})
+				must.NoError(t, err)
+			}
+			must.NoError(t, in.files.Close())
 		}
 		for _, at := range []string{dir, below} {
 			left, err := os.ReadDir(at)

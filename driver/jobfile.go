@@ -66,13 +66,6 @@ func splitTaskPath(name string) (string, bool) {
 	return rel, slices.Contains(taskDirNames, first)
 }
 
-// inSharedDir reports whether a job's path leads into the alloc's shared
-// directory, where other tasks may write.
-func inSharedDir(name string) bool {
-	rel, ok := splitTaskPath(name)
-	return ok && (rel == "alloc" || strings.HasPrefix(rel, "alloc/"))
-}
-
 // checkJobPath checks a path without accessing any file.
 func checkJobPath(name string) error {
 	rel, ok := splitTaskPath(name)

@@ -125,7 +125,7 @@ func (d *Driver) copyRoot(ctx context.Context, j job, dir taskDir, c rootCopy) e
 	}
 	d.events.emit(j.task, fmt.Sprintf("Building the root disk from the %s %s", kind, src.name), nil)
 	return disk.Build(ctx, src.path(), path, disk.BuildOptions{
-		Size: size, Room: freeSpace + c.extra, Shared: inSharedDir(j.config.Rootfs), Sandbox: dir.sandbox(),
+		Size: size, Room: freeSpace + c.extra, Sandbox: dir.sandbox(),
 	})
 }
 

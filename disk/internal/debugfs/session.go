@@ -21,6 +21,9 @@ import (
 // ErrDamaged means that the image is not a valid ext4 file system.
 var ErrDamaged = e2fsprogs.ErrDamaged
 
+// ErrDirectoryFull means that a directory has to be enlarged (expand_dir).
+var ErrDirectoryFull = e2fsprogs.ErrDirectoryFull
+
 // Limits of a session, in bytes.
 const (
 	maxBatchLen  = 16 << 10 // commands that are sent before their output is read

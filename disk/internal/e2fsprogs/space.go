@@ -12,9 +12,12 @@ import (
 // error is syscall.ENOSPC or syscall.EDQUOT instead.
 var ErrNoSpace = errors.New("no space left in the image")
 
+// ErrDirectoryFull means that a directory has no room for a name and has to be enlarged.
+var ErrDirectoryFull = errors.New("no space left in the directory")
+
 // FindSpaceError searches a tool's output for a message about a full file system. It
 // returns syscall.ENOSPC or syscall.EDQUOT for the host's, ErrNoSpace for the image's,
-// and nil if there is no such message.
+// ErrDirectoryFull for a directory, and nil if there is no such message.
 func FindSpaceError(output string) error {
 	for _, message := range []struct {
 		text string
@@ -26,6 +29,7 @@ func FindSpaceError(output string) error {
 		// lib/ext2fs/ext2_err.et of e2fsprogs.
 		{"Could not allocate block in ext2 filesystem", ErrNoSpace},
 		{"Could not allocate inode in ext2 filesystem", ErrNoSpace},
+		{"No free space in the directory", ErrDirectoryFull},
 	} {
 		if strings.Contains(output, message.text) {
 			return message.err

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/procfd"
+)
+
+// hasXattrNamespace reports whether ext4 has the namespace of an extended attribute.
+func hasXattrNamespace(name string) bool {
+	namespace, _, _ := strings.Cut(name, ".")
+	switch namespace {
+	case "user", "security", "trusted", "system":
+		return true
+	}
+	return false
+}
+
+// addXattr sets an extended attribute.
+func (i *inode) addXattr(name, value string) error {
+	if i.xattrs == nil {
+		i.xattrs = map[string]string{}
+	}
+	i.xattrs[name] = value
+	size := 0
+	for name, value := range i.xattrs {
+		size += len(name) + len(value) + 16
+	}
+	if len(name) > maxNameLen || size > maxXattrsSize {
+		return fmt.Errorf("over %d bytes of extended attributes", maxXattrsSize)
+	}
+	return nil
+}
+
+// maxXattrLen is the maximum of Linux for a value, and for the list of names: xattr(7).
+const maxXattrLen = 64 << 10
+
+// readXattrs reads the extended attributes of a file, whose descriptor may be O_PATH. It
+// leaves out those of other file systems than ext4.
+func (i *inode) readXattrs(f *os.File) error {
+	path := procfd.SelfPath(f)
+	n, err := unix.Listxattr(path, nil) // usually there are none
+	if n == 0 && err == nil || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	names := make([]byte, maxXattrLen)
+	if n, err = unix.Listxattr(path, names); err != nil {
+		return fmt.Errorf("list the extended attributes: %w", err)
+	}
+	value := make([]byte, maxXattrLen)
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(names[:n]), "\x00"), "\x00") {
+		if !hasXattrNamespace(name) {
+			continue
+		}
+		size, err := unix.Getxattr(path, name, value)
+		if errors.Is(err, unix.ENODATA) {
+			continue // it has just been removed
+		}
+		if err != nil {
+			return fmt.Errorf("read the extended attribute %s: %w", name, err)
+		}
+		if err := i.addXattr(name, string(value[:size])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
