@@ -40,6 +40,9 @@ func checkFreeSpace(f *os.File, need int64) error {
 	if err := unix.Fstatfs(int(f.Fd()), &stat); err != nil {
 		return &os.PathError{Op: "statfs", Path: f.Name(), Err: err}
 	}
+	if stat.Blocks == 0 {
+		return nil // the file system has no limit: a file in memory
+	}
 	free, size := int64(stat.Bavail)*stat.Bsize, int64(stat.Blocks)*stat.Bsize
 	keep := min(size/reserveShare, maxReserve)
 	if free-need < keep {

@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -24,12 +25,16 @@ const DefaultStateDir = "/var/lib/nomad-driver-lkl"
 // DefaultStartTimeout is the default of the plugin's option start_timeout.
 const DefaultStartTimeout = "5m"
 
+// DefaultMaxRootfsSize is the default of the plugin's option max_rootfs_size.
+const DefaultMaxRootfsSize = "10GiB"
+
 // Config is the plugin's block in the agent's configuration.
 type Config struct {
 	StateDir      string   `codec:"state_dir"`
 	ImagePaths    []string `codec:"image_paths"`
 	AllowExecHeap bool     `codec:"allow_exec_heap"`
 	AllowSpoofing bool     `codec:"allow_spoofing"`
+	MaxRootfsSize string   `codec:"max_rootfs_size"`
 	StartTimeout  string   `codec:"start_timeout"`
 }
 
@@ -46,6 +51,9 @@ func (c *Config) validate() error {
 	}
 	if _, err := parseTimeout(c.StartTimeout); err != nil {
 		list.Addf("start_timeout", "%w", err)
+	}
+	if _, err := c.maxRootfsSize(); err != nil {
+		list.Addf("max_rootfs_size", "%w", err)
 	}
 	if err := list.Err(); err != nil {
 		return fmt.Errorf("plugin %w: %w", errConfig, err)
@@ -69,6 +77,11 @@ func parseTimeout(s string) (time.Duration, error) {
 		return 0, fmt.Errorf("%q is not a positive duration, such as %q or %q", s, "90s", DefaultStartTimeout)
 	}
 	return d, nil
+}
+
+// maxRootfsSize returns the max_rootfs_size in bytes. It returns the default for "".
+func (c *Config) maxRootfsSize() (int64, error) {
+	return parseSize(cmp.Or(c.MaxRootfsSize, DefaultMaxRootfsSize))
 }
 
 // checkDir checks that a path can be used as a directory. The directory may be
@@ -143,7 +156,7 @@ func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
 	} else if err := checkJobPath(t.Kernel); err != nil {
 		list.Addf("kernel", "%w", err)
 	}
-	t.validateRootfs(&list)
+	t.validateRootfs(&list, plugin)
 	for i, arg := range t.Args {
 		if strings.ContainsRune(arg, 0) {
 			list.Addf(fmt.Sprintf("args[%d]", i), "contains a NUL byte, which is not allowed in an argument")
@@ -162,7 +175,7 @@ func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
 	return taskConfigError(&list)
 }
 
-func (t *TaskConfig) validateRootfs(list *problems.List) {
+func (t *TaskConfig) validateRootfs(list *problems.List, plugin *Config) {
 	if t.Rootfs != "" {
 		if err := checkJobPath(t.Rootfs); err != nil {
 			list.Addf("rootfs", "%w", err)
@@ -175,8 +188,13 @@ func (t *TaskConfig) validateRootfs(list *problems.List) {
 	if t.RootfsSize == "" {
 		return
 	}
-	if _, err := parseSize(t.RootfsSize); err != nil {
+	size, err := parseSize(t.RootfsSize)
+	if err != nil {
 		list.Addf("rootfs_size", "%w", err)
+	}
+	if limit, err := plugin.maxRootfsSize(); err == nil && size > limit {
+		list.Addf("rootfs_size", "%s exceeds the limit of this client, which is %d MiB: use a smaller size, or raise max_rootfs_size in the client's plugin config",
+			t.RootfsSize, limit>>20)
 	}
 	if t.Rootfs == "" {
 		list.Addf("rootfs_size", "is set without a rootfs: set rootfs too, or remove it")

@@ -26,6 +26,7 @@ func TestConfig_Validate(t *testing.T) {
 		{"defaults", Config{StateDir: DefaultStateDir}, nil},
 		{"allowed paths", Config{StateDir: "/a", ImagePaths: []string{"/srv", "/missing"}}, nil},
 		{"relative state_dir", Config{StateDir: "state"}, []string{"state_dir"}},
+		{"wrong max_rootfs_size", Config{StateDir: "/a", MaxRootfsSize: "10 apples"}, []string{"max_rootfs_size"}},
 		{"empty state_dir", Config{}, []string{"state_dir"}},
 		{"state_dir is a file", Config{StateDir: file}, []string{"state_dir"}},
 		{

@@ -65,7 +65,11 @@ func (d *Driver) makeRootDisk(ctx context.Context, j job, dir taskDir, k *kernel
 		return nil, fmt.Errorf("rootfs: %w", withDiskAdvice(src.wrap(err), src.name))
 	}
 	if len(files) > 0 {
-		if err := disk.Put(ctx, dir.sandbox(), path, files); err != nil {
+		err := disk.CheckFreeSpace(dir.path, root.extra)
+		if err == nil {
+			err = disk.Put(ctx, dir.sandbox(), path, files)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("rootfs: add the task's files to the copy of %s: %w", src.name, withDiskAdvice(err, src.name))
 		}
 	}
@@ -75,12 +79,16 @@ func (d *Driver) makeRootDisk(ctx context.Context, j job, dir taskDir, k *kernel
 // sandbox confines the tools that work on the task's disk to the task's resources.
 func (t taskDir) sandbox() disk.Sandbox { return disk.Sandbox{Cgroup: t.record.Cgroup} }
 
-// withDiskAdvice adds the remedy to the errors for a disk that is too small and for a
-// damaged image. rootfs is the name of the source in the job.
+// withDiskAdvice adds the remedy to the errors of package disk. rootfs is the name of the
+// source in the job.
 func withDiskAdvice(err error, rootfs string) error {
 	switch {
 	case errors.Is(err, disk.ErrNoSpace):
 		return fmt.Errorf("%w: set a larger rootfs_size", err)
+	case errors.Is(err, disk.ErrTooLarge):
+		return fmt.Errorf("%w: use a smaller rootfs, or raise max_rootfs_size in the client's plugin config", err)
+	case errors.Is(err, disk.ErrReserve):
+		return fmt.Errorf("%w: free space in the client's state_dir", err)
 	case errors.Is(err, disk.ErrDamaged):
 		return fmt.Errorf("%w: check %s with e2fsck -f", err, rootfs)
 	}
@@ -100,6 +108,13 @@ func (d *Driver) copyRoot(ctx context.Context, j job, dir taskDir, c rootCopy) e
 	size, err := j.config.rootSize()
 	if err != nil {
 		return err
+	}
+	limit, err := d.config.maxRootfsSize()
+	if err != nil {
+		return err
+	}
+	if src.info.Mode().IsRegular() && src.info.Size() > limit {
+		return fmt.Errorf("%w: %s has %d MiB, and may have %d MiB", disk.ErrTooLarge, src.name, src.info.Size()>>20, limit>>20)
 	}
 	kind, err := disk.KindOf(src.path())
 	raw := errors.Is(err, disk.ErrKind) && c.flavor == unikernel.FlavorSolo5
@@ -125,7 +140,7 @@ func (d *Driver) copyRoot(ctx context.Context, j job, dir taskDir, c rootCopy) e
 	}
 	d.events.emit(j.task, fmt.Sprintf("Building the root disk from the %s %s", kind, src.name), nil)
 	return disk.Build(ctx, src.path(), path, disk.BuildOptions{
-		Size: size, Room: freeSpace + c.extra, Sandbox: dir.sandbox(),
+		Size: size, Room: freeSpace + c.extra, Max: limit, Sandbox: dir.sandbox(),
 	})
 }
 

@@ -155,3 +155,28 @@ func TestRootDisk_GuestWritesToItsCopy(t *testing.T) {
 	must.NoError(t, err)
 	must.Eq(t, 0, info.Size())
 }
+
+func TestRootDisk_ObservesMaxRootfsSize(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
+	p := newTestPluginWith(t, Config{StateDir: t.TempDir(), ImagePaths: []string{guestDir(t)}, MaxRootfsSize: "8MiB"})
+	for name, job := range map[string]TaskConfig{
+		"rootfs_size": {Rootfs: "local/small", RootfsSize: "9MiB"},
+		"directory":   {Rootfs: "local/large"},
+		"image":       {Rootfs: "local/root.ext4"},
+		"raw disk":    {Rootfs: "local/large/file"},
+	} {
+		job.Kernel = diskGuest("")
+		task := p.task(t, job, false)
+		local := task.TaskDir().LocalDir
+		for _, dir := range []string{"small", "large"} {
+			must.NoError(t, os.Mkdir(filepath.Join(local, dir), 0o755))
+		}
+		must.NoError(t, os.WriteFile(filepath.Join(local, "large/file"), bytes.Repeat([]byte{'x'}, 9<<20), 0o644))
+		must.NoError(t, disk.Build(t.Context(), t.TempDir(), filepath.Join(local, "root.ext4"), disk.BuildOptions{Size: 9 << 20}))
+		_, _, err := p.StartTask(task)
+		must.ErrorContains(t, err, "raise max_rootfs_size in the client's plugin config", must.Sprint(name))
+		records, err := readRecords(p.config.StateDir)
+		must.NoError(t, err)
+		must.MapEmpty(t, records)
+	}
+}

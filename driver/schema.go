@@ -34,6 +34,10 @@ var pluginOptions = []option{
 		doc: "Allow guests to send frames with any sender.",
 	},
 	{
+		name: "max_rootfs_size", kind: "string", value: `"` + DefaultMaxRootfsSize + `"`,
+		doc: "Largest [root disk](#limits-of-root-disks) of a task.",
+	},
+	{
 		name: "start_timeout", kind: "string", value: `"` + DefaultStartTimeout + `"`,
 		doc: "Time in which a task must start, such as `90s`.",
 	},
