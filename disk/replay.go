@@ -63,8 +63,9 @@ func (f *ext4File) runE2fsck(ctx context.Context, sandbox Sandbox, args ...strin
 }
 
 // checkJournaledSuperblocks refuses an image if any of its blocks contains a superblock
-// with an external journal, or with mmp, which makes e2fsck wait. The journal can replace the primary
-// superblock by such a block, and e2fsck reads it as soon as the journal is replayed.
+// with an external journal, or with mmp, which makes e2fsck wait. The journal can replace
+// the primary superblock by such a block, and e2fsck reads it as soon as the journal is
+// replayed.
 //
 // Blocks outside of the journal count, too: this package does not parse the journal.
 func (f *ext4File) checkJournaledSuperblocks(ctx context.Context) error {

@@ -103,8 +103,10 @@ func Reopen(located *os.File, flag int, accept Types) (*os.File, error) {
 		return nil, err
 	}
 	if !accept.has(info.Mode()) {
-		return nil, &fs.PathError{Op: "open", Path: located.Name(),
-			Err: fmt.Errorf("%w: it is a %s, not a %s", ErrType, typeName(info.Mode()), accept)}
+		return nil, &fs.PathError{
+			Op: "open", Path: located.Name(),
+			Err: fmt.Errorf("%w: it is a %s, not a %s", ErrType, typeName(info.Mode()), accept),
+		}
 	}
 	// Without O_NONBLOCK, the open would wait for a process that has a lease on the file.
 	flag = flag&^unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY

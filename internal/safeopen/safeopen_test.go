@@ -109,7 +109,7 @@ func TestOpen_DoesNotOpenFIFOsAndSockets(t *testing.T) {
 
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir.Name(), "socket"), Net: "unix"})
 	must.NoError(t, err)
-	defer listener.Close()
+	defer func() { must.NoError(t, listener.Close()) }()
 	refusedOpens(t, dir, "socket", "socket")
 
 	opens := testenv.Opens(t, fifo)
