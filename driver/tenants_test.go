@@ -27,8 +27,8 @@ import (
 // Each test runs tasks of different allocs, as two tenants of a node have them.
 // SECURITY.md refers to these tests.
 
-// as calls do on a thread with the user and group of a guest, and without the
-// capabilities of root. A guest itself has fewer system calls.
+// as calls do on a thread with the user and group of a guest or an executor, and
+// without the capabilities of root. Those processes have fewer system calls.
 func as(id int, do func() error) error {
 	return osthread.Run(func() error {
 		for _, call := range [][2]uintptr{{unix.SYS_SETGROUPS, 0}, {unix.SYS_SETRESGID, uintptr(id)}, {unix.SYS_SETRESUID, uintptr(id)}} {
@@ -40,26 +40,31 @@ func as(id int, do func() error) error {
 	})
 }
 
-// guestUser returns the user of a guest's process. Its group has the same number.
-func guestUser(t *testing.T, state taskState) int {
+// userOf returns the effective user of a process.
+func userOf(t *testing.T, process executor.Process) (effective int) {
 	t.Helper()
-	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", state.Guest.Pid))
+	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", process.Pid))
 	must.NoError(t, err)
 	_, ids, found := strings.Cut(string(info), "\nUid:\t")
 	must.True(t, found)
-	var id int
-	_, err = fmt.Sscan(ids, &id)
+	var realUser int
+	_, err = fmt.Sscan(ids, &realUser, &effective)
 	must.NoError(t, err)
-	return id
+	return effective
 }
 
-func TestTenants_GuestsUserReachesNoOtherTask(t *testing.T) {
+func TestTenants_UsersReachNoOtherTask(t *testing.T) {
 	p := newTestPlugin(t)
 	_, one := p.run(t, TaskConfig{Kernel: "idle.spt"})
 	_, other := p.run(t, TaskConfig{Kernel: "idle.spt"})
-	user, victim := guestUser(t, stateOf(t, one)), stateOf(t, other)
-	must.Positive(t, user)
-	must.NotEq(t, user, guestUser(t, victim))
+	victim := stateOf(t, other)
+	users := map[int]bool{}
+	for _, state := range []taskState{stateOf(t, one), victim} {
+		waitFor(t, "the executor to confine itself", func() bool { return userOf(t, state.Executor) != 0 })
+		users[userOf(t, state.Guest)], users[userOf(t, state.Executor)] = true, true
+	}
+	must.MapLen(t, 4, users)
+	must.MapNotContainsKey(t, users, 0)
 
 	open := func(path string) func() error {
 		return func() error {
@@ -91,10 +96,13 @@ func TestTenants_GuestsUserReachesNoOtherTask(t *testing.T) {
 			return err
 		}
 	}
-	for what, attempt := range attempts {
-		err := as(user, attempt)
-		denied := errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
-		must.True(t, denied, must.Sprintf("%s: %v", what, err))
+	for _, process := range []executor.Process{stateOf(t, one).Guest, stateOf(t, one).Executor} {
+		user := userOf(t, process)
+		for what, attempt := range attempts {
+			err := as(user, attempt)
+			denied := errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
+			must.True(t, denied, must.Sprintf("user %d: %s: %v", user, what, err))
+		}
 	}
 	must.True(t, victim.Guest.Alive())
 	must.True(t, victim.Executor.Alive())
