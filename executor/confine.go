@@ -45,7 +45,7 @@ const uidOffset = 2 << 22
 // permission to send PR_SET_PDEATHSIG.
 func (t *task) giveUpRoot() error {
 	// It is inherited by later threads, and Landlock and seccomp require it.
-	if err := onAllThreads(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+	if err := onAllThreads(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)
 	}
 	if t.uid == 0 {
@@ -89,7 +89,7 @@ func (t *task) handOver(user int) error {
 func dropCapabilities() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
-	err := onAllThreads(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none[0])), 0, 0, 0)
+	err := onAllThreads(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none[0])))
 	if err != nil {
 		return fmt.Errorf("drop the capabilities: %w", err)
 	}
@@ -111,13 +111,15 @@ func (t *task) restrictFiles() error {
 		return err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	return onAllThreads(unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(fd), 0, 0, 0, 0)
+	return onAllThreads(unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(fd))
 }
 
 // onAllThreads makes a system call on each thread of this process, because the kernel keeps
 // privileges for each thread. It fails in a program that uses cgo.
-func onAllThreads(number, a1, a2, a3, a4, a5 uintptr) error {
-	if _, _, errno := syscall.AllThreadsSyscall6(number, a1, a2, a3, a4, a5, 0); errno != 0 {
+func onAllThreads(number uintptr, args ...uintptr) error {
+	var a [6]uintptr
+	copy(a[:], args)
+	if _, _, errno := syscall.AllThreadsSyscall6(number, a[0], a[1], a[2], a[3], a[4], a[5]); errno != 0 {
 		return errno
 	}
 	return nil

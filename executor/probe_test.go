@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 	"unsafe"
@@ -132,82 +133,94 @@ type attempt struct {
 // the probe.
 var notAttempted = errors.New("not attempted")
 
-// attempts has what a confined executor must not do. The process that started the probe
-// stands for a process of root.
+// denied is Landlock's error, and that of file permissions. The others are the filter's.
+const denied, refused, badArgument = unix.EACCES, unix.ENOSYS, unix.EPERM
+
+// attempts has what a confined executor must not do.
 func (t *task) attempts() []attempt {
-	root := os.Getppid()
-	denied, refused, badArgument := unix.EACCES, unix.ENOSYS, unix.EPERM
-	raw := func(number uintptr, args ...uintptr) func() error {
-		var a [6]uintptr
-		copy(a[:], args)
-		return func() error {
-			_, _, errno := unix.Syscall6(number, a[0], a[1], a[2], a[3], a[4], a[5])
-			return asError(errno)
-		}
-	}
+	return slices.Concat(t.fileAttempts(), t.processAttempts(), t.kernelAttempts())
+}
+
+func (t *task) fileAttempts() []attempt {
 	open := func(path string, flags int) func() error {
-		return func() error {
-			fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0o600)
-			if err == nil {
-				_ = unix.Close(fd)
-			}
-			return err
-		}
+		return func() error { return closeFD(unix.Open(path, flags|unix.O_CLOEXEC, 0o600)) }
 	}
-	var frame [1]byte
-	address := unix.RawSockaddrUnix{Family: unix.AF_UNIX}
+	dir := t.dir.fd
+	const create = unix.O_WRONLY | unix.O_CREAT
 	return []attempt{
 		{"read a file of root", open("/etc/shadow", unix.O_RDONLY), denied, denied, refused},
 		{"read a public file", open("/etc/passwd", unix.O_RDONLY), nil, denied, refused},
 		{"read the record", open(probeRecord, unix.O_RDONLY), denied, denied, refused},
 		{"write the record", open(probeRecord, unix.O_WRONLY), denied, denied, refused},
 		{"write a kernel setting", open("/proc/sys/kernel/core_pattern", unix.O_WRONLY), denied, denied, refused},
-		{"create a file elsewhere", open(openDirectory+"/new", unix.O_WRONLY|unix.O_CREAT), nil, denied, refused},
-		{"create a file", func() error {
-			return ignoreFD(unix.Openat(t.dir.fd, "new", unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC, 0o600))
-		}, nil, denied, refused},
-		{"create a link", func() error { return unix.Symlinkat("/etc/passwd", t.dir.fd, "link") }, nil, denied, refused},
-		{"create a directory", func() error { return unix.Mkdirat(t.dir.fd, "directory", 0o700) }, nil, denied, refused},
-		{"remove the record", func() error { return unix.Unlinkat(t.dir.fd, "task.json", 0) }, unix.EPERM, unix.EPERM, unix.EPERM},
-		{"replace the record", func() error { return unix.Renameat(t.dir.fd, DroppedFile, t.dir.fd, "task.json") }, unix.EPERM, unix.EPERM, unix.EPERM},
-		{"remove a file elsewhere", func() error { return unix.Unlink(openDirectory + "/file") }, notAttempted, denied, denied},
-		{"signal a process of root", func() error { return unix.Kill(root, 0) }, unix.EPERM, unix.EPERM, refused},
-		{"signal a thread of root", func() error { return unix.Tgkill(root, root, 0) }, unix.EPERM, unix.EPERM, unix.EPERM},
-		{"trace a process of root", func() error { return unix.PtraceSeize(root) }, unix.EPERM, unix.EPERM, refused},
-		{"become root", func() error { return unix.Setuid(0) }, unix.EPERM, unix.EPERM, refused},
-		{"mount", func() error { return unix.Mount("none", "/mnt", "tmpfs", 0, "") }, unix.EPERM, unix.EPERM, refused},
-		{"execute a program", func() error { return unix.Exec("/bin/true", nil, nil) }, notAttempted, denied, refused},
-		{"open a pidfd", func() error { return ignoreFD(unix.PidfdOpen(root, 0)) }, notAttempted, notAttempted, refused},
-		{"create a socket", func() error { return ignoreFD(unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)) }, notAttempted, notAttempted, refused},
-		{"create a namespace", func() error { return unix.Unshare(unix.CLONE_NEWUSER) }, notAttempted, notAttempted, refused},
-		{"create a process", raw(unix.SYS_CLONE, uintptr(unix.SIGCHLD)), notAttempted, notAttempted, badArgument},
-		{"create a process by clone3", raw(unix.SYS_CLONE3, 0, 0), notAttempted, notAttempted, refused},
-		{"map executable memory", raw(unix.SYS_MMAP, 0, 4096, unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uintptr(0)), notAttempted, notAttempted, badArgument},
-		{"make memory executable", raw(unix.SYS_MPROTECT, 0, 4096, unix.PROT_EXEC), notAttempted, notAttempted, refused},
+		{"create a file elsewhere", open(openDirectory+"/new", create), nil, denied, refused},
+		{"create a file", func() error { return closeFD(unix.Openat(dir, "new", create, 0o600)) }, nil, denied, refused},
+		{"create a link", func() error { return unix.Symlinkat("/etc/passwd", dir, "link") }, nil, denied, refused},
+		{"create a directory", func() error { return unix.Mkdirat(dir, "directory", 0o700) }, nil, denied, refused},
+		{"remove the record", func() error { return unix.Unlinkat(dir, "task.json", 0) }, unix.EPERM, unix.EPERM, unix.EPERM},
 		{
-			"send to an address", raw(unix.SYS_SENDTO, uintptr(t.listener), uintptr(unsafe.Pointer(&frame)), 1, 0,
-				uintptr(unsafe.Pointer(&address)), unsafe.Sizeof(address)), notAttempted, notAttempted, badArgument,
+			"replace the record", func() error { return unix.Renameat(dir, DroppedFile, dir, "task.json") },
+			unix.EPERM, unix.EPERM, unix.EPERM,
 		},
-		{"send a message", raw(unix.SYS_SENDMSG, uintptr(t.listener), 0, 0), notAttempted, notAttempted, refused},
-		{"load a BPF program", raw(unix.SYS_BPF, unix.BPF_PROG_LOAD, 0, 0), notAttempted, notAttempted, refused},
-		{"set up an io_uring", raw(unix.SYS_IO_URING_SETUP, 1, 0), notAttempted, notAttempted, refused},
-		{"read memory of root", raw(unix.SYS_PROCESS_VM_READV, uintptr(root), 0, 0, 0, 0, 0), notAttempted, notAttempted, refused},
-		{"use another ABI", raw(x32Bit|unix.SYS_READ, ^uintptr(0)), notAttempted, notAttempted, refused},
+		{"remove a file elsewhere", func() error { return unix.Unlink(openDirectory + "/file") }, notAttempted, denied, denied},
+		{"execute a program", func() error { return unix.Exec("/bin/true", nil, nil) }, notAttempted, denied, refused},
 	}
 }
 
-func ignoreFD(fd int, err error) error {
+// processAttempts are about other processes. The process that started the probe stands for
+// a process of root.
+func (t *task) processAttempts() []attempt {
+	root := os.Getppid()
+	const signal0 = 0
+	return []attempt{
+		{"signal a process of root", func() error { return unix.Kill(root, signal0) }, unix.EPERM, unix.EPERM, refused},
+		{"signal a thread of root", func() error { return unix.Tgkill(root, root, signal0) }, unix.EPERM, unix.EPERM, badArgument},
+		{"trace a process of root", func() error { return unix.PtraceSeize(root) }, unix.EPERM, unix.EPERM, refused},
+		{"become root", func() error { return unix.Setuid(0) }, unix.EPERM, unix.EPERM, refused},
+		{"mount", func() error { return unix.Mount("none", "/mnt", "tmpfs", 0, "") }, unix.EPERM, unix.EPERM, refused},
+		onlyFiltered("open a pidfd", refused, unix.SYS_PIDFD_OPEN, uintptr(root)),
+		onlyFiltered("read memory of root", refused, unix.SYS_PROCESS_VM_READV, uintptr(root)),
+		onlyFiltered("create a process", badArgument, unix.SYS_CLONE, uintptr(unix.SIGCHLD)),
+		onlyFiltered("create a process by clone3", refused, unix.SYS_CLONE3),
+		onlyFiltered("create a namespace", refused, unix.SYS_UNSHARE, unix.CLONE_NEWUSER),
+	}
+}
+
+// kernelAttempts reach parts of the kernel that only the filter closes.
+func (t *task) kernelAttempts() []attempt {
+	var frame [1]byte
+	address := unix.RawSockaddrUnix{Family: unix.AF_UNIX}
+	return []attempt{
+		onlyFiltered("create a socket", refused, unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM),
+		onlyFiltered("send to an address", badArgument, unix.SYS_SENDTO, uintptr(t.listener), uintptr(unsafe.Pointer(&frame)), 1,
+			0, uintptr(unsafe.Pointer(&address)), unsafe.Sizeof(address)),
+		onlyFiltered("send a message", refused, unix.SYS_SENDMSG, uintptr(t.listener)),
+		onlyFiltered("map executable memory", badArgument, unix.SYS_MMAP, 0, 4096, unix.PROT_EXEC,
+			unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uintptr(0)),
+		onlyFiltered("make memory executable", refused, unix.SYS_MPROTECT, 0, 4096, unix.PROT_EXEC),
+		onlyFiltered("load a BPF program", refused, unix.SYS_BPF, unix.BPF_PROG_LOAD),
+		onlyFiltered("set up an io_uring", refused, unix.SYS_IO_URING_SETUP, 1),
+		onlyFiltered("use another ABI", refused, x32Bit|unix.SYS_READ, ^uintptr(0)),
+	}
+}
+
+// onlyFiltered is an attempt that only the filter prevents.
+func onlyFiltered(name string, want error, number uintptr, args ...uintptr) attempt {
+	var a [6]uintptr
+	copy(a[:], args)
+	return attempt{name, func() error {
+		if _, _, errno := unix.Syscall6(number, a[0], a[1], a[2], a[3], a[4], a[5]); errno != 0 {
+			return errno
+		}
+		return nil
+	}, notAttempted, notAttempted, want}
+}
+
+func closeFD(fd int, err error) error {
 	if err == nil {
 		_ = unix.Close(fd)
 	}
 	return err
-}
-
-func asError(errno syscall.Errno) error {
-	if errno != 0 {
-		return errno
-	}
-	return nil
 }
 
 // exerciseRuntime makes Go's runtime do all that it may do in a long life: start threads,
