@@ -61,7 +61,7 @@ func probe(layers string) int {
 	}
 	for _, a := range t.attempts() {
 		want := map[string]error{layerUser: a.user, layerLandlock: a.landlock, layerFilter: a.filter}[layers]
-		if errors.Is(want, notAttempted) {
+		if errors.Is(want, errNotAttempted) {
 			continue
 		}
 		if err := a.call(); !errors.Is(err, want) {
@@ -129,9 +129,9 @@ type attempt struct {
 	user, landlock, filter error
 }
 
-// notAttempted stands for layers that do not prevent the call, which then has no place in
+// errNotAttempted stands for layers that do not prevent the call, which then has no place in
 // the probe.
-var notAttempted = errors.New("not attempted")
+var errNotAttempted = errors.New("not attempted")
 
 // denied is Landlock's error, and that of file permissions. The others are the filter's.
 const denied, refused, badArgument = unix.EACCES, unix.ENOSYS, unix.EPERM
@@ -162,8 +162,8 @@ func (t *task) fileAttempts() []attempt {
 			"replace the record", func() error { return unix.Renameat(dir, DroppedFile, dir, "task.json") },
 			unix.EPERM, unix.EPERM, unix.EPERM,
 		},
-		{"remove a file elsewhere", func() error { return unix.Unlink(openDirectory + "/file") }, notAttempted, denied, denied},
-		{"execute a program", func() error { return unix.Exec("/bin/true", nil, nil) }, notAttempted, denied, refused},
+		{"remove a file elsewhere", func() error { return unix.Unlink(openDirectory + "/file") }, errNotAttempted, denied, denied},
+		{"execute a program", func() error { return unix.Exec("/bin/true", nil, nil) }, errNotAttempted, denied, refused},
 	}
 }
 
@@ -213,7 +213,7 @@ func onlyFiltered(name string, want error, number uintptr, args ...uintptr) atte
 			return errno
 		}
 		return nil
-	}, notAttempted, notAttempted, want}
+	}, errNotAttempted, errNotAttempted, want}
 }
 
 func closeFD(fd int, err error) error {
@@ -248,7 +248,9 @@ func exerciseRuntime() {
 		runtime.GC()
 	}
 	debug.FreeOSMemory()
-	<-time.NewTimer(time.Millisecond).C
+	fired := make(chan struct{})
+	time.AfterFunc(time.Millisecond, func() { close(fired) })
+	<-fired
 	close(finish) // ends the threads
 	report("%d threads", threads)
 }
