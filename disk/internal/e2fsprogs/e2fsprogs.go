@@ -27,12 +27,8 @@ const (
 	E2fsck    = "e2fsck"
 )
 
-// A tool finds its files at these paths. They name descriptors, because the path of an
-// image may be replaced, or contain characters that e2fsprogs interprets, such as '?'.
-const (
-	ImagePath     = sandbox.ImagePath
-	DirectoryPath = "/proc/self/fd/4/." // the dot follows the descriptor's link
-)
+// ImagePath is the path at which a tool finds its image.
+const ImagePath = sandbox.ImagePath
 
 // FilePath returns the path at which a tool finds an element of Cmd.Files.
 func FilePath(index int) string { return sandbox.FilePath(index) }
@@ -86,19 +82,13 @@ type Cmd struct {
 	// FileCount is the number of files that the tool will create in the image. The
 	// tool's processor time is limited, and each file adds to it.
 	FileCount int64
-	// Directory is the only directory that the tool may read, at DirectoryPath. A tool
-	// with a directory has no Files.
-	Directory *os.File
-	// RequireConfinement makes the run fail with ErrConfine where the kernel cannot
-	// confine the tool to Directory.
-	RequireConfinement bool
 
 	ctx     context.Context
 	name    string
 	exec    *exec.Cmd
 	image   *os.File
 	sandbox Sandbox
-	process process // nil until the start
+	process *sandbox.Process // nil until the start
 }
 
 // Command prepares a run of a tool on an image, which it finds at ImagePath. The tool is
@@ -108,12 +98,8 @@ func Command(ctx context.Context, s Sandbox, tool string, image *os.File, args .
 	if err != nil {
 		return nil, err
 	}
-	return newCmd(ctx, s, path, image, args), nil
-}
-
-func newCmd(ctx context.Context, s Sandbox, path string, image *os.File, args []string) *Cmd {
 	c := &Cmd{
-		ctx: ctx, name: filepath.Base(path), exec: exec.CommandContext(ctx, path, args...),
+		ctx: ctx, name: tool, exec: exec.CommandContext(ctx, path, args...),
 		image: image, sandbox: s,
 	}
 	c.exec.Env = []string{
@@ -125,7 +111,7 @@ func newCmd(ctx context.Context, s Sandbox, path string, image *os.File, args []
 		"MALLOC_ARENA_MAX=1",
 	}
 	c.exec.WaitDelay = waitDelay
-	return c
+	return c, nil
 }
 
 // Run runs the tool to its end. An error contains the beginning of its output; ExitCode
@@ -163,22 +149,12 @@ func (c *Cmd) StartInteractive() (in io.WriteCloser, out *os.File, err error) {
 	return in, out, nil
 }
 
-// process is a running tool.
-type process interface {
-	Wait() error
-	Kill()
-}
-
 func (c *Cmd) start() error {
 	info, err := c.image.Stat()
 	if err != nil {
 		return err
 	}
 	c.exec.Env = append(c.exec.Env, c.Env...)
-	if c.Directory != nil {
-		c.process, err = c.startInDirectory()
-		return err
-	}
 	c.process, err = sandbox.Start(c.exec, sandbox.Options{
 		Image: c.image, Files: c.Files, MountTable: c.name != Debugfs, Limits: limitsFor(info.Size(), c.FileCount), Cgroup: c.sandbox.Cgroup,
 	})
