@@ -28,7 +28,7 @@ const (
 	// image if every other block is in use, and 1/1000 for usual images.
 	imagePerMemory = 32
 	// baseTime is the processor time of a tool for an image of any size.
-	baseTime = 5 * time.Second
+	baseTime = 2 * time.Second
 	// imagePerSecond is the number of bytes of an image for which a tool gets one more
 	// second. Tools write and check several hundred MiB in a second.
 	imagePerSecond = 64 << 20

@@ -175,7 +175,7 @@ func TestTools_HaveLimits(t *testing.T) {
 		}
 		for name, want := range map[string]string{
 			"Max address space":  "136314880 136314880 bytes", // 128 MiB and 1/32 of 64 MiB
-			"Max cpu time":       "6 7 seconds",               // 5 s, and 1 s for 64 MiB
+			"Max cpu time":       "3 4 seconds",               // 2 s, and 1 s for 64 MiB
 			"Max file size":      "67108864 67108864 bytes",
 			"Max core file size": "0 0 bytes",
 			"Max processes":      "4 4 processes",
