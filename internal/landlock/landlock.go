@@ -36,7 +36,7 @@ type Ruleset struct {
 	Signals bool
 }
 
-// Version returns the version of the kernel's Landlock interface, or 0 if there is none.
+// Version returns the version of the kernel's Landlock interface, or 0 without Landlock.
 func Version() int {
 	n, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {
