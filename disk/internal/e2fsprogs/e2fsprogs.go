@@ -144,7 +144,7 @@ func (c *Cmd) StartInteractive() (in io.WriteCloser, out *os.File, err error) {
 	}
 	if err != nil {
 		out.Close()
-		return nil, nil, fmt.Errorf("start %s: %w", c.name, err)
+		return nil, nil, c.DescribeError(fmt.Errorf("start: %w", err), "")
 	}
 	return in, out, nil
 }
@@ -168,6 +168,10 @@ func (c *Cmd) Wait() error { return c.process.Wait() }
 // Kill kills a tool that StartInteractive has started. The caller still calls Wait.
 func (c *Cmd) Kill() { c.process.Kill() }
 
+// noDevices is the message of e2fsck about the absence of devices in the sandbox. e2fsck works
+// without them.
+const noDevices = "ERROR: Couldn't open /dev/null (Permission denied)\n"
+
 // DescribeError turns the error of a tool's run into one that contains the tool's output,
 // or the cause for which the context ended. It returns nil for nil.
 func (c *Cmd) DescribeError(err error, output string) error {
@@ -177,7 +181,7 @@ func (c *Cmd) DescribeError(err error, output string) error {
 	if c.ctx.Err() != nil {
 		return fmt.Errorf("%s stopped: %w", c.name, context.Cause(c.ctx))
 	}
-	output = strings.TrimSpace(strings.ToValidUTF8(output, "?"))
+	output = strings.TrimSpace(strings.TrimPrefix(strings.ToValidUTF8(output, "?"), noDevices))
 	if cause := FindSpaceError(output); cause != nil {
 		err = cause
 	}

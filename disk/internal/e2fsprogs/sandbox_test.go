@@ -205,6 +205,25 @@ func TestTools_AreInTheTasksCgroup(t *testing.T) {
 	})
 }
 
+// Hosts with cgroup v1 can have a hierarchy of v2 without controllers.
+func TestTools_AreCreatedInACgroupOfVersion2(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	root := "/sys/fs/cgroup"
+	if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
+		root = "/sys/fs/cgroup/unified"
+	}
+	group := filepath.Join(root, "lkl-tools-test")
+	if err := os.Mkdir(group, 0o755); err != nil {
+		t.Skip("needs cgroup v2: ", err)
+	}
+	t.Cleanup(func() { must.NoError(t, os.Remove(group)) })
+	t.Run("", func(t *testing.T) {
+		eachTool(t, Sandbox{Cgroup: cgroup.Spec{Version: cgroup.V2, Unified: group}}, func(t *testing.T, b blockedTool) {
+			must.StrContains(t, b.read(t, "cgroup"), "0::/lkl-tools-test\n")
+		})
+	})
+}
+
 func TestRun_GivesTheImageBack(t *testing.T) {
 	testenv.Need(t, testenv.Root)
 	image := newExt4(t, 16)

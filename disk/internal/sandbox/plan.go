@@ -74,11 +74,12 @@ func (p *plan) limit(l rlimit) {
 func (p *plan) resetOOMScore(next, zero uint64) {
 	const path = "/proc/self/oom_score_adj"
 	text, err := os.ReadFile(path)
-	if score, _ := strconv.Atoi(strings.TrimSpace(string(text))); err != nil || score >= 0 {
-		return // lowering it would need CAP_SYS_RESOURCE
+	if score, _ := strconv.Atoi(strings.TrimSpace(string(text))); err != nil || score > 0 {
+		return // lowering a score needs CAP_SYS_RESOURCE
 	}
 	p.add(step{name: "open the OOM score", number: unix.SYS_OPEN, args: args{p.text(path), unix.O_WRONLY}, want: next})
 	p.add(step{name: "reset the OOM score", number: unix.SYS_WRITE, args: args{next, zero, 1}, want: 1})
+	p.call("close the OOM score", unix.SYS_CLOSE, next)
 }
 
 // allowMountTable lets the program read its /proc/PID/mounts. The rule holds for an inode that
