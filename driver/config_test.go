@@ -29,6 +29,10 @@ func TestConfig_Validate(t *testing.T) {
 		{"wrong max_rootfs_size", Config{StateDir: "/a", MaxRootfsSize: "10 apples"}, []string{"max_rootfs_size"}},
 		{"empty state_dir", Config{}, []string{"state_dir"}},
 		{"state_dir is a file", Config{StateDir: file}, []string{"state_dir"}},
+		{"start_timeout", Config{StateDir: "/a", StartTimeout: "90s"}, nil},
+		{"start_timeout without a unit", Config{StateDir: "/a", StartTimeout: "90"}, []string{"start_timeout"}},
+		{"start_timeout of zero", Config{StateDir: "/a", StartTimeout: "0s"}, []string{"start_timeout"}},
+		{"negative start_timeout", Config{StateDir: "/a", StartTimeout: "-5m"}, []string{"start_timeout"}},
 		{
 			"everything",
 			Config{StateDir: "x", ImagePaths: []string{"/srv", "images", file}},

@@ -84,6 +84,7 @@ func TestPluginSchema_Defaults(t *testing.T) {
 	must.SliceEmpty(t, config.ImagePaths)
 	must.False(t, config.AllowExecHeap)
 	must.False(t, config.AllowSpoofing)
+	must.Eq(t, DefaultStartTimeout, config.StartTimeout)
 }
 
 func TestSchema_HasAnOptionForEachField(t *testing.T) {

@@ -3,11 +3,14 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 )
 
 // The state directory (state_dir). Only root may enter it.
@@ -63,7 +66,11 @@ func checkFileSystem(stateDir string) error {
 	case stat.Files > 0 && stat.Ffree == 0:
 		return fmt.Errorf("the file system of %s has no free inodes: remove files", stateDir)
 	}
-	return nil
+	err = disk.CheckFreeSpace(stateDir, 0)
+	if errors.Is(err, disk.ErrReserve) {
+		return fmt.Errorf("the file system of %s is full: remove files until 5 %% of it, or 1 GiB, are free", stateDir)
+	}
+	return err
 }
 
 // installedExecutor returns the path of the executor's program. It installs the

@@ -42,6 +42,8 @@ func TestFingerprint_FollowsTheFileSystemOfTheStateDirectory(t *testing.T) {
 			remount(unix.MS_RDONLY), expect("read-only"),
 			remount(unix.MS_NOEXEC), expect("noexec"),
 			remount(0), expect(""),
+			testenv.FillDisk(dir), expect("is full"),
+			os.Remove(filepath.Join(dir, "full")), expect(""),
 			os.Chmod(d.config.StateDir, 0o777), expect("chmod go-w"),
 			os.Chmod(d.config.StateDir, 0o700), expect(""),
 			os.RemoveAll(d.config.StateDir), expect(""),
