@@ -39,6 +39,7 @@ type slot struct {
 	*os.File
 	path string // for debugfs
 	size int64  // of the content
+	mode uint32 // permissions, 0 if they have not been set
 }
 
 // newBatches returns batches whose files are in memory, except for large files in dir.
@@ -140,5 +141,14 @@ func (b *batch) run(session *debugfs.Session, image *os.File) error {
 // setContent replaces the content of a slot.
 func (s *slot) setContent(content string) error {
 	_, err := s.WriteAt([]byte(content), 0)
-	return errors.Join(err, s.Truncate(int64(len(content))), s.Chmod(slotMode))
+	return errors.Join(err, s.Truncate(int64(len(content))), s.setMode(slotMode))
+}
+
+// setMode sets the permissions of a slot.
+func (s *slot) setMode(perm uint32) error {
+	if s.mode == perm {
+		return nil
+	}
+	s.mode = perm
+	return s.Chmod(os.FileMode(perm))
 }

@@ -205,7 +205,7 @@ func (p *populator) create(n *node, name string) (*inode, error) {
 		// debugfs copies the permissions of the file that it reads.
 		perm := n.mode&0o777 | slotMode
 		created.mode |= perm
-		if err := slot.Chmod(os.FileMode(perm)); err != nil {
+		if err := slot.setMode(perm); err != nil {
 			return nil, err
 		}
 		return created, p.command("write", slot.path, base)

@@ -10,8 +10,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// No archive creates a file outside of its staging directory.
-func FuzzUnpack_StaysInStagingDirectory(f *testing.F) {
+// No archive creates a file on the host.
+func FuzzUnpack_CreatesNoFiles(f *testing.F) {
 	f.Add(tarBytes(f, tarRegular("a/b", "x"), tarSymlink("l", "/etc"), tarRegular("l/passwd", "x"), tarHardLink("h", "a/b")))
 	f.Add(tarBytes(f, tarSymlink("a", ".."), tarRegular("a/x", "x"), tarDirectory("a"), tarRegular("../x", "x")))
 	f.Add(gzipped(f, tarBytes(f, tarRegular("a", "x"), tarRegular("a", "y"), tarDirectory("a"))))
