@@ -79,7 +79,7 @@ func Build(ctx context.Context, src, dst string, o BuildOptions) error {
 	if err != nil {
 		return fmt.Errorf("build an image from %s: %w", src, err)
 	}
-	defer content.files.Close()
+	defer func() { _ = content.files.Close() }() // nothing in it is needed any more
 	use, err := content.measure()
 	if err != nil && kind == Tar {
 		err = fmt.Errorf("%w: %w", ErrArchive, err)

@@ -44,11 +44,6 @@ func (d *fileData) isSparse() bool { return d.blocks < divideUp(d.size, BlockSiz
 // isType compares the file type with one such as unix.S_IFREG.
 func (i *inode) isType(kind uint32) bool { return i.mode&unix.S_IFMT == kind }
 
-// isSpecial reports whether the inode is a device or FIFO.
-func (i *inode) isSpecial() bool {
-	return !i.isType(unix.S_IFREG) && !i.isType(unix.S_IFDIR) && !i.isType(unix.S_IFLNK)
-}
-
 // newDirectory returns a directory with the attributes of one that the archive does not
 // list.
 func newDirectory() *node {
