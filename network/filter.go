@@ -161,8 +161,8 @@ func (f *frameFilter) arp() {
 }
 
 // ip4 passes packets of an own address, and IGMP of a host that has no address yet. The
-// first 8 bytes of the payload, which tell the kind of message, are always in the first
-// fragment.
+// first 8 bytes of the payload, which contain the ports or the type of a message, are
+// always in the first fragment.
 func (f *frameFilter) ip4() {
 	const igmpQuery, icmpRedirect, icmpRouterAdvertisement = 0x11, 5, 9
 	f.LoadHeaderLength(etherPayload)
