@@ -33,12 +33,12 @@ func (t *task) confine() error {
 	return nil
 }
 
-// uidOffset is the distance from a guest's UID to its executor's. It exceeds the largest
-// number of PIDs, 1<<22, twice: the range between is for the tools of package disk.
+// uidOffset is the distance from a guest's UID to its executor's. It is twice the largest
+// number of PIDs (1<<22), because the tools of package disk use the range between.
 const uidOffset = 2 << 22
 
-// giveUpRoot changes this process to a user of its own without any capability, if the
-// guest has one, and drops all capabilities otherwise.
+// giveUpRoot changes this process to a separate user without capabilities if the guest has
+// a separate user. Otherwise it only drops all capabilities.
 //
 // The real UID is the guest's. That alone lets this process signal the guest, and lets the
 // kernel kill the guest when this process dies: the kernel checks the dying parent's
