@@ -99,7 +99,7 @@ func TestImages_DoNotUseBackupSuperblocks(t *testing.T) {
 // the test leaves the device alone.
 func loopNumber(t *testing.T) uint32 {
 	t.Helper()
-	_, major, minor := testenv.UntouchedLoop(t)
+	major, minor := testenv.UntouchedLoop(t)
 	return major<<8 | minor
 }
 

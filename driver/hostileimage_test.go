@@ -15,10 +15,10 @@ import (
 )
 
 // Images of hostile authors end the start with an error. No process, file or cgroup of the
-// start is left, and no device was opened.
+// start is left, and no device was changed.
 func TestStart_EndsOnHostileImages(t *testing.T) {
 	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
-	_, major, minor := testenv.UntouchedLoop(t)
+	major, minor := testenv.UntouchedLoop(t)
 	for name, c := range map[string]struct {
 		create func(image string) error
 		says   string
