@@ -135,7 +135,7 @@ func TestStart_FailedCleanUpIsRetried(t *testing.T) {
 	dir, err := d.claimTaskDir(t.Context(), task, &undo)
 	must.NoError(t, err)
 	undo.add(func() error { return errors.New("busy") })
-	d.undoFailedStart(task, &undo, errors.New("a later step failed"))
+	must.Error(t, d.undoFailedStart(task, &undo, errors.New("a later step failed")))
 	must.DirExists(t, dir.path)
 
 	again := task.Copy()
