@@ -31,27 +31,44 @@ func openRuleset(executables []string, o Options) (*os.File, error) {
 	for _, f := range o.Files {
 		rules = append(rules, landlock.Rule{FD: int(f.Fd()), Access: read})
 	}
-	for _, paths := range []struct {
-		list   []string
-		access uint64
-	}{{libraryPaths, read}, {executables, read | unix.LANDLOCK_ACCESS_FS_EXECUTE}} {
-		for _, path := range paths.list {
-			fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-			if errors.Is(err, unix.ENOENT) {
-				continue
-			}
-			if err != nil {
-				return nil, fmt.Errorf("open %s: %w", path, err)
-			}
-			defer unix.Close(fd)
-			rules = append(rules, landlock.Rule{FD: fd, Access: paths.access})
-		}
+	libraries, err := rulesFor(libraryPaths, read)
+	defer closeRules(libraries)
+	if err != nil {
+		return nil, err
 	}
+	programs, err := rulesFor(executables, read|unix.LANDLOCK_ACCESS_FS_EXECUTE)
+	defer closeRules(programs)
+	if err != nil {
+		return nil, err
+	}
+	rules = append(append(rules, libraries...), programs...)
 	fd, err := landlock.Ruleset{Rules: rules}.Open()
 	if err != nil {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "landlock"), nil
+}
+
+// rulesFor returns rules that allow access to the files that exist. The caller closes them,
+// also after an error.
+func rulesFor(paths []string, access uint64) (rules []landlock.Rule, _ error) {
+	for _, path := range paths {
+		fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return rules, fmt.Errorf("open %s: %w", path, err)
+		}
+		rules = append(rules, landlock.Rule{FD: fd, Access: access})
+	}
+	return rules, nil
+}
+
+func closeRules(rules []landlock.Rule) {
+	for _, rule := range rules {
+		_ = unix.Close(rule.FD) // an O_PATH descriptor
+	}
 }
 
 // interpreterOf returns the path of the dynamic linker that loads a program, and nothing for
@@ -61,7 +78,7 @@ func interpreterOf(program string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", program, err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	for _, p := range f.Progs {
 		if p.Type != elf.PT_INTERP {
 			continue

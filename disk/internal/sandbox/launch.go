@@ -155,7 +155,7 @@ func (f *files) start(p *plan, cmd *exec.Cmd, o Options) error {
 	cmd.ExtraFiles = append(cmd.ExtraFiles, f.groups...)
 	cmd.Path = fmt.Sprintf("/proc/self/fd/%d", p.statusFD+1)
 	cmd.Dir = "/"
-	// A session of its own would make the program slow to answer on a busy host: the
+	// A new session would make the program slow to answer on a busy host: the
 	// scheduler shares the processors between sessions first (sched(7), autogroup).
 	if f.cgroup != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(f.cgroup.Fd())}

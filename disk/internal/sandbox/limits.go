@@ -23,8 +23,8 @@ type Limits struct {
 
 const (
 	// maxThreads limits the threads of a program. libext2fs starts one for each processor
-	// to read bitmaps. The C library assumes two if the kernel does not tell the number,
-	// and the filter does not let it.
+	// to read bitmaps. The filter hides their number, and the C library then
+	// assumes two.
 	maxThreads = 4
 	// spareFiles is the number of files that a program may open in addition to those
 	// that it gets.

@@ -21,7 +21,7 @@ const newRoot = "/dev"
 // enterPrivateRoot gives the calling thread and its children a root directory that contains
 // only the executables, the libraries and the thread's own processes in /proc. Everything is
 // read-only. A program in it can reach other files only through the descriptors that it
-// gets, and none of these is a directory.
+// gets, which are not directories.
 func enterPrivateRoot(executables []string) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("%w: the kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, Linux 5.13), and only root can replace it: "+

@@ -40,7 +40,7 @@ func newPlan(cmd *exec.Cmd, o Options, f *files, user int) *plan {
 		p.limit(l)
 	}
 	if user != 0 {
-		// The limit counts the threads of the user, so it is for a user of its own only.
+		// The limit counts all threads of a user, so it needs a user that runs nothing else.
 		p.limit(rlimit{"threads", unix.RLIMIT_NPROC, maxThreads, maxThreads})
 		p.changeUser(uint64(user))
 	}

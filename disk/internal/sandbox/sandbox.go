@@ -70,8 +70,8 @@ type Process struct {
 }
 
 // Start starts a program that is confined from its first instruction. cmd has the
-// program's path, arguments, environment and standard files, none of which may be nil:
-// os/exec would open a device. Start sets the other fields of cmd.
+// program's path, arguments, environment and standard files. No standard file may be nil,
+// because os/exec would open a device for it. Start sets the other fields of cmd.
 func Start(cmd *exec.Cmd, o Options) (*Process, error) {
 	if landlock.Version() == 0 {
 		return start(cmd, o, byRootDirectory)
