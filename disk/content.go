@@ -27,7 +27,7 @@ const (
 // host.
 type contentBuffer struct {
 	memory *os.File
-	disk   *os.File // for large files; nil if there is none
+	disk   *os.File // for large files; nil without such a file
 }
 
 // newContentBuffer returns a buffer for content in memory. If dir is not empty, the buffer

@@ -46,7 +46,7 @@ const maxXattrLen = 64 << 10
 // leaves out those of other file systems than ext4.
 func (i *inode) readXattrs(f *os.File) error {
 	path := procfd.SelfPath(f)
-	n, err := unix.Listxattr(path, nil) // usually there are none
+	n, err := unix.Listxattr(path, nil) // most files have no attribute
 	if n == 0 && err == nil || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil
 	}
