@@ -72,28 +72,35 @@ func Read(ctx context.Context, version string, host Host) *drivers.Fingerprint {
 		f.Attributes["driver.lkl.cgroup"] = structs.NewStringAttribute(cgroupVersion)
 	}
 
-	var faults []string
-	for _, check := range []struct {
-		fault string
-		err   error
-	}{
+	if faults := describeFaults([]fault{
 		{"the state directory cannot be used", host.StateDir()},
 		{"the executor is not installed", host.Executor()},
 		{"the spt tender cannot run a guest", sptErr},
 		{"tasks cannot be limited", cgroupErr},
-	} {
-		if check.err != nil {
-			faults = append(faults, fmt.Sprintf("%s: %v", check.fault, check.err))
-		}
-	}
-	if len(faults) > 0 {
-		f.Health = drivers.HealthStateUnhealthy
-		f.HealthDescription = strings.Join(faults, "; ")
+	}); faults != "" {
+		f.Health, f.HealthDescription = drivers.HealthStateUnhealthy, faults
 		return f
 	}
 	f.Health = drivers.HealthStateHealthy
 	f.HealthDescription = describeHealthy(tapErr, ext4Err, landlockErr)
 	return f
+}
+
+// A fault is the result of a probe without which no guest can start.
+type fault struct {
+	name string
+	err  error // nil if the probe succeeded
+}
+
+// describeFaults returns "" if all probes succeeded.
+func describeFaults(all []fault) string {
+	var parts []string
+	for _, f := range all {
+		if f.err != nil {
+			parts = append(parts, fmt.Sprintf("%s: %v", f.name, f.err))
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 // describeHealthy adds the facilities that are missing for some jobs, or for a second line
