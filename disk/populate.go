@@ -24,6 +24,10 @@ const (
 	firstInode = 11
 )
 
+// flushInterval is the number of bytes of content after which writing them to the disk of
+// the host begins.
+const flushInterval = 32 << 20
+
 // populator turns the content of an image into batches of debugfs commands. The files of
 // one batch are read while debugfs runs the other batch.
 type populator struct {
@@ -65,9 +69,15 @@ func (c *rootContent) populate(ctx context.Context, session *debugfs.Session, im
 		produced <- p.produce()
 	}()
 	var failed error
+	var unflushed int64
 	for b := range p.ready {
 		if failed == nil {
 			failed = b.run(session, image)
+		}
+		if unflushed += b.bytes; unflushed >= flushInterval {
+			// Begin to write to the disk now, so that the sync at the end is short.
+			_ = unix.SyncFileRange(int(image.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+			unflushed = 0
 		}
 		if failed != nil {
 			cancel()
