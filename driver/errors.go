@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 )
 
@@ -44,10 +45,10 @@ func startError(step string, err error) error {
 	return &taskError{err: fmt.Errorf("%s: %w", step, err), retry: mayRetry(err)}
 }
 
-// transientErrors are system errors whose cause may go away by itself.
+// transientErrors are errors whose cause, the load of the host, may go away by itself.
 var transientErrors = []error{
 	syscall.ENOSPC, syscall.EDQUOT, syscall.ENOMEM, syscall.EAGAIN, syscall.EMFILE, syscall.ENFILE,
-	syscall.EBUSY, syscall.EINTR, context.Canceled, context.DeadlineExceeded,
+	syscall.EBUSY, syscall.EINTR, context.Canceled, context.DeadlineExceeded, disk.ErrReserve,
 }
 
 // mayRetry reports whether a later start of the same task may succeed.

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/nomad/nomad/structs"
 	"github.com/shoenig/test/must"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 )
 
@@ -25,6 +26,7 @@ func TestStartError_MarksErrorsWorthARetry(t *testing.T) {
 		{"the host's", retryable(mistake), true},
 		{"the host's, wrapped", fmt.Errorf("step: %w", retryable(mistake)), true},
 		{"disk full", fmt.Errorf("write: %w", syscall.ENOSPC), true},
+		{"the disk's reserve", fmt.Errorf("rootfs: %w", disk.ErrReserve), true},
 		{"no permission", fmt.Errorf("open: %w", syscall.EACCES), false},
 		{"a bad plan", retryable(fmt.Errorf("start: %w", executor.ErrPlan)), false},
 	} {
