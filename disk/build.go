@@ -4,6 +4,7 @@ package disk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -112,9 +113,13 @@ func (c *rootContent) writeImage(ctx context.Context, dst string, use usage, o B
 	if err := format(ctx, out.File, g, o.Sandbox); err != nil {
 		return err
 	}
-	if err := c.writeFiles(ctx, out.File, use.inodes, o.Sandbox); err != nil {
-		return fmt.Errorf("%w (the image has %d MiB; its content takes about %d MiB)",
+	err = c.writeFiles(ctx, out.File, use.inodes, o.Sandbox)
+	if errors.Is(err, ErrNoSpace) {
+		err = fmt.Errorf("%w (the image has %d MiB; its content takes about %d MiB)",
 			err, g.blocks*BlockSize>>20, use.imageSize()>>20)
+	}
+	if err != nil {
+		return err
 	}
 	if err := out.Sync(); err != nil {
 		return err

@@ -156,7 +156,7 @@ func (p *populator) addEntries(dir *node, number int64, dirPath string) error {
 			}
 		}
 		if err := p.addEntry(child, number, path.Join(dirPath, name)); err != nil {
-			return fmt.Errorf("%s: %w", path.Join(dirPath, name), err)
+			return fmt.Errorf("%q: %w", path.Join(dirPath, name), err)
 		}
 	}
 	for _, name := range names {

@@ -136,7 +136,7 @@ func TestBuild_ReportsFilesThatChangeDuringBuild(t *testing.T) {
 				return err
 			})
 			must.ErrorIs(t, err, errChanged)
-			must.ErrorContains(t, err, "z/file: ")
+			must.ErrorContains(t, err, `"z/file": `)
 			_, err = os.Stat(image)
 			must.ErrorIs(t, err, os.ErrNotExist)
 		})
