@@ -89,6 +89,8 @@ func withDiskAdvice(err error, rootfs string) error {
 		return fmt.Errorf("%w: use a smaller rootfs, or raise max_rootfs_size in the client's plugin config", err)
 	case errors.Is(err, disk.ErrReserve):
 		return fmt.Errorf("%w: free space in the client's state_dir", err)
+	case errors.Is(err, disk.ErrName):
+		return fmt.Errorf("%w: rename the file, or remove it", err)
 	case errors.Is(err, disk.ErrDamaged):
 		return fmt.Errorf("%w: check %s with e2fsck -f", err, rootfs)
 	}
@@ -124,7 +126,7 @@ func (d *Driver) copyRoot(ctx context.Context, j job, dir taskDir, c rootCopy) e
 	case err != nil:
 		return err
 	case kind == disk.Ext4:
-		if c.flavor == unikernel.FlavorLKL {
+		if c.flavor == unikernel.FlavorLKL || size > src.info.Size() {
 			// The same check follows on the copy. This one saves making a copy in vain.
 			if err := disk.CheckImage(src.path()); err != nil {
 				return err

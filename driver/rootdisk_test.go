@@ -135,12 +135,28 @@ func TestRootDisk_FailsIfTheContentDoesNotFit(t *testing.T) {
 func TestRootDisk_NamesTheDamagedImage(t *testing.T) {
 	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
 	p := newTestPlugin(t)
-	task := p.task(t, TaskConfig{Kernel: diskGuest("lkl"), Rootfs: "local/cut.ext4", Flavor: "lkl"}, false)
-	image := filepath.Join(task.TaskDir().LocalDir, "cut.ext4")
-	must.NoError(t, disk.Build(t.Context(), t.TempDir(), image, disk.BuildOptions{Size: 8 << 20}))
-	must.NoError(t, os.Truncate(image, 4<<20))
+	for _, job := range []TaskConfig{{Flavor: "lkl"}, {Flavor: "solo5", RootfsSize: "9MiB"}} {
+		job.Kernel, job.Rootfs = diskGuest(job.Flavor), "local/cut.ext4"
+		task := p.task(t, job, false)
+		image := filepath.Join(task.TaskDir().LocalDir, "cut.ext4")
+		must.NoError(t, disk.Build(t.Context(), t.TempDir(), image, disk.BuildOptions{Size: 8 << 20}))
+		must.NoError(t, os.Truncate(image, 4<<20))
+		_, _, err := p.StartTask(task)
+		must.ErrorContains(t, err, "rootfs: local/cut.ext4: truncated")
+		must.ErrorContains(t, err, "check local/cut.ext4 with e2fsck -f")
+	}
+}
+
+func TestRootDisk_NamesTheFileWithALineBreak(t *testing.T) {
+	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
+	p := newTestPlugin(t)
+	task := p.task(t, TaskConfig{Kernel: diskGuest("lkl"), Rootfs: "local/root", Flavor: "lkl"}, false)
+	root := filepath.Join(task.TaskDir().LocalDir, "root")
+	must.NoError(t, os.Mkdir(root, 0o755))
+	must.NoError(t, os.WriteFile(filepath.Join(root, "a\nb"), nil, 0o644))
 	_, _, err := p.StartTask(task)
-	must.ErrorContains(t, err, "check local/cut.ext4 with e2fsck -f")
+	must.ErrorContains(t, err, `build an image from local/root: "a\nb": `)
+	must.ErrorContains(t, err, "rename the file, or remove it")
 }
 
 func TestRootDisk_GuestWritesToItsCopy(t *testing.T) {
