@@ -93,12 +93,15 @@ func checkOwnership(path string, last bool) error {
 		return fmt.Errorf("%s is not a directory", path)
 	case stat.Uid != 0 && int(stat.Uid) != os.Geteuid():
 		return fmt.Errorf("%s belongs to user %d, who could read or replace the tasks' files: "+
-			"run chown -h root %s, or choose another path", path, stat.Uid, path)
+			"choose another path, or run chown -h root %s", path, stat.Uid, path)
 	case isLink || info.Mode().Perm()&writableByOthers == 0:
 		return nil
 	case info.Mode()&fs.ModeSticky != 0 && !last:
 		return nil
+	case info.Mode()&fs.ModeSticky != 0:
+		return fmt.Errorf("users other than root can write to %s: choose a directory for the driver alone, such as %s",
+			path, filepath.Join(path, "nomad-driver-lkl"))
 	}
 	return fmt.Errorf("%s has mode %#o, so users other than root could replace the tasks' files: "+
-		"run chmod go-w %s, or choose another path", path, info.Mode().Perm(), path)
+		"choose another path, or run chmod go-w %s", path, info.Mode().Perm(), path)
 }

@@ -38,7 +38,7 @@ var stateDirPaths = map[string]struct {
 		func(t *testing.T, dir string) string { return makeDir(t, dir+"/state", 0o777, 0) }, "chmod go-w",
 	},
 	"sticky itself": {
-		func(t *testing.T, dir string) string { return makeDir(t, dir+"/state", os.ModeSticky|0o777, 0) }, "chmod go-w",
+		func(t *testing.T, dir string) string { return makeDir(t, dir+"/state", os.ModeSticky|0o777, 0) }, "/state/nomad-driver-lkl",
 	},
 	"another user's": {
 		func(t *testing.T, dir string) string { return makeDir(t, dir+"/state", 0o700, stranger) }, "belongs to user 12345",
