@@ -61,7 +61,7 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// startTimeout returns the start_timeout of a valid configuration.
+// startTimeout returns the start_timeout of a valid configuration, or its default.
 func (c *Config) startTimeout() time.Duration {
 	d, _ := parseTimeout(c.StartTimeout)
 	return d
@@ -69,10 +69,7 @@ func (c *Config) startTimeout() time.Duration {
 
 // parseTimeout parses a duration. An empty one is DefaultStartTimeout.
 func parseTimeout(s string) (time.Duration, error) {
-	if s == "" {
-		s = DefaultStartTimeout
-	}
-	d, err := time.ParseDuration(s)
+	d, err := time.ParseDuration(cmp.Or(s, DefaultStartTimeout))
 	if err != nil || d <= 0 {
 		return 0, fmt.Errorf("%q is not a positive duration, such as %q or %q", s, "90s", DefaultStartTimeout)
 	}

@@ -64,7 +64,7 @@ var _ drivers.DriverPlugin = (*Driver)(nil)
 func New(ctx context.Context, log hclog.Logger, install Installer) *Driver {
 	log = log.Named(Name)
 	d := &Driver{ctx: ctx, log: log, events: newEvents(ctx, log), install: install}
-	d.use(Config{StateDir: DefaultStateDir, StartTimeout: DefaultStartTimeout})
+	d.use(Config{StateDir: DefaultStateDir})
 	return d
 }
 
@@ -98,7 +98,7 @@ func (d *Driver) Capabilities() (*drivers.Capabilities, error) { return capabili
 // processes: in two without AgentConfig.Driver, to check the configuration, and
 // in the one that runs tasks.
 func (d *Driver) SetConfig(c *base.Config) error {
-	config := Config{StateDir: DefaultStateDir, StartTimeout: DefaultStartTimeout}
+	config := Config{StateDir: DefaultStateDir}
 	if len(c.PluginConfig) > 0 {
 		if err := base.MsgPackDecode(c.PluginConfig, &config); err != nil {
 			return fmt.Errorf("decode the plugin's config: %w", err)
