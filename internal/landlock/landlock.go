@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package landlock restricts a thread with Landlock, the kernel's sandbox for
-// unprivileged processes.
+// Package landlock makes rulesets for Landlock, the kernel's sandbox for unprivileged
+// processes. The callers apply a ruleset by landlock_restrict_self(2): to all threads of
+// the executor, or to a tool between fork and exec.
 //
-// go-landlock is not used: it restricts all threads of a process by libcap/psx, and
+// go-landlock is not used: it only restricts the calling process, by libcap/psx, and
 // leaves it to its caller to name the rights of each kernel version.
 package landlock
 
@@ -17,7 +18,7 @@ import (
 
 // ErrUnsupported means that the kernel has no Landlock: it is older than Linux 5.13,
 // was built without CONFIG_SECURITY_LANDLOCK, or does not list it in its parameter lsm=.
-var ErrUnsupported = fmt.Errorf("the kernel has no Landlock: %w", errors.ErrUnsupported)
+var ErrUnsupported = errors.New("the kernel has no Landlock (Linux 5.13, CONFIG_SECURITY_LANDLOCK, parameter lsm=landlock)")
 
 // A Rule allows access to a file, or to a directory and everything below it.
 type Rule struct {
@@ -66,22 +67,6 @@ func (r Ruleset) Open() (int, error) {
 		}
 	}
 	return fd, nil
-}
-
-// Restrict applies a ruleset to the calling thread and its future children.
-func (r Ruleset) Restrict() error {
-	fd, err := r.Open()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("set no_new_privs: %w", err)
-	}
-	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(fd), 0, 0); errno != 0 {
-		return fmt.Errorf("landlock_restrict_self: %w", errno)
-	}
-	return nil
 }
 
 func (r Rule) add(ruleset int, handled rights) error {

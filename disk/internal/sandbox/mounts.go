@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/landlock"
 )
 
 // newRoot is where the new root directory is mounted before it becomes the root. Only this
@@ -24,12 +26,10 @@ const newRoot = "/dev"
 // gets, which are not directories.
 func enterPrivateRoot(executables []string) error {
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("%w: the kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, Linux 5.13), and only root can replace it: "+
-			"run as root", ErrUnsupported)
+		return fmt.Errorf("%w: %w, and only root can replace it: run as root", ErrUnsupported, landlock.ErrUnsupported)
 	}
 	if err := buildRoot(executables); err != nil {
-		return fmt.Errorf("%w: the kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, Linux 5.13), and its replacement failed: %w",
-			ErrUnsupported, err)
+		return fmt.Errorf("%w: %w, and its replacement failed: %w", ErrUnsupported, landlock.ErrUnsupported, err)
 	}
 	return nil
 }
