@@ -4,9 +4,9 @@
 // disks. It works on plain files with the tools of e2fsprogs and needs no mount, no loop
 // device and no root.
 //
-// Images of other origin are untrusted. This package reads only their superblock.
-// Everything else is parsed by e2fsprogs in separate processes, with a clean environment
-// and bounded output, until the context ends.
+// Images of other origin are untrusted. This package reads only their superblocks and
+// group descriptors. The tools parse everything else, in separate processes in a sandbox,
+// with a clean environment and bounded output, until the context ends.
 package disk
 
 import (

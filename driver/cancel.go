@@ -11,8 +11,8 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 )
 
-// The causes for which a start is canceled, besides the end of the plugin and
-// timeoutError.
+// The causes for which a start is canceled. The end of the plugin and timeoutError are
+// further ones.
 var (
 	errStopped  = errors.New("the task was stopped while it started")
 	errReplaced = errors.New("a newer start of the task replaced this one")

@@ -49,7 +49,7 @@ func awaitExecutors(t *testing.T, n *cluster.Nomad, wanted int, other []int) (pi
 			return workDir == n.Dir && strings.HasSuffix(program, "sleep")
 		})
 		if len(pids) != wanted || slices.ContainsFunc(pids, func(pid int) bool { return slices.Contains(other, pid) }) {
-			return fmt.Errorf("want %d executors besides %v, there are %v", wanted, other, pids)
+			return fmt.Errorf("want %d executors in addition to %v, there are %v", wanted, other, pids)
 		}
 		return nil
 	}))

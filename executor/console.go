@@ -174,7 +174,7 @@ func (c *console) write(now time.Time) {
 }
 
 // endLine ends the last line before a gap, so that the output after the gap begins on
-// a line of its own.
+// a new line.
 func (c *console) endLine(now time.Time) {
 	if c.midLine {
 		c.added(copy(c.freeSpace(now), "\n"))

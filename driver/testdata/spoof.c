@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Sends a datagram with a forged source address in a frame of its own making, and then
+ * Sends a datagram with a forged source address in a frame that it makes, and then
  * one in the usual way. The arguments are the forged address and the receiver's.
  */
 #include <arpa/inet.h>

@@ -15,8 +15,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// sampleDirectory returns an open directory with a file, a directory and links, beside a
-// file outside of it.
+// sampleDirectory returns an open directory with a file, a directory and links. Its
+// parent directory contains another file.
 func sampleDirectory(t *testing.T) *os.File {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "dir")

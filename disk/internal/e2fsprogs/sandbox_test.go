@@ -55,7 +55,7 @@ type blockedTool struct {
 	pid int
 }
 
-// startBlocked starts a tool whose output nobody reads.
+// startBlocked starts a tool that waits for a reader of its output.
 func startBlocked(t *testing.T, s Sandbox, tool string, args ...string) blockedTool {
 	t.Helper()
 	cmd, err := Command(t.Context(), s, tool, newExt4(t, 64), args...)

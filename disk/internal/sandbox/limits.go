@@ -14,7 +14,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
 )
 
-// Limits of a program, besides those of its cgroup.
+// Limits of a program, in addition to those of its cgroup.
 type Limits struct {
 	AddressSpace uint64        // bytes
 	FileSize     uint64        // bytes that any file may have after a write

@@ -15,7 +15,7 @@ import (
 )
 
 // measureFilter compares two guests that are connected as the driver connects them,
-// behind a veth in a namespace of their own: one with the filter of its frames, and one
+// each behind a veth in a separate namespace: one with the filter of its frames, and one
 // that may send any frame.
 func (b *testbed) measureFilter(p settings) ([]result, error) {
 	defer b.stopServers()
