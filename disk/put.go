@@ -161,7 +161,11 @@ func (p *putter) put(ctx context.Context, f *File) error {
 		if err := p.makeDirectory(name); err != nil {
 			return err
 		}
-		return p.setAttributes(followSymlink(name), unix.S_IFDIR, f)
+		lines, err := setAttributes(followSymlink(name), unix.S_IFDIR, f)
+		if err != nil {
+			return err
+		}
+		return p.session.RunBatch(lines)
 	}
 	if err := p.makeDirectory(path.Dir(name)); err != nil {
 		return err
@@ -170,22 +174,16 @@ func (p *putter) put(ctx context.Context, f *File) error {
 		return err
 	}
 	if f.Mode.Type() == fs.ModeSymlink {
-		if err := p.session.Run("symlink", throughSymlinks(name), f.Link); err != nil {
-			return err
-		}
-		return p.setAttributes(name, unix.S_IFLNK, f)
+		return p.create(name, unix.S_IFLNK, f, "symlink", throughSymlinks(name), f.Link)
 	}
 	content, err := p.setContent(ctx, f)
 	if err != nil {
 		return err
 	}
-	if err := p.session.Run("write", content, throughSymlinks(name)); err != nil {
+	if err := p.create(name, unix.S_IFREG, f, "write", content, throughSymlinks(name)); err != nil {
 		return err
 	}
-	if err := p.content.clear(); err != nil {
-		return err
-	}
-	return p.setAttributes(name, unix.S_IFREG, f)
+	return p.content.clear()
 }
 
 // throughSymlinks returns a path whose parent debugfs resolves through symlinks. debugfs
@@ -207,40 +205,59 @@ func (p *putter) makeDirectory(dir string) error {
 	if err := p.makeDirectory(path.Dir(dir)); err != nil {
 		return err
 	}
-	found, err := p.session.FileType(followSymlink(dir))
+	err := p.session.CheckDirectory(followSymlink(dir))
 	if errors.Is(err, fs.ErrNotExist) {
-		if found, err = p.session.FileType(dir); errors.Is(err, fs.ErrNotExist) {
-			found, err = unix.S_IFDIR, p.session.Run("mkdir", throughSymlinks(dir))
-		} else if err == nil && found == unix.S_IFLNK {
-			err = fmt.Errorf("%s in the image is a dangling symlink", dir)
-		}
+		err = p.makeMissingDirectory(dir)
 	}
 	if err != nil {
 		return err
-	}
-	if found != unix.S_IFDIR {
-		return fmt.Errorf("%s in the image: %w", dir, errNotDirectory)
 	}
 	p.directories[dir] = true
 	return nil
 }
 
+// makeMissingDirectory creates a directory whose parent exists, or finds a symlink in its
+// place that leads nowhere.
+func (p *putter) makeMissingDirectory(dir string) error {
+	found, err := p.session.FileType(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return p.session.Run("mkdir", throughSymlinks(dir))
+	case err == nil && found == unix.S_IFLNK:
+		return fmt.Errorf("%s in the image is a dangling symlink", dir)
+	case err == nil:
+		return fmt.Errorf("%s in the image: %w", dir, errNotDirectory)
+	}
+	return err
+}
+
 // remove removes an existing file or symlink.
 func (p *putter) remove(name string) error {
-	found, err := p.session.FileType(name)
+	err := p.session.Remove(throughSymlinks(name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	case err != nil:
-		return err
-	case found == unix.S_IFDIR:
+	case errors.Is(err, debugfs.ErrIsDirectory):
 		return fmt.Errorf("%s in the image is a directory, which a file or symlink cannot replace", name)
 	}
-	return p.session.Run("rm", throughSymlinks(name))
+	return err
 }
 
-// setAttributes sets type, permissions and owner of a new inode.
-func (p *putter) setAttributes(name string, fileType uint32, f *File) error {
+// create runs the command that creates a file, and sets the file's attributes.
+func (p *putter) create(name string, fileType uint32, f *File, verb string, args ...string) error {
+	command, err := debugfs.Command(verb, args...)
+	if err != nil {
+		return err
+	}
+	lines, err := setAttributes(name, fileType, f)
+	if err != nil {
+		return err
+	}
+	return p.session.RunBatch(append([]string{command}, lines...))
+}
+
+// setAttributes returns the commands that set type, permissions and owner of a new inode.
+func setAttributes(name string, fileType uint32, f *File) ([]string, error) {
 	lines := slices.Grow([]string(nil), 3)
 	for _, field := range []inodeField{
 		{"mode", fmt.Sprintf("0%o", fileType|permissionBits(f.Mode))},
@@ -249,11 +266,11 @@ func (p *putter) setAttributes(name string, fileType uint32, f *File) error {
 	} {
 		line, err := debugfs.Command("set_inode_field", name, field.name, field.value)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		lines = append(lines, line)
 	}
-	return p.session.RunBatch(lines)
+	return lines, nil
 }
 
 // permissionBits returns the lower 12 bits of st_mode.

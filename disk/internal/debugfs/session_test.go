@@ -68,6 +68,11 @@ func TestFileType_DistinguishesTypes(t *testing.T) {
 		must.NoError(t, err)
 		must.Eq(t, want, found, must.Sprint(path))
 	}
+	must.NoError(t, s.CheckDirectory("/directory"))
+	must.NoError(t, s.CheckDirectory("/link/."))
+	must.ErrorIs(t, s.CheckDirectory("/link"), ErrNotDirectory)
+	must.ErrorIs(t, s.CheckDirectory("/file"), ErrNotDirectory)
+	must.ErrorIs(t, s.CheckDirectory("/missing"), fs.ErrNotExist)
 	for path, want := range map[string]error{
 		"/missing": fs.ErrNotExist, "/missing/file": fs.ErrNotExist,
 		"/file/below": ErrNotDirectory, "/line\nbreak": ErrName,
@@ -75,6 +80,12 @@ func TestFileType_DistinguishesTypes(t *testing.T) {
 		_, err := s.FileType(path)
 		must.ErrorIs(t, err, want, must.Sprintf("%q", path))
 	}
+	must.ErrorIs(t, s.Remove("/./directory"), ErrIsDirectory)
+	must.ErrorIs(t, s.Remove("/./missing"), fs.ErrNotExist)
+	must.NoError(t, s.Remove("/./link"))
+	must.NoError(t, s.Remove("/./file"))
+	must.ErrorIs(t, s.Remove("/./file"), fs.ErrNotExist)
+	must.NoError(t, s.CheckDirectory("/directory"))
 	must.NoError(t, s.Close())
 	must.NoError(t, ext4.Check(image.Name()))
 }
