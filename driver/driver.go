@@ -23,6 +23,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/fingerprint"
+	"github.com/lkl-nomad/nomad-driver-lkl/network"
 )
 
 const (
@@ -130,7 +131,7 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(d.ctx, cancel)
 	context.AfterFunc(ctx, func() { stop() })
-	host := fingerprint.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools)
+	host := fingerprint.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools, d.checkNetwork)
 	return fingerprint.Watch(ctx, d.log, fingerprintPeriod, fingerprint.WatchDevices(ctx),
 		func(ctx context.Context) *drivers.Fingerprint {
 			return fingerprint.Read(ctx, Version, host)
@@ -139,6 +140,11 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 
 // checkStateDir returns an error if the state directory cannot be used.
 func (d *Driver) checkStateDir() error { return checkFileSystem(d.config.StateDir) }
+
+// checkNetwork returns an error if the kernel cannot connect a guest to a network.
+func (d *Driver) checkNetwork() error {
+	return network.CheckHost(network.Options{Offload: true, AllowSpoofing: d.config.AllowSpoofing})
+}
 
 // checkExecutor returns an error if the executor's program cannot be installed.
 func (d *Driver) checkExecutor() error {

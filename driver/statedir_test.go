@@ -26,7 +26,7 @@ func TestFingerprint_FollowsTheFileSystemOfTheStateDirectory(t *testing.T) {
 	d.install = builtExecutor(t)
 	must.NoError(t, testenv.OnSmallDisk(t, func(dir string) error {
 		d.use(Config{StateDir: filepath.Join(dir, "state")})
-		host := fingerprint.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools)
+		host := fingerprint.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools, d.checkNetwork)
 		expect := func(reason string) error {
 			f := fingerprint.Read(t.Context(), Version, host)
 			healthy := f.Health == drivers.HealthStateHealthy

@@ -33,7 +33,7 @@ type Host struct {
 	SPT func(context.Context) error
 	// KVM creates a virtual machine.
 	KVM func() error
-	// Tap opens the tap device.
+	// Tap opens the tap device, and checks that the kernel can connect a tap.
 	Tap func() error
 	// Ext4 looks for the tools that build root disks.
 	Ext4 func() error

@@ -21,12 +21,14 @@ import (
 const probeTimeout = 10 * time.Second
 
 // LocalHost returns the probes of this machine. The driver passes in the checks of its
-// state directory, of its executor and of the tools that build root disks.
+// state directory, of its executor, of the tools that build root disks, and of the kernel's
+// means to connect a tap, which may be nil.
 //
 // All of them are cheap enough to be repeated every period: the guest runs for about a
-// millisecond, and the others are a few system calls. The exception is KVM, which
-// creates a machine only when /dev/kvm has changed; see kvmProbe.
-func LocalHost(stateDir, executor, ext4 func() error) Host {
+// millisecond, and the others are a few system calls. There are two
+// exceptions. KVM creates a machine only when /dev/kvm has changed; see kvmProbe. A tap is
+// connected only until that succeeds once; see tapProbe.
+func LocalHost(stateDir, executor, ext4, connectTap func() error) Host {
 	kvm := kvmProbe{device: "/dev/kvm", create: createVM}
 	return Host{
 		Supported: supported,
@@ -38,7 +40,7 @@ func LocalHost(stateDir, executor, ext4 func() error) Host {
 			return runGuest(ctx)
 		},
 		KVM:      kvm.check,
-		Tap:      openTap,
+		Tap:      tapProbe(connectTap),
 		Ext4:     ext4,
 		Landlock: findLandlock,
 		Cgroup:   cgroupVersion,
@@ -60,6 +62,20 @@ func findLandlock() error {
 		return landlock.ErrUnsupported
 	}
 	return nil
+}
+
+// tapProbe returns a probe that opens the tap device, and calls connect until it succeeds
+// once: what connect checks does not go away. connect may be nil.
+func tapProbe(connect func() error) func() error {
+	connected := connect == nil
+	return func() error {
+		if err := openTap(); err != nil || connected {
+			return err
+		}
+		err := connect()
+		connected = err == nil
+		return err
+	}
 }
 
 // openTap opens the tap device, which loads its module, and checks that it supports

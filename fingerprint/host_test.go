@@ -22,7 +22,24 @@ func TestLocalHost_RunsGuest(t *testing.T) {
 		t.Skip("needs amd64")
 	}
 	succeed := func() error { return nil }
-	must.NoError(t, LocalHost(succeed, succeed, succeed).SPT(context.Background()))
+	must.NoError(t, LocalHost(succeed, succeed, succeed, succeed).SPT(context.Background()))
+}
+
+func TestTapProbe_ConnectsUntilItSucceeds(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.Tun)
+	calls, failure := 0, unix.ENOENT
+	probe := tapProbe(func() error {
+		calls++
+		if calls < 3 {
+			return failure
+		}
+		return nil
+	})
+	must.ErrorIs(t, probe(), failure)
+	must.ErrorIs(t, probe(), failure)
+	must.NoError(t, probe())
+	must.NoError(t, probe())
+	must.Eq(t, 3, calls)
 }
 
 func TestCreateVM_CreatesMachine(t *testing.T) {

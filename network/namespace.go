@@ -77,6 +77,11 @@ func enter(ns *os.File, do func(*namespace) error) error {
 			runtime.UnlockOSThread()
 		}
 	}()
+	return withNetlink(do)
+}
+
+// withNetlink calls do with a netlink socket in the calling thread's namespace.
+func withNetlink(do func(*namespace) error) error {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("netlink: %w", err)

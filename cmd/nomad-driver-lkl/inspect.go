@@ -153,7 +153,7 @@ func inspectCommand(args []string, stdout, stderr io.Writer) int {
 	case flags.NArg() != 1:
 		return fail(inspectUsageError, fmt.Errorf("exactly one KERNEL is required, %d are given", flags.NArg()), inspectUsage)
 	}
-	report, err := inspect(context.Background(), flags.Arg(0), fingerprint.LocalHost(nil, nil, nil))
+	report, err := inspect(context.Background(), flags.Arg(0), fingerprint.LocalHost(nil, nil, nil, nil))
 	if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
 		return fail(inspectUnreadable, err, "")
 	}
