@@ -38,7 +38,13 @@ func main() {
 		return
 	}
 	device, file, directory := os.Args[2], os.Args[3], os.Args[4]
+	openFiles(parent, device, file, directory)
+	changeFiles(file, directory)
+	reachProcesses(parent)
+	gainPrivileges()
+}
 
+func openFiles(parent int, device, file, directory string) {
 	open("read a secret", "/etc/shadow", syscall.O_RDONLY)
 	open("read a public file", "/etc/passwd", syscall.O_RDONLY)
 	open("list a directory", "/root", syscall.O_RDONLY|syscall.O_DIRECTORY)
@@ -53,12 +59,20 @@ func main() {
 	open("image", "/proc/self/fd/3", syscall.O_RDWR)
 	open("file for reading", "/proc/self/fd/4", syscall.O_RDONLY)
 	open("write to the file for reading", "/proc/self/fd/4", syscall.O_RDWR)
+}
 
+func changeFiles(file, directory string) {
+	attempt("mknod", syscall.SYS_MKNOD, text(directory+"/node"), syscall.S_IFBLK|0o600, 0x700)
+	attempt("mkdir", syscall.SYS_MKDIR, text(directory+"/dir"), 0o700)
+	attempt("symlink", syscall.SYS_SYMLINK, text("/"), text(directory+"/link"))
+	attempt("unlink", syscall.SYS_UNLINK, text(file))
+	attempt("rename", syscall.SYS_RENAME, text(file), text(directory+"/renamed"))
+	attempt("chmod", syscall.SYS_FCHMOD, 3, 0o777)
+	attempt("chown", syscall.SYS_FCHOWN, 3, 0, 0)
+}
+
+func reachProcesses(parent int) {
 	report("execute another program", syscall.Exec("/bin/true", []string{"true"}, nil))
-	text := func(s string) uintptr {
-		p, _ := syscall.BytePtrFromString(s)
-		return uintptr(unsafe.Pointer(p))
-	}
 	attempt("fork", syscall.SYS_FORK)
 	attempt("vfork", syscall.SYS_VFORK)
 	attempt("clone", syscall.SYS_CLONE, uintptr(syscall.SIGCHLD))
@@ -71,13 +85,9 @@ func main() {
 	attempt("kill", syscall.SYS_KILL, uintptr(parent), uintptr(syscall.SIGKILL))
 	attempt("tgkill", syscall.SYS_TGKILL, uintptr(parent), uintptr(parent), uintptr(syscall.SIGKILL))
 	attempt("pidfd_open", sysPidfdOpen, uintptr(parent))
-	attempt("mknod", syscall.SYS_MKNOD, text(directory+"/node"), syscall.S_IFBLK|0o600, 0x700)
-	attempt("mkdir", syscall.SYS_MKDIR, text(directory+"/dir"), 0o700)
-	attempt("symlink", syscall.SYS_SYMLINK, text("/"), text(directory+"/link"))
-	attempt("unlink", syscall.SYS_UNLINK, text(file))
-	attempt("rename", syscall.SYS_RENAME, text(file), text(directory+"/renamed"))
-	attempt("chmod", syscall.SYS_FCHMOD, 3, 0o777)
-	attempt("chown", syscall.SYS_FCHOWN, 3, 0, 0)
+}
+
+func gainPrivileges() {
 	attempt("mount", syscall.SYS_MOUNT, text("none"), text("/"), text("tmpfs"), 0, 0)
 	attempt("chroot", syscall.SYS_CHROOT, text("/"))
 	attempt("unshare", syscall.SYS_UNSHARE, syscall.CLONE_NEWUSER)
@@ -90,6 +100,11 @@ func main() {
 	attempt("terminal ioctl", syscall.SYS_IOCTL, 0, syscall.TIOCSTI)
 	var limit syscall.Rlimit
 	attempt("change a limit", syscall.SYS_PRLIMIT64, 0, syscall.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&limit)), 0)
+}
+
+func text(s string) uintptr {
+	p, _ := syscall.BytePtrFromString(s)
+	return uintptr(unsafe.Pointer(p))
 }
 
 func open(name, path string, flags int) {
