@@ -66,7 +66,7 @@ func hangingJob(t *testing.T) *api.Job {
 }
 
 // Nomad does not interrupt a start, so start_timeout bounds the stop of a job.
-func TestStart_JobThatStopsMeanwhileEndsAtTheDeadline(t *testing.T) {
+func TestStart_StoppedJobEndsAtTheDeadline(t *testing.T) {
 	needRootAndTun(t)
 	t.Parallel()
 	n := clientWithoutExecutor(t, 4, "start-stopped", "5s")
