@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/ctxreader"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 )
 
@@ -115,7 +116,7 @@ func (u *unpacker) unpackEntry(h *tar.Header, body io.Reader) error {
 	}
 	u.remove(parent, name)
 	if inode.isType(unix.S_IFREG) {
-		if inode.data, err = u.spool.store(&contextReader{u.ctx, body}); err != nil {
+		if inode.data, err = u.spool.store(ctxreader.New(u.ctx, body)); err != nil {
 			return err
 		}
 	}
@@ -272,17 +273,4 @@ func (u *unpacker) addHardLink(parent *node, name, target string) error {
 	u.remove(parent, name)
 	parent.children[path.Base(name)] = &node{inode: old.inode}
 	return nil
-}
-
-// contextReader fails when its context has ended.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *contextReader) Read(p []byte) (int, error) {
-	if c.ctx.Err() != nil {
-		return 0, context.Cause(c.ctx)
-	}
-	return c.r.Read(p)
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/ctxreader"
 )
 
 // A kernelCache keeps one private copy of each kernel that tasks run. A guest's
@@ -132,26 +133,13 @@ func syncedDigest(ctx context.Context, path string) (string, error) {
 	}
 	defer f.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, contextReader{ctx, f}); err != nil {
+	if _, err := io.Copy(h, ctxreader.New(ctx, f)); err != nil {
 		return "", fmt.Errorf("read the kernel: %w", withoutPath(err))
 	}
 	if err := f.Sync(); err != nil {
 		return "", fmt.Errorf("flush the kernel to disk: %w", withoutPath(err))
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// A contextReader reads from a file until the context ends.
-type contextReader struct {
-	ctx context.Context
-	f   *os.File
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
-	}
-	return r.f.Read(p)
 }
 
 // sweep removes the copies that no task has used since the given time. A task
