@@ -46,7 +46,7 @@ func checkFreeSpace(f *os.File, need int64) error {
 	free, size := int64(stat.Bavail)*stat.Bsize, int64(stat.Blocks)*stat.Bsize
 	keep := min(size/reserveShare, maxReserve)
 	if free-need < keep {
-		return fmt.Errorf("%w: %d MiB are free, the reserve is %d MiB, and the root disk needs %d MiB",
+		return fmt.Errorf("%w: %d MiB are free, the reserve is %d MiB, and %d MiB are needed",
 			ErrReserve, free>>20, keep>>20, divideUp(need, 1<<20))
 	}
 	return nil

@@ -89,5 +89,5 @@ func TestCheckFreeSpace_NamesTheNeed(t *testing.T) {
 	must.NoError(t, CheckFreeSpace(host, 11<<20))
 	err := CheckFreeSpace(host, 20<<20)
 	must.ErrorIs(t, err, ErrReserve)
-	must.ErrorContains(t, err, "needs 20 MiB")
+	must.ErrorContains(t, err, "20 MiB are needed")
 }

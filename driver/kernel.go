@@ -64,7 +64,7 @@ func (k *kernel) load(ctx context.Context, cache *kernelCache, flavor, path stri
 	}
 	var err error
 	if k.digest, err = cache.link(ctx, k.jobFile, path); err != nil {
-		return retryable(err)
+		return retryable(withDiskAdvice(err, k.name))
 	}
 	if k.private, err = os.Open(path); err != nil {
 		return retryable(err)

@@ -79,20 +79,20 @@ func (d *Driver) makeRootDisk(ctx context.Context, j job, dir taskDir, k *kernel
 // sandbox confines the tools that work on the task's disk to the task's resources.
 func (t taskDir) sandbox() disk.Sandbox { return disk.Sandbox{Cgroup: t.record.Cgroup} }
 
-// withDiskAdvice adds the remedy to the errors of package disk. rootfs is the name of the
-// source in the job.
-func withDiskAdvice(err error, rootfs string) error {
+// withDiskAdvice adds the remedy to the errors of package disk. source is the name of the
+// kernel or the rootfs in the job.
+func withDiskAdvice(err error, source string) error {
 	switch {
 	case errors.Is(err, disk.ErrNoSpace):
 		return fmt.Errorf("%w: set a larger rootfs_size", err)
 	case errors.Is(err, disk.ErrTooLarge):
 		return fmt.Errorf("%w: use a smaller rootfs, or raise max_rootfs_size in the client's plugin config", err)
 	case errors.Is(err, disk.ErrReserve):
-		return fmt.Errorf("%w: free space in the client's state_dir", err)
+		return fmt.Errorf("%w: remove files from the file system of state_dir, or move state_dir to a larger one", err)
 	case errors.Is(err, disk.ErrName):
 		return fmt.Errorf("%w: rename the file, or remove it", err)
 	case errors.Is(err, disk.ErrDamaged):
-		return fmt.Errorf("%w: check %s with e2fsck -f", err, rootfs)
+		return fmt.Errorf("%w: check %s with e2fsck -f", err, source)
 	}
 	return err
 }
