@@ -53,7 +53,9 @@ func newBatches(n int, dir string) (batches []*batch, err error) {
 		b := &batch{}
 		batches = append(batches, b)
 		for range batchSlots {
-			f, err := memfd.New("content", nil)
+			// setMode gives it the permissions of a program. Where vm.memfd_noexec is 1,
+			// the kernel permits that only for an executable memfd.
+			f, err := memfd.NewExecutable("content", nil)
 			if err != nil {
 				return batches, err
 			}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -143,6 +144,21 @@ func TestBuild_PreservesDirectory(t *testing.T) {
 	info, err := os.Stat(image)
 	must.NoError(t, err)
 	must.Less(t, 64<<20, info.Size(), must.Sprint("a hole must take no space"))
+}
+
+// On some hosts, a file in memory can become executable only if it was made so. The setting
+// belongs to a PID namespace.
+func TestBuild_PreservesPermissionsWhereMemoryIsNotExecutable(t *testing.T) {
+	t.Parallel()
+	testenv.Need(t, testenv.Root, testenv.Tool("unshare"))
+	toolContext(t)
+	const sysctl = "/proc/sys/vm/memfd_noexec"
+	if _, err := os.Stat(sysctl); err != nil {
+		t.Skip("needs Linux 6.3: ", err)
+	}
+	script := `echo 1 >` + sysctl + ` && exec "$0" -test.run='^TestBuild_PreservesDirectory$'`
+	out, err := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script, os.Args[0]).CombinedOutput()
+	must.NoError(t, err, must.Sprint(string(out)))
 }
 
 func TestBuild_IsReproducible(t *testing.T) {
