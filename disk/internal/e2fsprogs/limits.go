@@ -34,6 +34,10 @@ const (
 	imagePerSecond = 64 << 20
 	// timePerFile is the processor time for one of Cmd.FileCount. A file takes some 50 µs.
 	timePerFile = time.Millisecond
+	// timePerPair is the processor time for a pair of files. A search for a name reads the
+	// whole directory, which takes some 0.1 µs for each name in it. A file takes up to six
+	// searches.
+	timePerPair = 5 * time.Microsecond
 )
 
 // limitsFor returns the limits of a tool that works on an image of this size in bytes and
@@ -43,8 +47,14 @@ func limitsFor(size, fileCount int64) sandbox.Limits {
 	return sandbox.Limits{
 		AddressSpace: uint64(baseMemory + size/imagePerMemory),
 		FileSize:     uint64(size),
-		CPU:          baseTime + time.Duration(size/imagePerSecond)*time.Second + time.Duration(fileCount)*timePerFile,
+		CPU:          baseTime + time.Duration(size/imagePerSecond)*time.Second + timeFor(fileCount),
 	}
+}
+
+// timeFor returns the processor time to create files, which may all be in one directory.
+func timeFor(files int64) time.Duration {
+	n := time.Duration(files)
+	return n*timePerFile + n*n/2*timePerPair
 }
 
 // ErrDamaged means that an image is not a valid ext4 file system.
