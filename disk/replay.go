@@ -69,9 +69,10 @@ func (f *ext4File) runE2fsck(ctx context.Context, sandbox Sandbox, args ...strin
 //
 // Blocks outside of the journal count, too: this package does not parse the journal.
 func (f *ext4File) checkJournaledSuperblocks(ctx context.Context) error {
+	chunk := make([]byte, max(1<<20, f.blockSize))
 	for r, err := range dataRanges(f.File, byteRange{0, f.size()}) {
 		if err == nil {
-			err = f.checkSuperblocksIn(ctx, r)
+			err = f.checkSuperblocksIn(ctx, r, chunk)
 		}
 		if err != nil {
 			return fmt.Errorf("search for superblocks in the journal: %w", err)
@@ -80,14 +81,16 @@ func (f *ext4File) checkJournaledSuperblocks(ctx context.Context) error {
 	return nil
 }
 
-func (f *ext4File) checkSuperblocksIn(ctx context.Context, r byteRange) error {
-	chunk := make([]byte, max(1<<20, f.blockSize))
+// checkSuperblocksIn checks the blocks of a range. It reads them into chunk, and nothing
+// more: a sparse image can have a million ranges.
+func (f *ext4File) checkSuperblocksIn(ctx context.Context, r byteRange, chunk []byte) error {
 	inBlock := superblockOffset % f.blockSize
-	for at := r.from - r.from%f.blockSize; at < r.to; at += int64(len(chunk)) {
+	end := divideUp(r.to, f.blockSize) * f.blockSize
+	for at := r.from - r.from%f.blockSize; at < end; at += int64(len(chunk)) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		n, err := f.ReadAt(chunk, at)
+		n, err := f.ReadAt(chunk[:min(int64(len(chunk)), end-at)], at)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
