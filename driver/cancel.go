@@ -24,16 +24,20 @@ func timeoutError(limit time.Duration) error {
 		"or set a larger start_timeout in the client's plugin config", limit)
 }
 
-// canceledError adds the cause to the error of a start that was canceled. Nomad may
-// repeat such a start within the job's restart policy: a host under load can be the
-// reason for a timeout. Nomad marks a stopped task as failed if the error does not
+// canceledError adds the cause to the error of a start that was canceled. The error is nil
+// if the start succeeded at the same moment.
+//
+// Nomad may repeat such a start within the job's restart policy: a host under load can be
+// the reason for a timeout. Nomad marks a stopped task as failed if the error does not
 // permit a restart, and restarts no stopped task in any case.
 func canceledError(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
-	if cause == nil {
+	switch {
+	case cause == nil:
 		return err
-	}
-	if !errors.Is(err, cause) {
+	case err == nil:
+		err = cause
+	case !errors.Is(err, cause):
 		err = fmt.Errorf("%w: %w", err, cause)
 	}
 	return retryable(err)

@@ -183,6 +183,20 @@ func TestStart_StepsReportWhyTheyWereCanceled(t *testing.T) {
 	must.NoError(t, undo.run())
 }
 
+func TestCanceledError_ContainsTheCauseOnce(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errStopped)
+	for text, err := range map[string]error{
+		errStopped.Error():              nil, // the start succeeded at the same moment
+		"disk: " + errStopped.Error():   fmt.Errorf("disk: %w", errStopped),
+		"no tap: " + errStopped.Error(): errors.New("no tap"),
+	} {
+		err := canceledError(ctx, err)
+		must.EqError(t, err, text)
+		must.True(t, structs.IsRecoverable(err))
+	}
+}
+
 // The tap of a killed plugin's executor exists until that executor notices it.
 func TestStart_WaitsForTheInterface(t *testing.T) {
 	n := newTestNetwork(t)
