@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -60,12 +62,12 @@ func (d *Driver) makeRootDisk(ctx context.Context, j job, dir taskDir, k *kernel
 		}
 	}
 	path := filepath.Join(dir.path, diskFile)
-	root := rootCopy{src: src, flavor: k.flavor, extra: spaceFor(files)}
+	root := rootCopy{src: src, flavor: k.flavor, extra: spaceFor(files, fs.FileInfo.Size)}
 	if err := d.copyRoot(ctx, j, dir, root); err != nil {
 		return nil, fmt.Errorf("rootfs: %w", withDiskAdvice(src.wrap(err), src.name))
 	}
 	if len(files) > 0 {
-		err := disk.CheckFreeSpace(dir.path, root.extra)
+		err := disk.CheckFreeSpace(dir.path, spaceFor(files, allocated))
 		if err == nil {
 			err = disk.Put(ctx, dir.sandbox(), path, files)
 		}
@@ -169,8 +171,9 @@ func copyRaw(ctx context.Context, src *jobFile, path string, size int64) error {
 	return nil
 }
 
-// spaceFor returns the space in bytes that files need on a disk.
-func spaceFor(files []disk.File) int64 {
+// spaceFor returns the space in bytes that files need on a disk. size returns that of the
+// content of a file of the host.
+func spaceFor(files []disk.File, size func(fs.FileInfo) int64) int64 {
 	var sum int64
 	for _, f := range files {
 		sum += spacePerFile + int64(len(f.Content))
@@ -178,10 +181,19 @@ func spaceFor(files []disk.File) int64 {
 			continue
 		}
 		if info, err := os.Lstat(f.Source); err == nil {
-			sum += info.Size()
+			sum += size(info)
 		}
 	}
 	return sum
+}
+
+// allocated returns the size in bytes of a file without its holes.
+func allocated(info fs.FileInfo) int64 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		const unit = 512 // of Blocks, see stat(2)
+		return min(info.Size(), stat.Blocks*unit)
+	}
+	return info.Size()
 }
 
 // openRootDisk opens the disk for the job's rootfs_sync. If the mode makes the

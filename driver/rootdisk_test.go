@@ -40,6 +40,19 @@ func readDisk(t *testing.T, p *testPlugin, job TaskConfig, prepare func(local st
 	return filepath.Join(stateOf(t, handle).Dir, diskFile), task
 }
 
+// The holes of a file take no space on the host, so the file may be larger than the host's
+// disk.
+func TestRootDisk_ContainsSparseFilesOfTheTask(t *testing.T) {
+	p := newTestPlugin(t)
+	image, _ := readDisk(t, p, TaskConfig{Rootfs: "local/root", Flavor: "lkl", RootfsSize: "100MiB"}, func(local string) {
+		must.NoError(t, os.Mkdir(filepath.Join(local, "root"), 0o755))
+		sparse := filepath.Join(local, "sparse")
+		must.NoError(t, os.WriteFile(sparse, []byte("data"), 0o644))
+		must.NoError(t, os.Truncate(sparse, 4<<40))
+	})
+	must.NoError(t, ext4.Check(image))
+}
+
 func TestRootDisk_ContainsTheTasksFilesForLinux(t *testing.T) {
 	p := newTestPlugin(t)
 	image, task := readDisk(t, p, TaskConfig{Rootfs: "local/root", Flavor: "lkl", RootfsSize: "100MiB"}, func(local string) {
