@@ -23,6 +23,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/fingerprint"
+	"github.com/lkl-nomad/nomad-driver-lkl/hostcheck"
 	"github.com/lkl-nomad/nomad-driver-lkl/network"
 )
 
@@ -131,8 +132,8 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(d.ctx, cancel)
 	context.AfterFunc(ctx, func() { stop() })
-	host := fingerprint.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools, d.checkNetwork)
-	return fingerprint.Watch(ctx, d.log, fingerprintPeriod, fingerprint.WatchDevices(ctx),
+	host := hostcheck.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools, d.checkNetwork)
+	return fingerprint.Watch(ctx, d.log, fingerprintPeriod, hostcheck.WatchDevices(ctx),
 		func(ctx context.Context) *drivers.Fingerprint {
 			return fingerprint.Read(ctx, Version, host)
 		}), nil

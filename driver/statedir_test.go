@@ -16,6 +16,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/fingerprint"
+	"github.com/lkl-nomad/nomad-driver-lkl/hostcheck"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -26,7 +27,7 @@ func TestFingerprint_FollowsTheFileSystemOfTheStateDirectory(t *testing.T) {
 	d.install = builtExecutor(t)
 	must.NoError(t, testenv.OnSmallDisk(t, func(dir string) error {
 		d.use(Config{StateDir: filepath.Join(dir, "state")})
-		host := fingerprint.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools, d.checkNetwork)
+		host := hostcheck.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools, d.checkNetwork)
 		expect := func(reason string) error {
 			f := fingerprint.Read(t.Context(), Version, host)
 			healthy := f.Health == drivers.HealthStateHealthy

@@ -3,8 +3,7 @@
 // Package fingerprint reports to Nomad which guests this host can run, and when that
 // changes.
 //
-// The probes are functions in a Host, so that unit tests can replace each of them;
-// LocalHost returns the real ones.
+// The probes are those of package hostcheck. This package translates their results.
 package fingerprint
 
 import (
@@ -14,39 +13,17 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/hashicorp/nomad/plugins/shared/structs"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/hostcheck"
 )
 
 // ABIs lists the versions of Solo5's binary interface that the driver runs.
 const ABIs = "1,2"
 
-// A Host holds the probes. Each exercises one facility of the host. Its error names the
-// fault and the remedy.
-type Host struct {
-	// Supported fails where no guest can ever run: on another processor, or
-	// without root.
-	Supported func() error
-	// StateDir fails if tasks cannot keep their files in the state directory.
-	StateDir func() error
-	// Executor fails if the executor program is not installed.
-	Executor func() error
-	// SPT runs a guest of a few instructions in the spt tender.
-	SPT func(context.Context) error
-	// KVM creates a virtual machine.
-	KVM func() error
-	// Tap opens the tap device, and checks that the kernel can connect a tap.
-	Tap func() error
-	// Ext4 looks for the tools that build root disks.
-	Ext4 func() error
-	// Landlock fails if the kernel has no Landlock, which is a second line of defense.
-	Landlock func() error
-	// Cgroup returns the version of the host's control groups, "v1" or "v2".
-	Cgroup func() (string, error)
-}
-
 // Read runs every probe once. The driver is undetected where it can never run, and
 // unhealthy while no guest can start. Facilities that only some jobs need do not affect
 // its health; attributes and the description report them.
-func Read(ctx context.Context, version string, host Host) *drivers.Fingerprint {
+func Read(ctx context.Context, version string, host hostcheck.Host) *drivers.Fingerprint {
 	if err := host.Supported(); err != nil {
 		return &drivers.Fingerprint{
 			Health:            drivers.HealthStateUndetected,

@@ -12,13 +12,14 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/hostcheck"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 // workingHost is a host on which every probe succeeds.
-func workingHost() Host {
+func workingHost() hostcheck.Host {
 	succeed := func() error { return nil }
-	return Host{
+	return hostcheck.Host{
 		Supported: succeed, StateDir: succeed, Executor: succeed, KVM: succeed, Tap: succeed, Ext4: succeed,
 		Landlock: succeed,
 		SPT:      func(context.Context) error { return nil },
@@ -55,24 +56,24 @@ func TestRead_FaultsDetermineHealth(t *testing.T) {
 	fault := func() error { return errors.New("the fault") }
 	cases := []struct {
 		name      string
-		host      func(*Host)
+		host      func(*hostcheck.Host)
 		health    drivers.HealthState
 		attribute string // expected to be false
 	}{
-		{"another machine", func(h *Host) { h.Supported = fault }, drivers.HealthStateUndetected, ""},
-		{"no state directory", func(h *Host) { h.StateDir = fault }, drivers.HealthStateUnhealthy, ""},
-		{"no executor", func(h *Host) { h.Executor = fault }, drivers.HealthStateUnhealthy, ""},
+		{"another machine", func(h *hostcheck.Host) { h.Supported = fault }, drivers.HealthStateUndetected, ""},
+		{"no state directory", func(h *hostcheck.Host) { h.StateDir = fault }, drivers.HealthStateUnhealthy, ""},
+		{"no executor", func(h *hostcheck.Host) { h.Executor = fault }, drivers.HealthStateUnhealthy, ""},
 		{
-			"no spt", func(h *Host) { h.SPT = func(context.Context) error { return fault() } },
+			"no spt", func(h *hostcheck.Host) { h.SPT = func(context.Context) error { return fault() } },
 			drivers.HealthStateUnhealthy, "driver.lkl.spt",
 		},
 		{
-			"no cgroups", func(h *Host) { h.Cgroup = func() (string, error) { return "", fault() } },
+			"no cgroups", func(h *hostcheck.Host) { h.Cgroup = func() (string, error) { return "", fault() } },
 			drivers.HealthStateUnhealthy, "",
 		},
-		{"no tap", func(h *Host) { h.Tap = fault }, drivers.HealthStateHealthy, "driver.lkl.tap"},
-		{"no ext4", func(h *Host) { h.Ext4 = fault }, drivers.HealthStateHealthy, "driver.lkl.ext4"},
-		{"no Landlock", func(h *Host) { h.Landlock = fault }, drivers.HealthStateHealthy, "driver.lkl.landlock"},
+		{"no tap", func(h *hostcheck.Host) { h.Tap = fault }, drivers.HealthStateHealthy, "driver.lkl.tap"},
+		{"no ext4", func(h *hostcheck.Host) { h.Ext4 = fault }, drivers.HealthStateHealthy, "driver.lkl.ext4"},
+		{"no Landlock", func(h *hostcheck.Host) { h.Landlock = fault }, drivers.HealthStateHealthy, "driver.lkl.landlock"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

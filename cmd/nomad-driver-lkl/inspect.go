@@ -15,7 +15,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/fingerprint"
+	"github.com/lkl-nomad/nomad-driver-lkl/hostcheck"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
@@ -99,7 +99,7 @@ func (r requirement) state() string {
 
 // requirements returns the requirements of the unikernel, and whether this host
 // meets them.
-func requirements(ctx context.Context, info *unikernel.Info, host fingerprint.Host) []requirement {
+func requirements(ctx context.Context, info *unikernel.Info, host hostcheck.Host) []requirement {
 	var list []requirement
 	addProbed := func(what string, err error, hint string) {
 		ok := err == nil
@@ -153,7 +153,7 @@ func inspectCommand(args []string, stdout, stderr io.Writer) int {
 	case flags.NArg() != 1:
 		return fail(inspectUsageError, fmt.Errorf("exactly one KERNEL is required, %d are given", flags.NArg()), inspectUsage)
 	}
-	report, err := inspect(context.Background(), flags.Arg(0), fingerprint.LocalHost(nil, nil, nil, nil))
+	report, err := inspect(context.Background(), flags.Arg(0), hostcheck.LocalHost(nil, nil, nil, nil))
 	if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
 		return fail(inspectUnreadable, err, "")
 	}
@@ -172,7 +172,7 @@ func inspectCommand(args []string, stdout, stderr io.Writer) int {
 
 // inspect reads a kernel file and probes the host. An error of the file system is
 // an fs.PathError. Other errors mean that the file is not a valid unikernel.
-func inspect(ctx context.Context, path string, host fingerprint.Host) (*inspection, error) {
+func inspect(ctx context.Context, path string, host hostcheck.Host) (*inspection, error) {
 	f, err := safeopen.Open(path, os.O_RDONLY, safeopen.Regular)
 	if err != nil {
 		return nil, err

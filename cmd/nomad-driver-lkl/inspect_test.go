@@ -14,7 +14,7 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/fingerprint"
+	"github.com/lkl-nomad/nomad-driver-lkl/hostcheck"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
@@ -127,8 +127,8 @@ func TestInspect_ReportsAFullDisk(t *testing.T) {
 }
 
 func TestRequirements_DependOnTargetAndHost(t *testing.T) {
-	host := func(err error) fingerprint.Host {
-		return fingerprint.Host{
+	host := func(err error) hostcheck.Host {
+		return hostcheck.Host{
 			SPT: func(context.Context) error { return err },
 			KVM: func() error { return err },
 			Tap: func() error { return err },
@@ -140,7 +140,7 @@ func TestRequirements_DependOnTargetAndHost(t *testing.T) {
 	}
 	cases := []struct {
 		target unikernel.Target
-		host   fingerprint.Host
+		host   hostcheck.Host
 		want   string
 	}{
 		{unikernel.TargetSPT, able, "spt tender: yes, block device rootfs: -, net device tap: yes, net device control: -, executable heap: -"},

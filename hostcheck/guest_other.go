@@ -2,7 +2,7 @@
 
 //go:build !amd64
 
-package fingerprint
+package hostcheck
 
 import (
 	"context"

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package fingerprint
+// Package hostcheck finds out which guests this host can run, and why not.
+//
+// The driver's fingerprint and the commands for people use the same probes.
+package hostcheck
 
 import (
 	"context"
@@ -19,6 +22,30 @@ import (
 // probeTimeout bounds the run of the probe's guest, which takes about a millisecond on
 // an idle host.
 const probeTimeout = 10 * time.Second
+
+// A Host holds the probes. Each exercises one facility of the host. Its error names the
+// fault and the remedy. LocalHost returns the real probes; tests replace some of them.
+type Host struct {
+	// Supported fails where no guest can ever run: on another processor, or
+	// without root.
+	Supported func() error
+	// StateDir fails if tasks cannot keep their files in the state directory.
+	StateDir func() error
+	// Executor fails if the executor program is not installed.
+	Executor func() error
+	// SPT runs a guest of a few instructions in the spt tender.
+	SPT func(context.Context) error
+	// KVM creates a virtual machine.
+	KVM func() error
+	// Tap opens the tap device, and checks that the kernel can connect a tap.
+	Tap func() error
+	// Ext4 looks for the tools that build root disks.
+	Ext4 func() error
+	// Landlock fails if the kernel has no Landlock, which is a second line of defense.
+	Landlock func() error
+	// Cgroup returns the version of the host's control groups, "v1" or "v2".
+	Cgroup func() (string, error)
+}
 
 // LocalHost returns the probes of this machine. The driver passes in the checks of its
 // state directory, of its executor, of the tools that build root disks, and of the kernel's
