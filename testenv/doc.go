@@ -34,6 +34,8 @@
 //   - testenv/sandbox runs a program in namespaces for network, mounts and
 //     processes, so that real Nomad agents do not change the machine.
 //   - testenv/cluster starts real Nomad and Consul agents with the plugin.
+//   - testenv/registry starts Debian's docker-registry, and counts its requests.
+//   - testenv/daemon starts, stops and kills the agents and registries.
 //   - testenv/leftover lists what tasks can leave behind, and compares two lists.
 //   - testenv/measure collects and prints the figures of benchmarks.
 //   - testenv/ext4 reads disk images.

@@ -81,6 +81,12 @@ func Executor(t testing.TB) string {
 	return built(t, filepath.Join("build", "lkl-executor"), "make build")
 }
 
+// Registry returns the path of Debian's docker-registry: see testenv/registry.
+func Registry(t testing.TB) string {
+	t.Helper()
+	return built(t, filepath.Join("build", "tools", "registry"), "scripts/setup registry")
+}
+
 // sourceTree returns the root directory of the source tree.
 func sourceTree() string {
 	_, file, _, _ := runtime.Caller(0)

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/nomad/api"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/daemon"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/leftover"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
@@ -71,7 +72,7 @@ func (d *demo) runJob() error {
 				return err
 			}
 			if stub.ClientStatus == api.AllocClientStatusFailed {
-				return cluster.Final(fmt.Errorf("the alloc has failed: %s", lastEvent(stub)))
+				return daemon.Final(fmt.Errorf("the alloc has failed: %s", lastEvent(stub)))
 			}
 		}
 		return errors.New("no alloc is running")
@@ -204,7 +205,7 @@ func (d *demo) stopAgent() error {
 }
 
 func (d *demo) until(condition func() error) error {
-	return cluster.Until(d.ctx, stepTimeout, condition)
+	return daemon.Until(d.ctx, stepTimeout, condition)
 }
 
 func (d *demo) shortID() string { return d.alloc.ID[:8] }

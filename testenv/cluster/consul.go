@@ -9,12 +9,14 @@ import (
 	"path/filepath"
 
 	consul "github.com/hashicorp/consul/api"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/daemon"
 )
 
 // Consul is a Consul agent on its usual ports of the loopback address.
 type Consul struct {
 	API     *consul.Client
-	process *process
+	process *daemon.Process
 }
 
 // StartConsul starts a development agent with its log below dir. It returns when
@@ -28,13 +30,13 @@ func StartConsul(ctx context.Context, tools Tools, dir string) (*Consul, error) 
 	if err != nil {
 		return nil, err
 	}
-	p, err := start(filepath.Join(dir, "agent.log"), nil, tools.Consul, "agent", "-dev", "-log-level", "info")
+	p, err := daemon.Start(filepath.Join(dir, "agent.log"), nil, tools.Consul, "agent", "-dev", "-log-level", "info")
 	if err != nil {
 		return nil, err
 	}
 	c := &Consul{API: client, process: p}
-	err = Until(ctx, readyTimeout, func() error {
-		if err := p.alive(); err != nil {
+	err = daemon.Until(ctx, readyTimeout, func() error {
+		if err := p.Alive(); err != nil {
 			return err
 		}
 		leader, err := client.Status().Leader()
@@ -50,4 +52,4 @@ func StartConsul(ctx context.Context, tools Tools, dir string) (*Consul, error) 
 }
 
 // Stop stops the agent.
-func (c *Consul) Stop() error { return c.process.stop() }
+func (c *Consul) Stop() error { return c.process.Stop() }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/nomad/api"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/daemon"
 )
 
 // Driver is the name of the driver under test in job files and on nodes.
@@ -45,7 +47,7 @@ type Nomad struct {
 
 	tools   Tools
 	options Options
-	process *process
+	process *daemon.Process
 }
 
 // StartNomad starts an agent below dir. It returns when the node is ready and its
@@ -89,10 +91,10 @@ func (n *Nomad) Start(ctx context.Context) error {
 	// A development agent keeps allocs in the temporary directory.
 	env := []string{"TMPDIR=" + filepath.Join(n.Dir, "tmp")}
 	var err error
-	if n.process, err = start(n.LogFile(), env, n.tools.Nomad, args...); err != nil {
+	if n.process, err = daemon.Start(n.LogFile(), env, n.tools.Nomad, args...); err != nil {
 		return err
 	}
-	if err := Until(ctx, readyTimeout, n.ready); err != nil {
+	if err := daemon.Until(ctx, readyTimeout, n.ready); err != nil {
 		return errors.Join(err, n.Stop())
 	}
 	return nil
@@ -102,17 +104,17 @@ func (n *Nomad) Start(ctx context.Context) error {
 func (n *Nomad) LogFile() string { return filepath.Join(n.Dir, "agent.log") }
 
 // Stop stops the agent as an operator does. The tasks of a client go on.
-func (n *Nomad) Stop() error { return n.process.stop() }
+func (n *Nomad) Stop() error { return n.process.Stop() }
 
 // Kill ends the agent with SIGKILL.
-func (n *Nomad) Kill() { n.process.kill() }
+func (n *Nomad) Kill() { n.process.Kill() }
 
 // Pid returns the process ID of the agent.
-func (n *Nomad) Pid() int { return n.process.cmd.Process.Pid }
+func (n *Nomad) Pid() int { return n.process.Pid() }
 
 // ready returns nil when the node accepts tasks of the driver.
 func (n *Nomad) ready() error {
-	if err := n.process.alive(); err != nil {
+	if err := n.process.Alive(); err != nil {
 		return err
 	}
 	self, err := n.API.Agent().Self()
