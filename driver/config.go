@@ -17,10 +17,11 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/statedir"
 )
 
 // DefaultStateDir is the default of the plugin's option state_dir.
-const DefaultStateDir = "/var/lib/nomad-driver-lkl"
+const DefaultStateDir = statedir.Default
 
 // DefaultStartTimeout is the default of the plugin's option start_timeout.
 const DefaultStartTimeout = "5m"
@@ -42,7 +43,7 @@ type Config struct {
 func (c *Config) validate() error {
 	var list problems.List
 	if checkDir(&list, "state_dir", c.StateDir) {
-		if err := checkStateDir(c.StateDir); err != nil {
+		if err := statedir.Check(c.StateDir); err != nil {
 			list.Addf("state_dir", "%w", err)
 		}
 	}

@@ -140,7 +140,7 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 }
 
 // checkStateDir returns an error if the state directory cannot be used.
-func (d *Driver) checkStateDir() error { return checkFileSystem(d.config.StateDir) }
+func (d *Driver) checkStateDir() error { return checkStateDir(d.config.StateDir) }
 
 // checkNetwork returns an error if the kernel cannot connect a guest to a network.
 func (d *Driver) checkNetwork() error {

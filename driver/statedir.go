@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/statedir"
 )
 
 // The state directory (state_dir). Only root may enter it.
@@ -31,7 +31,7 @@ func emptyDir(stateDir string) string      { return filepath.Join(stateDir, "emp
 
 // makeStateDir creates the directories that all tasks share.
 func makeStateDir(stateDir string) error {
-	if err := createStateDir(stateDir); err != nil {
+	if err := statedir.Create(stateDir); err != nil {
 		return fmt.Errorf("create the state directory: %w", err)
 	}
 	for _, dir := range []string{tasksDir(stateDir), incompleteDir(stateDir), kernelsDir(stateDir)} {
@@ -45,32 +45,17 @@ func makeStateDir(stateDir string) error {
 	return nil
 }
 
-// checkFileSystem checks that tasks can start with this state directory. It writes
-// nothing, except for missing directories, because it is called again and again.
-// Its errors contain no figures that change while the fault stays: Nomad's servers
-// receive every new text.
-func checkFileSystem(stateDir string) error {
+// checkStateDir returns an error if tasks cannot start with this state directory. It
+// writes nothing, except for missing directories, because it is called again and again.
+func checkStateDir(stateDir string) error {
 	makeErr := makeStateDir(stateDir)
-	var stat unix.Statfs_t
-	err := unix.Statfs(stateDir, &stat)
-	switch {
-	case err == nil && stat.Flags&unix.ST_RDONLY != 0:
-		return fmt.Errorf("%s is on a read-only file system: mount it with the option rw", stateDir)
-	case makeErr != nil:
+	if makeErr != nil && !errors.Is(makeErr, unix.EROFS) {
 		return makeErr
-	case err != nil:
-		return fmt.Errorf("read the state of the file system of %s: %w", stateDir, err)
-	case stat.Flags&unix.ST_NOEXEC != 0:
-		return fmt.Errorf("%s is on a file system with the option noexec, but the executor and the tasks' kernels run from there: "+
-			"mount it with the option exec", stateDir)
-	case stat.Files > 0 && stat.Ffree == 0:
-		return fmt.Errorf("the file system of %s has no free inodes: remove files", stateDir)
 	}
-	err = disk.CheckFreeSpace(stateDir, 0)
-	if errors.Is(err, disk.ErrReserve) {
-		return fmt.Errorf("the file system of %s is full: remove files until 5 %% of it, or 1 GiB, are free", stateDir)
+	if err := statedir.CheckFileSystem(stateDir); err != nil {
+		return err
 	}
-	return err
+	return makeErr
 }
 
 // installedExecutor returns the path of the executor's program. It installs the

@@ -51,3 +51,13 @@ func TestFingerprint_FollowsTheFileSystemOfTheStateDirectory(t *testing.T) {
 		)
 	}))
 }
+
+func TestStateDir_RefusesADirectoryThatOthersCanChange(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	must.NoError(t, os.Mkdir(dir, 0o700))
+	must.NoError(t, os.Chmod(dir, 0o777))
+	config := Config{StateDir: dir}
+	must.Eq(t, []string{"state_dir"}, fields(config.validate()))
+	must.ErrorContains(t, makeStateDir(dir), "chmod go-w") // the mode may change later
+	must.DirNotExists(t, tasksDir(dir))
+}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package driver
+package statedir
 
 import (
 	"os"
@@ -97,24 +97,20 @@ var stateDirPaths = map[string]struct {
 	"the root, in disguise": {func(*testing.T, string) string { return "/usr/../." }, "cannot be /"},
 }
 
-func TestStateDir_RefusesPathsThatOthersCanChange(t *testing.T) {
+func TestCheck_RefusesPathsThatOthersCanChange(t *testing.T) {
 	testenv.Need(t, testenv.Root)
 	for name, c := range stateDirPaths {
 		t.Run(name, func(t *testing.T) {
 			path := c.path(t, t.TempDir())
-			config := Config{StateDir: path}
-			err := config.validate()
+			err, createErr := Check(path), Create(path)
 			if c.says == "" {
 				must.NoError(t, err)
-				must.NoError(t, makeStateDir(path))
-				must.DirExists(t, tasksDir(path))
+				must.NoError(t, createErr)
+				must.DirExists(t, path)
 				return
 			}
-			must.Eq(t, []string{"state_dir"}, fields(err))
 			must.ErrorContains(t, err, c.says)
-			must.ErrorContains(t, makeStateDir(path), c.says) // the path may change later
-			_, err = os.Stat(tasksDir(path))
-			must.Error(t, err)
+			must.ErrorContains(t, createErr, c.says) // the path may change later
 		})
 	}
 }

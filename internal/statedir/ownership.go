@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package driver
+package statedir
 
 import (
 	"errors"
@@ -17,20 +17,20 @@ import (
 const maxSymlinks = 40
 
 var errRootDir = errors.New("the state directory cannot be /: choose a directory for the driver alone, such as " +
-	DefaultStateDir)
+	Default)
 
-// checkStateDir checks that only root can write to the state directory, or replace it
-// or a directory or symbolic link in its path. The path may end in missing directories.
-func checkStateDir(path string) error { return walkStateDir(path, false) }
+// Check checks that only root can write to the state directory, or replace it or a
+// directory or symbolic link in its path. The path may end in missing directories.
+func Check(path string) error { return walk(path, false) }
 
-// createStateDir creates the missing directories in the path of the state directory,
-// and makes the checks of checkStateDir.
-func createStateDir(path string) error { return walkStateDir(path, true) }
+// Create creates the missing directories in the path of the state directory, and makes
+// the checks of Check.
+func Create(path string) error { return walk(path, true) }
 
-// walkStateDir checks each directory and symbolic link in a path, from the root on. No
+// walk checks each directory and symbolic link in a path, from the root on. No
 // other user can change the part that has been checked, so that part is the same when
 // the path is used.
-func walkStateDir(path string, create bool) error {
+func walk(path string, create bool) error {
 	at, rest := "/", elements(path)
 	if err := checkOwnership(at, false); err != nil {
 		return err
