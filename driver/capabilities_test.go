@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/version"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -103,7 +104,7 @@ func TestPluginInfo(t *testing.T) {
 	must.Eq(t, "driver", info.Type)
 	must.Eq(t, "lkl", info.Name)
 	must.Eq(t, []string{drivers.ApiVersion010}, info.PluginApiVersions)
-	must.Eq(t, Version, info.PluginVersion)
+	must.Eq(t, version.Version, info.PluginVersion)
 }
 
 func TestFingerprint_OnThisHost(t *testing.T) {

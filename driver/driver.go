@@ -24,14 +24,13 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/fingerprint"
 	"github.com/lkl-nomad/nomad-driver-lkl/hostcheck"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/version"
 	"github.com/lkl-nomad/nomad-driver-lkl/network"
 )
 
 const (
 	// Name is the driver's name in a job.
 	Name = "lkl"
-	// Version is the plugin's version.
-	Version = "0.1.0"
 	// fingerprintPeriod is the time between checks of the host for changes that
 	// cause no event.
 	fingerprintPeriod = 30 * time.Second
@@ -81,7 +80,7 @@ func (d *Driver) PluginInfo() (*base.PluginInfoResponse, error) {
 	return &base.PluginInfoResponse{
 		Type:              base.PluginTypeDriver,
 		PluginApiVersions: []string{drivers.ApiVersion010},
-		PluginVersion:     Version,
+		PluginVersion:     version.Version,
 		Name:              Name,
 	}, nil
 }
@@ -135,7 +134,7 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 	host := hostcheck.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools, d.checkNetwork)
 	return fingerprint.Watch(ctx, d.log, fingerprintPeriod, hostcheck.WatchDevices(ctx),
 		func(ctx context.Context) *drivers.Fingerprint {
-			return fingerprint.Read(ctx, Version, host)
+			return fingerprint.Read(ctx, version.Version, host)
 		}), nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/fingerprint"
 	"github.com/lkl-nomad/nomad-driver-lkl/hostcheck"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/version"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -29,7 +30,7 @@ func TestFingerprint_FollowsTheFileSystemOfTheStateDirectory(t *testing.T) {
 		d.use(Config{StateDir: filepath.Join(dir, "state")})
 		host := hostcheck.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools, d.checkNetwork)
 		expect := func(reason string) error {
-			f := fingerprint.Read(t.Context(), Version, host)
+			f := fingerprint.Read(t.Context(), version.Version, host)
 			healthy := f.Health == drivers.HealthStateHealthy
 			if healthy != (reason == "") || !strings.Contains(f.HealthDescription, reason) {
 				return fmt.Errorf("want %q, the fingerprint is %s: %s", reason, f.Health, f.HealthDescription)

@@ -75,6 +75,12 @@ func Plugin(t testing.TB) string {
 	return built(t, filepath.Join("build", "nomad-driver-lkl"), "make build")
 }
 
+// LKL returns the path of the built command lkl.
+func LKL(t testing.TB) string {
+	t.Helper()
+	return built(t, filepath.Join("build", "lkl"), "make build")
+}
+
 // Executor returns the path of the built executor.
 func Executor(t testing.TB) string {
 	t.Helper()

@@ -3,40 +3,28 @@
 package main
 
 import (
-	"bytes"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/shoenig/test/must"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/driver"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/version"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-func TestDispatch(t *testing.T) {
-	for _, c := range []struct {
-		arg, stdout, stderr string
-		status              int
-	}{
-		{"help", "Usage: ", "", 0},
-		{"--help", "Usage: ", "", 0},
-		{"version", driver.Version, "", 0},
-		{"-v", driver.Version, "", 0},
-		{"frobnicate", "", `unknown command "frobnicate"`, 2},
-	} {
-		t.Run(c.arg, func(t *testing.T) {
-			var stdout, stderr bytes.Buffer
-			must.Eq(t, c.status, dispatch([]string{c.arg}, &stdout, &stderr))
-			must.StrContains(t, stdout.String(), c.stdout)
-			must.StrContains(t, stderr.String(), c.stderr)
-		})
+func TestMain_HasTheCommandsOfLKL(t *testing.T) {
+	out, err := exec.Command(testenv.Plugin(t), "--version").Output()
+	must.NoError(t, err)
+	must.StrHasPrefix(t, "nomad-driver-lkl "+version.Version, string(out))
+	help := func(program string) string {
+		out, err := exec.Command(program, "help").Output()
+		must.NoError(t, err)
+		_, commands, found := strings.Cut(string(out), "Commands:")
+		must.True(t, found)
+		return commands
 	}
-}
-
-func TestUsage_ListsEveryCommand(t *testing.T) {
-	for name := range commands {
-		must.StrContains(t, usage, "\n  "+name+" ")
-	}
+	must.Eq(t, help(testenv.LKL(t)), strings.ReplaceAll(help(testenv.Plugin(t)), "nomad-driver-lkl", "lkl"))
 }
 
 func TestMain_InAShellPrintsThatItIsAPlugin(t *testing.T) {

@@ -28,6 +28,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/driver"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/version"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -104,7 +105,7 @@ func TestPlugin_InfoAndSchemas(t *testing.T) {
 	must.NoError(t, err)
 	must.Eq(t, "lkl", info.Name)
 	must.Eq(t, base.PluginTypeDriver, info.Type)
-	must.Eq(t, driver.Version, info.PluginVersion)
+	must.Eq(t, version.Version, info.PluginVersion)
 
 	config, err := b.ConfigSchema()
 	must.NoError(t, err)
@@ -134,7 +135,7 @@ func TestPlugin_FingerprintsTheHost(t *testing.T) {
 	must.NoError(t, f.Err)
 	must.Eq(t, drivers.HealthStateHealthy, f.Health, must.Sprint(f.HealthDescription))
 	must.Eq(t, "true", f.Attributes["driver.lkl.spt"].GoString())
-	must.Eq(t, driver.Version, f.Attributes["driver.lkl.version"].GoString())
+	must.Eq(t, version.Version, f.Attributes["driver.lkl.version"].GoString())
 }
 
 // The guest and its console survive the death of the plugin, and the next plugin

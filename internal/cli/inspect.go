@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package main
+package cli
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -20,7 +19,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-const inspectUsage = `usage: nomad-driver-lkl inspect [--json] KERNEL
+const inspectUsage = `usage: PROGRAM inspect [--json] KERNEL
 
 Prints the properties of a unikernel, and its requirements on this machine.
 
@@ -31,15 +30,6 @@ Exit status:
   3  KERNEL is not a Solo5 unikernel, or not a valid one
   4  the output cannot be written
 `
-
-// The exit statuses of inspect.
-const (
-	inspectOK         = 0
-	inspectUnreadable = 1
-	inspectUsageError = 2
-	inspectRefused    = 3
-	inspectUnwritten  = 4
-)
 
 // An inspection is the output of inspect, and with --json its JSON object.
 // Addresses and sizes are in bytes.
@@ -134,40 +124,33 @@ func requirements(ctx context.Context, info *unikernel.Info, host hostcheck.Host
 	return list
 }
 
-// inspectCommand implements "nomad-driver-lkl inspect". It returns one of the exit
-// statuses in inspectUsage.
-func inspectCommand(args []string, stdout, stderr io.Writer) int {
-	fail := func(status int, err error, usage string) int {
-		_, _ = fmt.Fprintf(stderr, "nomad-driver-lkl inspect: %v\n%s", err, usage)
+// inspectCommand implements "inspect". It returns one of the exit statuses in
+// inspectUsage.
+func inspectCommand(e *Env, args []string) int {
+	flags := newFlags()
+	asJSON := flags.Bool("json", false, "")
+	operands, status, done := e.parse(flags, args)
+	if done {
 		return status
 	}
-	flags := flag.NewFlagSet("inspect", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	asJSON := flags.Bool("json", false, "")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		_, _ = io.WriteString(stdout, inspectUsage)
-		return inspectOK
-	case err != nil:
-		return fail(inspectUsageError, err, inspectUsage)
-	case flags.NArg() != 1:
-		return fail(inspectUsageError, fmt.Errorf("exactly one KERNEL is required, %d are given", flags.NArg()), inspectUsage)
+	if len(operands) != 1 {
+		return e.usageError(fmt.Errorf("exactly one KERNEL is required, %d are given", len(operands)))
 	}
-	report, err := inspect(context.Background(), flags.Arg(0), hostcheck.LocalHost(nil, nil, nil, nil))
+	report, err := inspect(context.Background(), operands[0], hostcheck.LocalHost(nil, nil, nil, nil))
 	if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
-		return fail(inspectUnreadable, err, "")
+		return e.fail(exitFailed, err)
 	}
 	if err != nil {
-		return fail(inspectRefused, err, "")
+		return e.fail(exitRefused, err)
 	}
 	write := report.writeText
 	if *asJSON {
 		write = report.writeJSON
 	}
-	if err := write(stdout); err != nil {
-		return fail(inspectUnwritten, err, "")
+	if err := write(e.Stdout); err != nil {
+		return e.fail(exitUnwritten, err)
 	}
-	return inspectOK
+	return exitOK
 }
 
 // inspect reads a kernel file and probes the host. An error of the file system is

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package main
+package cli
 
 import (
 	"bufio"
-	"bytes"
 	"io"
 	"os"
 	"os/exec"
@@ -63,20 +62,23 @@ func TestParseRun_ErrorNamesTheOption(t *testing.T) {
 		"--block-transfer:disk", "--block-transfer:disk=-1", "--block-transfer:disk=1048577", "--block-flush:disk=1",
 		"--block-write-through:disk=", "--block-flush:",
 	} {
-		var stderr bytes.Buffer
-		must.Eq(t, 1, runCommand([]string{option, "kernel.spt"}, io.Discard, &stderr))
+		status, _, stderr := runProgram("run", option, "kernel.spt")
+		must.Eq(t, 1, status)
 		name, _, _ := strings.Cut(option, "=")
-		must.StrContains(t, stderr.String(), name)
+		must.StrContains(t, stderr, name)
 	}
 }
 
 func TestRun_HelpAndVersion(t *testing.T) {
-	var stdout, stderr bytes.Buffer
-	must.Eq(t, 0, runCommand([]string{"--help"}, &stdout, &stderr))
-	must.StrContains(t, stdout.String(), "usage: nomad-driver-lkl run")
-	must.Eq(t, 0, runCommand([]string{"--mem=5", "--version"}, &stdout, &stderr))
-	must.StrContains(t, stderr.String(), "ABI version 2")
-	must.Eq(t, 1, runCommand(nil, &stdout, &stderr))
+	status, stdout, _ := runProgram("run", "--help")
+	must.Eq(t, 0, status)
+	must.StrContains(t, stdout, "usage: lkl run")
+	status, _, stderr := runProgram("run", "--mem=5", "--version")
+	must.Eq(t, 0, status)
+	must.StrContains(t, stderr, "ABI version 2")
+	status, _, stderr = runProgram("run")
+	must.Eq(t, 1, status)
+	must.StrContains(t, stderr, "usage: lkl run")
 }
 
 func TestRun_ExitsWithTheStatusOfTheGuest(t *testing.T) {
@@ -95,21 +97,20 @@ func TestRun_ExitsWithTheStatusOfTheGuest(t *testing.T) {
 		{[]string{"int80"}, 159, "forbidden system call (SIGSYS)"},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
-			var stdout, stderr bytes.Buffer
-			must.Eq(t, c.status, runCommand(append([]string{"--mem=8", crash}, c.args...), &stdout, &stderr))
+			status, _, stderr := runProgram(append([]string{"run", "--mem=8", crash}, c.args...)...)
+			must.Eq(t, c.status, status)
 			if c.stderr == "" {
-				must.Eq(t, "", stderr.String())
+				must.Eq(t, "", stderr)
 			}
-			must.StrContains(t, stderr.String(), c.stderr)
+			must.StrContains(t, stderr, c.stderr)
 		})
 	}
 }
 
 func TestRun_PassesTheCommandLine(t *testing.T) {
-	var stdout, stderr bytes.Buffer
-	status := runCommand([]string{"--mem=8", testenv.Guest(t, "hello.spt"), "one", "--two", "", "3 4"}, &stdout, &stderr)
-	must.Eq(t, 0, status, must.Sprint(stderr.String()))
-	must.StrContains(t, stdout.String(), "command line: one --two  3 4\n")
+	status, stdout, stderr := runProgram("run", "--mem=8", testenv.Guest(t, "hello.spt"), "one", "--two", "", "3 4")
+	must.Eq(t, 0, status, must.Sprint(stderr))
+	must.StrContains(t, stdout, "command line: one --two  3 4\n")
 }
 
 func TestRun_WritesOfTheGuestAreInTheFile(t *testing.T) {
@@ -118,11 +119,9 @@ func TestRun_WritesOfTheGuestAreInTheFile(t *testing.T) {
 		image := filepath.Join(t.TempDir(), "image")
 		must.NoError(t, os.WriteFile(image, make([]byte, 64<<10), 0o600))
 		for _, mode := range []string{"mode=write", "mode=check"} {
-			var stdout, stderr bytes.Buffer
-			status := runCommand([]string{
-				"--mem=8", "--block:disk=" + image, "--block-sector-size:disk=" + size, guest, mode,
-			}, &stdout, &stderr)
-			must.Eq(t, 0, status, must.Sprint(stdout.String(), stderr.String()))
+			status, stdout, stderr := runProgram(
+				"run", "--mem=8", "--block:disk="+image, "--block-sector-size:disk="+size, guest, mode)
+			must.Eq(t, 0, status, must.Sprint(stdout, stderr))
 		}
 	}
 }
@@ -139,7 +138,7 @@ func TestRun_ErrorsAreThoseOfSolo5(t *testing.T) {
 		"Could not open": {"/nonexistent"},
 		"too short":      {fifo},
 		"Solo5":          {"/bin/sh"},
-		"declared but not attached\nnomad-driver-lkl run: all ":      {disk},
+		"declared but not attached\nlkl run: all ":                   {disk},
 		"resource not declared in manifest: 'disk'":                  {"--block:disk=" + odd, hello},
 		"resource not declared in manifest: 'net'":                   {"--net-mac:net=02:00:00:00:00:01", hello},
 		"could not open block device":                                {"--block:disk=/nonexistent", disk},
@@ -149,10 +148,10 @@ func TestRun_ErrorsAreThoseOfSolo5(t *testing.T) {
 		"is not for the solo5-spt target":                            {testenv.Guest(t, "hello.hvt")},
 		"command line":                                               {hello, strings.Repeat("x", 8192)},
 	} {
-		var stderr bytes.Buffer
-		must.Eq(t, 1, runCommand(args, io.Discard, &stderr))
-		must.StrContains(t, stderr.String(), message)
-		must.StrContains(t, stderr.String(), "nomad-driver-lkl run: ")
+		status, _, stderr := runProgram(append([]string{"run"}, args...)...)
+		must.Eq(t, 1, status)
+		must.StrContains(t, stderr, message)
+		must.StrContains(t, stderr, "lkl run: ")
 	}
 }
 
@@ -182,7 +181,7 @@ func TestRun_AttachesATapByName(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tun, testenv.Tool("ip"), testenv.Tool("unshare"))
 	image := filepath.Join(t.TempDir(), "image")
 	must.NoError(t, os.WriteFile(image, make([]byte, 4096), 0o600))
-	run := []string{testenv.Plugin(t), "run", "--mem=8", "--net:tap=tap9", "--block:rootfs=" + image}
+	run := []string{testenv.LKL(t), "run", "--mem=8", "--net:tap=tap9", "--block:rootfs=" + image}
 	output, err := exec.Command("unshare", append([]string{
 		"-n", "sh", "-ec", "ip tuntap add tap9 mode tap; ip link set tap9 mtu 9000 up; exec \"$@\"", "sh",
 	}, append(run, "--net-mac:tap=02:00:00:00:00:09", testenv.Guest(t, "hello-lkl.spt"))...)...).CombinedOutput()
@@ -204,7 +203,7 @@ func TestRun_AttachesAnOpenDescriptor(t *testing.T) {
 	defer host.Close()
 	image := filepath.Join(t.TempDir(), "image")
 	must.NoError(t, os.WriteFile(image, make([]byte, 4096), 0o600))
-	c := exec.Command(testenv.Plugin(t), "run", "--mem=8", "--net:tap=@3", "--block:rootfs="+image,
+	c := exec.Command(testenv.LKL(t), "run", "--mem=8", "--net:tap=@3", "--block:rootfs="+image,
 		testenv.Guest(t, "hello-lkl.spt"))
 	c.ExtraFiles = []*os.File{guest}
 	output, err := c.CombinedOutput()
@@ -224,7 +223,7 @@ func TestRandomMAC_IsUnicastAndLocallyAdministered(t *testing.T) {
 // startRun runs a guest in another process, and returns when the guest waits.
 func startRun(t *testing.T) *exec.Cmd {
 	t.Helper()
-	c := exec.Command(testenv.Plugin(t), "run", "--mem=8", testenv.Guest(t, "idle.spt"))
+	c := exec.Command(testenv.LKL(t), "run", "--mem=8", testenv.Guest(t, "idle.spt"))
 	stdout, err := c.StdoutPipe()
 	must.NoError(t, err)
 	must.NoError(t, c.Start())
@@ -245,7 +244,7 @@ func TestRun_PassesTheFirstSignalToTheGuest(t *testing.T) {
 }
 
 func TestRun_KilledRunKillsTheGuest(t *testing.T) {
-	c := exec.Command(testenv.Plugin(t), "run", "--mem=8", testenv.Guest(t, "idle.spt"))
+	c := exec.Command(testenv.LKL(t), "run", "--mem=8", testenv.Guest(t, "idle.spt"))
 	stdout, err := c.StdoutPipe()
 	must.NoError(t, err)
 	must.NoError(t, c.Start())

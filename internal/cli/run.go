@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package main
+package cli
 
 import (
 	"errors"
@@ -9,17 +9,16 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"strings"
 	"syscall"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/driver"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/version"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/cmdline"
 )
 
-const runUsage = `usage: nomad-driver-lkl run [OPTION ...] [--] KERNEL [ARG ...]
+const runUsage = `usage: PROGRAM run [OPTION ...] [--] KERNEL [ARG ...]
 
 Runs the Solo5 unikernel KERNEL without Nomad, and exits with its exit status. If a
 signal ended it, the status is 128 plus the signal's number. The ARGs, joined by
@@ -39,8 +38,8 @@ These options are the same as in Solo5's tenders:
   --version                     print the version and the ABI versions
   --help                        print this
 
-All devices that the unikernel declares must be attached. "nomad-driver-lkl inspect
-KERNEL" lists them.
+All devices that the unikernel declares must be attached. "PROGRAM inspect KERNEL"
+lists them.
 
 Options for all unikernels that Solo5's tenders do not have:
 
@@ -56,42 +55,32 @@ enable them (see docs/guest-reference.md):
                                 open with IFF_VNET_HDR
 `
 
-// runCommand implements "nomad-driver-lkl run" and returns the exit status.
-func runCommand(args []string, stdout, stderr io.Writer) int {
+// runCommand implements "run". Its errors and exit statuses are those of Solo5's
+// tenders.
+func runCommand(e *Env, args []string) int {
 	o, err := parseRun(args)
 	switch {
 	case errors.Is(err, errRunHelp):
-		_, _ = fmt.Fprint(stdout, runUsage)
-		return 0
+		return e.print(e.Usage)
 	case errors.Is(err, errRunVersion):
 		// Solo5's tenders print the version to stderr, in these words.
-		_, _ = fmt.Fprintf(stderr, "nomad-driver-lkl run: spt tender, version %s\nABI version 2\nABI version 1\n", driver.Version)
-		return 0
+		fmt.Fprintf(e.Stderr, "%s: spt tender, version %s\nABI version 2\nABI version 1\n", e.Name, version.Version)
+		return exitOK
 	case err != nil:
-		printError(stderr, err)
-		_, _ = fmt.Fprint(stderr, "usage: nomad-driver-lkl run [OPTION ...] [--] KERNEL [ARG ...]; --help lists the options\n")
-		return 1
+		e.usageError(err)
+		return exitFailed
 	}
 	if o.execHeap {
-		printError(stderr, errors.New("WARNING: --x-exec-heap is dangerous: it makes heap and stack executable"))
+		e.fail(exitOK, errors.New("WARNING: --x-exec-heap is dangerous: it makes heap and stack executable"))
 	}
-	exit, err := o.run(stdout)
+	exit, err := o.run(e.Stdout)
 	if err != nil {
-		printError(stderr, err)
-		return 1
+		return e.fail(exitFailed, err)
 	}
 	if exit.Signal != 0 {
-		printError(stderr, errors.New(exit.Reason()))
+		e.fail(exit.Status(), errors.New(exit.Reason()))
 	}
 	return exit.Status()
-}
-
-// printError prints an error as Solo5's tenders do, with the program's name before
-// each line.
-func printError(stderr io.Writer, err error) {
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		_, _ = fmt.Fprintf(stderr, "nomad-driver-lkl run: %s\n", line)
-	}
 }
 
 func (o *runOptions) run(stdout io.Writer) (tender.Exit, error) {

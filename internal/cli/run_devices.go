@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package main
+package cli
 
 import (
 	"crypto/rand"
@@ -67,7 +67,7 @@ func (o *runOptions) checkDevices(info *unikernel.Info) error {
 	if missing {
 		mistakes.Addf("", "all declared devices must be attached: see --help for syntax")
 	}
-	return errors.Join(mistakes.Errs()...) // printError prints each on its own line
+	return errors.Join(mistakes.Errs()...) // fail prints each on its own line
 }
 
 // checkFeatures finds options for features that the guest does not support. It

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package main
+package cli
 
 import (
 	"os"
@@ -69,7 +69,7 @@ func TestRun_OffloadRequiresATapWithHeaders(t *testing.T) {
 		{notATap, []string{"--net-offload:tap"}, "descriptor 3"},
 	} {
 		args := append([]string{"run", "--mem=8", "--net:tap=@3", "--block:rootfs=" + image}, c.options...)
-		cmd := exec.Command(testenv.Plugin(t), append(args, testenv.Guest(t, "hello-lkl.spt"))...)
+		cmd := exec.Command(testenv.LKL(t), append(args, testenv.Guest(t, "hello-lkl.spt"))...)
 		cmd.ExtraFiles = []*os.File{c.file}
 		output, err := cmd.CombinedOutput()
 		must.StrContains(t, string(output), c.output)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package main
+package cli
 
 import (
 	"context"
@@ -19,17 +19,15 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// runInspect runs the command and returns what it writes.
+// runInspect runs the command and returns its exit status and output.
 func runInspect(args ...string) (status int, stdout, stderr string) {
-	var out, errs strings.Builder
-	status = inspectCommand(args, &out, &errs)
-	return status, out.String(), errs.String()
+	return runProgram(append([]string{"inspect"}, args...)...)
 }
 
 func TestInspect_PrintsTheProperties(t *testing.T) {
 	kernel := testenv.Guest(t, "hello.spt")
 	status, text, stderr := runInspect(kernel)
-	must.Eq(t, inspectOK, status, must.Sprint(stderr))
+	must.Eq(t, exitOK, status, must.Sprint(stderr))
 	must.Eq(t, "", stderr)
 	for _, part := range []string{kernel, "spt, ABI version 2", "r-x", "spt tender", "executable heap"} {
 		must.StrContains(t, text, part)
@@ -39,7 +37,7 @@ func TestInspect_PrintsTheProperties(t *testing.T) {
 func TestInspect_PrintsJSON(t *testing.T) {
 	kernel := testenv.Guest(t, "httpd.spt")
 	status, text, stderr := runInspect("--json", kernel)
-	must.Eq(t, inspectOK, status, must.Sprint(stderr))
+	must.Eq(t, exitOK, status, must.Sprint(stderr))
 	var got inspection
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -69,10 +67,10 @@ func TestInspect_ListsTheFeaturesOfTheNote(t *testing.T) {
 	for _, target := range []string{"spt", "hvt"} {
 		kernel := testenv.Guest(t, "lkl-hello."+target)
 		status, text, _ := runInspect(kernel)
-		must.Eq(t, inspectOK, status)
+		must.Eq(t, exitOK, status)
 		must.RegexMatch(t, regexp.MustCompile(`(?m)^Flavor +lkl\nFeatures +`+features+`$`), text)
 		status, text, _ = runInspect("--json", kernel)
-		must.Eq(t, inspectOK, status)
+		must.Eq(t, exitOK, status)
 		var got inspection
 		must.NoError(t, json.Unmarshal([]byte(text), &got))
 		must.Eq(t, strings.Split(features, ", "), got.Features)
@@ -94,13 +92,13 @@ func TestInspect_ExitStatusDependsOnTheError(t *testing.T) {
 		want int
 		says string
 	}{
-		{"no file named", nil, inspectUsageError, "0 are given"},
-		{"two files named", []string{"a", "b"}, inspectUsageError, "2 are given"},
-		{"an unknown option", []string{"--yaml", "a"}, inspectUsageError, "yaml"},
-		{"a missing file", []string{filepath.Join(dir, "missing")}, inspectUnreadable, "no such file"},
-		{"a directory", []string{dir}, inspectUnreadable, "not a regular file"},
-		{"an empty file", []string{write("empty", "")}, inspectRefused, "not a Solo5 unikernel"},
-		{"a script", []string{"--json", write("script", "#!/bin/sh\n"+strings.Repeat("#", 80))}, inspectRefused, "not a Solo5 unikernel"},
+		{"no file named", nil, exitUsage, "0 are given"},
+		{"two files named", []string{"a", "b"}, exitUsage, "2 are given"},
+		{"an unknown option", []string{"--yaml", "a"}, exitUsage, "yaml"},
+		{"a missing file", []string{filepath.Join(dir, "missing")}, exitFailed, "no such file"},
+		{"a directory", []string{dir}, exitFailed, "not a regular file"},
+		{"an empty file", []string{write("empty", "")}, exitRefused, "not a Solo5 unikernel"},
+		{"a script", []string{"--json", write("script", "#!/bin/sh\n"+strings.Repeat("#", 80))}, exitRefused, "not a Solo5 unikernel"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -111,8 +109,8 @@ func TestInspect_ExitStatusDependsOnTheError(t *testing.T) {
 		})
 	}
 	status, stdout, _ := runInspect("--help")
-	must.Eq(t, inspectOK, status)
-	must.Eq(t, inspectUsage, stdout)
+	must.Eq(t, exitOK, status)
+	must.StrHasPrefix(t, "usage: lkl inspect", stdout)
 }
 
 func TestInspect_ReportsAFullDisk(t *testing.T) {
@@ -122,7 +120,7 @@ func TestInspect_ReportsAFullDisk(t *testing.T) {
 	defer full.Close()
 	var errs strings.Builder
 	for _, args := range [][]string{{kernel}, {"--json", kernel}} {
-		must.Eq(t, inspectUnwritten, inspectCommand(args, full, &errs))
+		must.Eq(t, exitUnwritten, Main(Env{Stdout: full, Stderr: &errs}, append([]string{"inspect"}, args...)))
 	}
 }
 
