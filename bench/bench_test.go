@@ -29,8 +29,8 @@ func TestRun_WritesEveryFigure(t *testing.T) {
 	if err := json.Unmarshal(content, &rows); err != nil {
 		t.Fatal(err)
 	}
-	if len(rows) != 6 {
-		t.Errorf("%d figures, not 6", len(rows))
+	if len(rows) != 9 {
+		t.Errorf("%d figures, not 9", len(rows))
 	}
 	keys := []string{"name", "p50", "p99", "peer", "peer_p50", "peer_p99", "unit"}
 	for _, row := range rows {

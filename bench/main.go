@@ -3,7 +3,7 @@
 // Bench measures the start time and the memory of tasks, and compares them with
 // Nomad's raw_exec driver. It runs the built plugin through Nomad's plugin protocol,
 // as an agent does. It runs raw_exec in its own process, as an agent does. Both use
-// the same control groups in the same run.
+// the same control groups in the same run. It also measures the commands for a shell.
 //
 // It prints a table and writes bench/results.json. It is a separate module, so that
 // the plugin does not depend on raw_exec.

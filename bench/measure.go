@@ -50,14 +50,18 @@ func (b *bench) measure(starts, tasks int) ([]row, error) {
 	if err != nil {
 		return nil, fmt.Errorf("raw_exec sleep: %w", err)
 	}
-	return []row{
+	commands, err := b.commands(starts)
+	if err != nil {
+		return nil, err
+	}
+	return append([]row{
 		compare("StartTask, no disk", "ms", "25", series{guest.name, guest.started}, series{trueName, silent.started}),
 		compare("first console byte, no disk", "ms", "50", series{guest.name, guest.output}, series{echoName, echo.output}),
 		compare("StartTask, ext4 image of 64 MiB", "ms", "25", series{rooted.name, rooted.started}, series{trueName, silent.started}),
 		compare("first console byte, ext4 image of 64 MiB", "ms", "", series{rooted.name, rooted.output}, series{echoName, echo.output}),
 		compare("private memory of an idle task", "KiB", "", series{"idle", kept.all}, series{sleepName, slept.all}),
 		compare("private memory except the guest's", "KiB", "4096", series{"idle", kept.overhead}, series{sleepName, slept.overhead}),
-	}, nil
+	}, commands...), nil
 }
 
 // A contestant is a kind of task, and the measured times in milliseconds.

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 )
@@ -46,11 +47,16 @@ type runOptions struct {
 
 // deviceOption matches an option with the name of a device, such as
 // --net:NAME=VALUE. deviceSwitch matches one without a value. The names of devices
-// have the form that Solo5 requires.
+// have the form that Solo5 requires. Compiling the expressions takes a third of a
+// millisecond, which the other commands need not wait for.
 var (
-	deviceOption = regexp.MustCompile(`^--(net|net-mac|block|block-sector-size|block-transfer):([A-Za-z0-9]{1,67})=(.+)$`)
-	deviceSwitch = regexp.MustCompile(`^--(net-offload|block-flush|block-write-through):([A-Za-z0-9]{1,67})$`)
+	deviceOption = lazyRegexp(`^--(net|net-mac|block|block-sector-size|block-transfer):([A-Za-z0-9]{1,67})=(.+)$`)
+	deviceSwitch = lazyRegexp(`^--(net-offload|block-flush|block-write-through):([A-Za-z0-9]{1,67})$`)
 )
+
+func lazyRegexp(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
 
 // parseRun parses the options up to "--" or the name of the kernel. It returns
 // errRunHelp or errRunVersion for these options, and an error that names an
@@ -100,10 +106,10 @@ func (o *runOptions) set(option string) error {
 		}
 		return nil
 	}
-	if m := deviceOption.FindStringSubmatch(option); m != nil {
+	if m := deviceOption().FindStringSubmatch(option); m != nil {
 		return o.setDevice(m[1], m[2], m[3])
 	}
-	m := deviceSwitch.FindStringSubmatch(option)
+	m := deviceSwitch().FindStringSubmatch(option)
 	if m == nil {
 		return fmt.Errorf("invalid option: `%s'", option)
 	}
