@@ -22,6 +22,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/image/reference"
 	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 )
@@ -31,6 +32,20 @@ const (
 	layoutName = "oci-layout"
 	indexName  = "index.json"
 )
+
+// Open returns a source for one image of a file or directory, as OpenLayout, OpenOCI or
+// OpenDocker does.
+func Open(transport reference.Transport, f *os.File, tag string) (source.Source, error) {
+	switch transport {
+	case reference.OCILayout:
+		return OpenLayout(f, tag)
+	case reference.OCIArchive:
+		return OpenOCI(f, tag)
+	case reference.DockerArchive:
+		return OpenDocker(f, tag)
+	}
+	return nil, fmt.Errorf("%w: %s is not a format of files", source.ErrInvalid, transport)
+}
 
 // OpenLayout returns a source for one image of an OCI layout. The tag may be empty if the
 // layout contains one image, or one image for several platforms. The caller closes dir,
@@ -54,7 +69,7 @@ func OpenOCI(f *os.File, tag string) (source.Source, error) {
 }
 
 // OpenDocker returns a source for one image of an archive that docker save or podman save
-// has made. The reference, such as nginx:1.22, may be empty if the archive contains one
+// has made. The name, such as nginx:1.22, may be empty if the archive contains one
 // image. The caller closes f after the source.
 //
 // Docker 25 and later write an OCI archive with an additional manifest.json. OpenDocker
@@ -63,15 +78,15 @@ func OpenOCI(f *os.File, tag string) (source.Source, error) {
 // of the uncompressed layers, which the image's config contains, so that Resolve reads no
 // layer. The reader of a compressed layer therefore checks its size only: the user must
 // compare the digest of the decompressed layer with the config.
-func OpenDocker(f *os.File, reference string) (source.Source, error) {
+func OpenDocker(f *os.File, name string) (source.Source, error) {
 	archive, err := indexTar(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
 	if archive.has(layoutName) && archive.has(indexName) {
-		return openLayout(archive, f.Name(), reference)
+		return openLayout(archive, f.Name(), name)
 	}
-	return openDocker(archive, f.Name(), reference)
+	return openDocker(archive, f.Name(), name)
 }
 
 // files gives access to the regular files of a layout or archive by their paths. Errors
