@@ -3,7 +3,6 @@
 package disk
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,8 +47,12 @@ func dataRanges(f *os.File, within byteRange) iter.Seq2[byteRange, error] {
 
 // isZero reports whether all bytes of p are zero.
 func isZero(p []byte) bool {
-	// Comparing p with itself, shifted by a byte, is faster than a loop over its bytes.
-	return len(p) == 0 || p[0] == 0 && bytes.Equal(p[1:], p[:len(p)-1])
+	for _, b := range p {
+		if b != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // nonzeroRuns returns the runs of blocks that contain data other than zeros.

@@ -52,7 +52,8 @@ type Driver struct {
 
 	install      Installer
 	installing   sync.Mutex
-	executorPath string // of the installed program, or ""
+	executorPath string   // of the installed program, or ""
+	executorPin  *os.File // keeps other plugins from removing it; see executors.go
 }
 
 // An Installer installs the executor's program in a state directory and returns
@@ -121,7 +122,7 @@ func (d *Driver) SetConfig(c *base.Config) error {
 			d.log.Error("cannot list the tasks of an earlier plugin", "error", err)
 		}
 		go d.sweepForever()
-		go d.sweepKernelsForever()
+		go d.sweepUnusedForever()
 	})
 	return nil
 }

@@ -36,7 +36,7 @@ type kernelCache struct {
 
 const (
 	// unusedKernelTTL is the minimum time that a copy outlives the last task that
-	// used it. It is also the period of the sweep.
+	// used it.
 	unusedKernelTTL = time.Hour
 	// maxKnown limits the digests in memory. When it is reached, the cache forgets
 	// all of them and reads files again.
@@ -167,20 +167,4 @@ func (c *kernelCache) sweep(unusedSince time.Time) error {
 		}
 	}
 	return nil
-}
-
-// sweepKernelsForever removes unused kernels for as long as the plugin runs.
-func (d *Driver) sweepKernelsForever() {
-	tick := time.NewTicker(unusedKernelTTL)
-	defer tick.Stop()
-	for {
-		if err := d.kernels.sweep(time.Now().Add(-unusedKernelTTL)); err != nil {
-			d.log.Error("cannot remove unused kernels", "error", err)
-		}
-		select {
-		case <-tick.C:
-		case <-d.ctx.Done():
-			return
-		}
-	}
 }

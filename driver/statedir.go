@@ -15,7 +15,7 @@ import (
 
 // The state directory (state_dir). Only root may enter it.
 //
-//	bin/<digest>/lkl-executor   the executor's program
+//	bin/<digest>/lkl-executor   programs of executors, see executors.go
 //	empty/                      the root directory of every guest's process
 //	kernels/<digest>            copies of the kernels in use, see kernelCache
 //	incomplete/<hash>/          a task's directory before its record is written
@@ -24,6 +24,7 @@ import (
 //	    kernel                  a link to its kernel
 //	    rootfs                  its private disk
 
+func executorsDir(stateDir string) string  { return filepath.Join(stateDir, "bin") }
 func tasksDir(stateDir string) string      { return filepath.Join(stateDir, "tasks") }
 func incompleteDir(stateDir string) string { return filepath.Join(stateDir, "incomplete") }
 func kernelsDir(stateDir string) string    { return filepath.Join(stateDir, "kernels") }
@@ -56,25 +57,4 @@ func checkStateDir(stateDir string) error {
 		return err
 	}
 	return makeErr
-}
-
-// installedExecutor returns the path of the executor's program. It installs the
-// program if it is not there.
-func (d *Driver) installedExecutor() (string, error) {
-	d.installing.Lock()
-	defer d.installing.Unlock()
-	if d.executorPath != "" {
-		if _, err := os.Stat(d.executorPath); err == nil {
-			return d.executorPath, nil
-		}
-	}
-	if err := makeStateDir(d.config.StateDir); err != nil {
-		return "", err
-	}
-	path, err := d.install(d.config.StateDir)
-	if err != nil {
-		return "", err
-	}
-	d.executorPath = filepath.Clean(path)
-	return d.executorPath, nil
 }

@@ -21,6 +21,8 @@ const (
 	sweepGrace = 2 * time.Minute
 	// sweepPeriod is the time between later sweeps.
 	sweepPeriod = 5 * time.Minute
+	// unusedPeriod is the time between sweeps of files that tasks share.
+	unusedPeriod = time.Hour
 )
 
 // strays are tasks in the state directory that Nomad has not recovered: a
@@ -174,4 +176,23 @@ func allocGone(r record) bool {
 	}
 	_, err := os.Stat(r.AllocDir)
 	return errors.Is(err, fs.ErrNotExist)
+}
+
+// sweepUnusedForever removes unused kernels and executors for as long as the plugin runs.
+func (d *Driver) sweepUnusedForever() {
+	tick := time.NewTicker(unusedPeriod)
+	defer tick.Stop()
+	for {
+		if err := d.kernels.sweep(time.Now().Add(-unusedKernelTTL)); err != nil {
+			d.log.Error("cannot remove unused kernels", "error", err)
+		}
+		if err := sweepExecutors(d.config.StateDir, time.Now().Add(-unusedExecutorTTL)); err != nil {
+			d.log.Error("cannot remove unused executors", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-d.ctx.Done():
+			return
+		}
+	}
 }

@@ -4,7 +4,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,7 +39,7 @@ func TestPlugin_TasksSurviveUpgradeAndDowngrade(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			task := startUpgradeTask(t, tc.starts)
-			must.Eq(t, tc.version, task.executorVersion(t))
+			must.Eq(t, tc.version, task.identity(t).Version)
 			for _, path := range []string{tc.continues, tc.starts, tc.continues} {
 				task.replacePlugin(t, path)
 				task.signal(t)
@@ -64,6 +66,48 @@ func TestPlugin_TasksSurviveAnIncompatiblePlugin(t *testing.T) {
 	task.signal(t)
 	task.replacePlugin(t, testenv.Plugin(t))
 	must.Eq(t, 9, task.stop(t).Signal)
+}
+
+// An upgrade removes the executor of the old plugin, but not while a task runs it.
+func TestPlugin_UpgradeRemovesTheOldExecutor(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	old := testenv.Plugin(t)
+	higher := buildPlugin(t, executor.Version+1, executor.MinVersion)
+	task := startUpgradeTask(t, old)
+	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", task.identity(t).Executor.Pid))
+	must.NoError(t, err)
+	dayAgo := time.Now().Add(-24 * time.Hour) // the sweep removes old files only
+	must.NoError(t, os.Chtimes(program, dayAgo, dayAgo))
+
+	unused := filepath.Join(filepath.Dir(filepath.Dir(program)), strings.Repeat("f", 64)) // the sweep comes to it last
+	must.NoError(t, os.Mkdir(unused, 0o755))
+	must.NoError(t, os.WriteFile(filepath.Join(unused, "lkl-executor"), nil, 0o755))
+	must.NoError(t, os.Chtimes(filepath.Join(unused, "lkl-executor"), dayAgo, dayAgo))
+
+	task.replacePlugin(t, higher)
+	waitUntilGone(t, unused)
+	must.FileExists(t, program)
+
+	// The task does not need the file.
+	must.NoError(t, os.RemoveAll(filepath.Dir(program)))
+	for _, path := range []string{higher, old} {
+		task.replacePlugin(t, path)
+		task.signal(t)
+		task.requireStats(t)
+	}
+	task.runAnother(t) // the old plugin installs its executor again
+	must.NoError(t, os.Chtimes(program, dayAgo, dayAgo))
+	task.replacePlugin(t, higher)
+	waitUntilGone(t, filepath.Dir(program))
+	must.True(t, task.stop(t).Successful())
+}
+
+func waitUntilGone(t *testing.T, path string) {
+	t.Helper()
+	must.Wait(t, testenv.EventuallyTrue(func() bool {
+		_, err := os.Stat(path)
+		return errors.Is(err, fs.ErrNotExist)
+	}), must.Sprintf("waiting for the removal of %s", path))
 }
 
 // buildPlugin builds the plugin and its executor with other protocol versions.
@@ -150,15 +194,15 @@ func (task *upgradeTask) replacePlugin(t *testing.T, path string) {
 	must.True(t, alive(t, task.pid))
 }
 
-// executorVersion returns the protocol version in the identity file.
-func (task *upgradeTask) executorVersion(t *testing.T) int {
+// identity returns the executor's identity file.
+func (task *upgradeTask) identity(t *testing.T) executor.Identity {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(task.stateDir, "tasks", "*", executor.IdentityFile))
 	must.NoError(t, err)
 	must.Len(t, 1, files)
 	id, err := executor.ReadIdentity(filepath.Dir(files[0]))
 	must.NoError(t, err)
-	return id.Version
+	return id
 }
 
 func (task *upgradeTask) guestPID(t *testing.T) string {
@@ -179,6 +223,18 @@ func (task *upgradeTask) signal(t *testing.T) {
 		defer task.console.mu.Unlock()
 		return strings.Count(task.console.text.String(), "signal 10\n") == task.signals
 	}), must.Sprint("waiting for the guest to report the signal"))
+}
+
+// runAnother runs another task to its end.
+func (task *upgradeTask) runAnother(t *testing.T) {
+	t.Helper()
+	config, _ := newTask(t, "hello.spt")
+	_, _, err := task.plugin.driver.StartTask(config)
+	must.NoError(t, err)
+	ended, err := task.plugin.driver.WaitTask(t.Context(), config.ID)
+	must.NoError(t, err)
+	must.True(t, testenv.Receive(t, ended).Successful())
+	must.NoError(t, task.plugin.driver.DestroyTask(config.ID, false))
 }
 
 func (task *upgradeTask) requireStats(t *testing.T) {

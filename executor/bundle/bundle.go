@@ -33,8 +33,8 @@ const Name = "lkl-executor"
 var program []byte
 
 // Install installs the executor as STATEDIR/bin/SHA256/lkl-executor, and returns
-// that path. It keeps an identical file. Executors of other versions, in
-// directories of other names, stay because they may be running.
+// that path. It keeps an identical file. Executors of other versions are in
+// directories of other names; the driver removes them when nothing uses them.
 func Install(stateDir string) (string, error) { return install(stateDir, program) }
 
 func install(stateDir string, program []byte) (string, error) {
