@@ -27,22 +27,31 @@ const TemporarySuffix = ".new"
 // loss and has exactly the permissions perm, regardless of the umask. Writers of
 // the same directory wait for each other, in other processes too.
 func Write(path string, data []byte, perm fs.FileMode) error {
-	dir := filepath.Dir(path)
-	dirFD, err := eintr.Retry(func() (int, error) {
-		return unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	})
+	dirFD, err := lockDir(filepath.Dir(path))
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: dir, Err: err}
+		return err
 	}
 	defer func() { _ = unix.Close(dirFD) }()
-	_, err = eintr.Retry(func() (int, error) { return 0, unix.Flock(dirFD, unix.LOCK_EX) })
-	if err != nil {
-		return &fs.PathError{Op: "lock", Path: dir, Err: err}
-	}
 	if err := WriteAt(dirFD, filepath.Base(path), data, perm); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
+}
+
+// lockDir opens a directory and waits for other writers. Closing it ends the lock.
+func lockDir(dir string) (int, error) {
+	fd, err := eintr.Retry(func() (int, error) {
+		return unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	_, err = eintr.Retry(func() (int, error) { return 0, unix.Flock(fd, unix.LOCK_EX) })
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, &fs.PathError{Op: "lock", Path: dir, Err: err}
+	}
+	return fd, nil
 }
 
 // WriteAt is Write for a file in an open directory. The caller makes sure that
