@@ -27,7 +27,7 @@ const TemporarySuffix = ".new"
 // loss and has exactly the permissions perm, regardless of the umask. Writers of
 // the same directory wait for each other, in other processes too.
 func Write(path string, data []byte, perm fs.FileMode) error {
-	dirFD, err := lockDir(filepath.Dir(path))
+	dirFD, err := LockDir(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
@@ -38,8 +38,9 @@ func Write(path string, data []byte, perm fs.FileMode) error {
 	return nil
 }
 
-// lockDir opens a directory and waits for other writers. Closing it ends the lock.
-func lockDir(dir string) (int, error) {
+// LockDir opens a directory and waits for other writers. Closing the descriptor ends the
+// lock.
+func LockDir(dir string) (int, error) {
 	fd, err := eintr.Retry(func() (int, error) {
 		return unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})

@@ -37,7 +37,7 @@ func WriteWith(path string, perm fs.FileMode, write func(io.Writer) error) (err 
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	dirFD, err := lockDir(filepath.Dir(path))
+	dirFD, err := LockDir(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
