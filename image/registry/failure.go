@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
+)
+
+// failure is the error of a request.
+type failure struct {
+	kind       error // one of package source
+	reason     error // for people
+	transient  bool  // another attempt may succeed
+	retryAfter time.Duration
+	status     int // of the response, or 0
+}
+
+func (f *failure) Error() string   { return f.kind.Error() + ": " + f.reason.Error() }
+func (f *failure) Unwrap() []error { return []error{f.kind, f.reason} }
+
+func fail(kind error, format string, args ...any) *failure {
+	return &failure{kind: kind, reason: fmt.Errorf(format, args...)}
+}
+
+// errStalled is the cause of a request that ended because the server sent nothing.
+var errStalled = errors.New("the server sends no data")
+
+// networkFailure describes an error without a response, or in the middle of one.
+func networkFailure(ctx context.Context, u *url.URL, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("request to %s: %w", u.Host, context.Cause(ctx))
+	}
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f
+	}
+	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		if string(record.RecordHeader[:]) == "HTTP/" {
+			return fail(source.ErrUnavailable, "registry %[1]s speaks plain HTTP, not HTTPS: if the network is trusted, configure registry %[1]q with plain_http = true in the plugin's configuration", u.Host)
+		}
+		return fail(source.ErrUnavailable, "registry %s does not speak TLS: check its address", u.Host)
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fail(source.ErrUnavailable, "registry %[1]s: %[2]s: configure registry %[1]q with ca_file in the plugin's configuration if its authority is private", u.Host, clip(err.Error()))
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
+		return fail(source.ErrUnavailable, "the host name of %s does not exist: check the image reference, and the name server of this host", u.Host)
+	}
+	f := fail(source.ErrUnavailable, "%s: %s: check that the registry runs and that this host reaches it", u.Host, clip(err.Error()))
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		f = fail(source.ErrUnavailable, "%s closed the connection too early", u.Host)
+	}
+	f.transient = true
+	return f
+}
+
+// retry repeats an operation whose failures can pass.
+func (c *Client) retry(ctx context.Context, operation func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := operation()
+		f, ok := errors.AsType[*failure](err)
+		if !ok || !f.transient {
+			return err
+		}
+		if attempt >= c.limits.attempts {
+			return &failure{kind: f.kind, reason: fmt.Errorf("%w (%d attempts)", f.reason, attempt)}
+		}
+		if err := c.waitAfter(ctx, f, attempt); err != nil {
+			return err
+		}
+	}
+}
+
+// waitAfter pauses before the next attempt. Half of a pause is random, so that many
+// clients of a registry do not return at the same moment.
+func (c *Client) waitAfter(ctx context.Context, f *failure, attempt int) error {
+	d := c.limits.backoff << (attempt - 1)
+	d = d/2 + rand.N(d/2+1)
+	if f.retryAfter > c.limits.maxRetryAfter {
+		return &failure{kind: f.kind, reason: fmt.Errorf("%w (it asks to wait for %v)", f.reason, f.retryAfter)}
+	}
+	if err := c.limits.wait(ctx, max(d, f.retryAfter)); err != nil {
+		return fmt.Errorf("%w, after: %w", err, f)
+	}
+	return nil
+}
+
+// statusFailure describes a response with an unexpected status. It reads the body.
+func (s *session) statusFailure(resp *http.Response, what string) *failure {
+	f := s.describeStatus(resp, what)
+	f.status = resp.StatusCode
+	return f
+}
+
+func (s *session) describeStatus(resp *http.Response, what string) *failure {
+	text := fmt.Sprintf("%s answers %s", resp.Request.URL.Host, clip(s.hideSecrets(resp.Status)))
+	if message := s.errorMessage(resp); message != "" {
+		text += fmt.Sprintf(" (%s)", message)
+	}
+	if !s.isRegistry(resp.Request.URL) {
+		f := fail(source.ErrUnavailable, "%s: %s, to which registry %s refers", what, text, s.base.Host)
+		f.transient = isTransient(resp.StatusCode)
+		f.retryAfter = retryAfter(resp.Header.Get("Retry-After"))
+		return f
+	}
+	switch code := resp.StatusCode; {
+	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+		return s.unauthorized(what, text)
+	case code == http.StatusNotFound:
+		return fail(source.ErrNotFound, "%s: %s: check the name and the tag of the image", what, text)
+	case isTransient(code):
+		f := fail(source.ErrUnavailable, "%s: %s: the registry has a problem, or too many requests: try again later", what, text)
+		f.transient = true
+		f.retryAfter = retryAfter(resp.Header.Get("Retry-After"))
+		return f
+	}
+	return fail(source.ErrUnavailable, "%s: %s", what, text)
+}
+
+// unauthorized says which credentials the registry refuses.
+func (s *session) unauthorized(what, text string) *failure {
+	login := s.usedLogin()
+	if login.origin == "" {
+		return fail(source.ErrUnauthorized, "%s: %s without credentials: the image is private or does not exist. For a private image, set auth in the task or in the plugin's configuration", what, text)
+	}
+	return fail(source.ErrUnauthorized, "%s: %s with the credentials from %s: check user name and password, and that the user has access to the image", what, text, login.origin)
+}
+
+func isTransient(code int) bool {
+	switch code {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return code >= 500 && code != http.StatusNotImplemented && code != http.StatusHTTPVersionNotSupported
+}
+
+// retryAfter reads the header's seconds or date. It returns 0 if there is neither.
+func retryAfter(value string) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if date, err := http.ParseTime(value); err == nil {
+		return max(0, time.Until(date).Round(time.Second))
+	}
+	return 0
+}
+
+// errorMessage returns the registry's own explanation, if the body has one.
+func (s *session) errorMessage(resp *http.Response) string {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorSize))
+	var content struct {
+		Errors []struct{ Code, Message string } `json:"errors"`
+		// A token server may answer as OAuth defines it.
+		Description string `json:"error_description"`
+		Details     string `json:"details"`
+	}
+	if json.Unmarshal(body, &content) != nil {
+		return ""
+	}
+	var parts []string
+	for _, e := range content.Errors {
+		parts = append(parts, strings.TrimSpace(e.Code+" "+e.Message))
+	}
+	parts = append(parts, content.Description, content.Details)
+	return clip(s.hideSecrets(strings.Trim(strings.Join(parts, ", "), ", ")))
+}
