@@ -3,16 +3,13 @@
 package cli
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/hostcheck"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
@@ -197,45 +194,34 @@ func access(s unikernel.Segment) string {
 	return string(letters)
 }
 
-func (r *inspection) writeJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(r)
-}
+func (r *inspection) writeJSON(w io.Writer) error { return writeJSON(w, r) }
 
 func (r *inspection) writeText(w io.Writer) error {
-	var text bytes.Buffer
-	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) }
-	line("%s", r.File)
-	line("Target\t%s, ABI version %d", r.Target, r.ABI)
-	line("Flavor\t%s", r.Flavor)
-	if len(r.Features) > 0 {
-		line("Features\t%s", strings.Join(r.Features, ", "))
-	}
-	line("Entry\t%#x", r.Entry)
-	line("Memory\tat least %d MiB; the image ends at %#x", r.MinMemory>>20, r.End)
+	return writeTable(w, func(line func(string, ...any)) {
+		line("%s", printable(r.File))
+		line("Target\t%s, ABI version %d", r.Target, r.ABI)
+		line("Flavor\t%s", r.Flavor)
+		if len(r.Features) > 0 {
+			line("Features\t%s", strings.Join(r.Features, ", "))
+		}
+		line("Entry\t%#x", r.Entry)
+		line("Memory\tat least %d MiB; the image ends at %#x", r.MinMemory>>20, r.End)
 
-	line("\nSegments\nAddress\tEnd\tBytes\tIn file\tAt\tAccess")
-	for _, s := range r.Segments {
-		line("%#x\t%#x\t%d\t%d\t%d\t%s", s.Address, s.End, s.MemorySize, s.FileSize, s.FileOffset, s.Access)
-	}
-	if len(r.Devices) == 0 {
-		line("\nNo devices")
-	} else {
-		line("\nDevices\nHandle\tName\tType")
-	}
-	for _, d := range r.Devices {
-		line("%d\t%s\t%s", d.Handle, d.Name, d.Type)
-	}
-	line("\nRequirement\tMet")
-	for _, n := range r.Needs {
-		line("%s\t%s\t%s", n.What, n.state(), n.Hint)
-	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	_, err := w.Write(text.Bytes())
-	return err
+		line("\nSegments\nAddress\tEnd\tBytes\tIn file\tAt\tAccess")
+		for _, s := range r.Segments {
+			line("%#x\t%#x\t%d\t%d\t%d\t%s", s.Address, s.End, s.MemorySize, s.FileSize, s.FileOffset, s.Access)
+		}
+		if len(r.Devices) == 0 {
+			line("\nNo devices")
+		} else {
+			line("\nDevices\nHandle\tName\tType")
+		}
+		for _, d := range r.Devices {
+			line("%d\t%s\t%s", d.Handle, d.Name, d.Type)
+		}
+		line("\nRequirement\tMet")
+		for _, n := range r.Needs {
+			line("%s\t%s\t%s", n.What, n.state(), n.Hint)
+		}
+	})
 }

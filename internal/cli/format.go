@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// formatSize formats a number of bytes with three digits, such as "12.3 MiB".
+func formatSize(n int64) string {
+	const step = 1 << 10
+	if n < step {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, unit := float64(n), -1
+	for value >= 999.5 && unit < len("KMGTPE")-1 || unit < 0 {
+		value /= step
+		unit++
+	}
+	digits := 0
+	if value < 99.95 {
+		digits = 1
+	}
+	return fmt.Sprintf("%.*f %ciB", digits, value, "KMGTPE"[unit])
+}
+
+// formatAge formats a duration in one unit, such as "3 hours".
+func formatAge(d time.Duration) string {
+	const day = 24 * time.Hour
+	for _, u := range []struct {
+		size time.Duration
+		name string
+	}{{day, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}} {
+		if n := int64(d / u.size); n > 0 {
+			return plural(n, u.name)
+		}
+	}
+	return plural(max(0, int64(d/time.Second)), "second")
+}
+
+func plural(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.FormatInt(n, 10) + " " + noun + "s"
+}
+
+// printable escapes characters that could control a terminal. Names and labels of
+// images are chosen by strangers.
+func printable(s string) string {
+	if utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
+		return s
+	}
+	quoted := strconv.Quote(s)
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+}
+
+// writeJSON writes v as indented JSON.
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// writeTable calls fill with a function that adds a line, whose cells tabs separate,
+// and writes the aligned table in one piece.
+func writeTable(w io.Writer, fill func(line func(format string, args ...any))) error {
+	var text bytes.Buffer
+	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fill(func(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) })
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := w.Write(text.Bytes())
+	return err
+}
