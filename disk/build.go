@@ -13,6 +13,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/debugfs"
 	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/e2fsprogs"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 )
 
 // BuildOptions control the size of an image and the confinement of the tools.
@@ -47,7 +48,7 @@ var (
 )
 
 // Build creates dst, which must not exist, as an ext4 image with the content of src: a
-// directory, or a tar archive, plain or compressed by gzip. Owners, permissions,
+// directory, or a tar archive, plain or compressed by gzip or zstd. Owners, permissions,
 // modification times, links, devices and extended attributes are preserved; the sockets of
 // a directory are left out. Build does not need root, but it must be able to read the
 // files of a directory.
@@ -68,25 +69,13 @@ func Build(ctx context.Context, src, dst string, o BuildOptions) error {
 	if err != nil {
 		return fmt.Errorf("build an image: %w", err)
 	}
-	var content *rootContent
 	switch kind {
 	case Directory:
-		content, err = scanDirectory(ctx, src)
+		err = buildFromDirectory(ctx, src, dst, o)
 	case Tar:
-		content, err = unpack(ctx, src, filepath.Dir(dst), o)
+		err = buildFromTar(ctx, src, dst, o)
 	default:
 		return fmt.Errorf("build an image: %s is already an ext4 image: copy it", src)
-	}
-	if err != nil {
-		return fmt.Errorf("build an image from %s: %w", src, err)
-	}
-	defer func() { _ = content.files.Close() }() // nothing in it is needed any more
-	use, err := content.measure()
-	if err != nil && kind == Tar {
-		err = fmt.Errorf("%w: %w", ErrArchive, err)
-	}
-	if err == nil {
-		err = content.writeImage(ctx, dst, use, o)
 	}
 	if err != nil {
 		return fmt.Errorf("build an image from %s: %w", src, err)
@@ -94,7 +83,37 @@ func Build(ctx context.Context, src, dst string, o BuildOptions) error {
 	return nil
 }
 
-func (c *rootContent) writeImage(ctx context.Context, dst string, use usage, o BuildOptions) error {
+func buildFromDirectory(ctx context.Context, src, dst string, o BuildOptions) error {
+	content, err := scanDirectory(ctx, src)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = content.files.Close() }() // it was only read
+	return content.writeImage(ctx, dst, o)
+}
+
+func buildFromTar(ctx context.Context, src, dst string, o BuildOptions) error {
+	f, err := safeopen.Open(src, os.O_RDONLY, safeopen.Regular)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	content, err := newContent(filepath.Dir(dst), o)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = content.Close() }() // nothing in it is needed any more
+	if err := content.addArchive(ctx, f); err != nil {
+		return err
+	}
+	return content.writeImage(ctx, dst, o)
+}
+
+func (c *rootContent) writeImage(ctx context.Context, dst string, o BuildOptions) error {
+	use, err := c.measure()
+	if err != nil {
+		return err
+	}
 	g, err := planGeometry(use, o)
 	if err != nil {
 		return err

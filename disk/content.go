@@ -5,138 +5,102 @@ package disk
 import (
 	"context"
 	"errors"
-	"os"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/e2fsprogs"
-	"github.com/lkl-nomad/nomad-driver-lkl/internal/memfd"
-	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
+	"fmt"
+	"io"
 )
 
-const (
-	// maxMemoryContent is the largest content of a file on disk that is copied to memory,
-	// in bytes. Memory is faster, but a task may have files of many GiB.
-	maxMemoryContent = 1 << 20
-	// contentMode lets the user of debugfs read a file.
-	contentMode = 0o444
-)
-
-// A contentBuffer passes the contents of files to debugfs, one at a time. debugfs inherits
-// its files when it starts, and reopens them for each content: it may open no file of the
-// host.
-type contentBuffer struct {
-	memory *os.File
-	disk   *os.File // for large files; nil without such a file
+// Content is the content of an image that is to be built from layers: tar archives that
+// change the result of the archives before them. Paths and symlinks are resolved inside
+// the content, as the guest would. The files of the host are never involved: the contents
+// of files are stored in one file without a name, everything else in memory.
+//
+// A Content is for one goroutine at a time.
+type Content struct {
+	layerUnpacker
+	failed error // of a layer: the content is incomplete
 }
 
-// newContentBuffer returns a buffer for content in memory. If dir is not empty, the buffer
-// keeps large files in a file without a name in this directory.
-func newContentBuffer(dir string) (*contentBuffer, error) {
-	memory, err := memfd.New("content", nil)
+// ContentOptions limit a Content.
+type ContentOptions struct {
+	// Max limits the bytes of all contents of files at any time. Blocks of zeros do not
+	// count. 0 means the largest size of an ext4 image.
+	Max int64
+}
+
+// NewContent returns content without files. It stores the contents of files in a directory
+// of the host, which should be on the file system of the image. If the process is killed,
+// nothing remains where the file system supports files without a name; elsewhere, a file
+// whose name begins with ".lkl-" may remain.
+func NewContent(dir string, o ContentOptions) (*Content, error) {
+	return newContent(dir, BuildOptions{Max: o.Max})
+}
+
+func newContent(dir string, o BuildOptions) (*Content, error) {
+	spool, err := newSpool(dir, o)
 	if err != nil {
 		return nil, err
 	}
-	b := &contentBuffer{memory: memory}
-	err = memory.Chmod(contentMode)
-	if err == nil && dir != "" {
-		b.disk, err = newUnnamedFile(dir)
-	}
-	if err == nil && b.disk != nil {
-		err = b.disk.Chmod(contentMode)
-	}
-	if err != nil {
-		b.close()
-		return nil, err
-	}
-	return b, nil
+	return &Content{layerUnpacker: layerUnpacker{spool: spool, top: newDirectory()}}, nil
 }
 
-// files returns the files that debugfs inherits.
-func (b *contentBuffer) files() []*os.File {
-	if b.disk == nil {
-		return []*os.File{b.memory}
-	}
-	return []*os.File{b.memory, b.disk}
+// AddLayer applies a layer of an OCI image: a tar archive, plain or compressed by gzip or
+// zstd, which the layer's first bytes show. It reads r to its end, and may read ahead.
+//
+// An entry replaces an earlier entry of its path. A directory keeps the files of an
+// existing directory. A whiteout removes files of lower layers only, wherever in its layer
+// it stands: ".wh.NAME" removes NAME, and ".wh..wh..opq" removes all files of its directory.
+//
+// ErrArchive: the layer is damaged, or contains an entry that an image must not contain.
+// ErrTooLarge: the content exceeds ContentOptions.Max, or unpacks to far more than that
+// with its zeros. ErrReserve: the file system of the host has too little space. After an
+// error, the content can only be closed.
+func (c *Content) AddLayer(ctx context.Context, r io.Reader) error {
+	return c.add(ctx, r, true)
 }
 
-func (b *contentBuffer) close() {
-	for _, f := range b.files() {
-		f.Close() // its content is not needed
-	}
+// addArchive adds a tar archive that is no layer: names of whiteouts have no meaning.
+func (c *Content) addArchive(ctx context.Context, r io.Reader) error {
+	return c.add(ctx, r, false)
 }
 
-// setBytes replaces the content, and returns the path at which debugfs reads it.
-func (b *contentBuffer) setBytes(content []byte) (string, error) {
-	err := b.memory.Truncate(0)
-	if err == nil {
-		_, err = b.memory.WriteAt(content, 0)
+func (c *Content) add(ctx context.Context, r io.Reader, whiteouts bool) error {
+	if c.failed != nil {
+		return c.failed
 	}
-	return e2fsprogs.FilePath(0), err
-}
-
-// setFile replaces the content by that of a file, including its holes, and returns the path
-// at which debugfs reads it. Content from memory stays in memory, because it may be secret.
-func (b *contentBuffer) setFile(ctx context.Context, f *os.File) (string, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return "", err
-	}
-	buffer, index := b.memory, 0
-	if b.disk != nil && info.Size() > maxMemoryContent && !isInMemory(f) {
-		buffer, index = b.disk, 1
-	}
-	if err := buffer.Truncate(0); err != nil {
-		return "", err
-	}
-	return e2fsprogs.FilePath(index), copyFile(ctx, f, buffer, info.Size())
-}
-
-// clear frees the space of a large content.
-func (b *contentBuffer) clear() error {
-	if b.disk == nil {
-		return b.memory.Truncate(0)
-	}
-	return errors.Join(b.memory.Truncate(0), b.disk.Truncate(0))
-}
-
-// isInMemory reports whether the file system of a file has no disk. Nomad keeps secrets in
-// such a file system.
-func isInMemory(f *os.File) bool {
-	var stat unix.Statfs_t
-	return unix.Fstatfs(int(f.Fd()), &stat) == nil && (stat.Type == unix.TMPFS_MAGIC || stat.Type == unix.RAMFS_MAGIC)
-}
-
-// setContent passes the content of a regular file to debugfs, and returns the path at which
-// debugfs reads it.
-func (p *putter) setContent(ctx context.Context, f *File) (string, error) {
-	if f.Source == "" {
-		return p.content.setBytes(f.Content)
-	}
-	var source *os.File
-	var err error
-	if f.tree == nil {
-		source, err = safeopen.Open(f.Source, os.O_RDONLY, safeopen.Regular)
-	} else {
-		source, err = p.openInTree(f)
-	}
-	if err != nil {
-		return "", err
-	}
-	defer source.Close()
-	return p.content.setFile(ctx, source)
-}
-
-// openInTree opens a file of Tree. It does not leave the directory of that call, because
-// another task may have replaced the file by a symlink.
-func (p *putter) openInTree(f *File) (*os.File, error) {
-	root := p.roots[f.tree]
-	if root == nil {
-		var err error
-		if root, err = safeopen.Open(f.tree.dir, os.O_RDONLY, safeopen.Directory); err != nil {
-			return nil, err
+	c.whiteouts = whiteouts
+	if err := c.unpackLayer(ctx, r); err != nil {
+		c.failed = fmt.Errorf("layer %d: %w", c.layer, err)
+		if !whiteouts {
+			c.failed = err
 		}
-		p.roots[f.tree] = root
 	}
-	return safeopen.OpenBelow(root, f.name, os.O_RDONLY|unix.O_NOFOLLOW, safeopen.Regular)
+	return c.failed
 }
+
+// IsEmpty reports whether the content has no files at all, not even directories.
+func (c *Content) IsEmpty() bool { return len(c.top.children) == 0 }
+
+// WriteImage creates dst, which must not exist, as an ext4 image of the content. It is
+// Build for a Content, and frees the contents of files as they enter the image: the content
+// can only be closed afterwards.
+func (c *Content) WriteImage(ctx context.Context, dst string, o BuildOptions) error {
+	if err := c.writeImage(ctx, dst, o); err != nil {
+		return fmt.Errorf("build an image: %w", err)
+	}
+	return nil
+}
+
+func (c *Content) writeImage(ctx context.Context, dst string, o BuildOptions) error {
+	if c.failed != nil {
+		return c.failed
+	}
+	c.failed = errors.New("the content has been written to an image: make new content for another image")
+	root := rootContent{top: c.top, files: c.spool, spooled: c.spool.blocks * BlockSize}
+	if _, err := root.measure(); err != nil {
+		return fmt.Errorf("%w: %w", ErrArchive, err)
+	}
+	return root.writeImage(ctx, dst, o)
+}
+
+// Close frees the content.
+func (c *Content) Close() error { return c.spool.Close() }

@@ -57,15 +57,16 @@ func copyFile(ctx context.Context, in, out *os.File, size int64) error {
 		if err != nil {
 			return err
 		}
-		if err := copyRange(ctx, in, out, r); err != nil {
+		if err := copyRange(ctx, in, out, r, r.from); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// copyRange copies a range with copy_file_range where the file systems support it.
-func copyRange(ctx context.Context, in, out *os.File, r byteRange) error {
+// copyRange copies a range to an offset of out, with copy_file_range where the file systems
+// support it.
+func copyRange(ctx context.Context, in, out *os.File, r byteRange, at int64) error {
 	for r.from < r.to {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -74,14 +75,14 @@ func copyRange(ctx context.Context, in, out *os.File, r byteRange) error {
 		if err := checkFreeSpace(out, want); err != nil {
 			return err
 		}
-		from, to := r.from, r.from
+		from, to := r.from, at
 		n, err := unix.CopyFileRange(int(in.Fd()), &from, int(out.Fd()), &to, int(want), 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
 			var copied int64
-			copied, err = io.CopyN(io.NewOffsetWriter(out, r.from), io.NewSectionReader(in, r.from, want), want)
+			copied, err = io.CopyN(io.NewOffsetWriter(out, at), io.NewSectionReader(in, r.from, want), want)
 			n = int(copied)
 		}
 		if n == 0 && err == nil {
@@ -91,6 +92,7 @@ func copyRange(ctx context.Context, in, out *os.File, r byteRange) error {
 			return err
 		}
 		r.from += int64(n)
+		at += int64(n)
 	}
 	return nil
 }

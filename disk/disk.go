@@ -18,7 +18,7 @@ import (
 
 var (
 	// ErrKind means that no root disk can be made from the file at a path.
-	ErrKind = errors.New("neither a directory, a tar archive (plain or gzip) nor an ext4 image")
+	ErrKind = errors.New("neither a directory, a tar archive (plain, gzip or zstd) nor an ext4 image")
 	// ErrArchive means that a tar archive contains an entry that an image cannot or
 	// must not contain.
 	ErrArchive = errors.New("tar archive refused")

@@ -16,6 +16,8 @@ import (
 type node struct {
 	*inode
 	children map[string]*node // of a directory
+	layer    int32            // that set the file last
+	cleared  int32            // since this layer, a directory has only files of it and of later layers
 }
 
 // inode is a file of an image that is to be built.
@@ -96,15 +98,16 @@ func checkDevice(major, minor int64) error {
 	return nil
 }
 
-// parseXattrs reads extended attributes from PAX records.
+// parseXattrs reads extended attributes from PAX records. It leaves out those that ext4 does
+// not have, such as com.apple.provenance in images that were made with macOS.
 func (i *inode) parseXattrs(h *tar.Header) error {
 	for key, value := range h.PAXRecords {
 		name, ok := strings.CutPrefix(key, "SCHILY.xattr.")
 		if !ok {
 			continue
 		}
-		if !hasXattrNamespace(name) {
-			return fmt.Errorf("%w: extended attribute %q", ErrArchive, name)
+		if !hasXattrNamespace(name) || isOverlayXattr(name) {
+			continue
 		}
 		if err := i.addXattr(name, value); err != nil {
 			return fmt.Errorf("%w: %w", ErrArchive, err)

@@ -4,8 +4,6 @@ package disk
 
 import (
 	"archive/tar"
-	"bufio"
-	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -72,26 +70,14 @@ func hasExtMagic(r io.ReaderAt) bool {
 // isTar reports whether archive/tar can read a first header. It accepts the formats ustar,
 // pax and GNU, and the V7 format, which has no magic, by its checksum.
 func isTar(f io.ReadSeeker) bool {
-	archive, err := openTar(f)
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return false
+	}
+	stream, err := decompress(&sourceReader{r: f}, newSpoolLimits(BuildOptions{}))
 	if err != nil {
 		return false
 	}
-	_, err = archive.Next()
+	defer stream.Close()
+	_, err = tar.NewReader(stream).Next()
 	return err == nil
-}
-
-// openTar reads a tar archive from its beginning, decompressing gzip.
-func openTar(f io.ReadSeeker) (*tar.Reader, error) {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	buffered := bufio.NewReaderSize(f, 1<<16)
-	if magic, _ := buffered.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
-		decompressed, err := gzip.NewReader(buffered)
-		if err != nil {
-			return nil, err
-		}
-		return tar.NewReader(decompressed), nil
-	}
-	return tar.NewReader(buffered), nil
 }

@@ -3,6 +3,7 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,12 +48,8 @@ func dataRanges(f *os.File, within byteRange) iter.Seq2[byteRange, error] {
 
 // isZero reports whether all bytes of p are zero.
 func isZero(p []byte) bool {
-	for _, b := range p {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
+	// Comparing p with itself, shifted by a byte, is faster than a loop over its bytes.
+	return len(p) == 0 || p[0] == 0 && bytes.Equal(p[1:], p[:len(p)-1])
 }
 
 // nonzeroRuns returns the runs of blocks that contain data other than zeros.

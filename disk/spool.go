@@ -19,10 +19,24 @@ type spool struct {
 	*os.File
 	end    int64 // offset behind the last file
 	blocks int64 // with data
-	limit  int64 // maximum of blocks
-	over   error // the error for more
+	limits *spoolLimits
 	buffer []byte
 }
+
+// spoolLimits bound a spool and the layers whose contents it stores.
+type spoolLimits struct {
+	blocks   int64 // with data at any time
+	unpacked int64 // bytes that all layers may still unpack to
+	stored   int64 // bytes of contents that may still be stored: sparse entries unpack to more
+	err      error // the error for more
+}
+
+// Layers may unpack to more than the limit of an image, because it does not count zeros,
+// headers, and files that a later layer removes.
+const (
+	unpackFactor = 4
+	unpackExtra  = 1 << 30 // bytes
+)
 
 // spoolBuffer is the size in bytes of the parts in which content is read. It is a multiple
 // of BlockSize.
@@ -32,16 +46,28 @@ const spoolBuffer = 256 << 10
 func newSpool(dir string, o BuildOptions) (*spool, error) {
 	f, err := newUnnamedFile(dir)
 	if err != nil {
-		return nil, fmt.Errorf("create a file for the archive's contents: %w", err)
+		return nil, fmt.Errorf("create a file for the contents of an image: %w", err)
 	}
-	s := &spool{File: f, limit: maxBlocks, over: ErrNoSpace, buffer: make([]byte, spoolBuffer)}
+	return &spool{File: f, limits: newSpoolLimits(o), buffer: make([]byte, spoolBuffer)}, nil
+}
+
+func newSpoolLimits(o BuildOptions) *spoolLimits {
+	l := &spoolLimits{blocks: maxBlocks, err: ErrNoSpace}
 	if o.Size > 0 {
-		s.limit = o.Size / BlockSize
+		l.blocks = o.Size / BlockSize
 	}
-	if o.Max > 0 && o.Max/BlockSize < s.limit {
-		s.limit, s.over = o.Max/BlockSize, fmt.Errorf("%w: its content has over %d MiB", ErrTooLarge, o.Max>>20)
+	if o.Max > 0 && o.Max/BlockSize < l.blocks {
+		l.blocks, l.err = o.Max/BlockSize, fmt.Errorf("%w: its content has over %d MiB", ErrTooLarge, o.Max>>20)
 	}
-	return s, nil
+	l.unpacked = unpackFactor*l.blocks*BlockSize + unpackExtra
+	l.stored = l.unpacked
+	return l
+}
+
+// errUnpacked returns the error for layers that unpack to too many bytes.
+func (l *spoolLimits) errUnpacked() error {
+	return fmt.Errorf("%w (with zeros and replaced files, over %d MiB)",
+		l.err, (unpackFactor*l.blocks*BlockSize+unpackExtra)>>20)
 }
 
 // store appends a file's content.
@@ -50,6 +76,9 @@ func (s *spool) store(body io.Reader) (fileData, error) {
 	nextBlock := int64(-1) // the block behind the last one with data
 	for {
 		n, err := readFull(body, s.buffer)
+		if s.limits.stored -= int64(n); s.limits.stored < 0 {
+			return d, s.limits.errUnpacked()
+		}
 		for data := range nonzeroRuns(s.buffer[:n]) {
 			first, blocks := (d.size+data.from)/BlockSize, divideUp(data.to-data.from, BlockSize)
 			if first != nextBlock {
@@ -85,8 +114,8 @@ func readFull(r io.Reader, p []byte) (n int, err error) {
 }
 
 func (s *spool) write(p []byte, at, blocks int64) error {
-	if s.blocks += blocks; s.blocks > s.limit {
-		return s.over
+	if s.blocks += blocks; s.blocks > s.limits.blocks {
+		return s.limits.err
 	}
 	if err := checkFreeSpace(s.File, int64(len(p))); err != nil {
 		return err

@@ -3,37 +3,46 @@
 package disk
 
 import (
+	"bytes"
+	"errors"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/shoenig/test/must"
 )
 
-// No archive creates a file on the host.
-func FuzzUnpack_CreatesNoFiles(f *testing.F) {
-	f.Add(tarBytes(f, tarRegular("a/b", "x"), tarSymlink("l", "/etc"), tarRegular("l/passwd", "x"), tarHardLink("h", "a/b")))
-	f.Add(tarBytes(f, tarSymlink("a", ".."), tarRegular("a/x", "x"), tarDirectory("a"), tarRegular("../x", "x")))
-	f.Add(gzipped(f, tarBytes(f, tarRegular("a", "x"), tarRegular("a", "y"), tarDirectory("a"))))
-	f.Fuzz(func(t *testing.T, archive []byte) {
-		dir := t.TempDir()
-		src := filepath.Join(dir, "archive")
-		must.NoError(t, os.WriteFile(src, archive, 0o600))
-		below := filepath.Join(dir, "below")
-		must.NoError(t, os.Mkdir(below, 0o700))
-		in, err := unpack(t.Context(), src, below, BuildOptions{Size: 1 << 20})
-		if err == nil {
-			use, err := in.measure()
-			if err == nil {
-				_, err = planGeometry(use, BuildOptions{})
-				must.NoError(t, err)
+// FuzzLayer applies two layers. It creates no file on the host, stays within its limits, and
+// leaves content that an image can hold.
+func FuzzLayer(f *testing.F) {
+	plain := tarBytes(f, tarRegular("a/b", "x"), tarSymlink("l", "/etc"), tarRegular("l/passwd", "x"), tarHardLink("h", "a/b"))
+	for _, upper := range [][]byte{
+		tarBytes(f, tarSymlink("a", ".."), tarRegular("a/x", "x"), tarDirectory("a"), tarRegular("../x", "x")),
+		tarBytes(f, tarRegular("a/.wh.b", ""), tarRegular("a/b", "y"), tarRegular(".wh..wh..opq", "")),
+		tarBytes(f, tarRegular("a/c", "x"), tarRegular(".wh.a", ""), tarRegular(".wh.", ""), tarRegular(".wh.../x", "")),
+		gzipped(f, tarBytes(f, tarRegular("a", "x"), tarRegular("a", "y"), tarDirectory("a"))),
+		zstdCompressed(f, tarBytes(f, tarHardLink("a/c", "l/passwd"), tarRegular("etc/.wh.passwd", ""))),
+	} {
+		f.Add(plain, upper)
+		f.Add(upper, plain)
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, lower, upper []byte) {
+		c, err := NewContent(dir, ContentOptions{Max: 1 << 20})
+		must.NoError(t, err)
+		for _, layer := range [][]byte{lower, upper} {
+			if err = c.AddLayer(t.Context(), bytes.NewReader(layer)); err != nil {
+				break
 			}
-			must.NoError(t, in.files.Close())
 		}
-		for _, at := range []string{dir, below} {
-			left, err := os.ReadDir(at)
-			must.NoError(t, err)
-			must.SliceLen(t, map[string]int{dir: 2, below: 0}[at], left)
+		if err != nil {
+			must.True(t, errors.Is(err, ErrArchive) || errors.Is(err, ErrTooLarge), must.Sprint(err))
+		} else {
+			checkContent(t, c)
 		}
+		must.LessEq(t, int64(1<<20/BlockSize), c.spool.blocks)
+		must.NoError(t, c.Close())
+		left, err := os.ReadDir(dir)
+		must.NoError(t, err)
+		must.SliceEmpty(t, left)
 	})
 }

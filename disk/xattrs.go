@@ -23,6 +23,12 @@ func hasXattrNamespace(name string) bool {
 	return false
 }
 
+// isOverlayXattr reports whether an extended attribute belongs to overlayfs. The layers of
+// some tools contain such attributes, which have no meaning outside of overlayfs.
+func isOverlayXattr(name string) bool {
+	return strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.")
+}
+
 // addXattr sets an extended attribute.
 func (i *inode) addXattr(name, value string) error {
 	if i.xattrs == nil {
