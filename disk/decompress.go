@@ -17,6 +17,9 @@ import (
 // window of the levels 1 to 20 of the zstd program, and of the tools that build images.
 const maxZstdWindow = 32 << 20
 
+// errDamaged is the cause of errors such as "unexpected EOF".
+var errDamaged = errors.New("it is damaged or incomplete")
+
 var (
 	gzipMagic = []byte{0x1f, 0x8b}
 	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
@@ -80,7 +83,7 @@ func (s *sourceReader) explain(err error) error {
 	case errors.Is(err, zstd.ErrWindowSizeExceeded):
 		return fmt.Errorf("its zstd window exceeds %d MiB: compress it with a level of at most 20, without --long: %w", maxZstdWindow>>20, err)
 	}
-	return fmt.Errorf("it is damaged or incomplete: %w", err)
+	return fmt.Errorf("%w: %s", errDamaged, err) //nolint:errorlint // not the caller's io.ErrUnexpectedEOF
 }
 
 // decodingReader explains the errors of a decoder.

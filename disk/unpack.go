@@ -70,29 +70,39 @@ func (u *layerUnpacker) unpackEntries(archive *tar.Reader) error {
 			return u.readError(err)
 		}
 		if err := u.unpackEntry(header, archive); err != nil {
-			return fmt.Errorf("%q: %w", header.Name, explainDamage(err))
+			return fmt.Errorf("%q: %w", header.Name, err)
 		}
 	}
 }
 
 // readError returns the error for one of reading a layer.
 func (u *layerUnpacker) readError(err error) error {
-	if u.ctx.Err() != nil {
+	switch {
+	case u.ctx.Err() != nil:
 		return context.Cause(u.ctx)
-	}
-	if errors.Is(err, u.spool.limits.err) {
+	case errors.Is(err, u.spool.limits.err):
 		return err
+	case errors.Is(err, tar.ErrHeader), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w: %w: %w", ErrArchive, errDamaged, err)
 	}
-	return fmt.Errorf("%w: %w", ErrArchive, explainDamage(err))
+	return fmt.Errorf("%w: %w", ErrArchive, err)
 }
 
-// explainDamage adds a cause to the errors with which archive/tar reports a damaged archive,
-// such as "unexpected EOF".
-func explainDamage(err error) error {
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, tar.ErrHeader) {
-		return fmt.Errorf("it is damaged or incomplete: %w", err)
+// bodyReader reads the content of a file.
+type bodyReader struct {
+	*layerUnpacker
+	body io.Reader
+}
+
+func (b bodyReader) Read(p []byte) (int, error) {
+	if b.ctx.Err() != nil {
+		return 0, context.Cause(b.ctx)
 	}
-	return err
+	n, err := b.body.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = b.readError(err)
+	}
+	return n, err
 }
 
 // unpackEntry unpacks one entry. It replaces an earlier entry of the same path.
@@ -132,7 +142,7 @@ func (u *layerUnpacker) unpackEntry(h *tar.Header, body io.Reader) error {
 	}
 	u.remove(parent, name)
 	if inode.isType(unix.S_IFREG) {
-		if inode.data, err = u.spool.store(ctxreader.New(u.ctx, body)); err != nil {
+		if inode.data, err = u.spool.store(bodyReader{u, body}); err != nil {
 			return err
 		}
 	}
