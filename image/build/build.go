@@ -72,12 +72,10 @@ type Result struct {
 }
 
 // Close releases the layers, which are files without names.
-func (r *Result) Close() error {
-	var errs []error
+func (r *Result) Close() {
 	for _, l := range r.layers {
-		errs = append(errs, l.file.Close())
+		l.file.Close()
 	}
-	return errors.Join(errs...)
 }
 
 // ErrKernel is returned for a file that is not a Solo5 executable.
@@ -94,7 +92,7 @@ func Build(ctx context.Context, o Options) (_ *Result, err error) {
 	r := &Result{}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, r.Close())
+			r.Close()
 		}
 	}()
 	if o.Root != "" {

@@ -56,7 +56,7 @@ func build(t *testing.T, o Options) *Result {
 	}
 	img, err := Build(t.Context(), o)
 	must.NoError(t, err)
-	t.Cleanup(func() { must.NoError(t, img.Close()) })
+	t.Cleanup(img.Close)
 	return img
 }
 

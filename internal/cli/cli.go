@@ -60,6 +60,9 @@ func Commands() []*Command {
 	return []*Command{
 		{Name: "run", Summary: "run a unikernel without Nomad, with the arguments of solo5-spt", Usage: runUsage, Run: runCommand},
 		{Name: "inspect", Summary: "print the properties and the requirements of a unikernel", Usage: inspectUsage, Run: inspectCommand},
+		{Name: "image", Summary: "build images", Sub: []*Command{
+			{Name: "build", Summary: "pack a unikernel into an image", Usage: imageBuildUsage, Run: imageBuildCommand},
+		}},
 		{Name: "version", Summary: "print the version", Usage: versionUsage, Run: versionCommand},
 	}
 }
