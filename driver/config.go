@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/bytesize"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/statedir"
 )
@@ -266,30 +267,5 @@ func oneOf(list *problems.List, field, value string, allowed []string) {
 }
 
 // parseSize parses a size and returns it in bytes. A number without a unit is in
-// MiB, as in Nomad's resources. K, M and G are powers of 1024, with or without B
-// or iB.
-func parseSize(s string) (int64, error) {
-	number := strings.TrimRight(s, "KMGiB")
-	unit := int64(1) << 20
-	switch s[len(number):] {
-	case "", "M", "MB", "MiB":
-	case "K", "KB", "KiB":
-		unit = 1 << 10
-	case "G", "GB", "GiB":
-		unit = 1 << 30
-	default:
-		return 0, fmt.Errorf("%q has an unknown unit: use KiB, MiB or GiB", s)
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
-	if err != nil || n <= 0 {
-		return 0, fmt.Errorf("%q is not a size, such as 256MiB", s)
-	}
-	if n > maxDisk/unit {
-		return 0, fmt.Errorf("%q exceeds the maximum disk size of 16 TiB", s)
-	}
-	return n * unit, nil
-}
-
-// maxDisk is the size in bytes of the largest ext4 file system with blocks of
-// 4 KiB and without the feature 64bit: 2^32 blocks (mke2fs.conf(5)).
-const maxDisk = 16 << 40
+// MiB, as in Nomad's resources.
+func parseSize(s string) (int64, error) { return bytesize.Parse(s) }

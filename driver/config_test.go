@@ -158,29 +158,6 @@ func TestTaskConfig_ExecHeapNeedsThePluginsPermission(t *testing.T) {
 	must.NoError(t, job.validate(&Config{AllowExecHeap: true}, plainTask()))
 }
 
-func TestParseSize(t *testing.T) {
-	const mib = 1 << 20
-	for text, want := range map[string]int64{
-		"1": mib, "256": 256 * mib, "256M": 256 * mib, "256MB": 256 * mib, "256MiB": 256 * mib, "2 GiB": 2048 * mib,
-		"64K": 64 << 10, "4KiB": 4 << 10, "16384G": 16 << 40,
-		"": 0, "0": 0, "-1": 0, "1.5G": 0, "M": 0, "1T": 0, "1Bi": 0, "16385G": 0, "99999999999999999999": 0, "0x10": 0,
-	} {
-		got, err := parseSize(text)
-		must.Eq(t, want, got, must.Sprintf("%q: %v", text, err))
-		must.Eq(t, want == 0, err != nil, must.Sprintf("%q: %v", text, err))
-	}
-}
-
-func FuzzParseSize(f *testing.F) {
-	for _, s := range []string{"1", "2GiB", "K", "", "9223372036854775807M"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		n, err := parseSize(s)
-		must.True(t, (err == nil) == (n > 0 && n <= maxDisk), must.Sprintf("%q: %d, %v", s, n, err))
-	})
-}
-
 func TestSetConfig_AcceptsNomadsThreeCalls(t *testing.T) {
 	d := testDriver(t)
 	var data []byte

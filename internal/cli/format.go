@@ -15,24 +15,6 @@ import (
 	"unicode/utf8"
 )
 
-// formatSize formats a number of bytes with three digits, such as "12.3 MiB".
-func formatSize(n int64) string {
-	const step = 1 << 10
-	if n < step {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, unit := float64(n), -1
-	for value >= 999.5 && unit < len("KMGTPE")-1 || unit < 0 {
-		value /= step
-		unit++
-	}
-	digits := 0
-	if value < 99.95 {
-		digits = 1
-	}
-	return fmt.Sprintf("%.*f %ciB", digits, value, "KMGTPE"[unit])
-}
-
 // formatAge formats a duration in one unit, such as "3 hours".
 func formatAge(d time.Duration) string {
 	const day = 24 * time.Hour

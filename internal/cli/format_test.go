@@ -3,21 +3,11 @@
 package cli
 
 import (
-	"math"
 	"testing"
 	"time"
 
 	"github.com/shoenig/test/must"
 )
-
-func TestFormatSize_HasThreeDigits(t *testing.T) {
-	for n, want := range map[int64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 100 << 10: "100 KiB", 1<<20 - 1: "1.0 MiB",
-		64 << 20: "64.0 MiB", 1000 << 20: "1.0 GiB", math.MaxInt64: "8.0 EiB",
-	} {
-		must.Eq(t, want, formatSize(n))
-	}
-}
 
 func TestFormatAge_HasOneUnit(t *testing.T) {
 	for d, want := range map[time.Duration]string{

@@ -14,6 +14,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/image/build"
 	"github.com/lkl-nomad/nomad-driver-lkl/image/reference"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/bytesize"
 )
 
 const imageBuildUsage = `usage: PROGRAM image build --kernel KERNEL [--root DIR|TAR] [OPTION ...] -o OUTPUT
@@ -206,6 +207,6 @@ func (d *builtImage) writeText(w io.Writer) error {
 		line("Image\t%s", d.Output)
 		line("Digest\t%s", d.Digest)
 		line("Target\t%s, ABI version %d", d.Target, d.ABI)
-		line("Size\t%s", formatSize(d.Size))
+		line("Size\t%s", bytesize.Format(d.Size))
 	})
 }

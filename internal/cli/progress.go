@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/bytesize"
 )
 
 const (
@@ -76,9 +78,9 @@ func (p *progress) update(stage string, done, total int64) {
 	amount := stage
 	switch {
 	case total > 0:
-		amount += " " + formatSize(min(done, total)) + " of " + formatSize(total)
+		amount += " " + bytesize.Format(min(done, total)) + " of " + bytesize.Format(total)
 	case done > 0:
-		amount += " " + formatSize(done)
+		amount += " " + bytesize.Format(done)
 	}
 	if p.width == 0 {
 		p.next = now.Add(reportEvery)
