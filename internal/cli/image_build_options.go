@@ -220,7 +220,9 @@ func (b *imageBuild) minimalSBOM() ([]byte, error) {
 	if _, err := io.Copy(sum, f); err != nil {
 		return nil, fmt.Errorf("kernel: %w", err)
 	}
-	return spdx.New(spdx.File{
-		Name: filepath.Base(b.options.Kernel), SHA256: hex.EncodeToString(sum.Sum(nil)),
-	}, nil, b.options.Time)
+	name := filepath.Base(b.options.Kernel)
+	contents := spdx.Contents{
+		Name: name, Files: []spdx.File{{Name: name, SHA256: hex.EncodeToString(sum.Sum(nil))}}, Created: b.options.Time,
+	}
+	return contents.Marshal()
 }

@@ -26,12 +26,20 @@ const (
 // namespace is the beginning of the unique URI of each document.
 const namespace = "https://github.com/lkl-nomad/nomad-driver-lkl/spdx/"
 
-// A File is the described file: a kernel.
+// A File is a described file: a kernel.
 type File struct {
-	Name   string
-	SHA256 string // in hexadecimal
-	// Version may be empty.
-	Version string
+	Name    string
+	SHA256  string // in hexadecimal
+	Version string // may be empty
+}
+
+// A Contents describes files with the same contents, such as the kernels of one program for
+// several targets.
+type Contents struct {
+	Name     string
+	Files    []File
+	Packages []Package // that the files were made from
+	Created  time.Time
 }
 
 // A Package is software that the file contains.
@@ -98,30 +106,34 @@ type relationship struct {
 	Related string `json:"relatedSpdxElement"`
 }
 
-// New returns a document in JSON about a file that was made from packages. The same
-// arguments give the same bytes.
-func New(f File, packages []Package, created time.Time) ([]byte, error) {
+// Marshal returns the document in JSON. The same contents give the same bytes.
+func (c *Contents) Marshal() ([]byte, error) {
 	d := document{
-		Version: version, DataLicense: dataLicense, ID: documentID, Name: f.Name,
+		Version: version, DataLicense: dataLicense, ID: documentID, Name: c.Name,
 		Creation: creation{
-			Created:  created.UTC().Format("2006-01-02T15:04:05Z"),
+			Created:  c.Created.UTC().Format("2006-01-02T15:04:05Z"),
 			Creators: []string{"Tool: nomad-driver-lkl"},
 		},
-		Packages: []element{f.element()},
 	}
-	root := d.Packages[0].ID
-	d.Relationships = []relationship{{documentID, "DESCRIBES", root}}
-	for i, p := range packages {
+	for _, f := range c.Files {
+		e := f.element()
+		d.Packages = append(d.Packages, e)
+		d.Relationships = append(d.Relationships, relationship{documentID, "DESCRIBES", e.ID})
+	}
+	described := d.Packages
+	for i, p := range c.Packages {
 		e := p.element(i)
 		d.Packages = append(d.Packages, e)
-		d.Relationships = append(d.Relationships, relationship{root, "GENERATED_FROM", e.ID})
+		for _, kernel := range described {
+			d.Relationships = append(d.Relationships, relationship{kernel.ID, "GENERATED_FROM", e.ID})
+		}
 	}
 	unnamed, err := json.Marshal(d)
 	if err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256(unnamed)
-	d.Namespace = namespace + fileID(f.Name) + "-" + hex.EncodeToString(sum[:16])
+	d.Namespace = namespace + fileID(c.Name) + "-" + hex.EncodeToString(sum[:16])
 	content, err := json.MarshalIndent(d, "", "  ")
 	return append(content, '\n'), err
 }

@@ -13,7 +13,10 @@ import (
 )
 
 var (
-	file     = File{Name: "lkl-app.spt", Version: "1:2.0~rc1", SHA256: strings.Repeat("ab", 32)}
+	files = []File{
+		{Name: "lkl-app.spt", Version: "1:2.0~rc1", SHA256: strings.Repeat("ab", 32)},
+		{Name: "lkl-app.hvt", SHA256: strings.Repeat("ef", 32)},
+	}
 	packages = []Package{
 		{
 			Name: "app", Version: "1:2.0~rc1", PURL: "pkg:deb/debian/app@1%3A2.0~rc1?arch=source", License: "MIT",
@@ -24,15 +27,14 @@ var (
 )
 
 // The schema of SPDX 2.3 (spdx-schema.json) requires these members.
-func TestNew_HasTheRequiredMembers(t *testing.T) {
-	content, err := New(file, packages, time.Unix(0, 0))
-	must.NoError(t, err)
+func TestMarshal_HasTheRequiredMembers(t *testing.T) {
+	content := marshal(t, files...)
 	var d map[string]any
 	must.NoError(t, json.Unmarshal(content, &d))
 	must.Eq(t, "SPDX-2.3", d["spdxVersion"].(string))
 	must.Eq(t, "CC0-1.0", d["dataLicense"].(string))
 	must.Eq(t, "SPDXRef-DOCUMENT", d["SPDXID"].(string))
-	must.Eq(t, "lkl-app.spt", d["name"].(string))
+	must.Eq(t, "lkl-app", d["name"].(string))
 	must.RegexMatch(t, regexp.MustCompile(`^https://[^#\s]+$`), d["documentNamespace"].(string))
 	must.Eq(t, map[string]any{"created": "1970-01-01T00:00:00Z", "creators": []any{"Tool: nomad-driver-lkl"}},
 		d["creationInfo"].(map[string]any))
@@ -49,7 +51,7 @@ func TestNew_HasTheRequiredMembers(t *testing.T) {
 		}
 		must.False(t, p["filesAnalyzed"].(bool))
 	}
-	must.MapLen(t, 4, ids)
+	must.MapLen(t, 5, ids)
 	for _, r := range d["relationships"].([]any) {
 		r := r.(map[string]any)
 		must.True(t, ids[r["spdxElementId"].(string)])
@@ -59,21 +61,22 @@ func TestNew_HasTheRequiredMembers(t *testing.T) {
 	must.NoError(t, Check(content))
 }
 
-func TestNew_DependsOnItsArgumentsOnly(t *testing.T) {
-	build := func(f File) string {
-		content, err := New(f, packages, time.Unix(0, 0))
-		must.NoError(t, err)
-		return string(content)
-	}
-	must.Eq(t, build(file), build(file))
-	other := file
-	other.SHA256 = strings.Repeat("cd", 32)
-	namespaceOf := func(content string) string {
+func marshal(t *testing.T, files ...File) []byte {
+	t.Helper()
+	c := Contents{Name: "lkl-app", Files: files, Packages: packages, Created: time.Unix(0, 0)}
+	content, err := c.Marshal()
+	must.NoError(t, err)
+	return content
+}
+
+func TestMarshal_DependsOnTheContentsOnly(t *testing.T) {
+	must.Eq(t, string(marshal(t, files...)), string(marshal(t, files...)))
+	namespaceOf := func(content []byte) string {
 		var d document
-		must.NoError(t, json.Unmarshal([]byte(content), &d))
+		must.NoError(t, json.Unmarshal(content, &d))
 		return d.Namespace
 	}
-	must.NotEq(t, namespaceOf(build(file)), namespaceOf(build(other)))
+	must.NotEq(t, namespaceOf(marshal(t, files[0])), namespaceOf(marshal(t, files[1])))
 }
 
 func TestCheck_RefusesOtherDocuments(t *testing.T) {
