@@ -10,6 +10,7 @@
 package disk
 
 import (
+	"context"
 	"errors"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/debugfs"
@@ -43,6 +44,12 @@ type Sandbox = e2fsprogs.Sandbox
 // mount on disks with sectors of 512 and of 4096 bytes. Blocks of 1024 bytes, the default
 // of mke2fs for small images, do not mount with sectors of 4096 bytes.
 const BlockSize = 4096
+
+// A Tool is an installed program of e2fsprogs.
+type Tool = e2fsprogs.Tool
+
+// Tools returns the tools of e2fsprogs with their versions. It runs each of them.
+func Tools(ctx context.Context) []Tool { return e2fsprogs.Tools(ctx) }
 
 // CheckTools returns an error that names the missing tools of e2fsprogs.
 func CheckTools() error { return e2fsprogs.CheckInstalled() }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"path"
 
@@ -23,9 +22,8 @@ type layerUnpacker struct {
 	ctx       context.Context // of the current layer
 	spool     *spool
 	top       *node
-	layer     int32     // number of the current layer, from 1 on
-	whiteouts bool      // the current layer may have whiteouts
-	digest    hash.Hash // of the current layer, uncompressed; may be nil
+	layer     int32 // number of the current layer, from 1 on
+	whiteouts bool  // the current layer may have whiteouts
 	nodes     int64
 	steps     int64 // path elements that have been resolved
 	textBytes int64 // of names, targets and attributes
@@ -50,14 +48,10 @@ func (u *layerUnpacker) unpackStream(in *sourceReader) error {
 		return u.readError(err)
 	}
 	defer stream.Close()
-	content := io.Reader(stream)
-	if u.digest != nil {
-		content = io.TeeReader(stream, u.digest)
-	}
-	if err := u.unpackEntries(tar.NewReader(content)); err != nil {
+	if err := u.unpackEntries(tar.NewReader(stream)); err != nil {
 		return err
 	}
-	if _, err := io.Copy(io.Discard, content); err != nil {
+	if _, err := io.Copy(io.Discard, stream); err != nil {
 		return u.readError(err)
 	}
 	return nil

@@ -7,15 +7,11 @@ package hostcheck
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/landlock"
 )
 
@@ -61,27 +57,20 @@ func LocalHost(stateDir, executor, ext4, connectTap func() error) Host {
 		Supported: supported,
 		StateDir:  stateDir,
 		Executor:  executor,
-		SPT: func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-			defer cancel()
-			return runGuest(ctx)
-		},
-		KVM:      kvm.check,
-		Tap:      tapProbe(connectTap),
-		Ext4:     ext4,
-		Landlock: findLandlock,
-		Cgroup:   cgroupVersion,
+		SPT:       runSPT,
+		KVM:       kvm.check,
+		Tap:       tapProbe(connectTap),
+		Ext4:      ext4,
+		Landlock:  findLandlock,
+		Cgroup:    cgroupVersion,
 	}
 }
 
-func supported() error {
-	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
-		return fmt.Errorf("unikernels run on linux/amd64 only, not on %s/%s", runtime.GOOS, runtime.GOARCH)
-	}
-	if os.Geteuid() != 0 {
-		return errors.New("the Nomad client does not run as root: the driver needs root for namespaces, taps and control groups")
-	}
-	return nil
+// runSPT runs a guest of a few instructions in the spt tender.
+func runSPT(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	return runGuest(ctx)
 }
 
 func findLandlock() error {
@@ -122,18 +111,4 @@ func openTap() error {
 		return fmt.Errorf("%s does not support taps", path)
 	}
 	return nil
-}
-
-func cgroupVersion() (string, error) {
-	version, err := cgroup.HostVersion()
-	if err != nil {
-		return "", err
-	}
-	switch version {
-	case cgroup.V1:
-		return "v1", nil
-	case cgroup.V2:
-		return "v2", nil
-	}
-	return "", errors.New("no cgroup file system is mounted on /sys/fs/cgroup")
 }

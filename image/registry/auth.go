@@ -177,6 +177,9 @@ func (s *session) requestToken(ctx context.Context, realm *url.URL, c challenge,
 // scopes returns the access that the token must give: the registry's own wish first,
 // because some token servers regard only the first.
 func (s *session) scopes(c challenge) []string {
+	if s.repo == "" {
+		return nil // Ping asks for access to no repository
+	}
 	own := "repository:" + s.repo + ":" + s.actions
 	if wish := c.parameters["scope"]; wish != "" && wish != own {
 		return []string{wish, own}

@@ -63,6 +63,7 @@ func Commands() []*Command {
 		{Name: "image", Summary: "build images", Sub: []*Command{
 			{Name: "build", Summary: "pack a unikernel into an image", Usage: imageBuildUsage, Run: imageBuildCommand},
 		}},
+		{Name: "doctor", Summary: "check the host, and print commands that mend it", Usage: doctorUsage, Run: doctorCommand},
 		{Name: "version", Summary: "print the version", Usage: versionUsage, Run: versionCommand},
 	}
 }

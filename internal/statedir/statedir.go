@@ -18,12 +18,17 @@ import (
 // Default is the default of the plugin's option state_dir.
 const Default = "/var/lib/nomad-driver-lkl"
 
-// CheckFileSystem checks that tasks can start with a state directory on this file system.
-// It writes nothing. The path may end in missing directories.
-//
-// The errors contain no figures that change while the fault stays: the driver's health
-// contains them, and Nomad's servers receive every new text.
+// CheckFileSystem makes the checks of CheckMount and CheckSpace.
 func CheckFileSystem(path string) error {
+	if err := CheckMount(path); err != nil {
+		return err
+	}
+	return CheckSpace(path)
+}
+
+// CheckMount checks that the file system of a state directory is mounted with the options
+// that tasks need. It writes nothing. The path may end in missing directories.
+func CheckMount(path string) error {
 	path, stat, err := Statfs(path)
 	switch {
 	case err != nil:
@@ -33,6 +38,20 @@ func CheckFileSystem(path string) error {
 	case stat.Flags&unix.ST_NOEXEC != 0:
 		return fmt.Errorf("%s is on a file system with the option noexec, but the executor and the tasks' kernels run from there: "+
 			"mount it with the option exec", path)
+	}
+	return nil
+}
+
+// CheckSpace checks that the file system of a state directory has space for more tasks.
+// It writes nothing. The path may end in missing directories.
+//
+// The errors contain no figures that change while the fault stays: the driver's health
+// contains them, and Nomad's servers receive every new text.
+func CheckSpace(path string) error {
+	path, stat, err := Statfs(path)
+	switch {
+	case err != nil:
+		return err
 	case stat.Files > 0 && stat.Ffree == 0:
 		return fmt.Errorf("the file system of %s has no free inodes: remove files", path)
 	}

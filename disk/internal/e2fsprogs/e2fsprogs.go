@@ -27,6 +27,8 @@ const (
 	E2fsck    = "e2fsck"
 )
 
+var toolNames = []string{Mke2fs, Debugfs, Resize2fs, E2fsck}
+
 // ImagePath is the path at which a tool finds its image.
 const ImagePath = sandbox.ImagePath
 
@@ -45,7 +47,7 @@ const waitDelay = 5 * time.Second
 // CheckInstalled returns an error that names the missing tools and their package.
 func CheckInstalled() error {
 	var missing []string
-	for _, name := range []string{Mke2fs, Debugfs, Resize2fs, E2fsck} {
+	for _, name := range toolNames {
 		if _, err := findTool(name); err != nil {
 			missing = append(missing, name)
 		}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package registry
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/image/reference"
+)
+
+// Ping requests the base of the registry's API, and logs in if the registry asks for it. It
+// makes one attempt. host is written as in image references. The result names the origin of
+// the accepted credentials; it is "" if the registry asks for none.
+func (c *Client) Ping(ctx context.Context, host string, credentials *Credentials) (origin string, err error) {
+	ref, err := reference.Parse(host + "/ping")
+	if err != nil || ref.Repository() != "ping" && ref.Repository() != "library/ping" {
+		return "", fmt.Errorf("%q is not the host of a registry as references contain it, such as \"registry.example.com:5000\"", host)
+	}
+	s, err := c.open(ref, credentials, "")
+	if err != nil {
+		return "", err
+	}
+	defer s.close()
+	s.repo = ""
+	u := *s.base
+	u.Path = "/v2/"
+	resp, err := s.do(ctx, request{
+		method: http.MethodGet, url: &u, what: "registry " + host, accept: []int{http.StatusOK},
+	})
+	if err != nil {
+		return "", err
+	}
+	drain(resp)
+	if s.authorization() == "" {
+		return "", nil
+	}
+	if l := s.usedLogin(); l.origin != "" {
+		return l.origin, nil
+	}
+	return "anonymous", nil
+}
