@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -84,15 +83,13 @@ func withSBOM(img v1.Image, o Options) (archive.Manifest, error) {
 	if attached, err = mutate.ConfigFile(attached, config); err != nil {
 		return nil, err
 	}
-	annotations := maps.Clone(o.Annotations)
-	return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
-		mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{
-			Platform: &v1.Platform{OS: spec.OS, Architecture: spec.Architecture}, Annotations: annotations,
-		}},
-		mutate.IndexAddendum{Add: attached, Descriptor: v1.Descriptor{
-			Platform:    &v1.Platform{OS: unknown, Architecture: unknown},
-			Annotations: map[string]string{referenceTypeKey: attestation, referenceKey: digest.String()},
-		}}), nil
+	return newIndex(
+		indexEntry{img, o.Annotations, v1.Platform{OS: spec.OS, Architecture: spec.Architecture}},
+		indexEntry{
+			attached,
+			map[string]string{referenceTypeKey: attestation, referenceKey: digest.String()},
+			v1.Platform{OS: unknown, Architecture: unknown},
+		})
 }
 
 // ReadSBOM returns the SPDX document of the image for this driver, in JSON, which is
