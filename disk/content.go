@@ -4,6 +4,8 @@ package disk
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +58,17 @@ func newContent(dir string, o BuildOptions) (*Content, error) {
 // error, the content can only be closed.
 func (c *Content) AddLayer(ctx context.Context, r io.Reader) error {
 	return c.add(ctx, r, true)
+}
+
+// AddLayerWithDigest is AddLayer. It returns the SHA-256 of the uncompressed archive in
+// hexadecimal, which the config of an image contains.
+func (c *Content) AddLayerWithDigest(ctx context.Context, r io.Reader) (string, error) {
+	c.digest = sha256.New()
+	defer func() { c.digest = nil }()
+	if err := c.AddLayer(ctx, r); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(c.digest.Sum(nil)), nil
 }
 
 // addArchive adds a tar archive that is no layer: names of whiteouts have no meaning.

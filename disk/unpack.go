@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"path"
 
@@ -22,8 +23,9 @@ type layerUnpacker struct {
 	ctx       context.Context // of the current layer
 	spool     *spool
 	top       *node
-	layer     int32 // number of the current layer, from 1 on
-	whiteouts bool  // the current layer may have whiteouts
+	layer     int32     // number of the current layer, from 1 on
+	whiteouts bool      // the current layer may have whiteouts
+	digest    hash.Hash // of the current layer, uncompressed; may be nil
 	nodes     int64
 	steps     int64 // path elements that have been resolved
 	textBytes int64 // of names, targets and attributes
@@ -48,10 +50,14 @@ func (u *layerUnpacker) unpackStream(in *sourceReader) error {
 		return u.readError(err)
 	}
 	defer stream.Close()
-	if err := u.unpackEntries(tar.NewReader(stream)); err != nil {
+	content := io.Reader(stream)
+	if u.digest != nil {
+		content = io.TeeReader(stream, u.digest)
+	}
+	if err := u.unpackEntries(tar.NewReader(content)); err != nil {
 		return err
 	}
-	if _, err := io.Copy(io.Discard, stream); err != nil {
+	if _, err := io.Copy(io.Discard, content); err != nil {
 		return u.readError(err)
 	}
 	return nil

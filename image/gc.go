@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
+)
+
+// GCOptions say what a garbage collection removes, besides the remains of ended processes
+// and damaged entries. It never removes an entry that a task uses.
+type GCOptions struct {
+	// MaxAge removes entries that have not been used for longer. The end of a task is a
+	// use. 0 means no limit.
+	MaxAge time.Duration
+	// MaxBytes removes the least recently used entries until the others take at most this
+	// space on the host's disk. 0 means no limit.
+	MaxBytes int64
+	// All removes all unused entries.
+	All bool
+	// DryRun removes nothing, and reports what would be removed.
+	DryRun bool
+}
+
+// A Removal is an entry that has been removed.
+type Removal struct {
+	Digest     string   `json:"digest"` // of the manifest; "" for a damaged entry
+	Kernel     string   `json:"kernel"` // path in the image
+	References []string `json:"references"`
+	Bytes      int64    `json:"bytes"` // on the host's disk
+	Reason     string   `json:"reason"`
+}
+
+// A GCReport is the result of a garbage collection.
+type GCReport struct {
+	Removed    []Removal `json:"removed"`
+	FreedBytes int64     `json:"freed_bytes"` // on the host's disk
+	// KeptBytes is the space of the remaining entries, and UsedBytes of those among them
+	// that tasks use.
+	KeptBytes int64 `json:"kept_bytes"`
+	UsedBytes int64 `json:"used_bytes"`
+}
+
+// otherVersionTTL is the time for which an entry that another version of the driver has
+// written is kept after its last use. Both versions may share the store.
+const otherVersionTTL = 24 * time.Hour
+
+// GC removes images that are not in use. It may run at any time, in several processes.
+func (s *Store) GC(ctx context.Context, o GCOptions) (GCReport, error) {
+	report, moved, err := s.collect(o)
+	for _, m := range moved {
+		err = errors.Join(err, m.remove(ctx))
+	}
+	if !o.DryRun {
+		err = errors.Join(err, s.sweepBuilds(ctx), s.sweepLocks())
+	}
+	if err != nil {
+		return report, fmt.Errorf("collect unused images: %w", err)
+	}
+	return report, nil
+}
+
+// movedEntry is an entry that has been moved to builds/, or a directory that was left
+// there. This process has its lock.
+type movedEntry struct {
+	path string
+	dir  *os.File
+}
+
+// remove deletes the files. If the context ends, a later collection deletes the rest.
+func (m movedEntry) remove(ctx context.Context) error {
+	defer fileLock{m.dir}.release()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return os.RemoveAll(m.path)
+}
+
+// collect moves the unused entries out of entries/, and removes the records without an
+// entry. The store is locked meanwhile, but no file is deleted.
+func (s *Store) collect(o GCOptions) (report GCReport, moved []movedEntry, err error) {
+	lock, err := s.lockStore(unix.LOCK_EX)
+	if err != nil {
+		return report, nil, err
+	}
+	defer lock.release()
+	c, err := s.contents()
+	if err != nil {
+		return report, nil, err
+	}
+	reasons := c.unused(o, time.Now())
+	var kept []storedEntry
+	for _, e := range c.entries {
+		reason, remove := reasons[e.key]
+		if remove && !o.DryRun {
+			m, err := s.takeEntry(e.key)
+			if err != nil {
+				return report, moved, err
+			}
+			if remove = m != nil; remove {
+				moved = append(moved, *m)
+			}
+		}
+		if !remove {
+			kept = append(kept, e)
+			report.keep(e)
+			continue
+		}
+		report.Removed = append(report.Removed, Removal{
+			Digest: e.info.Digest, Kernel: e.Path, References: c.references(e.info.Digest), Bytes: e.Bytes, Reason: reason,
+		})
+		report.FreedBytes += e.Bytes
+	}
+	if o.DryRun {
+		return report, nil, nil
+	}
+	return report, moved, s.removeRecords(c, kept)
+}
+
+func (r *GCReport) keep(e storedEntry) {
+	r.KeptBytes += e.Bytes
+	if e.InUse() {
+		r.UsedBytes += e.Bytes
+	}
+}
+
+// unused returns the entries that are to be removed, with the reason.
+func (c *contents) unused(o GCOptions, now time.Time) map[string]string {
+	reasons := map[string]string{}
+	var total int64
+	oldestFirst := slices.SortedFunc(slices.Values(c.entries), func(a, b storedEntry) int { return a.LastUsed.Compare(b.LastUsed) })
+	for _, e := range oldestFirst {
+		total += e.Bytes
+		age := now.Sub(e.LastUsed)
+		switch {
+		case e.InUse():
+			continue
+		case errors.Is(e.broken, errVersion):
+			if o.All || age > otherVersionTTL {
+				reasons[e.key] = e.broken.Error()
+			}
+		case e.broken != nil:
+			reasons[e.key] = e.broken.Error()
+		case o.All:
+			reasons[e.key] = "unused"
+		case o.MaxAge > 0 && age > o.MaxAge:
+			reasons[e.key] = fmt.Sprintf("unused for %v", age.Round(time.Second))
+		}
+		if reasons[e.key] != "" {
+			total -= e.Bytes
+		}
+	}
+	for _, e := range oldestFirst {
+		if o.MaxBytes <= 0 || total <= o.MaxBytes {
+			break
+		}
+		if reasons[e.key] == "" && !e.InUse() {
+			reasons[e.key] = fmt.Sprintf("the images exceed %d MiB", o.MaxBytes>>20)
+			total -= e.Bytes
+		}
+	}
+	return reasons
+}
+
+// takeEntry moves an entry to builds/ and locks it. It returns nil if a start uses it. The
+// caller has the store's exclusive lock.
+func (s *Store) takeEntry(key string) (*movedEntry, error) {
+	path := s.path(entriesDir, key)
+	dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	unused, err := tryFlock(dir, unix.LOCK_EX)
+	if err != nil || !unused {
+		dir.Close()
+		return nil, err
+	}
+	place, err := s.moveToBuilds(key)
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return &movedEntry{path: place, dir: dir}, nil
+}
+
+// removeRecords removes the records of images without an entry, of references without an
+// image, and records that cannot be read. The caller has the store's exclusive lock.
+func (s *Store) removeRecords(c *contents, entries []storedEntry) error {
+	keep := map[string]bool{}
+	digests := map[string]bool{}
+	for _, e := range entries {
+		if info, ok := c.images[e.info.Digest]; ok {
+			digests[info.Digest] = true
+			keep[s.imagePath(info.Digest)] = true
+		}
+	}
+	for _, ref := range c.refs {
+		if digests[ref.Digest] {
+			keep[s.refPath(ref.Reference)] = true
+		}
+	}
+	for _, dir := range []string{imagesDir, refsDir} {
+		err := s.eachName(dir, func(name string) error {
+			path := s.path(dir, name)
+			if keep[path] || s.isNewer(path) {
+				return nil
+			}
+			return os.RemoveAll(path)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isNewer reports whether a record was written lately by another version of the driver.
+func (s *Store) isNewer(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || strings.HasSuffix(path, atomicfile.TemporarySuffix) || time.Since(info.ModTime()) > otherVersionTTL {
+		return false
+	}
+	return errors.Is(readRecord(path, &entryInfo{}), errVersion)
+}
+
+// sweepBuilds removes the directories of processes that have ended.
+func (s *Store) sweepBuilds(ctx context.Context) error {
+	abandoned, err := s.abandonedBuilds()
+	for _, m := range abandoned {
+		err = errors.Join(err, m.remove(ctx))
+	}
+	return err
+}
+
+// abandonedBuilds locks the directories in builds/ that have no lock.
+func (s *Store) abandonedBuilds() ([]movedEntry, error) {
+	lock, err := s.lockStore(unix.LOCK_EX)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.release()
+	var abandoned []movedEntry
+	err = s.eachName(buildsDir, func(name string) error {
+		path := s.path(buildsDir, name)
+		dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return os.RemoveAll(path) // not a directory of this package
+		}
+		unused, err := tryFlock(dir, unix.LOCK_EX)
+		if err != nil || !unused {
+			dir.Close()
+			return err
+		}
+		abandoned = append(abandoned, movedEntry{path, dir})
+		return nil
+	})
+	return abandoned, err
+}
+
+// sweepLocks removes the files of locks whose holders have ended.
+func (s *Store) sweepLocks() error {
+	return s.eachName(locksDir, func(name string) error {
+		path := s.path(locksDir, name)
+		lock, err := tryLockPath(path)
+		if err != nil || lock == nil {
+			return err
+		}
+		defer lock.release()
+		return os.Remove(path)
+	})
+}

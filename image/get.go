@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
+)
+
+// Get returns the unikernel of an image, and brings it in if it is not cached. The caller
+// closes the entry.
+//
+// Concurrent calls for the same image bring it in once. A call ends with its context; when
+// all calls for an image have ended, the pull is canceled and leaves nothing behind.
+//
+// Errors wrap those of package source (the registry or the image is at fault), spec (no
+// manifest or kernel for this driver), unikernel (the kernel is not a valid Solo5 file), disk
+// (space and limits), or ErrNotCached.
+func (s *Store) Get(ctx context.Context, r Request) (*Entry, error) {
+	e, err := s.get(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", r.Reference, err)
+	}
+	return e, nil
+}
+
+func (s *Store) get(ctx context.Context, r Request) (*Entry, error) {
+	policy, err := r.policy()
+	if err != nil {
+		return nil, err
+	}
+	if r.Reference.IsLocal() != (r.Local != nil) {
+		return nil, errors.New("an open file is needed for a local image, and only for one")
+	}
+	found, err := s.resolve(ctx, r, policy)
+	if err != nil {
+		return nil, err
+	}
+	process, err := found.image.Config.Merge(r.Overrides)
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.lookup(ctx, &found.image, process.Kernel)
+	switch {
+	case err == nil:
+		e.Cached = true
+	case !errors.Is(err, fs.ErrNotExist) && !isBroken(err):
+		return nil, err
+	case policy == PolicyNever:
+		return nil, fmt.Errorf("%w: the cache has no complete copy with the kernel %s (%w): "+
+			"pull the image first, or set another pull policy", ErrNotCached, process.Kernel, err)
+	default:
+		if e, err = s.pull(ctx, r, found, process.Kernel); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.recordReference(r, found); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// pull brings in an entry, together with all other callers that ask for it. Callers with
+// other credentials or of another kind of source use their own.
+func (s *Store) pull(ctx context.Context, r Request, found resolution, kernelPath string) (*Entry, error) {
+	key := hexOf(found.image.Digest, kernelPath, r.sourceKey())
+	_, release, err := s.builds.join(ctx, key, func() (operation[*os.File], error) {
+		open, err := s.opener(r)
+		return operation[*os.File]{
+			run: func(ctx context.Context, report func(Progress)) (*os.File, error) {
+				src, err := open()
+				if err != nil {
+					return nil, err
+				}
+				defer func() { _ = src.Close() }() // it was only read
+				return s.bringIn(ctx, src, found, build{kernelPath: kernelPath, report: report})
+			},
+			drop: func(dir *os.File) { fileLock{dir}.release() },
+		}, err
+	}, r.report)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return s.lookup(ctx, &found.image, kernelPath)
+}
+
+// bringIn builds an entry, unless another process has just done so. It returns the pinned
+// directory.
+func (s *Store) bringIn(ctx context.Context, src source.Source, found resolution, b build) (*os.File, error) {
+	key := entryKey(found.image.Digest, b.kernelPath)
+	unlock, err := s.lockEntry(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	e, err := s.lookup(ctx, &found.image, b.kernelPath)
+	switch {
+	case err == nil:
+		return e.dir, nil
+	case !errors.Is(err, fs.ErrNotExist) && !isBroken(err):
+		return nil, err
+	}
+	if found.content == nil {
+		if found.content, err = fetchImage(ctx, src, found.image.descriptor()); err != nil {
+			return nil, err
+		}
+	}
+	b.image, b.content = found.image, found.content
+	return s.build(ctx, src, key, b)
+}
+
+// opener returns a function that opens the source of a request. The source does not depend
+// on the request's file.
+func (s *Store) opener(r Request) (func() (source.Source, error), error) {
+	if r.Local == nil {
+		if s.config.Client == nil {
+			return nil, errors.New("registries are not available")
+		}
+		return func() (source.Source, error) { return s.config.Client.Source(r.Reference, r.Credentials) }, nil
+	}
+	file, err := duplicate(r.Local)
+	if err != nil {
+		return nil, err
+	}
+	return func() (source.Source, error) { return openLocal(r.Reference, file) }, nil
+}
+
+// resolution is the result of resolving a reference.
+type resolution struct {
+	image imageInfo
+	// target is the digest that the reference names: of the manifest or of an index.
+	target string
+	// content is what a build needs in addition. nil: it has not been fetched.
+	content *imageContent
+	// asked is the time before the registry was asked. It is zero if the cache has the
+	// reference.
+	asked time.Time
+}
+
+// resolve finds the manifest of a reference.
+func (s *Store) resolve(ctx context.Context, r Request, policy Policy) (resolution, error) {
+	if r.Local != nil {
+		return s.resolveLocal(ctx, r)
+	}
+	if digest := r.Reference.Digest(); digest != "" || policy != PolicyAlways {
+		found, err := s.cached(r.Reference.String(), digest)
+		if err == nil {
+			return found, nil
+		}
+		if policy == PolicyNever {
+			return resolution{}, fmt.Errorf("%w: %w: pull the image first, or set another pull policy", ErrNotCached, err)
+		}
+	}
+	found, release, err := s.resolves.join(ctx, hexOf(r.Reference.String(), r.sourceKey()), func() (operation[resolution], error) {
+		open, err := s.opener(r)
+		return operation[resolution]{run: func(ctx context.Context, report func(Progress)) (resolution, error) {
+			report(Progress{Stage: StageResolving})
+			return s.ask(ctx, open)
+		}}, err
+	}, r.report)
+	if err != nil {
+		return resolution{}, err
+	}
+	release()
+	return found, nil
+}
+
+func (s *Store) resolveLocal(ctx context.Context, r Request) (resolution, error) {
+	open, err := s.opener(r)
+	if err != nil {
+		return resolution{}, err
+	}
+	return s.ask(ctx, open)
+}
+
+// ask resolves a reference at its source. It reads the manifest and the config only if the
+// cache does not know them.
+func (s *Store) ask(ctx context.Context, open func() (source.Source, error)) (resolution, error) {
+	asked := time.Now()
+	src, err := open()
+	if err != nil {
+		return resolution{}, err
+	}
+	defer func() { _ = src.Close() }() // it was only read
+	target, err := src.Resolve(ctx)
+	if err != nil {
+		return resolution{}, err
+	}
+	if found, err := s.cached("", target.Digest.String()); err == nil {
+		found.asked = asked
+		return found, nil
+	}
+	content, err := fetchImage(ctx, src, target)
+	if err != nil {
+		return resolution{}, err
+	}
+	return resolution{image: content.info(), target: target.Digest.String(), content: content, asked: asked}, nil
+}
