@@ -293,10 +293,8 @@ func (s *Store) publish(key string, dir *buildDir, image imageInfo) error {
 	if err := flock(dir.file, unix.LOCK_SH); err != nil {
 		return err
 	}
-	if _, err := s.image(image.Digest); err != nil {
-		if err := writeRecord(s.imagePath(image.Digest), image); err != nil {
-			return err
-		}
+	if err := s.writeImage(image); err != nil {
+		return err
 	}
 	path := s.path(entriesDir, key)
 	err = os.Rename(dir.path, path)

@@ -68,7 +68,7 @@ func (s *Store) pin(key string) (*os.File, error) {
 	path := s.path(entriesDir, key)
 	for {
 		dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-		if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		if isNoDirectory(err) {
 			return nil, fmt.Errorf("%w: %s is not a directory", errDamaged, key)
 		}
 		if err != nil {
@@ -84,6 +84,9 @@ func (s *Store) pin(key string) (*os.File, error) {
 		dir.Close() // it has just been removed
 	}
 }
+
+// isNoDirectory reports whether opening a directory failed because it is a file or a symlink.
+func isNoDirectory(err error) bool { return errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) }
 
 // lookup returns a cached entry of an image, and pins it. fs.ErrNotExist: there is none. A
 // damaged entry is removed, and its error wraps errDamaged or errVersion.

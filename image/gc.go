@@ -79,6 +79,9 @@ type movedEntry struct {
 
 // remove deletes the files. If the context ends, a later collection deletes the rest.
 func (m movedEntry) remove(ctx context.Context) error {
+	if m.dir == nil {
+		return nil // it was a file
+	}
 	defer fileLock{m.dir}.release()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -176,7 +179,10 @@ func (c *contents) unused(o GCOptions, now time.Time) map[string]string {
 // caller has the store's exclusive lock.
 func (s *Store) takeEntry(key string) (*movedEntry, error) {
 	path := s.path(entriesDir, key)
-	dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if isNoDirectory(err) {
+		return &movedEntry{}, os.Remove(path)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -252,12 +258,14 @@ func (s *Store) abandonedBuilds() ([]movedEntry, error) {
 	var abandoned []movedEntry
 	err = s.eachName(buildsDir, func(name string) error {
 		path := s.path(buildsDir, name)
-		dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-		if errors.Is(err, fs.ErrNotExist) {
+		dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // another collection has removed it
 			return nil
-		}
-		if err != nil {
-			return os.RemoveAll(path) // not a directory of this package
+		case isNoDirectory(err):
+			return os.Remove(path)
+		case err != nil:
+			return err
 		}
 		unused, err := tryFlock(dir, unix.LOCK_EX)
 		if err != nil || !unused {

@@ -53,17 +53,24 @@ func (s *Store) get(ctx context.Context, r Request) (*Entry, error) {
 	case !errors.Is(err, fs.ErrNotExist) && !isBroken(err):
 		return nil, err
 	case policy == PolicyNever:
-		return nil, fmt.Errorf("%w: the cache has no complete copy with the kernel %s (%w): "+
-			"pull the image first, or set another pull policy", ErrNotCached, process.Kernel, err)
+		return nil, notCached("the image with the kernel "+process.Kernel, err)
 	default:
 		if e, err = s.pull(ctx, r, found, process.Kernel); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.recordReference(r, found); err != nil {
+	if err := s.record(r, found); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
+}
+
+// notCached returns the error of PolicyNever.
+func notCached(what string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: the cache does not contain %s: pull it first, or set another pull policy", ErrNotCached, what)
+	}
+	return fmt.Errorf("%w: the cache contains %s, but unusable: %w: pull it again, or set another pull policy", ErrNotCached, what, err)
 }
 
 // pull brings in an entry, together with all other callers that ask for it. Callers with
@@ -155,7 +162,7 @@ func (s *Store) resolve(ctx context.Context, r Request, policy Policy) (resoluti
 			return found, nil
 		}
 		if policy == PolicyNever {
-			return resolution{}, fmt.Errorf("%w: %w: pull the image first, or set another pull policy", ErrNotCached, err)
+			return resolution{}, notCached("the image", err)
 		}
 	}
 	found, release, err := s.resolves.join(ctx, hexOf(r.Reference.String(), r.sourceKey()), func() (operation[resolution], error) {

@@ -208,3 +208,15 @@ func treeOf(t testing.TB, dir string) []string {
 	}
 	return paths
 }
+
+// namesIn lists a directory of a store.
+func namesIn(t testing.TB, dir, name string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(dir, name))
+	must.NoError(t, err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}

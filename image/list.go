@@ -227,9 +227,13 @@ func (c *contents) references(digest string) []string {
 // stored returns an entry of the store. fs.ErrNotExist: it has been removed.
 func (s *Store) stored(key string) (storedEntry, error) {
 	e := storedEntry{key: key}
-	dir, err := os.Stat(s.path(entriesDir, key))
+	dir, err := os.Lstat(s.path(entriesDir, key))
 	if err != nil {
 		return e, err
+	}
+	if !dir.IsDir() {
+		e.broken = fmt.Errorf("%w: it is not a directory", errDamaged)
+		return e, nil
 	}
 	e.LastUsed = dir.ModTime()
 	if err := readRecord(s.path(entriesDir, key, entryRecord), &e.info); err != nil {
@@ -259,7 +263,8 @@ func (e *storedEntry) addFile(path string, want *fileInfo, isKernel bool) {
 		return
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
+	if !ok || !info.Mode().IsRegular() {
+		e.broken = fmt.Errorf("%w: %s is not a regular file", errDamaged, info.Name())
 		return
 	}
 	const unit = 512 // of Blocks, see stat(2)

@@ -46,13 +46,22 @@ func (s *Store) image(digest string) (imageInfo, error) {
 	return info, nil
 }
 
+// writeImage writes the record of an image, unless it exists. The caller has the store's
+// lock.
+func (s *Store) writeImage(info imageInfo) error {
+	if _, err := s.image(info.Digest); err == nil {
+		return nil
+	}
+	return writeRecord(s.imagePath(info.Digest), info)
+}
+
 func (s *Store) imagePath(digest string) string {
 	return s.path(imagesDir, strings.ReplaceAll(digest, ":", "-"))
 }
 
-// recordReference remembers what the source has returned for a reference. Local references
-// are not recorded: their files belong to allocs.
-func (s *Store) recordReference(r Request, found resolution) error {
+// record remembers what the source has returned for a reference. Local references are not
+// recorded: their files belong to allocs.
+func (s *Store) record(r Request, found resolution) error {
 	if found.asked.IsZero() {
 		return nil
 	}
@@ -71,6 +80,9 @@ func (s *Store) recordReference(r Request, found resolution) error {
 		return err
 	}
 	defer lock.release()
+	if err := s.writeImage(found.image); err != nil { // it may be lost while the entry is not
+		return fmt.Errorf("record the image: %w", err)
+	}
 	for _, name := range names {
 		ref.Reference = name
 		if err := s.writeReference(ref); err != nil {
