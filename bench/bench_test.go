@@ -9,16 +9,16 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 // The shortest possible run finds changes of the driver or its guests that break the
 // benchmark.
 func TestRun_WritesEveryFigure(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: tasks run in control groups")
-	}
+	testenv.Need(t, testenv.Root, testenv.Loop, testenv.Tool("mkfs.xfs"))
 	results := filepath.Join(t.TempDir(), "results.json")
-	if err := run(1, 1, results); err != nil {
+	if err := run(options{starts: 1, tasks: 1, files: 64}, results); err != nil {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(results)
@@ -29,8 +29,8 @@ func TestRun_WritesEveryFigure(t *testing.T) {
 	if err := json.Unmarshal(content, &rows); err != nil {
 		t.Fatal(err)
 	}
-	if len(rows) != 9 {
-		t.Errorf("%d figures, not 9", len(rows))
+	if len(rows) != 13 {
+		t.Errorf("%d figures, not 13", len(rows))
 	}
 	keys := []string{"name", "p50", "p99", "peer", "peer_p50", "peer_p99", "unit"}
 	for _, row := range rows {

@@ -3,7 +3,8 @@
 // Bench measures the start time and the memory of tasks, and compares them with
 // Nomad's raw_exec driver. It runs the built plugin through Nomad's plugin protocol,
 // as an agent does. It runs raw_exec in its own process, as an agent does. Both use
-// the same control groups in the same run. It also measures the commands for a shell.
+// the same control groups in the same run. It also measures the commands for a shell, and
+// the steps that make a root disk from an OCI image.
 //
 // It prints a table and writes bench/results.json. It is a separate module, so that
 // the plugin does not depend on raw_exec.
@@ -33,16 +34,27 @@ type row struct {
 func main() {
 	starts := flag.Int("starts", 100, "number of tasks to start, one after the other, for each time")
 	tasks := flag.Int("tasks", 20, "number of tasks that run at the same time, for the memory")
+	files := flag.Int("files", 5000, "number of files in the layer that is converted to a root disk")
+	only := flag.String("only", "", `"images" measures only the root disks, and writes no results`)
 	flag.Parse()
-	if err := run(*starts, *tasks, ""); err != nil {
+	var err error
+	if *only == "images" {
+		err = runImages(*starts, *files)
+	} else {
+		err = run(options{*starts, *tasks, *files}, "")
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
+// options are numbers of tasks and files to measure.
+type options struct{ starts, tasks, files int }
+
 // run measures, prints the results, and writes them to a file. The default for "" is
 // bench/results.json.
-func run(starts, tasks int, results string) error {
+func run(o options, results string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("run the benchmark as root: tasks need control groups")
 	}
@@ -55,15 +67,32 @@ func run(starts, tasks int, results string) error {
 		return err
 	}
 	defer b.close()
-	rows, err := b.measure(starts, tasks)
+	rows, err := b.measure(o.starts, o.tasks)
 	if err != nil {
 		return err
 	}
+	images, err := imageSteps(b.dir, o.starts, o.files)
+	if err != nil {
+		return err
+	}
+	rows = append(rows, images...)
 	show(rows)
 	if results == "" {
 		results = filepath.Join(tree, "bench", "results.json")
 	}
 	return measure.WriteJSON(results, rows)
+}
+
+// runImages measures and prints the steps that make a root disk from an image.
+func runImages(starts, files int) error {
+	dir, err := os.MkdirTemp("", "lkl-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	rows, err := imageSteps(dir, starts, files)
+	show(rows)
+	return err
 }
 
 // findTree returns the root of the source tree around the working directory.

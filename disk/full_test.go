@@ -5,13 +5,13 @@ package disk
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/loopfs"
 	"github.com/shoenig/test"
 	"github.com/shoenig/test/must"
 )
@@ -20,10 +20,10 @@ import (
 func smallHostDir(t *testing.T) string {
 	t.Helper()
 	testenv.Need(t, testenv.Root)
-	root, err := detachedMount("tmpfs", [2]string{"size", "12m"})
+	root, err := loopfs.Mount("tmpfs", [2]string{"size", "12m"})
 	must.NoError(t, err)
 	t.Cleanup(func() { root.Close() })
-	return fmt.Sprintf("/proc/self/fd/%d", root.Fd())
+	return loopfs.Path(root)
 }
 
 // mustBeHostFull requires the error of a full host. ErrNoSpace would be wrong, because a

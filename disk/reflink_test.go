@@ -3,10 +3,7 @@
 package disk
 
 import (
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/loopfs"
 )
 
 // On XFS, a copy shares the blocks of its original.
@@ -44,72 +42,8 @@ func TestCopy_SharesBlocksOnXFS(t *testing.T) {
 func newXFS(t *testing.T) string {
 	t.Helper()
 	testenv.Need(t, testenv.Root, testenv.Tool("mkfs.xfs"), testenv.Loop)
-	image := filepath.Join(t.TempDir(), "xfs")
-	must.NoError(t, os.WriteFile(image, nil, 0o600))
-	must.NoError(t, os.Truncate(image, 512<<20))
-	out, err := exec.Command("mkfs.xfs", "-q", "-m", "reflink=1", image).CombinedOutput()
-	must.NoError(t, err, must.Sprint(string(out)))
-	device, err := attachLoop(image)
+	fs, err := loopfs.New(loopfs.XFS, filepath.Join(t.TempDir(), "xfs"), 512<<20)
 	must.NoError(t, err)
-	t.Cleanup(func() { device.Close() })
-	root, err := detachedMount("xfs", [2]string{"source", device.Name()})
-	must.NoError(t, err)
-	t.Cleanup(func() { root.Close() })
-	return fmt.Sprintf("/proc/self/fd/%d", root.Fd())
-}
-
-// attachLoop makes a file a block device until the last user closes the device.
-func attachLoop(image string) (*os.File, error) {
-	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer control.Close()
-	backing, err := os.OpenFile(image, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer backing.Close()
-	for {
-		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
-		if err != nil {
-			return nil, err
-		}
-		device, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", n), os.O_RDWR, 0)
-		if err != nil {
-			return nil, err
-		}
-		err = unix.IoctlLoopConfigure(int(device.Fd()), &unix.LoopConfig{
-			Fd: uint32(backing.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR},
-		})
-		if err == nil {
-			return device, nil
-		}
-		device.Close()
-		if !errors.Is(err, unix.EBUSY) { // another process took the device
-			return nil, err
-		}
-	}
-}
-
-// detachedMount creates a file system with options, and mounts it at no path.
-func detachedMount(kind string, options ...[2]string) (*os.File, error) {
-	fs, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fs)
-	for _, option := range options {
-		if err := unix.FsconfigSetString(fs, option[0], option[1]); err != nil {
-			return nil, err
-		}
-	}
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return nil, err
-	}
-	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(mount), "/"), nil
+	t.Cleanup(func() { must.NoError(t, fs.Close()) })
+	return fs.Path()
 }
