@@ -38,10 +38,12 @@ type Image struct {
 
 // Kernel describes a unikernel in the store.
 type Kernel struct {
-	Path   string `json:"path"` // in the image
-	SHA256 string `json:"sha256"`
-	Target string `json:"target"` // of Solo5
-	ABI    uint32 `json:"abi"`
+	Path string `json:"path"` // in the image
+	// KernelFile is the path of the kernel on the host. The file must not be changed.
+	KernelFile string `json:"-"`
+	SHA256     string `json:"sha256"`
+	Target     string `json:"target"` // of Solo5
+	ABI        uint32 `json:"abi"`
 	// KernelBytes and RootBytes are the sizes of the files. RootBytes is 0 without a root
 	// disk. Bytes is the space that both take on the host's disk, without holes.
 	KernelBytes int64 `json:"kernel_bytes"`
@@ -247,7 +249,7 @@ func (s *Store) stored(key string) (storedEntry, error) {
 		e.RootBytes = e.info.Root.Size
 	}
 	e.Path, e.SHA256, e.Target, e.ABI = e.info.KernelPath, e.info.Kernel.Digest, e.info.Target, e.info.ABI
-	e.KernelBytes = e.info.Kernel.Size
+	e.KernelFile, e.KernelBytes = s.path(entriesDir, key, kernelName), e.info.Kernel.Size
 	e.Starting, err = isPinned(s.path(entriesDir, key))
 	return e, err
 }

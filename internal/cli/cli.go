@@ -60,9 +60,7 @@ func Commands() []*Command {
 	return []*Command{
 		{Name: "run", Summary: "run a unikernel without Nomad, with the arguments of solo5-spt", Usage: runUsage, Run: runCommand},
 		{Name: "inspect", Summary: "print the properties and the requirements of a unikernel", Usage: inspectUsage, Run: inspectCommand},
-		{Name: "image", Summary: "build images", Sub: []*Command{
-			{Name: "build", Summary: "pack a unikernel into an image", Usage: imageBuildUsage, Run: imageBuildCommand},
-		}},
+		{Name: "image", Summary: "pull, list, inspect, remove and build images", Sub: imageCommands()},
 		{Name: "doctor", Summary: "check the host, and print commands that mend it", Usage: doctorUsage, Run: doctorCommand},
 		{Name: "version", Summary: "print the version", Usage: versionUsage, Run: versionCommand},
 	}

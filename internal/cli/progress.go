@@ -35,6 +35,7 @@ type progress struct {
 	now   func() time.Time
 
 	mu    sync.Mutex
+	stage string
 	next  time.Time // of the next output
 	drawn bool      // a bar is on the terminal
 }
@@ -66,15 +67,17 @@ func terminalWidth(w io.Writer) int {
 	return int(size.Col)
 }
 
-// update shows that done bytes of total are processed, unless the last output was
-// only a moment ago. total may be 0 if it is unknown.
+// update shows that done bytes of total are processed, unless the stage is the same and
+// the last output was only a moment ago. total may be 0 if it is unknown.
 func (p *progress) update(stage string, done, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
-	if now.Before(p.next) {
+	isNew := stage != p.stage && p.width > 0
+	if now.Before(p.next) && !isNew {
 		return
 	}
+	p.stage = stage
 	amount := stage
 	switch {
 	case total > 0:

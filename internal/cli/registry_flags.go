@@ -18,6 +18,7 @@ import (
 
 // registryUsage describes the options of registryFlags.
 const registryUsage = `Options for registries:
+
   --docker-config FILE      read credentials from docker's config.json (default
                             $DOCKER_CONFIG/config.json or ~/.docker/config.json)
   --credential-helper NAME  ask the program docker-credential-NAME for credentials
