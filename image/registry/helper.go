@@ -90,17 +90,18 @@ func runHelper(ctx context.Context, timeout time.Duration, program, registry str
 	return stdout.String(), fmt.Errorf("%w: %s", err, explanation)
 }
 
-// limitedBuffer keeps the first bytes of an output.
+// limitedBuffer keeps the first bytes of an output. It does not embed the buffer, whose
+// method ReadFrom has no limit.
 type limitedBuffer struct {
-	bytes.Buffer
+	content  bytes.Buffer
 	exceeded bool
 }
 
+func (b *limitedBuffer) String() string { return b.content.String() }
+
 func (b *limitedBuffer) Write(p []byte) (int, error) {
-	if room := maxHelperOutput - b.Len(); len(p) > room {
-		b.exceeded = true
-		b.Buffer.Write(p[:room])
-		return len(p), nil
-	}
-	return b.Buffer.Write(p)
+	kept := p[:min(len(p), maxHelperOutput-b.content.Len())]
+	b.exceeded = b.exceeded || len(kept) < len(p)
+	b.content.Write(kept)
+	return len(p), nil
 }
