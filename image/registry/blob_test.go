@@ -69,13 +69,13 @@ func TestBlob_ContinuesWhereTheConnectionBroke(t *testing.T) {
 		},
 		"without ranges": func(w http.ResponseWriter, _ *http.Request, content []byte, i int64) {
 			w.Header().Set("Content-Length", strconv.Itoa(len(content)))
-			cut(w, content, min(len(content), int(i)*800_000))
+			cut(w, content, min(len(content), int(i)*200_000))
 		},
 		"with wrong ranges": func(w http.ResponseWriter, r *http.Request, content []byte, i int64) {
 			w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 			switch {
 			case i == 1:
-				cut(w, content, 2_000_000)
+				cut(w, content, 500_000)
 			case r.Header.Get("Range") != "":
 				w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", len(content)-1, len(content)))
 				w.WriteHeader(http.StatusPartialContent)
@@ -88,7 +88,7 @@ func TestBlob_ContinuesWhereTheConnectionBroke(t *testing.T) {
 			switch {
 			case i == 1:
 				w.Header().Set("Content-Length", strconv.Itoa(len(content)))
-				cut(w, content, 2_000_000)
+				cut(w, content, 500_000)
 			case r.Header.Get("Range") != "":
 				w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
 			default:
@@ -102,7 +102,7 @@ func TestBlob_ContinuesWhereTheConnectionBroke(t *testing.T) {
 				return
 			}
 			begin := rangeOf(r)
-			end := min(begin+1_200_000, len(content))
+			end := min(begin+300_000, len(content))
 			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", begin, end-1, len(content)))
 			w.WriteHeader(http.StatusPartialContent)
 			_, _ = w.Write(content[begin:end])

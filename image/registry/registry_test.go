@@ -145,7 +145,7 @@ func parse(t *testing.T, s string) reference.Reference {
 // testImage has two layers with random content.
 func testImage(t testing.TB) v1.Image {
 	layers := []v1.Layer{}
-	for _, size := range []int{100_000, 3_000_000} {
+	for _, size := range []int{100_000, 700_000} {
 		content := make([]byte, size)
 		_, _ = rand.Read(content)
 		layers = append(layers, static.NewLayer(content, types.OCILayer))
