@@ -4,6 +4,8 @@ package image_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -166,4 +168,14 @@ func TestGet_LeavesTheKernelOfATaskWhenItRebuilds(t *testing.T) {
 	kernel, err := os.ReadFile(task)
 	must.NoError(t, err)
 	must.Eq(t, lklKernel("one"), string(kernel))
+}
+
+// otherVersion rewrites a record as a later version of the driver would.
+func otherVersion(t *testing.T, path string) {
+	t.Helper()
+	change(t, path, func(b []byte) []byte {
+		_, body, _ := bytes.Cut(b, []byte("\n"))
+		body = bytes.Replace(bytes.TrimSpace(body), []byte(`"version":1`), []byte(`"version":2`), 1)
+		return fmt.Appendf(nil, "%x\n%s\n", sha256.Sum256(body), body)
+	})
 }

@@ -127,7 +127,7 @@ func (s *Store) collect(o GCOptions) (report GCReport, moved []movedEntry, err e
 	if o.DryRun {
 		return report, nil, nil
 	}
-	return report, moved, s.removeRecords(c, kept)
+	return report, moved, s.removeRecords(c, kept, o.All)
 }
 
 func (r *GCReport) keep(e storedEntry) {
@@ -200,8 +200,9 @@ func (s *Store) takeEntry(key string) (*movedEntry, error) {
 }
 
 // removeRecords removes the records of images without an entry, of references without an
-// image, and records that cannot be read. The caller has the store's exclusive lock.
-func (s *Store) removeRecords(c *contents, entries []storedEntry) error {
+// image, and records that cannot be read. With all, it also removes new records of another
+// version of the driver. The caller has the store's exclusive lock.
+func (s *Store) removeRecords(c *contents, entries []storedEntry, all bool) error {
 	keep := map[string]bool{}
 	digests := map[string]bool{}
 	for _, e := range entries {
@@ -218,7 +219,7 @@ func (s *Store) removeRecords(c *contents, entries []storedEntry) error {
 	for _, dir := range []string{imagesDir, refsDir} {
 		err := s.eachName(dir, func(name string) error {
 			path := s.path(dir, name)
-			if keep[path] || s.isNewer(path) {
+			if keep[path] || !all && isOtherVersion(path) {
 				return nil
 			}
 			return os.RemoveAll(path)
@@ -230,13 +231,13 @@ func (s *Store) removeRecords(c *contents, entries []storedEntry) error {
 	return nil
 }
 
-// isNewer reports whether a record was written lately by another version of the driver.
-func (s *Store) isNewer(path string) bool {
+// isOtherVersion reports whether another version of the driver has lately written a record.
+func isOtherVersion(path string) bool {
 	info, err := os.Lstat(path)
 	if err != nil || strings.HasSuffix(path, atomicfile.TemporarySuffix) || time.Since(info.ModTime()) > otherVersionTTL {
 		return false
 	}
-	return errors.Is(readRecord(path, &entryInfo{}), errVersion)
+	return errors.Is(readRecord(path, &anyInfo{}), errVersion)
 }
 
 // sweepBuilds removes the directories of processes that have ended.

@@ -59,6 +59,9 @@ func (s *Store) get(ctx context.Context, r Request) (*Entry, error) {
 			return nil, err
 		}
 	}
+	if found.known && e.Cached {
+		return e, nil
+	}
 	if err := s.record(r, found); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -146,9 +149,10 @@ type resolution struct {
 	target string
 	// content is what a build needs in addition. nil: it has not been fetched.
 	content *imageContent
-	// asked is the time before the registry was asked. It is zero if the cache has the
-	// reference.
+	// asked is the time before the source was asked.
 	asked time.Time
+	// known reports that the cache has the reference, and that no source was asked.
+	known bool
 }
 
 // resolve finds the manifest of a reference.
@@ -201,7 +205,7 @@ func (s *Store) ask(ctx context.Context, open func() (source.Source, error)) (re
 		return resolution{}, err
 	}
 	if found, err := s.cached("", target.Digest.String()); err == nil {
-		found.asked = asked
+		found.asked, found.known = asked, false
 		return found, nil
 	}
 	content, err := fetchImage(ctx, src, target)

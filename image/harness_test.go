@@ -28,12 +28,9 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/image"
 	"github.com/lkl-nomad/nomad-driver-lkl/image/reference"
 	client "github.com/lkl-nomad/nomad-driver-lkl/image/registry"
-	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/solo5elf"
 )
-
-func TestMain(m *testing.M) { os.Exit(testenv.Temporary(m)) }
 
 // kernelOf returns a Solo5 file for a target. Kernels with different words differ.
 func kernelOf(target unikernel.Target, word string, devices ...unikernel.Device) string {

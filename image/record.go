@@ -74,6 +74,12 @@ type fileInfo struct {
 	Digest string `json:"digest"` // see contentDigest
 }
 
+// anyInfo is the part that all records have in common.
+type anyInfo struct {
+	Version int `json:"version"`
+}
+
+func (i *anyInfo) version() int   { return i.Version }
 func (i *imageInfo) version() int { return i.Version }
 func (i *refInfo) version() int   { return i.Version }
 func (i *entryInfo) version() int { return i.Version }

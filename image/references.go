@@ -17,7 +17,7 @@ import (
 func (s *Store) cached(reference, digest string) (resolution, error) {
 	if digest != "" {
 		if info, err := s.image(digest); err == nil {
-			return resolution{image: info, target: digest}, nil
+			return resolution{image: info, target: digest, known: true}, nil
 		}
 		reference = digest // of an index, perhaps
 	}
@@ -29,7 +29,7 @@ func (s *Store) cached(reference, digest string) (resolution, error) {
 		return resolution{}, fmt.Errorf("%w: the record of %s belongs to another reference", errDamaged, reference)
 	}
 	info, err := s.image(ref.Digest)
-	return resolution{image: info, target: ref.Target}, err
+	return resolution{image: info, target: ref.Target, asked: ref.Resolved, known: true}, err
 }
 
 func (s *Store) refPath(reference string) string { return s.path(refsDir, hexOf(reference)) }
@@ -62,9 +62,6 @@ func (s *Store) imagePath(digest string) string {
 // record remembers what the source has returned for a reference. Local references are not
 // recorded: their files belong to allocs.
 func (s *Store) record(r Request, found resolution) error {
-	if found.asked.IsZero() {
-		return nil
-	}
 	ref := refInfo{Version: formatVersion, Target: found.target, Digest: found.image.Digest, Resolved: found.asked}
 	var names []string
 	if r.Local == nil {

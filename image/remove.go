@@ -66,7 +66,7 @@ func (s *Store) take(name string) (Removal, []movedEntry, error) {
 		}
 		moved = append(moved, *m)
 	}
-	return removal, moved, s.removeRecords(c, kept)
+	return removal, moved, s.removeRecords(c, kept, false)
 }
 
 // checkUnused returns ErrInUse with the number of the image's users.
