@@ -33,6 +33,7 @@ func imageCommands() []*Command {
 		{Name: "remove", Summary: "remove images from the cache", Usage: imageRemoveUsage, Run: imageRemoveCommand},
 		{Name: "gc", Summary: "remove images that no task has used for long", Usage: imageGCUsage, Run: imageGCCommand},
 		{Name: "build", Summary: "pack a unikernel into an image", Usage: imageBuildUsage, Run: imageBuildCommand},
+		{Name: "sbom", Summary: "print the list of the software in an image", Usage: imageSBOMUsage, Run: imageSBOMCommand},
 	}
 }
 

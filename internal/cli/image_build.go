@@ -100,12 +100,11 @@ func imageBuildCommand(e *Env, args []string) int {
 	if done {
 		return status
 	}
-	built, err := b.run(context.Background(), e)
-	switch {
-	case errors.Is(err, build.ErrKernel):
-		return e.fail(exitRefused, err)
-	case err != nil:
-		return e.fail(exitFailed, err)
+	ctx, stop := interruptible()
+	defer stop()
+	built, err := b.run(ctx, e)
+	if err != nil {
+		return e.failImage(err)
 	}
 	write := built.writeText
 	if b.json {
