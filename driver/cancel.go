@@ -43,11 +43,36 @@ func canceledError(ctx context.Context, err error) error {
 	return retryable(err)
 }
 
+// A startTimer cancels a start that takes longer than start_timeout. It stands still while
+// the image is pulled, which has a deadline of its own.
+type startTimer struct {
+	timer *time.Timer
+	ends  time.Time
+}
+
 // startContext returns the context of a start, which ends at the deadline and with
 // the plugin.
-func (d *Driver) startContext() (context.Context, context.CancelFunc) {
+func (d *Driver) startContext() (context.Context, *startTimer, context.CancelFunc) {
 	limit := d.config.startTimeout()
-	return context.WithTimeoutCause(d.ctx, limit, timeoutError(limit))
+	ctx, cancel := context.WithCancelCause(d.ctx)
+	timer := time.AfterFunc(limit, func() { cancel(timeoutError(limit)) })
+	return ctx, &startTimer{timer: timer, ends: time.Now().Add(limit)}, func() {
+		timer.Stop()
+		cancel(nil)
+	}
+}
+
+// pause stops the timer until resume is called. It has no effect on a start that has been
+// canceled.
+func (t *startTimer) pause() (resume func()) {
+	if !t.timer.Stop() {
+		return func() {}
+	}
+	left := time.Until(t.ends)
+	return func() {
+		t.ends = time.Now().Add(left)
+		t.timer.Reset(left)
+	}
 }
 
 // replaceOtherStart cancels a start of the same task under another ID. Nomad runs one

@@ -178,7 +178,7 @@ func TestStart_StepsReportWhyTheyWereCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errStopped)
 	var undo undo
-	_, err := p.impl.start(ctx, task, &undo)
+	_, err := p.impl.start(ctx, task, nil, &undo)
 	must.ErrorIs(t, err, errStopped)
 	must.NoError(t, undo.run())
 }

@@ -16,7 +16,7 @@ import (
 // commandLine returns the guest's command line: its arguments, and for an LKL
 // guest also Nomad's environment and the guest's configuration.
 func (g guest) commandLine() (string, error) {
-	args := g.job.config.Args
+	args := g.job.program.args
 	if g.kernel.flavor != unikernel.FlavorLKL {
 		args, err := g.addresses.expand(args)
 		if err != nil {
@@ -31,11 +31,11 @@ func (g guest) commandLine() (string, error) {
 	return lkl.CommandLine(g.kernel.elf, g.lklConfig(), env, args)
 }
 
-// environment returns Nomad's environment. For a legacy LKL guest it also
+// environment returns the program's environment. For a legacy LKL guest it also
 // contains the memory size of the guest's kernel, which would otherwise be the
 // same for every guest.
 func (g guest) environment() (map[string]string, error) {
-	env := maps.Clone(g.job.task.Env)
+	env := maps.Clone(g.job.program.env)
 	if env == nil {
 		env = map[string]string{}
 	}
@@ -55,8 +55,10 @@ func (g guest) environment() (map[string]string, error) {
 func (g guest) lklConfig() *lkl.Config {
 	k := g.kernel
 	c := &lkl.Config{Sysctl: g.job.config.sysctls(), KernelLog: g.job.config.KernelLog}
-	c.Program.Directory = g.job.config.WorkDir
-	c.Program.UID, c.Program.GID, _ = parseUser(g.job.task.User) // validate has checked it
+	if program := g.job.program; k.supports(unikernel.FeatureProgram) {
+		c.Program.Directory = program.dir
+		c.Program.UID, c.Program.GID = program.user.uid, program.user.gid
+	}
 	c.FSGSBase = k.supports(unikernel.FeatureFSGSBase) && spt.HostHasFSGSBase()
 	if offer := g.diskOffer(); offer.Transfer != 0 || offer.Flush {
 		c.Disks = []lkl.Disk{offer}

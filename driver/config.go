@@ -32,12 +32,21 @@ const DefaultMaxRootfsSize = "10GiB"
 
 // Config is the plugin's block in the agent's configuration.
 type Config struct {
-	StateDir      string   `codec:"state_dir"`
-	ImagePaths    []string `codec:"image_paths"`
-	AllowExecHeap bool     `codec:"allow_exec_heap"`
-	AllowSpoofing bool     `codec:"allow_spoofing"`
-	MaxRootfsSize string   `codec:"max_rootfs_size"`
-	StartTimeout  string   `codec:"start_timeout"`
+	StateDir      string     `codec:"state_dir"`
+	ImagePaths    []string   `codec:"image_paths"`
+	AllowExecHeap bool       `codec:"allow_exec_heap"`
+	AllowSpoofing bool       `codec:"allow_spoofing"`
+	MaxRootfsSize string     `codec:"max_rootfs_size"`
+	StartTimeout  string     `codec:"start_timeout"`
+	Auth          ClientAuth `codec:"auth"`
+	Registries    []Registry `codec:"registry"`
+	ImageGC       ImageGC    `codec:"image_gc"`
+}
+
+// defaultConfig returns the configuration of a plugin without a block in the agent's
+// configuration.
+func defaultConfig() Config {
+	return Config{StateDir: DefaultStateDir, ImageGC: ImageGC{Enabled: true}}
 }
 
 // validate reports every mistake in the plugin's configuration.
@@ -51,12 +60,13 @@ func (c *Config) validate() error {
 	for i, p := range c.ImagePaths {
 		checkDir(&list, fmt.Sprintf("image_paths[%d]", i), p)
 	}
-	if _, err := parseTimeout(c.StartTimeout); err != nil {
+	if _, err := parseDuration(c.StartTimeout, DefaultStartTimeout); err != nil {
 		list.Addf("start_timeout", "%w", err)
 	}
 	if _, err := c.maxRootfsSize(); err != nil {
 		list.Addf("max_rootfs_size", "%w", err)
 	}
+	c.validateImages(&list)
 	if err := list.Err(); err != nil {
 		return fmt.Errorf("plugin %w: %w", errConfig, err)
 	}
@@ -65,15 +75,15 @@ func (c *Config) validate() error {
 
 // startTimeout returns the start_timeout of a valid configuration, or its default.
 func (c *Config) startTimeout() time.Duration {
-	d, _ := parseTimeout(c.StartTimeout)
+	d, _ := parseDuration(c.StartTimeout, DefaultStartTimeout)
 	return d
 }
 
-// parseTimeout parses a duration. An empty one is DefaultStartTimeout.
-func parseTimeout(s string) (time.Duration, error) {
-	d, err := time.ParseDuration(cmp.Or(s, DefaultStartTimeout))
+// parseDuration parses a duration. An empty one is the default.
+func parseDuration(s, byDefault string) (time.Duration, error) {
+	d, err := time.ParseDuration(cmp.Or(s, byDefault))
 	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("%q is not a positive duration, such as %q or %q", s, "90s", DefaultStartTimeout)
+		return 0, fmt.Errorf("%q is not a positive duration, such as %q or %q", s, "90s", byDefault)
 	}
 	return d, nil
 }
@@ -99,7 +109,8 @@ func checkDir(list *problems.List, field, path string) bool {
 
 // TaskConfig is the config block of a task.
 type TaskConfig struct {
-	Kernel     string   `codec:"kernel"`
+	Image      string   `codec:"image"`
+	Kernel     string   `codec:"kernel"` // with Image: a path in the image, or ""
 	Rootfs     string   `codec:"rootfs"`
 	RootfsSize string   `codec:"rootfs_size"`
 	RootfsSync string   `codec:"rootfs_sync"`
@@ -111,6 +122,11 @@ type TaskConfig struct {
 	Ports      []string `codec:"ports"`
 	WorkDir    string   `codec:"work_dir"`
 	KernelLog  bool     `codec:"kernel_log"`
+	// These need an image.
+	Entrypoint       []string  `codec:"entrypoint"`
+	Auth             *TaskAuth `codec:"auth"`
+	ImagePullPolicy  string    `codec:"image_pull_policy"`
+	ImagePullTimeout string    `codec:"image_pull_timeout"`
 	// Sysctl may be a map or blocks. Nomad decodes both to a list of maps.
 	Sysctl []map[string]string `codec:"sysctl"`
 }
@@ -130,6 +146,8 @@ var (
 	flavors = []string{auto, "lkl", "solo5"}
 	tenders = []string{auto, "spt"}
 	syncs   = []string{syncNone, syncFlush, syncWriteThrough}
+
+	pullPolicies = []string{"missing", "always", "never"}
 )
 
 // The values of rootfs_sync.
@@ -150,16 +168,10 @@ func taskConfigError(list *problems.List) error {
 // validate reports every mistake that can be found without access to a file.
 func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
 	var list problems.List
-	if t.Kernel == "" {
-		list.Addf("kernel", "is missing: set it to the path of a unikernel, such as %q", "local/web.spt")
-	} else if err := checkJobPath(t.Kernel); err != nil {
-		list.Addf("kernel", "%w", err)
-	}
+	t.validateSource(&list)
 	t.validateRootfs(&list, plugin)
 	for i, arg := range t.Args {
-		if strings.ContainsRune(arg, 0) {
-			list.Addf(fmt.Sprintf("args[%d]", i), "contains a NUL byte, which is not allowed in an argument")
-		}
+		checkText(&list, fmt.Sprintf("args[%d]", i), arg)
 	}
 	oneOf(&list, "flavor", t.Flavor, flavors)
 	oneOf(&list, "tender", t.Tender, tenders)
@@ -171,17 +183,19 @@ func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
 	}
 	t.validatePorts(&list, task)
 	validateTask(&list, task)
+	t.validateUser(&list, task.User)
 	return taskConfigError(&list)
 }
 
 func (t *TaskConfig) validateRootfs(list *problems.List, plugin *Config) {
-	if t.Rootfs != "" {
+	if t.Rootfs != "" && t.Image == "" {
 		if err := checkJobPath(t.Rootfs); err != nil {
 			list.Addf("rootfs", "%w", err)
 		}
 	}
 	oneOf(list, "rootfs_sync", t.RootfsSync, syncs)
-	if t.Rootfs == "" && (t.RootfsSync == syncFlush || t.RootfsSync == syncWriteThrough) {
+	hasRoot := t.Rootfs != "" || t.Image != ""
+	if !hasRoot && (t.RootfsSync == syncFlush || t.RootfsSync == syncWriteThrough) {
 		list.Addf("rootfs_sync", "is set without a rootfs: set rootfs too, or remove it")
 	}
 	if t.RootfsSize == "" {
@@ -195,7 +209,7 @@ func (t *TaskConfig) validateRootfs(list *problems.List, plugin *Config) {
 		list.Addf("rootfs_size", "%s exceeds the limit of this client, which is %d MiB: use a smaller size, or raise max_rootfs_size in the client's plugin config",
 			t.RootfsSize, limit>>20)
 	}
-	if t.Rootfs == "" {
+	if !hasRoot {
 		list.Addf("rootfs_size", "is set without a rootfs: set rootfs too, or remove it")
 	}
 }
@@ -235,9 +249,14 @@ func validateTask(list *problems.List, task *drivers.TaskConfig) {
 	for _, device := range task.Devices {
 		list.Addf("device", "%s cannot be used by a unikernel: remove the device from the task", device.HostPath)
 	}
-	if _, _, err := parseUser(task.User); err != nil {
+}
+
+// validateUser checks the task's user. Only an image can resolve a name.
+func (t *TaskConfig) validateUser(list *problems.List, user string) {
+	if _, _, err := parseUser(user); err != nil && t.Image == "" {
 		list.Addf("user", "%w", err)
 	}
+	checkText(list, "user", user)
 }
 
 // parseUser parses a task's user, UID or UID:GID. Without a GID, the group has

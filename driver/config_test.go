@@ -34,9 +34,29 @@ func TestConfig_Validate(t *testing.T) {
 		{"start_timeout of zero", Config{StateDir: "/a", StartTimeout: "0s"}, []string{"start_timeout"}},
 		{"negative start_timeout", Config{StateDir: "/a", StartTimeout: "-5m"}, []string{"start_timeout"}},
 		{
+			"registries", Config{
+				StateDir: "/a", Auth: ClientAuth{Config: "/root/.docker/config.json", Helper: "ecr-login"},
+				Registries: []Registry{{Host: "localhost:5000", PlainHTTP: true}, {Host: "localhost", SkipVerify: true}},
+			}, nil,
+		},
+		{
 			"everything",
-			Config{StateDir: "x", ImagePaths: []string{"/srv", "images", file}},
-			[]string{"state_dir", "image_paths[1]", "image_paths[2]"},
+			Config{
+				StateDir: "x", ImagePaths: []string{"/srv", "images", file},
+				Auth: ClientAuth{Config: "config.json", Helper: "../helper"},
+				Registries: []Registry{
+					{Host: "a.example", CAFile: "ca.pem"},
+					{Host: "b.example", PlainHTTP: true, SkipVerify: true},
+					{Host: "b.example"},
+					{Host: "a registry"},
+					{Host: "c.example", CAFile: file},
+				},
+				ImageGC: ImageGC{MaxAge: "-1h", MaxSize: "big"},
+			},
+			[]string{
+				"state_dir", "image_paths[1]", "image_paths[2]", "auth.config", "auth.helper",
+				"registry[0]", "registry[1]", "registry[2]", "registry[3]", "registry[4]", "image_gc.max_age", "image_gc.max_size",
+			},
 		},
 	}
 	for _, c := range cases {
@@ -46,7 +66,7 @@ func TestConfig_Validate(t *testing.T) {
 	}
 }
 
-var fieldName = regexp.MustCompile(`^([a-z_]+(?:\[\d+\])?): `)
+var fieldName = regexp.MustCompile(`^([a-z_.]+(?:\[\d+\])?): `)
 
 // fields returns the fields that a configuration error names, in order.
 func fields(err error) []string {
@@ -93,7 +113,30 @@ var taskConfigCases = []struct {
 		Args:   []string{"a b", "", "ü\n"},
 		Flavor: "lkl", Tender: "spt", Ports: []string{"admin", "http"},
 	}},
-	{name: "no kernel", job: TaskConfig{}, wrong: []string{"kernel"}},
+	{name: "neither image nor kernel", job: TaskConfig{}, wrong: []string{"image"}},
+	{name: "image", job: TaskConfig{Image: "registry.example.com/web:1.0"}},
+	{name: "image with all of its options", job: TaskConfig{
+		Image: "web@sha256:" + strings.Repeat("0", 64), Kernel: "/web.spt", Entrypoint: []string{"/web.spt"},
+		Auth: &TaskAuth{Username: "robot", Password: "x"}, ImagePullPolicy: "never", ImagePullTimeout: "90s",
+		RootfsSize: "1GiB", RootfsSync: syncWriteThrough,
+	}, task: changedTask(func(c *drivers.TaskConfig) { c.User = "www:users" })},
+	{name: "image from a file", job: TaskConfig{Image: "docker-archive:local/web.tar"}},
+	{name: "image from a layout on the host", job: TaskConfig{Image: "oci:/srv/images/web:1.0"}},
+	{name: "image out of the directory", job: TaskConfig{Image: "oci-archive:local/../../web.tar"}, wrong: []string{"image"}},
+	{name: "not a reference", job: TaskConfig{Image: "https://example.com/web"}, wrong: []string{"image"}},
+	{name: "image and rootfs", job: TaskConfig{Image: "web", Rootfs: "local/root"}, wrong: []string{"rootfs"}},
+	{name: "credentials for a file", job: TaskConfig{
+		Image: "oci:local/web", Auth: &TaskAuth{Username: "robot", Password: "x"},
+	}, wrong: []string{"auth"}},
+	{name: "options of an image without one", job: TaskConfig{
+		Kernel: "k", Entrypoint: []string{"k"}, Auth: &TaskAuth{}, ImagePullPolicy: "never", ImagePullTimeout: "1m",
+	}, wrong: []string{"entrypoint", "auth", "image_pull_policy", "image_pull_timeout"}},
+	{name: "everything wrong with an image", job: TaskConfig{
+		Image: "a b", Kernel: "\x00", Rootfs: "../r", Entrypoint: []string{"x", "\x00"},
+		Auth: &TaskAuth{}, ImagePullPolicy: "often", ImagePullTimeout: "5",
+	}, wrong: []string{
+		"image", "kernel", "rootfs", "entrypoint[1]", "auth.username", "auth.password", "image_pull_policy", "image_pull_timeout",
+	}},
 	{name: "out of the directory", job: TaskConfig{Kernel: "../k"}, wrong: []string{"kernel"}},
 	{name: "out of the directory by a detour", job: TaskConfig{Kernel: "local/../../k"}, wrong: []string{"kernel"}},
 	{name: "the directory itself", job: TaskConfig{Kernel: "k", Rootfs: "."}, wrong: []string{"rootfs"}},

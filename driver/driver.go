@@ -48,6 +48,7 @@ type Driver struct {
 	tasks   taskTable
 	strays  strays
 	kernels kernelCache
+	images  images
 	sweep   sync.Once // starts the sweeps
 
 	install      Installer
@@ -66,7 +67,8 @@ var _ drivers.DriverPlugin = (*Driver)(nil)
 func New(ctx context.Context, log hclog.Logger, install Installer) *Driver {
 	log = log.Named(Name)
 	d := &Driver{ctx: ctx, log: log, events: newEvents(ctx, log), install: install}
-	d.use(Config{StateDir: DefaultStateDir})
+	d.images.unused = make(chan struct{}, 1)
+	d.use(defaultConfig())
 	return d
 }
 
@@ -100,7 +102,7 @@ func (d *Driver) Capabilities() (*drivers.Capabilities, error) { return capabili
 // processes: in two without AgentConfig.Driver, to check the configuration, and
 // in the one that runs tasks.
 func (d *Driver) SetConfig(c *base.Config) error {
-	config := Config{StateDir: DefaultStateDir}
+	config := defaultConfig()
 	if len(c.PluginConfig) > 0 {
 		if err := base.MsgPackDecode(c.PluginConfig, &config); err != nil {
 			return fmt.Errorf("decode the plugin's config: %w", err)
@@ -123,6 +125,7 @@ func (d *Driver) SetConfig(c *base.Config) error {
 		}
 		go d.sweepForever()
 		go d.sweepUnusedForever()
+		go d.collectImagesForever()
 	})
 	return nil
 }

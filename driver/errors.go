@@ -11,6 +11,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
 )
 
 // errConfig means that a configuration contains mistakes.
@@ -45,10 +46,12 @@ func startError(step string, err error) error {
 	return &taskError{err: fmt.Errorf("%s: %w", step, err), retry: mayRetry(err)}
 }
 
-// transientErrors are errors whose cause, the load of the host, may go away by itself.
+// transientErrors are errors whose cause, such as the load of the host or of a registry, may
+// go away by itself.
 var transientErrors = []error{
 	syscall.ENOSPC, syscall.EDQUOT, syscall.ENOMEM, syscall.EAGAIN, syscall.EMFILE, syscall.ENFILE,
 	syscall.EBUSY, syscall.EINTR, context.Canceled, context.DeadlineExceeded, disk.ErrReserve,
+	source.ErrUnavailable,
 }
 
 // mayRetry reports whether a later start of the same task may succeed.

@@ -39,8 +39,8 @@ func formatRecord(version int) record {
 	}
 }
 
-func formatState() taskState {
-	return taskState{
+func formatState(version int) taskState {
+	s := taskState{
 		Dir: "/var/lib/nomad-driver-lkl/tasks/0123456789abcdef", Tender: "spt",
 		Executor: executor.Process{Pid: 4711, StartTime: 81234, BootID: "b00t"},
 		Guest:    executor.Process{Pid: 4712, StartTime: 81235, BootID: "b00t"},
@@ -49,6 +49,10 @@ func formatState() taskState {
 		IP: "172.26.64.5", MAC: "02:00:00:00:00:09", Netns: "/var/run/netns/0e1c", Tap: "lkl0e1c",
 		Cgroup: formatCgroup, StartedAt: 1795774272130000000,
 	}
+	if version >= 2 {
+		s.Image, s.ImageDigest, s.StopSignal = "registry.example.com/web:1.0", "sha256:e3b0c442", "SIGQUIT"
+	}
+	return s
 }
 
 func TestRecord_ReadsEveryVersion(t *testing.T) {
@@ -72,16 +76,18 @@ func TestRecord_WritesTheCurrentVersion(t *testing.T) {
 }
 
 func TestHandle_ReadsEveryVersion(t *testing.T) {
-	handle := drivers.NewTaskHandle(1)
-	handle.DriverState = formatFile(t, "handle-v1.msgpack")
-	got, err := decodeState(handle)
-	must.NoError(t, err)
-	must.Eq(t, formatState(), got)
+	for name, version := range map[string]int{"handle-v1.msgpack": 1, "handle-v2.msgpack": 2} {
+		handle := drivers.NewTaskHandle(version)
+		handle.DriverState = formatFile(t, name)
+		got, err := decodeState(handle)
+		must.NoError(t, err)
+		must.Eq(t, formatState(version), got)
+	}
 }
 
 func TestHandle_WritesTheCurrentVersion(t *testing.T) {
-	handle, err := encodeHandle(plainTask(), formatState())
+	handle, err := encodeHandle(plainTask(), formatState(handleVersion))
 	must.NoError(t, err)
-	must.Eq(t, 1, handle.Version)
-	must.Eq(t, formatFile(t, "handle-v1.msgpack"), handle.DriverState)
+	must.Eq(t, 2, handle.Version)
+	must.Eq(t, formatFile(t, "handle-v2.msgpack"), handle.DriverState)
 }

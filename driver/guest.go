@@ -78,7 +78,7 @@ func (g guest) state(dir taskDir, running executor.State) taskState {
 	s := taskState{
 		Dir: dir.path, Tender: g.kernel.tender,
 		Executor: running.Executor, Guest: running.Guest, UID: running.UID, Control: running.Control,
-		Kernel: g.job.config.Kernel, KernelDigest: g.kernel.digest, Flavor: string(g.kernel.flavor),
+		Kernel: g.job.kernelName(), KernelDigest: g.kernel.digest, Flavor: string(g.kernel.flavor),
 		GuestMemory: g.memory(),
 		IP:          g.addresses.ip(), MAC: g.addresses.mac, Netns: dir.record.Netns,
 		Cgroup:    dir.record.Cgroup,
@@ -86,6 +86,10 @@ func (g guest) state(dir taskDir, running executor.State) taskState {
 	}
 	if g.tap != nil {
 		s.Tap = g.tap.Name
+	}
+	if g.job.image != nil {
+		s.Image, s.ImageDigest = g.job.config.Image, g.job.image.entry.Digest
+		s.StopSignal = g.job.program.stopSignal
 	}
 	return s
 }

@@ -25,8 +25,10 @@ const (
 )
 
 // guestFiles returns the files that the driver adds to the root disk of an LKL
-// guest. It leaves out the given files, from which the disk is made.
-func guestFiles(ctx context.Context, task *drivers.TaskConfig, a addresses, exclude []*jobFile) ([]disk.File, error) {
+// guest. It leaves out the given files, from which the disk is made. The task's files belong
+// to the program's user.
+func guestFiles(ctx context.Context, j job, a addresses, exclude []*jobFile) ([]disk.File, error) {
+	task := j.task
 	host := hostname(task)
 	seed := make([]byte, seedSize)
 	if _, err := rand.Read(seed); err != nil {
@@ -39,6 +41,7 @@ func guestFiles(ctx context.Context, task *drivers.TaskConfig, a addresses, excl
 		{Path: seedPath, Mode: 0o600, Content: seed},
 	}
 	trees, err := taskFiles(ctx, task, exclude)
+	setOwner(trees, j.program.user)
 	return append(files, trees...), err
 }
 
@@ -71,23 +74,18 @@ func taskFiles(ctx context.Context, task *drivers.TaskConfig, exclude []*jobFile
 		}
 		files = append(files, found...)
 	}
-	return files, setOwner(files, task.User)
+	return files, nil
 }
 
-// setOwner gives files to the task's user. Files in /secrets become accessible
+// setOwner gives files to the program's user. Files in /secrets become accessible
 // to that user only.
-func setOwner(files []disk.File, user string) error {
-	uid, gid, err := parseUser(user)
-	if err != nil {
-		return fmt.Errorf("user: %w", err)
-	}
+func setOwner(files []disk.File, user owner) {
 	for i := range files {
-		files[i].UID, files[i].GID = int(uid), int(gid)
+		files[i].UID, files[i].GID = int(user.uid), int(user.gid)
 		if files[i].Path == "/secrets" || strings.HasPrefix(files[i].Path, "/secrets/") {
 			files[i].Mode = ownerOnly(files[i].Mode)
 		}
 	}
-	return nil
 }
 
 func ownerOnly(mode fs.FileMode) fs.FileMode {

@@ -36,7 +36,7 @@ func TestGuestFiles_ContainTheTasksFiles(t *testing.T) {
 	must.NoError(t, err)
 	defer excluded.Close()
 
-	files, err := guestFiles(t.Context(), task, addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}, []*jobFile{excluded, nil})
+	files, err := guestFiles(t.Context(), job{task: task}, addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}, []*jobFile{excluded, nil})
 	must.NoError(t, err)
 	found := map[string]disk.File{}
 	for _, f := range files {
@@ -70,7 +70,7 @@ func TestGuestFiles_StayInsideTheAlloc(t *testing.T) {
 	must.NoError(t, os.Symlink(filepath.Dir(secret), filepath.Join(shared, "data")))
 	must.NoError(t, os.MkdirAll(filepath.Join(shared, "tmp"), 0o777))
 	must.NoError(t, os.Symlink(secret, filepath.Join(shared, "tmp", "link")))
-	files, err := guestFiles(t.Context(), task, addresses{}, nil)
+	files, err := guestFiles(t.Context(), job{task: task}, addresses{}, nil)
 	must.NoError(t, err)
 	links := 0
 	for _, f := range files {
@@ -85,7 +85,7 @@ func TestGuestFiles_StayInsideTheAlloc(t *testing.T) {
 func TestGuestFiles_SeedsDiffer(t *testing.T) {
 	_, task := taskTree(t)
 	seed := func() string {
-		files, err := guestFiles(t.Context(), task, addresses{}, nil)
+		files, err := guestFiles(t.Context(), job{task: task}, addresses{}, nil)
 		must.NoError(t, err)
 		return string(files[3].Content)
 	}

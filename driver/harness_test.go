@@ -86,9 +86,9 @@ func (p *testPlugin) task(t *testing.T, config TaskConfig, logs bool) *drivers.T
 }
 
 // configure sets a task's config block. A relative kernel is a guest of the
-// build.
+// build, except in an image.
 func configure(t *testing.T, task *drivers.TaskConfig, config TaskConfig) {
-	if !filepath.IsAbs(config.Kernel) {
+	if config.Image == "" && !filepath.IsAbs(config.Kernel) {
 		config.Kernel = testenv.Guest(t, config.Kernel)
 	}
 	must.NoError(t, task.EncodeConcreteDriverConfig(&config))

@@ -18,10 +18,10 @@ const maxKernelFile = 1 << 30
 
 // A kernel is a task's unikernel.
 type kernel struct {
-	// jobFile is the file that the job names. Others may write to it, so the
-	// driver trusts only what it reads from the copy.
+	// jobFile is the file that the job names, or nil for a kernel from an image. Others
+	// may write to it, so the driver trusts only what it reads from the copy.
 	*jobFile
-	private *os.File // the copy that the guest runs from; see kernelCache
+	private *os.File // the file that the guest runs from; see kernelCache and imageKernel
 	digest  string   // SHA-256 of the copy, in hexadecimal
 	kernelInfo
 }
@@ -34,9 +34,12 @@ type kernelInfo struct {
 	tender string
 }
 
-// readKernel opens the kernel that the job names, and creates a private copy in
+// readKernel opens the kernel that the job or its image names, and creates a private copy in
 // the task's directory.
 func (d *Driver) readKernel(ctx context.Context, j job, dir string) (*kernel, error) {
+	if j.image != nil {
+		return d.imageKernel(ctx, j, filepath.Join(dir, kernelFile))
+	}
 	file, err := openJobFile(j.task, d.config.ImagePaths, j.config.Kernel)
 	if err != nil {
 		return nil, err
@@ -93,12 +96,14 @@ func readKernelInfo(f *os.File, flavor string) (kernelInfo, error) {
 	return info, nil
 }
 
-// Close closes both files.
+// Close closes the files.
 func (k *kernel) Close() {
 	if k.private != nil {
 		_ = k.private.Close() // it was only read
 	}
-	_ = k.jobFile.Close()
+	if k.jobFile != nil {
+		_ = k.jobFile.Close()
+	}
 }
 
 // devices returns the names of the manifest's devices of one type, except for

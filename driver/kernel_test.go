@@ -89,7 +89,7 @@ func TestKernel_CheckComparesJobAndManifest(t *testing.T) {
 			if k.flavor = unikernel.Flavor(c.job.Flavor); k.flavor == "" {
 				k.flavor = k.elf.Flavor()
 			}
-			must.Eq(t, c.wrong, fields(k.check(job{task: task, config: c.job})))
+			must.Eq(t, c.wrong, fields(k.check(job{task: task, config: c.job, program: jobProgram(&c.job, task)})))
 		})
 	}
 }

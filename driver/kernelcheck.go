@@ -38,10 +38,13 @@ func (k kernelInfo) checkDisk(list *problems.List, config *TaskConfig) {
 	case len(names) == 1 && names[0] != unikernel.DeviceRootfs && k.flavor == unikernel.FlavorLKL && !k.supports(unikernel.FeatureConfig):
 		list.Addf("kernel", "declares the block device %q, but a guest without the feature config must name it %q (%s)",
 			names[0], unikernel.DeviceRootfs, inspectHint)
-	case len(names) == 1 && config.Rootfs == "":
+	case len(names) == 1 && config.Rootfs == "" && config.Image == "":
 		list.Addf("rootfs", "is missing: the kernel declares the block device %q and does not start without it", names[0])
 	case len(names) == 0 && config.Rootfs != "":
 		list.Addf("rootfs", "cannot be used with this kernel, which declares no block device")
+	}
+	if len(names) == 0 && config.Image != "" && config.RootfsSize != "" {
+		list.Addf("rootfs_size", "cannot be used with this kernel, which declares no block device")
 	}
 	if config.RootfsSync == syncFlush && !k.supports(unikernel.FeatureFlush) {
 		list.Addf("rootfs_sync", "%q is not supported by this guest: use %q (%s)", syncFlush, syncWriteThrough, inspectHint)
@@ -59,21 +62,6 @@ func (k kernelInfo) checkNetwork(list *problems.List, j job) {
 			"add network { mode = \"bridge\" } to the group", names[0])
 	case len(names) == 0 && len(j.config.Ports) > 0:
 		list.Addf("ports", "cannot be used with this kernel, which declares no net device")
-	}
-}
-
-// checkProgram reports settings of the program or of Linux that the guest does
-// not support.
-func (k kernelInfo) checkProgram(list *problems.List, j job) {
-	k.checkLinux(list, &j.config)
-	if k.supports(unikernel.FeatureProgram) {
-		return
-	}
-	if j.config.WorkDir != "" {
-		list.Addf("work_dir", "is not supported by this guest (%s)", inspectHint)
-	}
-	if j.task.User != "" {
-		list.Addf("user", "is not supported by this guest (%s)", inspectHint)
 	}
 }
 

@@ -39,7 +39,8 @@ func (d *Driver) WaitTask(ctx context.Context, id string) (<-chan *drivers.ExitR
 	return out, nil
 }
 
-// StopTask sends the guest the job's kill_signal, by default SIGTERM. If the
+// StopTask sends the guest the job's kill_signal, by default the image's StopSignal or
+// SIGTERM. If the
 // guest has not ended after the timeout, it is killed. StopTask returns when the
 // guest has ended. A start that is under way is canceled; StopTask then returns when
 // it has been undone.
@@ -134,6 +135,9 @@ func (d *Driver) destroy(ctx context.Context, h *handle) error {
 		return fmt.Errorf("destroy the task: %w", err)
 	}
 	d.tasks.drop(h.task.ID)
+	if h.state.Image != "" {
+		d.images.noteUnused()
+	}
 	return nil
 }
 

@@ -42,13 +42,13 @@ func (r *rootDisk) Close() {
 	}
 }
 
-// makeRootDisk creates the task's private copy of its rootfs. For an LKL guest it
-// adds the task's files. It returns nil for a kernel without a block device.
+// makeRootDisk creates the task's private copy of its rootfs, or of its image's root. For an
+// LKL guest it adds the task's files. It returns nil for a kernel without a block device.
 func (d *Driver) makeRootDisk(ctx context.Context, j job, dir taskDir, k *kernel, a addresses) (*rootDisk, error) {
 	if k.diskDevice() == "" {
 		return nil, nil
 	}
-	src, err := openJobFile(j.task, d.config.ImagePaths, j.config.Rootfs)
+	src, err := d.openRoot(j)
 	if err != nil {
 		return nil, fmt.Errorf("rootfs: %w", err)
 	}
@@ -56,7 +56,7 @@ func (d *Driver) makeRootDisk(ctx context.Context, j job, dir taskDir, k *kernel
 
 	var files []disk.File
 	if k.flavor == unikernel.FlavorLKL {
-		files, err = guestFiles(ctx, j.task, a, []*jobFile{k.jobFile, src})
+		files, err = guestFiles(ctx, j, a, []*jobFile{k.jobFile, src, j.image.localFile()})
 		if err != nil {
 			return nil, err
 		}
@@ -76,6 +76,14 @@ func (d *Driver) makeRootDisk(ctx context.Context, j job, dir taskDir, k *kernel
 		}
 	}
 	return openRootDisk(path, j.config.RootfsSync)
+}
+
+// openRoot opens the job's rootfs, or the root of its image.
+func (d *Driver) openRoot(j job) (*jobFile, error) {
+	if j.image == nil {
+		return openJobFile(j.task, d.config.ImagePaths, j.config.Rootfs)
+	}
+	return j.image.openRoot()
 }
 
 // sandbox confines the tools that work on the task's disk to the task's resources.
@@ -128,7 +136,8 @@ func (d *Driver) copyRoot(ctx context.Context, j job, dir taskDir, c rootCopy) e
 	case err != nil:
 		return err
 	case kind == disk.Ext4:
-		if c.flavor == unikernel.FlavorLKL || size > src.info.Size() {
+		trusted := j.image != nil // the driver has built it
+		if !trusted && (c.flavor == unikernel.FlavorLKL || size > src.info.Size()) {
 			// The same check follows on the copy. This one saves making a copy in vain.
 			if err := disk.CheckImage(src.path()); err != nil {
 				return err

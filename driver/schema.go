@@ -2,18 +2,29 @@
 
 package driver
 
-import "github.com/hashicorp/nomad/plugins/shared/hclspec"
+import (
+	"strings"
+
+	"github.com/hashicorp/nomad/plugins/shared/hclspec"
+)
 
 // An option is an attribute of a configuration block. Options define both the
 // schema that Nomad uses and the tables in docs/configuration.md. The text below
 // a table explains the options in full.
 type option struct {
 	name     string
-	kind     string // a type of hclspec, such as "list(string)"
+	kind     string // a type of hclspec, such as "list(string)", or kindBlock or kindBlocks
 	required bool
-	value    string // the default as an HCL literal, or ""
-	doc      string // a few words
+	value    string   // the default as an HCL literal, or ""
+	doc      string   // a few words
+	nested   []option // the attributes of a block
 }
+
+// The kinds of options that are blocks.
+const (
+	kindBlock  = "block"  // at most one
+	kindBlocks = "blocks" // any number
+)
 
 // pluginOptions is the plugin's block in the agent's configuration.
 var pluginOptions = []option{
@@ -35,19 +46,77 @@ var pluginOptions = []option{
 	},
 	{
 		name: "max_rootfs_size", kind: "string", value: `"` + DefaultMaxRootfsSize + `"`,
-		doc: "Largest [root disk](#limits-of-root-disks) of a task.",
+		doc: "Largest [root disk](#limits-of-root-disks) of a task, and largest content of an [image](#images).",
 	},
 	{
 		name: "start_timeout", kind: "string", value: `"` + DefaultStartTimeout + `"`,
 		doc: "Time in which a task must start, such as `90s`.",
+	},
+	{
+		name: "auth", kind: kindBlock,
+		doc: "Credentials for registries, for tasks without `auth`.",
+		nested: []option{
+			{
+				name: "config", kind: "string",
+				doc: "Path of a `config.json` of docker.",
+			},
+			{
+				name: "helper", kind: "string",
+				doc: "Credential helper: `ecr-login` runs `docker-credential-ecr-login`.",
+			},
+		},
+	},
+	{
+		name: "registry", kind: kindBlocks,
+		doc: "Settings of one registry.",
+		nested: []option{
+			{
+				name: "host", kind: "string", required: true,
+				doc: "Host of the registry, with its port if references contain one.",
+			},
+			{
+				name: "plain_http", kind: "bool", value: "false",
+				doc: "Use HTTP without TLS.",
+			},
+			{
+				name: "skip_verify", kind: "bool", value: "false",
+				doc: "Accept any certificate.",
+			},
+			{
+				name: "ca_file", kind: "string",
+				doc: "Path of the CA certificates that sign the registry's, in PEM.",
+			},
+		},
+	},
+	{
+		name: "image_gc", kind: kindBlock,
+		doc: "Removal of cached images that no task uses.",
+		nested: []option{
+			{
+				name: "enabled", kind: "bool", value: "true",
+				doc: "Remove images by age and size.",
+			},
+			{
+				name: "max_age", kind: "string", value: `"` + DefaultImageMaxAge + `"`,
+				doc: "Time since the last use after which an image is removed.",
+			},
+			{
+				name: "max_size", kind: "string", value: `"` + DefaultImageMaxSize + `"`,
+				doc: "Size of all cached images above which the least recently used are removed.",
+			},
+		},
 	},
 }
 
 // taskOptions is the config block of a task.
 var taskOptions = []option{
 	{
-		name: "kernel", kind: "string", required: true,
-		doc: "[Path](#paths) of the unikernel, a Solo5 executable for spt.",
+		name: "image", kind: "string",
+		doc: "[Image](#images) that contains the unikernel and its root file system.",
+	},
+	{
+		name: "kernel", kind: "string",
+		doc: "[Path](#paths) of the unikernel, a Solo5 executable for spt. With `image`: its path in the image.",
 	},
 	{
 		name: "rootfs", kind: "string",
@@ -63,7 +132,27 @@ var taskOptions = []option{
 	},
 	{
 		name: "args", kind: "list(string)",
-		doc: "[Arguments](#flavor-and-arguments) of the guest.",
+		doc: "[Arguments](#flavor-and-arguments) of the guest. With `image`: instead of its CMD.",
+	},
+	{
+		name: "entrypoint", kind: "list(string)",
+		doc: "Kernel and first arguments instead of the image's ENTRYPOINT.",
+	},
+	{
+		name: "image_pull_policy", kind: "string",
+		doc: "When to ask the registry: `missing`, `always` or `never`. The default depends on the [tag](#pull-policy).",
+	},
+	{
+		name: "image_pull_timeout", kind: "string", value: `"` + DefaultImagePullTimeout + `"`,
+		doc: "Time in which the image must be ready, apart from `start_timeout`.",
+	},
+	{
+		name: "auth", kind: kindBlock,
+		doc: "[Credentials](#registries) for the image's registry.",
+		nested: []option{
+			{name: "username", kind: "string", required: true, doc: "Name of the user."},
+			{name: "password", kind: "string", required: true, doc: "Password or token."},
+		},
 	},
 	{
 		name: "flavor", kind: "string", value: `"auto"`,
@@ -103,11 +192,40 @@ var taskOptions = []option{
 func schema(options []option) *hclspec.Spec {
 	attrs := make(map[string]*hclspec.Spec, len(options))
 	for _, o := range options {
-		attr := hclspec.NewAttr(o.name, o.kind, o.required)
-		if o.value != "" {
-			attr = hclspec.NewDefault(attr, hclspec.NewLiteral(o.value))
-		}
-		attrs[o.name] = attr
+		attrs[o.name] = o.spec()
 	}
 	return hclspec.NewObject(attrs)
+}
+
+// spec converts one option to Nomad's form. A block with defaults has them even if the
+// configuration lacks the block.
+func (o option) spec() *hclspec.Spec {
+	var spec *hclspec.Spec
+	value := o.value
+	switch o.kind {
+	case kindBlock:
+		spec, value = hclspec.NewBlock(o.name, o.required, schema(o.nested)), defaults(o.nested)
+	case kindBlocks:
+		spec = hclspec.NewBlockList(o.name, schema(o.nested))
+	default:
+		spec = hclspec.NewAttr(o.name, o.kind, o.required)
+	}
+	if value == "" {
+		return spec
+	}
+	return hclspec.NewDefault(spec, hclspec.NewLiteral(value))
+}
+
+// defaults returns the defaults of options as an HCL object, or "".
+func defaults(options []option) string {
+	var lines []string
+	for _, o := range options {
+		if o.value != "" {
+			lines = append(lines, o.name+" = "+o.value)
+		}
+	}
+	if len(lines) == 0 {
+		return ""
+	}
+	return "{\n" + strings.Join(lines, "\n") + "\n}"
 }

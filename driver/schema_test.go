@@ -28,10 +28,10 @@ func TestReferencePage_MatchesTheSchema(t *testing.T) {
 		table, after, found := strings.Cut(rest, end)
 		must.True(t, found, must.Sprintf("%s lacks %q", referencePage, end))
 		if *update {
-			page = before + begin + reference(options) + end + after
+			page = before + begin + optionTable(options) + end + after
 			continue
 		}
-		must.Eq(t, reference(options), table,
+		must.Eq(t, optionTable(options), table,
 			must.Sprint("the page differs from the schema: run go test ./driver -run ReferencePage -update"))
 	}
 	if *update {
@@ -63,8 +63,73 @@ config {
 	must.Eq(t, TaskConfig{
 		Kernel: "local/web.spt", Rootfs: "local/root.tar.gz", RootfsSize: "1GiB", RootfsSync: "flush", Args: []string{"--port", "8080", "a b"},
 		Flavor: "lkl", Tender: "spt", ExecHeap: true, HugePages: true, Ports: []string{"http"}, WorkDir: "/srv",
-		KernelLog: true, Sysctl: []map[string]string{{"net.core.somaxconn": "4096", "vm.swappiness": "0"}},
+		ImagePullTimeout: DefaultImagePullTimeout,
+		KernelLog:        true, Sysctl: []map[string]string{{"net.core.somaxconn": "4096", "vm.swappiness": "0"}},
 	}, job)
+}
+
+func TestTaskSchema_ParsesAJobWithAnImage(t *testing.T) {
+	var job TaskConfig
+	hclutils.NewConfigParser(schema(taskOptions)).ParseHCL(t, `
+config {
+  image              = "registry.example.com/team/web:1.0"
+  entrypoint         = ["/web.spt", "-v"]
+  image_pull_policy  = "always"
+  image_pull_timeout = "90s"
+  auth {
+    username = "robot"
+    password = "secret"
+  }
+}`, &job)
+	must.Eq(t, TaskConfig{
+		Image: "registry.example.com/team/web:1.0", Entrypoint: []string{"/web.spt", "-v"},
+		ImagePullPolicy: "always", ImagePullTimeout: "90s", Auth: &TaskAuth{Username: "robot", Password: "secret"},
+		RootfsSync: "none", Flavor: auto, Tender: auto,
+	}, job)
+}
+
+// An API client sends a job as JSON, in which a block may be an object or a list.
+func TestTaskSchema_ParsesBlocksInJSON(t *testing.T) {
+	for _, auth := range []string{`{"username": "robot", "password": "x"}`, `[{"username": "robot", "password": "x"}]`} {
+		var job TaskConfig
+		hclutils.NewConfigParser(schema(taskOptions)).ParseJson(t, `{"Config": {"image": "web", "auth": `+auth+`}}`, &job)
+		must.Eq(t, &TaskAuth{Username: "robot", Password: "x"}, job.Auth)
+	}
+}
+
+func TestPluginSchema_ParsesBlocks(t *testing.T) {
+	var config Config
+	hclutils.NewConfigParser(schema(pluginOptions)).ParseHCL(t, `
+config {
+  auth {
+    config = "/root/.docker/config.json"
+    helper = "ecr-login"
+  }
+  registry {
+    host       = "localhost:5000"
+    plain_http = true
+  }
+  registry {
+    host        = "registry.example.com"
+    skip_verify = true
+    ca_file     = "/etc/ssl/ca.pem"
+  }
+  image_gc {
+    max_age = "24h"
+  }
+}`, &config)
+	must.Eq(t, ClientAuth{Config: "/root/.docker/config.json", Helper: "ecr-login"}, config.Auth)
+	must.Eq(t, []Registry{
+		{Host: "localhost:5000", PlainHTTP: true},
+		{Host: "registry.example.com", SkipVerify: true, CAFile: "/etc/ssl/ca.pem"},
+	}, config.Registries)
+	must.Eq(t, ImageGC{Enabled: true, MaxAge: "24h", MaxSize: DefaultImageMaxSize}, config.ImageGC)
+}
+
+func TestPluginSchema_CanDisableTheGarbageCollection(t *testing.T) {
+	var config Config
+	hclutils.NewConfigParser(schema(pluginOptions)).ParseHCL(t, `config { image_gc { enabled = false } }`, &config)
+	must.False(t, config.ImageGC.Enabled)
 }
 
 func TestTaskSchema_Defaults(t *testing.T) {
@@ -74,7 +139,7 @@ config {
   kernel      = "local/web.spt"
   rootfs_size = 256
 }`, &job)
-	must.Eq(t, TaskConfig{Kernel: "local/web.spt", RootfsSize: "256", RootfsSync: "none", Flavor: auto, Tender: auto}, job)
+	must.Eq(t, TaskConfig{Kernel: "local/web.spt", RootfsSize: "256", RootfsSync: "none", Flavor: auto, Tender: auto, ImagePullTimeout: DefaultImagePullTimeout}, job)
 }
 
 func TestPluginSchema_Defaults(t *testing.T) {
@@ -85,29 +150,46 @@ func TestPluginSchema_Defaults(t *testing.T) {
 	must.False(t, config.AllowExecHeap)
 	must.False(t, config.AllowSpoofing)
 	must.Eq(t, DefaultStartTimeout, config.StartTimeout)
+	must.Eq(t, ImageGC{Enabled: true, MaxAge: DefaultImageMaxAge, MaxSize: DefaultImageMaxSize}, config.ImageGC)
+	must.SliceEmpty(t, config.Registries)
+	must.Eq(t, ClientAuth{}, config.Auth)
 }
 
 func TestSchema_HasAnOptionForEachField(t *testing.T) {
-	for _, c := range []struct {
-		options []option
-		config  any
-	}{{pluginOptions, Config{}}, {taskOptions, TaskConfig{}}} {
-		var names, fields []string
-		for _, o := range c.options {
-			names = append(names, o.name)
-			must.True(t, strings.HasSuffix(o.doc, "."), must.Sprint(o.name))
-		}
-		for _, f := range reflect.VisibleFields(reflect.TypeOf(c.config)) {
-			fields = append(fields, f.Tag.Get("codec"))
-		}
-		must.SliceContainsAll(t, names, fields)
-	}
+	checkFields(t, pluginOptions, reflect.TypeFor[Config]())
+	checkFields(t, taskOptions, reflect.TypeFor[TaskConfig]())
 }
 
-// reference returns the options as a table of the reference page.
-func reference(options []option) string {
+// checkFields compares options with the fields of the struct to which Nomad decodes them.
+func checkFields(t *testing.T, options []option, decoded reflect.Type) {
+	if kind := decoded.Kind(); kind == reflect.Pointer || kind == reflect.Slice {
+		decoded = decoded.Elem()
+	}
+	var names, fields []string
+	types := map[string]reflect.Type{}
+	for _, f := range reflect.VisibleFields(decoded) {
+		name := f.Tag.Get("codec")
+		fields, types[name] = append(fields, name), f.Type
+	}
+	for _, o := range options {
+		names = append(names, o.name)
+		must.True(t, strings.HasSuffix(o.doc, "."), must.Sprint(o.name))
+		if len(o.nested) > 0 {
+			checkFields(t, o.nested, types[o.name])
+		}
+	}
+	must.SliceContainsAll(t, names, fields)
+}
+
+// optionTable returns the options as a table of the reference page.
+func optionTable(options []option) string {
 	var b strings.Builder
 	b.WriteString("| option | type | default | |\n| --- | --- | --- | --- |\n")
+	writeRows(&b, "", options)
+	return b.String()
+}
+
+func writeRows(b *strings.Builder, prefix string, options []option) {
 	for _, o := range options {
 		value := ""
 		switch {
@@ -116,7 +198,7 @@ func reference(options []option) string {
 		case o.value != "":
 			value = "`" + o.value + "`"
 		}
-		b.WriteString("| `" + o.name + "` | " + o.kind + " | " + value + " | " + o.doc + " |\n")
+		b.WriteString("| `" + prefix + o.name + "` | " + o.kind + " | " + value + " | " + o.doc + " |\n")
+		writeRows(b, prefix+o.name+".", o.nested)
 	}
-	return b.String()
 }

@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -40,15 +41,17 @@ func parseSignal(name string) (syscall.Signal, error) {
 	return 0, fmt.Errorf("%q is not a Linux signal, such as SIGTERM", name)
 }
 
-// killSignal returns the signal that stops a task. An unknown kill_signal counts
-// as SIGTERM, because an error would make the task impossible to stop.
+// killSignal returns the signal that stops a task: the job's kill_signal, the image's
+// StopSignal, or SIGTERM. An unknown signal counts as SIGTERM, because an error would make
+// the task impossible to stop.
 func (h *handle) killSignal(name string) syscall.Signal {
+	name = cmp.Or(name, h.state.StopSignal)
 	if name == "" {
 		return syscall.SIGTERM
 	}
 	sig, err := parseSignal(name)
 	if err != nil {
-		h.log.Warn("invalid kill_signal; sending SIGTERM instead", "error", err)
+		h.log.Warn("invalid stop signal; sending SIGTERM instead", "error", err)
 		return syscall.SIGTERM
 	}
 	return sig

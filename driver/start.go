@@ -15,10 +15,10 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// StartTask starts a guest, within start_timeout. When a step fails, the resources
+// StartTask starts a guest, within image_pull_timeout and start_timeout. When a step fails, the resources
 // that earlier steps took are released in reverse order.
 func (d *Driver) StartTask(task *drivers.TaskConfig) (*drivers.TaskHandle, *drivers.DriverNetwork, error) {
-	ctx, cancel := d.startContext()
+	ctx, timer, cancel := d.startContext()
 	defer cancel()
 	if err := d.replaceOtherStart(ctx, task); err != nil {
 		return nil, nil, err
@@ -30,7 +30,7 @@ func (d *Driver) StartTask(task *drivers.TaskConfig) (*drivers.TaskHandle, *driv
 	var undo undo
 	var undoErr error
 	defer func() { d.tasks.release(task.ID, undoErr) }()
-	running, err := d.start(ctx, task, &undo)
+	running, err := d.start(ctx, task, timer, &undo)
 	if ctx.Err() != nil {
 		err = canceledError(ctx, err)
 	}
@@ -43,7 +43,7 @@ func (d *Driver) StartTask(task *drivers.TaskConfig) (*drivers.TaskHandle, *driv
 }
 
 // start runs the steps of a start until the context ends.
-func (d *Driver) start(ctx context.Context, task *drivers.TaskConfig, undo *undo) (runningTask, error) {
+func (d *Driver) start(ctx context.Context, task *drivers.TaskConfig, timer *startTimer, undo *undo) (runningTask, error) {
 	job, err := readJob(task, &d.config)
 	if err != nil {
 		return runningTask{}, startError("configuration", err)
@@ -52,6 +52,16 @@ func (d *Driver) start(ctx context.Context, task *drivers.TaskConfig, undo *undo
 	if err != nil {
 		return runningTask{}, startError("state directory", err)
 	}
+	job, err = d.addImage(ctx, job, timer)
+	if err != nil {
+		return runningTask{}, startError("image", err)
+	}
+	defer job.image.Close()
+	return d.startGuest(ctx, job, dir, undo)
+}
+
+// startGuest runs the steps of a start from the kernel on.
+func (d *Driver) startGuest(ctx context.Context, job job, dir taskDir, undo *undo) (runningTask, error) {
 	kernel, err := d.openKernel(ctx, job, dir)
 	if err != nil {
 		return runningTask{}, startError("kernel", err)
@@ -102,10 +112,13 @@ func (d *Driver) undoFailedStart(task *drivers.TaskConfig, undo *undo, err error
 	return undoErr
 }
 
-// A job is a task as Nomad passes it: Nomad's own settings and the config block.
+// A job is a task as Nomad passes it, Nomad's own settings and the config block, together with
+// the image that the config names.
 type job struct {
-	task   *drivers.TaskConfig
-	config TaskConfig
+	task    *drivers.TaskConfig
+	config  TaskConfig
+	program program
+	image   *taskImage // nil without an image
 }
 
 // readJob decodes and validates a task's config block.
@@ -114,7 +127,21 @@ func readJob(task *drivers.TaskConfig, plugin *Config) (job, error) {
 	if err := task.DecodeDriverConfig(&j.config); err != nil {
 		return j, fmt.Errorf("decode the task's config: %w", err)
 	}
-	return j, j.config.validate(plugin, task)
+	if err := j.config.validate(plugin, task); err != nil {
+		return j, err
+	}
+	if j.config.Image == "" {
+		j.program = jobProgram(&j.config, task)
+	}
+	return j, nil
+}
+
+// kernelName returns the kernel's path, in the job or in the image.
+func (j job) kernelName() string {
+	if j.image != nil {
+		return j.image.entry.KernelPath
+	}
+	return j.config.Kernel
 }
 
 // openKernel gives the task a private copy of its unikernel and checks that

@@ -18,6 +18,7 @@ import (
 //	bin/<digest>/lkl-executor   programs of executors, see executors.go
 //	empty/                      the root directory of every guest's process
 //	kernels/<digest>            copies of the kernels in use, see kernelCache
+//	images/                     the cache of images, see package image
 //	incomplete/<hash>/          a task's directory before its record is written
 //	tasks/<hash>/               one task: the executor's files, and
 //	    task.json               the record of what the task owns

@@ -16,7 +16,7 @@ import (
 // handleVersion is the version of taskState. Later versions may add fields, but
 // keep the names and meanings of those here: then a task survives a downgrade
 // of the plugin too.
-const handleVersion = 1
+const handleVersion = 2
 
 // A taskState is the driver's part of the handle that Nomad keeps for
 // RecoverTask. It suffices to find all of a task's resources.
@@ -28,7 +28,7 @@ type taskState struct {
 	UID      int              `codec:"UID"`
 	Control  bool             `codec:"Control"` // signals reach the program in the guest
 
-	Kernel       string `codec:"Kernel"`       // as the job names it
+	Kernel       string `codec:"Kernel"`       // as the job or its image names it
 	KernelDigest string `codec:"KernelDigest"` // SHA-256
 	Flavor       string `codec:"Flavor"`
 	GuestMemory  uint64 `codec:"GuestMemory"` // bytes
@@ -41,6 +41,11 @@ type taskState struct {
 
 	Cgroup    cgroup.Spec `codec:"Cgroup"`
 	StartedAt int64       `codec:"StartedAt"` // nanoseconds since 1970
+
+	// These are empty without an image, and in handles of version 1.
+	Image       string `codec:"Image"`       // as the job names it
+	ImageDigest string `codec:"ImageDigest"` // of its manifest, such as sha256:…
+	StopSignal  string `codec:"StopSignal"`  // the image's
 }
 
 // encodeHandle returns the handle of a running task.
@@ -88,6 +93,8 @@ func (s taskState) attributes() map[string]string {
 		"mac":           s.MAC,
 		"tap":           s.Tap,
 		"netns":         s.Netns,
+		"image":         s.Image,
+		"image_digest":  s.ImageDigest,
 	}
 	for name, value := range all {
 		if value == "" {
