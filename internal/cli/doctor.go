@@ -20,7 +20,8 @@ import (
 const doctorUsage = `usage: PROGRAM doctor [--json] [OPTION ...]
 
 Checks whether this host can run unikernels as tasks of Nomad, and prints the
-commands that mend what does not work, for Debian. It changes nothing.
+commands that mend what does not work, for Debian. It changes nothing, but the
+kernel may load modules that a check uses.
 
   --json                  print one JSON object
   --state-dir DIR         state_dir of the plugin (` + statedir.Default + `)
