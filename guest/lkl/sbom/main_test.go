@@ -5,16 +5,20 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/spdx"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/version"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 const (
@@ -82,4 +86,37 @@ func TestRun_RefusesDirectoriesWithoutChangelog(t *testing.T) {
 	dir := writePackages(t)
 	err := run([]string{"-name", "x", "-o", filepath.Join(dir, "out.json"), "-file", filepath.Join(dir, "lkl-redis.spt"), t.TempDir()})
 	must.ErrorContains(t, err, "changelog")
+}
+
+func TestBuildApp_ListsThePackagesOfTheGuests(t *testing.T) {
+	for guest, want := range map[string][]string{
+		"lkl-hello":   {"linux", "musl", "nomad-driver-lkl"},
+		"lkl-nginx":   {"nginx", "linux", "musl", "nomad-driver-lkl"},
+		"lkl-redis":   {"redis", "linux", "musl", "nomad-driver-lkl"},
+		"lkl-python3": {"python3.11", "zlib", "bzip2", "expat", "sqlite3", "tzdata", "linux", "musl", "nomad-driver-lkl"},
+	} {
+		t.Run(guest, func(t *testing.T) {
+			content, err := os.ReadFile(testenv.Guest(t, guest+".spdx.json"))
+			must.NoError(t, err)
+			must.NoError(t, spdx.Check(content))
+			var d struct {
+				Packages []struct {
+					Name      string
+					Checksums []struct{ ChecksumValue string }
+				}
+			}
+			must.NoError(t, json.Unmarshal(content, &d))
+			kernel, err := os.ReadFile(testenv.Guest(t, guest+".spt"))
+			must.NoError(t, err)
+			sum := sha256.Sum256(kernel)
+			must.Eq(t, hex.EncodeToString(sum[:]), d.Packages[0].Checksums[0].ChecksumValue)
+			var got []string
+			for _, p := range d.Packages[2:] { // after the kernels for spt and hvt
+				if !strings.HasPrefix(p.Name, "gcc-") { // unknown if gcc is not Debian's
+					got = append(got, p.Name)
+				}
+			}
+			must.Eq(t, want, got)
+		})
+	}
 }
