@@ -43,9 +43,9 @@ type server struct {
 	requests []*http.Request
 }
 
-// serve starts a registry with TLS, or with plain HTTP. It checks at the end that the
+// serve starts a registry with TLS and HTTP/2, or with plain HTTP. It checks at the end that the
 // client has left neither connections nor goroutines.
-func serve(t *testing.T, plain bool) *server {
+func serve(t testing.TB, plain bool) *server {
 	noGoroutinesLeft(t)
 	s := &server{}
 	images := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
@@ -63,6 +63,7 @@ func serve(t *testing.T, plain bool) *server {
 	if plain {
 		s.Start()
 	} else {
+		s.EnableHTTP2 = true
 		s.StartTLS()
 	}
 	t.Cleanup(s.Close)
@@ -71,7 +72,7 @@ func serve(t *testing.T, plain bool) *server {
 }
 
 // noGoroutinesLeft registers a check that runs after the cleanups that follow it.
-func noGoroutinesLeft(t *testing.T) {
+func noGoroutinesLeft(t testing.TB) {
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() {
 		must.Wait(t, testenv.EventuallyTrue(func() bool { return runtime.NumGoroutine() <= before }))
@@ -107,7 +108,7 @@ func (s *server) headers(name string) (values []string) {
 }
 
 // caFile writes the certificate of a server with TLS.
-func (s *server) caFile(t *testing.T) string {
+func (s *server) caFile(t testing.TB) string {
 	path := filepath.Join(t.TempDir(), "ca.pem")
 	content := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 	must.NoError(t, os.WriteFile(path, content, 0o600))
@@ -115,7 +116,7 @@ func (s *server) caFile(t *testing.T) string {
 }
 
 // config is the configuration of the server in Options.
-func (s *server) config(t *testing.T) Host {
+func (s *server) config(t testing.TB) Host {
 	if s.TLS == nil {
 		return Host{PlainHTTP: true}
 	}
@@ -123,7 +124,7 @@ func (s *server) config(t *testing.T) Host {
 }
 
 // client returns a client of the servers that waits for nothing.
-func client(t *testing.T, o Options, servers ...*server) *Client {
+func client(t testing.TB, o Options, servers ...*server) *Client {
 	if o.Hosts == nil {
 		o.Hosts = map[string]Host{}
 	}
@@ -136,7 +137,7 @@ func client(t *testing.T, o Options, servers ...*server) *Client {
 	return c
 }
 
-func parse(t *testing.T, s string) reference.Reference {
+func parse(t testing.TB, s string) reference.Reference {
 	ref, err := reference.Parse(s)
 	must.NoError(t, err)
 	return ref
@@ -164,7 +165,7 @@ func published(t *testing.T, s *server) (v1.Image, reference.Reference) {
 }
 
 // open returns a source that the end of the test closes.
-func open(t *testing.T, c *Client, ref reference.Reference, credentials *Credentials) source.Source {
+func open(t testing.TB, c *Client, ref reference.Reference, credentials *Credentials) source.Source {
 	src, err := c.Source(ref, credentials)
 	must.NoError(t, err)
 	t.Cleanup(func() { must.NoError(t, src.Close()) })

@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -295,8 +296,8 @@ func TestResolve_RefusesSchema1(t *testing.T) {
 	}
 }
 
-func descriptorOf(t *testing.T, content []byte) v1.Descriptor {
-	hash, size, err := v1.SHA256(strings.NewReader(string(content)))
+func descriptorOf(t testing.TB, content []byte) v1.Descriptor {
+	hash, size, err := v1.SHA256(bytes.NewReader(content))
 	must.NoError(t, err)
 	return v1.Descriptor{MediaType: types.OCIManifestSchema1, Digest: hash, Size: size}
 }
