@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,6 +122,34 @@ func TestBuild_MakesAValidImage(t *testing.T) {
 	}
 }
 
+// The driver must get the files that the image was built from.
+func TestBuild_MakesLayersThatTheDriverUnpacks(t *testing.T) {
+	for _, compression := range []Compression{Gzip, Zstd} {
+		img := build(t, Options{Kernel: writeKernel(t, unikernel.TargetSPT), Name: "/bin/app", Root: writeRoot(t), Compression: compression})
+		content, err := disk.NewContent(t.TempDir(), disk.ContentOptions{})
+		must.NoError(t, err)
+		t.Cleanup(func() { must.NoError(t, content.Close()) })
+		layers, err := img.Image.Layers()
+		must.NoError(t, err)
+		for _, l := range layers {
+			r, err := l.Compressed()
+			must.NoError(t, err)
+			diffID, err := l.DiffID()
+			must.NoError(t, err)
+			got, err := content.AddLayerWithDigest(t.Context(), r)
+			must.NoError(t, err)
+			must.Eq(t, diffID.String(), "sha256:"+strings.TrimPrefix(got, "sha256:"))
+		}
+		setting, err := content.ReadFile("/etc/link", 100)
+		must.NoError(t, err)
+		must.Eq(t, "a setting", string(setting))
+		kernel, err := content.ReadFile("bin/app", 1<<20)
+		must.NoError(t, err)
+		_, err = unikernel.Read(bytes.NewReader(kernel), int64(len(kernel)))
+		must.NoError(t, err)
+	}
+}
+
 func TestBuild_IsReproducible(t *testing.T) {
 	kernel := writeKernel(t, unikernel.TargetSPT)
 	digest := func(o Options) v1.Hash {
@@ -174,6 +203,8 @@ func TestBuild_RefusesMistakes(t *testing.T) {
 	kernel := writeKernel(t, unikernel.TargetSPT)
 	whiteout := t.TempDir()
 	must.NoError(t, os.WriteFile(filepath.Join(whiteout, ".wh.file"), nil, 0o600))
+	lineBreak := t.TempDir()
+	must.NoError(t, os.WriteFile(filepath.Join(lineBreak, "a\nb"), nil, 0o600))
 	text := filepath.Join(t.TempDir(), "text")
 	must.NoError(t, os.WriteFile(text, bytes.Repeat([]byte("text"), 1000), 0o600))
 	for name, o := range map[string]Options{
@@ -183,6 +214,7 @@ func TestBuild_RefusesMistakes(t *testing.T) {
 		"no root":               {Kernel: kernel, Root: filepath.Join(t.TempDir(), "missing")},
 		"root is text":          {Kernel: kernel, Root: text},
 		"whiteout":              {Kernel: kernel, Root: whiteout},
+		"line break":            {Kernel: kernel, Root: lineBreak},
 		"empty name":            {Kernel: kernel, Name: "/"},
 		"other entrypoint":      {Kernel: kernel, Config: v1.Config{Entrypoint: []string{"/other"}}},
 		"NUL":                   {Kernel: kernel, Config: v1.Config{Env: []string{"A=\x00"}}},

@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -123,7 +124,8 @@ func hashOf(sum hash.Hash) v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum.Sum(nil))}
 }
 
-// checkEntries refuses names that have another meaning in a layer.
+// checkEntries refuses entries that have another meaning in a layer, and names that no root
+// disk can have.
 func checkEntries(archive io.Reader) error {
 	r := tar.NewReader(archive)
 	for {
@@ -133,14 +135,12 @@ func checkEntries(archive io.Reader) error {
 			return nil
 		case err != nil && !errors.Is(err, tar.ErrInsecurePath):
 			return fmt.Errorf("read the tar archive: %w", err)
-		}
-		if strings.HasPrefix(path.Base(h.Name), ".wh.") {
+		case strings.HasPrefix(path.Base(h.Name), ".wh."):
 			return fmt.Errorf("%q: a name that begins with \".wh.\" removes a file in an image: rename it", h.Name)
-		}
-		for element := range strings.SplitSeq(h.Name, "/") {
-			if element == ".." {
-				return fmt.Errorf("%q: the path contains \"..\"", h.Name)
-			}
+		case slices.Contains(strings.Split(h.Name, "/"), ".."):
+			return fmt.Errorf("%q: the path contains \"..\"", h.Name)
+		case strings.ContainsAny(h.Name, "\n\r"):
+			return fmt.Errorf("%q: the name contains a line break: rename it", h.Name)
 		}
 	}
 }
