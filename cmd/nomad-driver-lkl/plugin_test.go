@@ -88,10 +88,14 @@ func (w *testWriter) Write(b []byte) (int, error) {
 
 // configure configures the plugin as a client does before it runs tasks.
 func (p *process) configure(t *testing.T, stateDir string) {
-	var data []byte
-	must.NoError(t, base.MsgPackEncode(&data, &driver.Config{
+	p.configureWith(t, driver.Config{
 		StateDir: stateDir, ImagePaths: []string{filepath.Dir(testenv.Guest(t, "hello.spt"))},
-	}))
+	})
+}
+
+func (p *process) configureWith(t *testing.T, config driver.Config) {
+	var data []byte
+	must.NoError(t, base.MsgPackEncode(&data, &config))
 	must.NoError(t, p.driver.SetConfig(&base.Config{
 		ApiVersion: drivers.ApiVersion010, PluginConfig: data,
 		AgentConfig: &base.AgentConfig{Driver: &base.ClientDriverConfig{}},
