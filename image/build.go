@@ -59,6 +59,9 @@ func (s *Store) build(ctx context.Context, src source.Source, key string, b buil
 		err = writeSynced(filepath.Join(dir.path, entryRecord), record)
 	}
 	if err == nil {
+		err = s.saveVersions(dir.path, info)
+	}
+	if err == nil {
 		err = syncDir(dir.path)
 	}
 	if err == nil {
@@ -231,7 +234,19 @@ func (s *Store) describe(ctx context.Context, path string) (fileInfo, error) {
 		return fileInfo{}, err
 	}
 	s.verified.put(version, sum)
-	return fileInfo{Size: version.size, Digest: sum}, nil
+	return fileInfo{Size: version.Size, Digest: sum}, nil
+}
+
+// saveVersions records that the files of a new entry match its record.
+func (s *Store) saveVersions(dir string, info *entryInfo) error {
+	versions := map[string]fileVersion{}
+	for name := range info.files() {
+		var err error
+		if versions[name], err = versionOf(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return s.saveVerified(dir, versions)
 }
 
 // writeSynced creates a file and flushes it to disk.

@@ -54,11 +54,17 @@ func damages(t *testing.T) map[string]func(dir string) {
 				return b
 			})
 		},
-		"root truncated": func(dir string) { must.NoError(t, os.Truncate(one(t, dir, "entries/*/rootfs"), 4096)) },
-		"root missing":   func(dir string) { remove(one(t, dir, "entries/*/rootfs")) },
-		"record flipped": func(dir string) { change(t, one(t, dir, "entries/*/entry.json"), flip) },
-		"record empty":   func(dir string) { change(t, one(t, dir, "entries/*/entry.json"), nothing) },
-		"record missing": func(dir string) { remove(one(t, dir, "entries/*/entry.json")) },
+		"root truncated":   func(dir string) { must.NoError(t, os.Truncate(one(t, dir, "entries/*/rootfs"), 4096)) },
+		"root missing":     func(dir string) { remove(one(t, dir, "entries/*/rootfs")) },
+		"record flipped":   func(dir string) { change(t, one(t, dir, "entries/*/entry.json"), flip) },
+		"record empty":     func(dir string) { change(t, one(t, dir, "entries/*/entry.json"), nothing) },
+		"record missing":   func(dir string) { remove(one(t, dir, "entries/*/entry.json")) },
+		"verified flipped": func(dir string) { change(t, one(t, dir, "entries/*/verified.json"), flip) },
+		"verified missing": func(dir string) { remove(one(t, dir, "entries/*/verified.json")) },
+		"kernel and verified": func(dir string) {
+			change(t, one(t, dir, "entries/*/kernel"), flip)
+			change(t, one(t, dir, "entries/*/verified.json"), flip)
+		},
 		"entry empty": func(dir string) {
 			path := one(t, dir, "entries/*")
 			remove(path)

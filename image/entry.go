@@ -133,13 +133,8 @@ func (s *Store) check(ctx context.Context, key, digest, kernelPath string) (*ent
 	case info.Digest != digest || info.KernelPath != kernelPath:
 		return nil, fmt.Errorf("%w: %s belongs to another image", errDamaged, entryRecord)
 	}
-	if err := s.verified.check(ctx, s.path(entriesDir, key, kernelName), info.Kernel); err != nil {
+	if err := s.verify(ctx, key, info.files()); err != nil {
 		return nil, err
-	}
-	if info.Root != nil {
-		if err := s.verified.check(ctx, s.path(entriesDir, key, rootName), *info.Root); err != nil {
-			return nil, err
-		}
 	}
 	return &info, nil
 }

@@ -196,7 +196,7 @@ func TestList_DescribesImages(t *testing.T) {
 	must.Len(t, 1, got.Kernels)
 	k := got.Kernels[0]
 	must.Eq(t, image.Kernel{
-		Path: "/web.spt", SHA256: e.KernelDigest, Target: "spt", ABI: 2, Starting: true,
+		Path: "/web.spt", KernelFile: e.KernelFile, SHA256: e.KernelDigest, Target: "spt", ABI: 2, Starting: true,
 		KernelBytes: int64(len(lklKernel("one"))), RootBytes: k.RootBytes, Bytes: k.Bytes, LastUsed: k.LastUsed,
 	}, k)
 	must.Greater(t, image.RootRoom, k.RootBytes)

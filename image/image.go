@@ -10,7 +10,8 @@
 //	lock            serializes publishing and garbage collection
 //	refs/NAME       reference → digest of the manifest
 //	images/DIGEST   config of the image with this manifest
-//	entries/KEY/    kernel, rootfs and entry.json, for a manifest and a kernel path
+//	entries/KEY/    kernel, rootfs, entry.json and verified.json, for a manifest and a
+//	                kernel path
 //	builds/         entries that are being built or removed
 //	locks/KEY       held by the process that builds the entry
 //
@@ -85,7 +86,7 @@ type Store struct {
 
 // Open returns the store of a directory.
 func Open(c Config) (*Store, error) {
-	s := &Store{config: c}
+	s := &Store{config: c, verified: verifiedFiles{reading: make(chan struct{}, 1)}}
 	for _, dir := range []string{"", refsDir, imagesDir, entriesDir, buildsDir, locksDir} {
 		if err := os.MkdirAll(s.path(dir), privateDir); err != nil {
 			return nil, fmt.Errorf("create the image store: %w", err)
@@ -125,6 +126,8 @@ const (
 	kernelName  = "kernel"
 	rootName    = "rootfs"
 	entryRecord = "entry.json"
+	// verifiedRecord is written again after each boot, see verifiedInfo.
+	verifiedRecord = "verified.json"
 )
 
 // Permissions. The files are readable for the guests' users, but the directory is not.

@@ -102,7 +102,7 @@ func TestGet_MakesTheSameBytes(t *testing.T) {
 		trees[i] = map[string]string{}
 		for _, path := range treeOf(t, dir) {
 			content, err := os.ReadFile(path)
-			if err == nil {
+			if err == nil && filepath.Base(path) != "verified.json" { // it contains inode numbers
 				relative, err := filepath.Rel(dir, path)
 				must.NoError(t, err)
 				trees[i][relative] = string(content)

@@ -74,6 +74,15 @@ type fileInfo struct {
 	Digest string `json:"digest"` // see contentDigest
 }
 
+// files returns the files of an entry by name.
+func (i *entryInfo) files() map[string]fileInfo {
+	files := map[string]fileInfo{kernelName: i.Kernel}
+	if i.Root != nil {
+		files[rootName] = *i.Root
+	}
+	return files
+}
+
 // anyInfo is the part that all records have in common.
 type anyInfo struct {
 	Version int `json:"version"`
@@ -103,6 +112,21 @@ func writeRecord(path string, v any) error {
 		return err
 	}
 	return atomicfile.Write(path, data, 0o600)
+}
+
+// writeRecordNoSync is writeRecord without waiting for the disk. After a power loss the
+// record may be missing or damaged.
+func writeRecordNoSync(path string, v any) error {
+	data, err := encodeRecord(v)
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return atomicfile.WriteAtNoSync(int(dir.Fd()), filepath.Base(path), data, 0o600)
 }
 
 // readRecord reads a record. errDamaged: the checksum does not match. errVersion: it has

@@ -23,60 +23,125 @@ import (
 // again.
 const maxVerified = 1024
 
-// verifiedFiles remembers the digests of files, so that a process reads a file once. It
-// finds damage that happened while no process used the store, such as a file that a power
-// loss or a full disk has truncated. The zero value is ready for use.
+// verifiedFiles remembers the digests of files.
 type verifiedFiles struct {
 	mu    sync.Mutex
 	known map[fileVersion]string
 
-	// reading is held while a file is read, so that concurrent starts do not all read it.
-	reading sync.Mutex
+	// reading has room for one value, which is there while a file is read: concurrent
+	// starts must not all read it.
+	reading chan struct{}
 }
 
 // fileVersion identifies the content of a file. The ctime is left out: it changes with each
 // link of a task.
 type fileVersion struct {
-	dev, ino uint64
-	size     int64
-	mtime    syscall.Timespec
+	Dev   uint64           `json:"dev"`
+	Ino   uint64           `json:"ino"`
+	Size  int64            `json:"size"`
+	Mtime syscall.Timespec `json:"mtime"`
 }
 
-// check compares a file with its record. errDamaged: they differ.
-func (v *verifiedFiles) check(ctx context.Context, path string, want fileInfo) error {
-	version, err := versionOf(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %s is missing", errDamaged, filepath.Base(path))
-	case err != nil:
-		return err
-	case version.size != want.Size:
-		return fmt.Errorf("%w: %s has %d bytes instead of %d", errDamaged, filepath.Base(path), version.size, want.Size)
+// verifiedInfo is the record of the files of an entry that have been read since the host
+// was booted. Reading a large root disk takes longer than starting from it.
+type verifiedInfo struct {
+	Version int    `json:"version"`
+	BootID  string `json:"boot_id"`
+	// Files are the versions of the files, and Digests their digests, by name.
+	Files   map[string]fileVersion `json:"files"`
+	Digests map[string]string      `json:"digests"`
+}
+
+func (v *verifiedInfo) version() int { return v.Version }
+
+// verify compares the files of an entry with its record. It reads each file once after a
+// boot: a power loss can damage files that no process has written to since. errDamaged: a
+// file differs.
+func (s *Store) verify(ctx context.Context, key string, want map[string]fileInfo) error {
+	versions := map[string]fileVersion{}
+	isKnown := true
+	for name, w := range want {
+		version, err := versionOf(s.path(entriesDir, key, name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("%w: %s is missing", errDamaged, name)
+		case err != nil:
+			return err
+		case version.Size != w.Size:
+			return fmt.Errorf("%w: %s has %d bytes instead of %d", errDamaged, name, version.Size, w.Size)
+		}
+		versions[name] = version
+		isKnown = isKnown && s.verified.get(version) != ""
 	}
-	sum := v.get(version)
-	if sum == "" {
-		if sum, err = v.read(ctx, path, version); err != nil {
+	if !isKnown {
+		if err := s.readFiles(ctx, key, versions); err != nil {
 			return err
 		}
 	}
-	if sum != want.Digest {
-		return fmt.Errorf("%w: the digest of %s is %s instead of %s", errDamaged, filepath.Base(path), sum, want.Digest)
+	for name, w := range want {
+		if sum := s.verified.get(versions[name]); sum != w.Digest {
+			return fmt.Errorf("%w: the digest of %s is %s instead of %s", errDamaged, name, sum, w.Digest)
+		}
 	}
 	return nil
 }
 
-// read returns the digest of a file, which another goroutine may have read meanwhile.
-func (v *verifiedFiles) read(ctx context.Context, path string, version fileVersion) (string, error) {
-	v.reading.Lock()
-	defer v.reading.Unlock()
-	if sum := v.get(version); sum != "" {
-		return sum, nil
+// readFiles makes the digests of an entry's files known.
+func (s *Store) readFiles(ctx context.Context, key string, versions map[string]fileVersion) error {
+	select {
+	case s.verified.reading <- struct{}{}:
+		defer func() { <-s.verified.reading }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	sum, err := fileDigest(ctx, path)
-	if err == nil {
-		v.put(version, sum)
+	s.loadVerified(key)
+	read := false
+	for name, version := range versions {
+		if s.verified.get(version) != "" {
+			continue
+		}
+		sum, err := fileDigest(ctx, s.path(entriesDir, key, name))
+		if err != nil {
+			return err
+		}
+		s.verified.put(version, sum)
+		read = true
 	}
-	return sum, err
+	if !read {
+		return nil
+	}
+	return s.saveVerified(s.path(entriesDir, key), versions)
+}
+
+// loadVerified takes over the digests that another process has computed since the boot.
+func (s *Store) loadVerified(key string) {
+	var info verifiedInfo
+	err := readRecord(s.path(entriesDir, key, verifiedRecord), &info)
+	if err != nil || info.BootID == "" || info.BootID != bootID() {
+		return // the files are read again
+	}
+	for name, version := range info.Files {
+		s.verified.put(version, info.Digests[name])
+	}
+}
+
+// saveVerified records the digests of files in the directory of an entry. It does not wait
+// for the disk: after a power loss, the record is not needed.
+func (s *Store) saveVerified(dir string, versions map[string]fileVersion) error {
+	info := verifiedInfo{Version: formatVersion, BootID: bootID(), Files: versions, Digests: map[string]string{}}
+	for name, version := range versions {
+		info.Digests[name] = s.verified.get(version)
+	}
+	return writeRecordNoSync(filepath.Join(dir, verifiedRecord), info)
+}
+
+// bootID identifies the time since the host was booted. It is "" if it cannot be read.
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return string(id)
 }
 
 func (v *verifiedFiles) get(version fileVersion) string {
