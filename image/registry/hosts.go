@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/image/reference"
 )
@@ -118,7 +119,7 @@ const maxText = 300
 // clip makes the text of a server fit for a message: short, and on one line.
 func clip(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' {
+		if !unicode.IsPrint(r) { // also those that change the direction of a text
 			return ' '
 		}
 		return r

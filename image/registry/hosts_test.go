@@ -239,3 +239,9 @@ func TestSource_ReportsWhatIsNotARegistry(t *testing.T) {
 	must.Less(t, 1000, len(err.Error()))
 	must.StrNotContains(t, err.Error(), "\x1b")
 }
+
+func TestClip_LeavesNoControlCharacters(t *testing.T) {
+	must.Eq(t, "a b c d e", clip("a\x1bb\nc\u009bd\u202ee\x00"))
+	must.Eq(t, "grün", clip("grün"))
+	must.Eq(t, maxText, len(clip(strings.Repeat("x", 2*maxText))))
+}
