@@ -4,10 +4,10 @@
 // layout in a tar file) and the archives of docker save and podman save. It also writes
 // layouts and OCI archives.
 //
-// Whoever made a file may be an attacker, and may change the file while it is read. All
-// accesses therefore go through the descriptor that the caller opened, and all contents
-// are compared with their digests. Nothing is unpacked: the package keeps an index of the
-// archive's entries in memory, whose size has a limit.
+// An attacker may have made the file, and may change it while it is read. All accesses
+// therefore go through the descriptor that the caller opened, and the package compares
+// contents with their digests. It unpacks nothing: it keeps an index of the archive's
+// entries in memory, whose size has a limit.
 package archive
 
 import (
