@@ -54,11 +54,16 @@ func (s *session) lookUp(ctx context.Context) (login, error) {
 		if err != nil {
 			return login{}, err
 		}
-		if l := config.login(s.base.Host, s.repo); l != (login{}) {
+		l, err := config.login(s.base.Host, s.repo)
+		if err != nil {
+			return login{}, fmt.Errorf("docker configuration %q, registry %q: %w", path, s.base.Host, err)
+		}
+		if l != (login{}) {
 			l.origin = path
 			return l, nil
 		}
-		if l, err := s.askHelper(ctx, config.helper(s.base.Host)); err != nil || l != (login{}) {
+		l, err = s.askHelper(ctx, config.helper(s.base.Host))
+		if err != nil || l != (login{}) {
 			return l, err
 		}
 	}
@@ -101,12 +106,6 @@ func readDockerConfig(path string) (*dockerConfig, error) {
 	var c dockerConfig
 	c.CredsStore = parsed.CredsStore
 	c.Auths, c.CredHelpers = byHost(parsed.Auths), byHost(parsed.CredHelpers)
-	for key, auth := range c.Auths {
-		if err := auth.decode(); err != nil {
-			return nil, fmt.Errorf("docker configuration %q, registry %q: %w", path, key, err)
-		}
-		c.Auths[key] = auth
-	}
 	return &c, nil
 }
 
@@ -151,18 +150,19 @@ func (a *dockerAuth) decode() error {
 
 // login returns the credentials for a repository. Podman writes keys with a part of the
 // path, and the longest one decides.
-func (c *dockerConfig) login(host, repo string) login {
+func (c *dockerConfig) login(host, repo string) (login, error) {
 	key := host + "/" + repo
 	for {
 		if auth, ok := c.Auths[key]; ok {
+			err := auth.decode()
 			return login{
 				username: auth.Username, password: auth.Password,
 				identityToken: auth.IdentityToken, registryToken: auth.RegistryToken,
-			}
+			}, err
 		}
 		slash := strings.LastIndexByte(key, '/')
 		if slash < 0 {
-			return login{}
+			return login{}, nil
 		}
 		key = key[:slash]
 	}

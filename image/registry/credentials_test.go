@@ -80,6 +80,7 @@ func TestLogin_FindsTheRegistryInDockersConfiguration(t *testing.T) {
 		{`{"auths": {"h.io/team": {"auth": "` + a + `"}, "h.io": {"auth": "` + b + `"}}}`, "h.io/team/app", "a:1"},
 		{`{"auths": {"h.io/team": {"auth": "` + a + `"}, "h.io": {"auth": "` + b + `"}}}`, "h.io/teams/app", "b:x:y"},
 		{`{"auths": {"https://index.docker.io/v1/": {"auth": "` + a + `"}}}`, "nginx", "a:1"},
+		{`{"auths": {"h.io": {"auth": "` + a + `"}, "broken.io": {"auth": "?"}}}`, "h.io/x", "a:1"},
 		{`{"auths": {"docker.io": {"auth": "` + a + `"}}}`, "docker.io/team/app", "a:1"},
 		{`{"credHelpers": {"helper.io:5000": "one"}, "credsStore": "all"}`, "helper.io:5000/x", ":identity"},
 		{`{"credHelpers": {"helper.io:5000": "one"}, "credsStore": "all"}`, "nginx", "hub:2"},

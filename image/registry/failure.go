@@ -119,6 +119,8 @@ func (s *session) describeStatus(resp *http.Response, what string) *failure {
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		return s.unauthorized(what, text)
+	case code == http.StatusNotFound && strings.Contains(resp.Request.URL.Path, "/blobs/"):
+		return fail(source.ErrNotFound, "%s: %s: the registry has lost a part of the image: push the image again", what, text)
 	case code == http.StatusNotFound:
 		return fail(source.ErrNotFound, "%s: %s: check the name and the tag of the image", what, text)
 	case isTransient(code):

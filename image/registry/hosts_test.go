@@ -3,7 +3,10 @@
 package registry
 
 import (
+	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -11,10 +14,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 func TestNew_ReportsAllMistakes(t *testing.T) {
@@ -220,6 +225,63 @@ func TestSource_BoundsHeaders(t *testing.T) {
 	_, err := open(t, client(t, Options{}, s), parse(t, s.host+"/x"), nil).Resolve(t.Context())
 	must.ErrorIs(t, err, source.ErrUnavailable)
 	must.Less(t, 1000, len(err.Error()))
+}
+
+// silentServer accepts connections and never sends anything. It reports the beginning and
+// the end of each connection.
+func silentServer(t *testing.T, connected func()) (host string, closed <-chan struct{}) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must.NoError(t, err)
+	t.Cleanup(func() { must.NoError(t, listener.Close()) })
+	ends := make(chan struct{}, 100)
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer connection.Close()
+				connected()
+				_, _ = io.Copy(io.Discard, connection)
+				ends <- struct{}{}
+			}()
+		}
+	}()
+	return listener.Addr().String(), ends
+}
+
+func TestSource_EndsWithTheContextDuringAHandshake(t *testing.T) {
+	noGoroutinesLeft(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("the task was stopped")
+	host, closed := silentServer(t, func() { cancel(cause) })
+	c := client(t, Options{})
+	c.limits.dial = 10 * testenv.Patience
+	src, err := c.Source(parse(t, host+"/x"), nil)
+	must.NoError(t, err)
+	_, err = src.Resolve(ctx)
+	must.ErrorIs(t, err, cause)
+	must.NoError(t, src.Close())
+	testenv.Receive(t, closed)
+	_, err = src.Resolve(t.Context())
+	must.ErrorContains(t, err, "closed")
+}
+
+func TestSource_GivesUpASilentServer(t *testing.T) {
+	noGoroutinesLeft(t)
+	host, closed := silentServer(t, func() {})
+	for _, plain := range []bool{true, false} {
+		c := client(t, Options{Hosts: map[string]Host{host: {PlainHTTP: plain}}})
+		c.limits.stall = 50 * time.Millisecond
+		src, err := c.Source(parse(t, host+"/x"), nil)
+		must.NoError(t, err)
+		_, err = src.Resolve(t.Context())
+		must.ErrorIs(t, err, source.ErrUnavailable)
+		must.ErrorContains(t, err, "sends no data")
+		must.NoError(t, src.Close())
+		testenv.Receive(t, closed)
+	}
 }
 
 // A raw server sends bytes that are not HTTP.

@@ -58,13 +58,8 @@ func (t *transports) open(config host) *http.Transport {
 	dialer := &net.Dialer{Timeout: t.client.limits.dial, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy: func(r *http.Request) (*url.URL, error) { return t.client.proxy(r.URL) },
-		// A transport lets a dial finish after its request has ended. This one ends
-		// with the session.
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			ctx, cancel := context.WithCancel(ctx)
-			defer cancel()
-			defer context.AfterFunc(t.ctx, cancel)()
-			return dialer.DialContext(ctx, network, address)
+			return t.dial(ctx, dialer, network, address)
 		},
 		TLSClientConfig: &tls.Config{
 			MinVersion:         tls.VersionTLS12,
@@ -81,6 +76,32 @@ func (t *transports) open(config host) *http.Transport {
 		ReadBufferSize:     64 << 10,
 		WriteBufferSize:    64 << 10,
 	}
+}
+
+// dial makes a connection that the end of the session closes. A transport lets dials and
+// TLS handshakes finish even if their requests have ended.
+func (t *transports) dial(ctx context.Context, dialer *net.Dialer, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(t.ctx, cancel)()
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	forget := context.AfterFunc(t.ctx, func() { conn.Close() })
+	return &sessionConn{Conn: conn, forget: forget}, nil
+}
+
+// sessionConn is a connection that the end of the session closes.
+type sessionConn struct {
+	net.Conn
+	forget func() bool
+}
+
+// Close closes the connection.
+func (c *sessionConn) Close() error {
+	c.forget()
+	return c.Conn.Close()
 }
 
 func (t *transports) close() {
