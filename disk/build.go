@@ -132,7 +132,7 @@ func (c *rootContent) writeImage(ctx context.Context, dst string, o BuildOptions
 	if err := format(ctx, out.File, g, o.Sandbox); err != nil {
 		return err
 	}
-	err = c.writeFiles(ctx, out.File, use.inodes, o.Sandbox)
+	err = c.writeFiles(ctx, out.File, use.names, o.Sandbox)
 	if errors.Is(err, ErrNoSpace) {
 		err = fmt.Errorf("%w (the image has %d MiB; its content takes about %d MiB)",
 			err, g.blocks*BlockSize>>20, use.imageSize()>>20)
@@ -146,15 +146,15 @@ func (c *rootContent) writeImage(ctx context.Context, dst string, o BuildOptions
 	return out.commit()
 }
 
-// writeFiles writes the content, with this number of inodes, into an empty file system.
-func (c *rootContent) writeFiles(ctx context.Context, image *os.File, inodes int64, sandbox Sandbox) error {
+// writeFiles writes the content, with this number of names, into an empty file system.
+func (c *rootContent) writeFiles(ctx context.Context, image *os.File, names int64, sandbox Sandbox) error {
 	batches, err := newBatches(2, filepath.Dir(image.Name()))
 	defer closeBatches(batches)
 	if err != nil {
 		return err
 	}
 	session, err := debugfs.Open(ctx, image, debugfs.Options{
-		Sandbox: sandbox, Env: []string{fakeTimeEnv}, Files: slotFiles(batches), FileCount: inodes,
+		Sandbox: sandbox, Env: []string{fakeTimeEnv}, Files: slotFiles(batches), FileCount: names,
 	})
 	if err != nil {
 		return err

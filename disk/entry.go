@@ -25,9 +25,9 @@ type inode struct {
 	mode         uint32 // st_mode: file type and permissions
 	uid, gid     int
 	mtime        time.Time
-	target       string // of a symlink
-	major, minor int64  // of a device
-	xattrs       map[string]string
+	target       string  // of a symlink
+	major, minor int64   // of a device
+	xattrs       []xattr // sorted by name
 	links        int
 	data         fileData // of a regular file
 }

@@ -34,6 +34,7 @@ const (
 
 // usage is the space that the content of an image takes.
 type usage struct {
+	names  int64 // of all files, which may have several
 	inodes int64 // of files, directories, symlinks and devices, without the root
 	blocks int64
 }

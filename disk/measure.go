@@ -40,6 +40,7 @@ func (c *rootContent) measure() (usage, error) {
 
 // addTree adds a directory and everything in it.
 func (u *usage) addTree(dir *node, name string, seen map[*inode]bool) error {
+	u.names += int64(len(dir.children))
 	entryBytes, subdirectories := int64(0), 0
 	for name, child := range dir.children {
 		entryBytes += direntSize(name)

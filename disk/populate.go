@@ -248,17 +248,17 @@ func (p *populator) setFields(i *inode, number int64, created *inode) error {
 			return err
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(i.xattrs)) {
+	for _, x := range i.xattrs {
 		// The value may be any bytes, so debugfs reads it from a file.
 		slot, err := p.slot(BlockSize)
 		if err == nil {
-			err = slot.setContent(i.xattrs[name])
+			err = slot.setContent(x.value)
 		}
 		if err == nil {
-			err = p.command("ea_set", "-f", slot.path, inodeRef(number), name)
+			err = p.command("ea_set", "-f", slot.path, inodeRef(number), x.name)
 		}
 		if err != nil {
-			return fmt.Errorf("extended attribute %s: %w", name, err)
+			return fmt.Errorf("extended attribute %s: %w", x.name, err)
 		}
 	}
 	return nil

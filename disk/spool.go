@@ -35,7 +35,7 @@ type spoolLimits struct {
 // headers, and files that a later layer removes.
 const (
 	unpackFactor = 4
-	unpackExtra  = 1 << 30 // bytes
+	unpackExtra  = 256 << 20 // bytes
 )
 
 // spoolBuffer is the size in bytes of the parts in which content is read. It is a multiple

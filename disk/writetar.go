@@ -125,11 +125,11 @@ func (t *tarWriter) header(i *inode, name string) (*tar.Header, error) {
 	if kind == tar.TypeReg {
 		h.Size = i.data.size
 	}
-	for key, value := range i.xattrs {
+	for _, x := range i.xattrs {
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
-		h.PAXRecords["SCHILY.xattr."+key] = value
+		h.PAXRecords["SCHILY.xattr."+x.name] = x.value
 	}
 	return h, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -29,15 +30,19 @@ func isOverlayXattr(name string) bool {
 	return strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.")
 }
 
+// xattr is an extended attribute.
+type xattr struct{ name, value string }
+
 // addXattr sets an extended attribute.
 func (i *inode) addXattr(name, value string) error {
-	if i.xattrs == nil {
-		i.xattrs = map[string]string{}
+	at, found := slices.BinarySearchFunc(i.xattrs, name, func(x xattr, name string) int { return strings.Compare(x.name, name) })
+	if !found {
+		i.xattrs = slices.Insert(i.xattrs, at, xattr{name: name})
 	}
-	i.xattrs[name] = value
+	i.xattrs[at].value = value
 	size := 0
-	for name, value := range i.xattrs {
-		size += len(name) + len(value) + 16
+	for _, x := range i.xattrs {
+		size += len(x.name) + len(x.value) + 16
 	}
 	if len(name) > maxNameLen || size > maxXattrsSize {
 		return fmt.Errorf("over %d bytes of extended attributes", maxXattrsSize)
