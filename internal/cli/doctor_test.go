@@ -24,17 +24,17 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// runDoctor runs "lkl doctor --json" in a mount namespace, after a shell script that breaks
-// something there. The directory $DIR is for the script; the state directory is $DIR/state.
+// runDoctor runs "lkl doctor --json" in namespaces for mounts and processes, after a shell
+// script that breaks something there. The directory $DIR is for the script; the state directory is $DIR/state.
 // The checks may leave no file in their temporary directory.
 func runDoctor(t *testing.T, script string, args ...string) (status int, report diagnosis) {
 	t.Helper()
 	testenv.Need(t, testenv.Root, testenv.Tool("mount"))
 	dir, temporary := t.TempDir(), t.TempDir()
 	args = append([]string{"doctor", "--json", "--state-dir", filepath.Join(dir, "state")}, args...)
-	const prologue, epilogue = "mount --make-rprivate /\n", "\nexec \"$0\" \"$@\""
+	const prologue, epilogue = "mount --make-rprivate /; mount -t proc proc /proc\n", "\nexec \"$0\" \"$@\""
 	cmd := exec.Command("sh", append([]string{"-ec", prologue + script + epilogue, testenv.LKL(t)}, args...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
 	cmd.Env = append(os.Environ(), "DIR="+dir, "TMPDIR="+temporary)
 	report = decodeDoctor(t, cmd)
 	left, err := os.ReadDir(temporary)
@@ -108,6 +108,26 @@ const hideTools = `for tool in mke2fs debugfs e2fsck resize2fs; do
 	done
 done`
 
+// cniPlugins is a script that makes CNI plugins, which print the versions that they support.
+const cniPlugins = `mkdir $DIR/cni
+for plugin in loopback bridge host-local firewall portmap; do
+	printf '#!/bin/sh\necho "{\\"supportedVersions\\":[\\"0.4.0\\",\\"1.0.0\\"]}"\n' >$DIR/cni/$plugin
+	chmod 755 $DIR/cni/$plugin
+done
+`
+
+// startPrograms is a script that begins programs with the names of the agent and the driver.
+// Both are copies of cat that wait for input.
+const startPrograms = `mount -t tmpfs -o mode=755 none /mnt
+cp /bin/cat /mnt/nomad
+cp /bin/cat /mnt/nomad-driver-lkl
+mkfifo -m 666 /mnt/agent
+cd /mnt
+wait_for() { until test "$(readlink /proc/$!/exe)" = "/mnt/$1"; do :; done; }
+start_agent() { "$@" /mnt/nomad agent & wait_for nomad; }
+start_driver() { sleep 1000 | /mnt/nomad-driver-lkl & wait_for nomad-driver-lkl; }
+`
+
 func TestDoctor_FindsFaults(t *testing.T) {
 	const tmpfs = "mkdir $DIR/disk; rmdir $DIR/disk; mount -t tmpfs none $DIR -o "
 	for name, c := range map[string]struct {
@@ -138,6 +158,12 @@ func TestDoctor_FindsFaults(t *testing.T) {
 			"if test -e /sys/fs/cgroup/cgroup.controllers; then echo cpu cpuset >$DIR/c; mount --bind $DIR/c /sys/fs/cgroup/cgroup.controllers; " +
 				"else umount /sys/fs/cgroup/memory; fi", "controllers", hostcheck.Failed, "memory", "cgroup_enable=memory",
 		},
+		"CNI plugins": {
+			cniPlugins + `set -- "$@" --cni-path $DIR/cni`, "cni plugins", hostcheck.OK, "with CNI 1.0.0", "",
+		},
+		"a broken CNI plugin": {
+			cniPlugins + `echo exit 1 > $DIR/cni/portmap; set -- "$@" --cni-path $DIR/cni`, "cni plugins", hostcheck.Warning, "portmap", "apt-get",
+		},
 		"no CNI plugins": {"", "cni plugins", hostcheck.Warning, "bridge networks do not work", "containernetworking-plugins"},
 		"broken CNI network": {
 			"mkdir $DIR/cni; echo { >$DIR/cni/a.conflist; set -- \"$@\" --cni-config-dir $DIR/cni", "cni networks", hostcheck.Warning, "a.conflist", "",
@@ -150,7 +176,16 @@ func TestDoctor_FindsFaults(t *testing.T) {
 			"cp /etc/passwd $DIR/p; echo mallory:x:1879048200:1:::/bin/sh >>$DIR/p; mount --bind $DIR/p /etc/passwd",
 			"ids", hostcheck.Failed, "mallory", "",
 		},
-		"proxy": {"export HTTPS_PROXY=http://user:secret@proxy:3128", "proxies", hostcheck.Info, "HTTPS_PROXY=http://xxxxx@proxy:3128", ""},
+		"no agent":              {"", "agent", hostcheck.Info, "no agent runs", ""},
+		"agent of another user": {startPrograms + "start_agent setpriv --reuid 65534", "agent", hostcheck.Failed, "runs as user 65534", ""},
+		"agent":                 {startPrograms + "start_agent env", "agent", hostcheck.OK, "runs", ""},
+		"agent with a proxy": {
+			startPrograms + "start_agent env http_proxy=http://proxy:1", "proxies", hostcheck.Info, "of the agent: http_proxy=http://proxy:1", "",
+		},
+		"no driver":       {startPrograms + "start_agent env", "driver", hostcheck.Warning, "does not run the driver", "plugin \"nomad-driver-lkl\""},
+		"driver":          {startPrograms + "start_agent env; start_driver", "driver", hostcheck.OK, "runs as process", ""},
+		"upgraded driver": {startPrograms + "start_agent env; start_driver; rm nomad-driver-lkl", "driver", hostcheck.Warning, "replaced", "systemctl restart nomad"},
+		"proxy":           {"export HTTPS_PROXY=http://user:secret@proxy:3128", "proxies", hostcheck.Info, "HTTPS_PROXY=http://xxxxx@proxy:3128", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, report := runDoctor(t, c.script, "--cni-path", "/missing")
