@@ -47,7 +47,7 @@ func (s *Store) build(ctx context.Context, src source.Source, key string, b buil
 		return nil, err
 	}
 	defer func() { _ = content.Close() }() // nothing in it is needed any more
-	if err := b.addLayers(ctx, src, content); err != nil {
+	if err := b.addLayers(ctx, src, content, dir.path); err != nil {
 		return nil, causeOf(ctx, err)
 	}
 	info, err := s.writeFiles(ctx, content, dir.path, b)
@@ -75,8 +75,12 @@ func (s *Store) build(ctx context.Context, src source.Source, key string, b buil
 
 // addLayers downloads and unpacks the layers. Each must match two digests: that of the
 // manifest, as it is stored, and that of the config, uncompressed.
-func (b *build) addLayers(ctx context.Context, src source.Source, content *disk.Content) error {
+func (b *build) addLayers(ctx context.Context, src source.Source, content *disk.Content, dir string) error {
 	progress := Progress{Stage: StageDownloading, Total: b.content.layerSize()}
+	// The content is rarely smaller than the layers. A later check covers all of it.
+	if err := disk.CheckFreeSpace(dir, progress.Total); err != nil {
+		return fmt.Errorf("download the layers: %w", err)
+	}
 	b.report(progress)
 	for i, layer := range b.content.manifest.Layers {
 		blob, err := src.Blob(ctx, layer)
@@ -122,7 +126,7 @@ func (s *Store) writeFiles(ctx context.Context, content *disk.Content, dir strin
 	}
 	elf, err := checkKernel(kernel)
 	if err != nil {
-		return nil, fmt.Errorf("the kernel %s: %w", b.kernelPath, err)
+		return nil, fmt.Errorf("the kernel %q: %w", b.kernelPath, err)
 	}
 	info.Target, info.ABI = elf.Target.String(), elf.ABI
 	b.report(Progress{Stage: StageBuilding})
@@ -158,9 +162,13 @@ func (s *Store) writeFiles(ctx context.Context, content *disk.Content, dir strin
 // missingKernel explains why an image has no kernel at a path.
 func missingKernel(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: the image has no file %s, which its entrypoint or the job names", spec.ErrNoKernel, path)
+		return fmt.Errorf("%w: the image has no file %q, which its entrypoint or the job names", spec.ErrNoKernel, path)
 	}
-	return fmt.Errorf("%w: %w", spec.ErrNoKernel, err)
+	var inner *fs.PathError // its path is not quoted
+	if errors.As(err, &inner) {
+		err = inner.Err
+	}
+	return fmt.Errorf("%w: open %q in the image: %w", spec.ErrNoKernel, path, err)
 }
 
 // checkKernel refuses a file that the driver cannot run.

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -175,8 +177,8 @@ func (c *contents) unused(o GCOptions, now time.Time) map[string]string {
 	return reasons
 }
 
-// takeEntry moves an entry to builds/ and locks it. It returns nil if a start uses it. The
-// caller has the store's exclusive lock.
+// takeEntry moves an entry to builds/ and locks it. It returns nil if a start or a task uses
+// it. The caller has the store's exclusive lock, which starts do not need.
 func (s *Store) takeEntry(key string) (*movedEntry, error) {
 	path := s.path(entriesDir, key)
 	dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
@@ -187,16 +189,26 @@ func (s *Store) takeEntry(key string) (*movedEntry, error) {
 		return nil, err
 	}
 	unused, err := tryFlock(dir, unix.LOCK_EX)
-	if err != nil || !unused {
-		dir.Close()
+	if err != nil || !unused || hasLinks(filepath.Join(path, kernelName)) {
+		fileLock{dir}.release()
 		return nil, err
 	}
 	place, err := s.moveToBuilds(key)
 	if err != nil {
-		dir.Close()
+		fileLock{dir}.release()
 		return nil, err
 	}
 	return &movedEntry{path: place, dir: dir}, nil
+}
+
+// hasLinks reports whether a task has a link to a kernel.
+func hasLinks(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.Mode().IsRegular() && stat.Nlink > 1
 }
 
 // removeRecords removes the records of images without an entry, of references without an

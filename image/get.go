@@ -53,7 +53,7 @@ func (s *Store) get(ctx context.Context, r Request) (*Entry, error) {
 	case !errors.Is(err, fs.ErrNotExist) && !isBroken(err):
 		return nil, err
 	case policy == PolicyNever:
-		return nil, notCached("the image with the kernel "+process.Kernel, err)
+		return nil, notCached(fmt.Sprintf("the image with the kernel %q", process.Kernel), err)
 	default:
 		if e, err = s.pull(ctx, r, found, process.Kernel); err != nil {
 			return nil, err
@@ -105,7 +105,7 @@ func (s *Store) pull(ctx context.Context, r Request, found resolution, kernelPat
 // directory.
 func (s *Store) bringIn(ctx context.Context, src source.Source, found resolution, b build) (*os.File, error) {
 	key := entryKey(found.image.Digest, b.kernelPath)
-	unlock, err := s.lockEntry(ctx, key)
+	unlock, err := s.lockEntry(ctx, key, func() { b.report(Progress{Stage: StageWaiting}) })
 	if err != nil {
 		return nil, err
 	}

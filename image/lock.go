@@ -62,8 +62,8 @@ func (s *Store) lockStore(how int) (fileLock, error) {
 const lockPollInterval = 50 * time.Millisecond
 
 // lockEntry waits until no other goroutine or process builds an entry. The file of the lock
-// is removed with the lock.
-func (s *Store) lockEntry(ctx context.Context, key string) (release func(), err error) {
+// is removed with the lock. It calls waiting before each wait.
+func (s *Store) lockEntry(ctx context.Context, key string, waiting func()) (release func(), err error) {
 	path := s.path(locksDir, key)
 	ticker := time.NewTicker(lockPollInterval)
 	defer ticker.Stop()
@@ -78,6 +78,7 @@ func (s *Store) lockEntry(ctx context.Context, key string) (release func(), err 
 				lock.release()
 			}, nil
 		}
+		waiting()
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

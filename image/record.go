@@ -100,10 +100,8 @@ func encodeRecord(v any) ([]byte, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256(body)
-	return slicesJoin([]byte(hex.EncodeToString(sum[:])), []byte("\n"), body, []byte("\n")), nil
+	return fmt.Appendf(nil, "%x\n%s\n", sum, body), nil
 }
-
-func slicesJoin(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
 // writeRecord replaces a record. It survives a power loss.
 func writeRecord(path string, v any) error {

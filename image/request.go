@@ -51,9 +51,11 @@ type Request struct {
 // A Stage is a step of bringing in an image.
 type Stage string
 
-// The stages, in their order. A cached image has at most the first.
+// The stages. A cached image has at most the first.
 const (
-	StageResolving   Stage = "resolving"
+	StageResolving Stage = "resolving"
+	// StageWaiting: another process brings in the image.
+	StageWaiting     Stage = "waiting"
 	StageDownloading Stage = "downloading"
 	StageBuilding    Stage = "building"
 )

@@ -71,7 +71,7 @@ func ParseConfig(raw []byte, manifest *v1.Manifest) (*ConfigFile, error) {
 		return nil, invalid("the config lists %d layers, but the manifest %d", len(f.DiffIDs), len(manifest.Layers))
 	}
 	for _, id := range f.DiffIDs {
-		if err := checkHash("uncompressed layer", id); err != nil {
+		if err := checkDescriptor("uncompressed layer", v1.Descriptor{Digest: id}); err != nil {
 			return nil, err
 		}
 	}

@@ -81,19 +81,8 @@ func isPresent(member json.RawMessage) bool { return len(member) > 0 && string(m
 
 // checkDescriptor checks the parts of a descriptor that locate and verify its content.
 func checkDescriptor(kind string, d v1.Descriptor) error {
-	if err := checkHash(kind, d.Digest); err != nil {
-		return err
-	}
-	if d.Size < 0 {
-		return invalid("the %s %s has the size %d", kind, d.Digest, d.Size)
-	}
-	return nil
-}
-
-func checkHash(kind string, h v1.Hash) error {
-	const supported = "sha256"
-	if h.Algorithm != supported {
-		return invalid("the digest of the %s has the algorithm %q, but only %s is supported", kind, h.Algorithm, supported)
+	if err := source.CheckDescriptor(d); err != nil {
+		return fmt.Errorf("descriptor of the %s: %w", kind, err)
 	}
 	return nil
 }
