@@ -13,12 +13,14 @@ import (
 
 // Tools are the paths of the programs and files of a test run.
 type Tools struct {
-	Nomad  string // agent and command
-	Consul string // agent
-	CNI    string // directory of the CNI plugins
-	Plugin string // the driver
-	Guests string // directory of the built unikernels
-	Jobs   string // directory of the example jobs
+	Nomad    string // agent and command
+	Consul   string // agent
+	CNI      string // directory of the CNI plugins
+	Registry string // Debian's docker-registry
+	Plugin   string // the driver
+	Commands string // the program lkl
+	Guests   string // directory of the built unikernels
+	Jobs     string // directory of the example jobs
 }
 
 // FindTools finds the files that scripts/setup and make have put into the source
@@ -39,14 +41,16 @@ func FindTools(nomad string) (Tools, error) {
 	}
 	built := filepath.Join(tree, "build")
 	tools := Tools{
-		Nomad:  filepath.Join(built, "tools", nomad),
-		Consul: filepath.Join(built, "tools", "consul"),
-		CNI:    filepath.Join(built, "tools", "cni"),
-		Plugin: filepath.Join(built, "nomad-driver-lkl"),
-		Guests: filepath.Join(built, "guest"),
-		Jobs:   filepath.Join(tree, "examples", "jobs"),
+		Nomad:    filepath.Join(built, "tools", nomad),
+		Consul:   filepath.Join(built, "tools", "consul"),
+		CNI:      filepath.Join(built, "tools", "cni"),
+		Registry: filepath.Join(built, "tools", "registry"),
+		Plugin:   filepath.Join(built, "nomad-driver-lkl"),
+		Commands: filepath.Join(built, "lkl"),
+		Guests:   filepath.Join(built, "guest"),
+		Jobs:     filepath.Join(tree, "examples", "jobs"),
 	}
-	for _, path := range []string{tools.Nomad, tools.CNI, tools.Plugin, tools.Guests} {
+	for _, path := range []string{tools.Nomad, tools.CNI, tools.Registry, tools.Plugin, tools.Commands, tools.Guests} {
 		if _, err := os.Stat(path); err != nil {
 			return tools, fmt.Errorf("%w: run %q first", err, "scripts/setup test")
 		}

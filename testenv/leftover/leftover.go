@@ -82,6 +82,12 @@ func Error(left []string) error {
 	return errors.New("left behind: " + strings.Join(left, "; "))
 }
 
+// Images returns the files of the image cache below a plugin's state_dir: records, entries,
+// unfinished builds and locks.
+func Images(stateDir string) ([]string, error) {
+	return filepath.Glob(filepath.Join(stateDir, "images", "*", "*"))
+}
+
 // kept matches the bridges, which have these names in the sandbox, and the mount
 // point for named network namespaces.
 var kept = regexp.MustCompile(`^(link nomad[0-9]+|mount /run/netns)$`)
