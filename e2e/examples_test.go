@@ -3,10 +3,7 @@
 package e2e
 
 import (
-	"crypto/sha256"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,17 +24,20 @@ type example struct {
 }
 
 var examples = map[string]example{
-	"httpd.nomad.hcl":        {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
-	"consul.nomad.hcl":       {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
-	"hello.nomad.hcl":        {allKernels, completesWith("command line: from alloc=")},
-	"disk.nomad.hcl":         {allKernels, completesWith("disk: ")},
-	"artifact.nomad.hcl":     {serveHello, completesWith("command line: downloaded\n")},
-	"stop.nomad.hcl":         {allKernels, stopsOnItsSignal},
-	"lkl-hello.nomad.hcl":    {allKernels, completesWith("Hello from Linux 6.1.")},
-	"nginx.nomad.hcl":        {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
-	"nginx-config.nomad.hcl": {allKernels, servesTheTemplate},
-	"redis.nomad.hcl":        {allKernels, func(t *testing.T, a *alloc) { a.redis(t) }},
-	"python3.nomad.hcl":      {allKernels, servesFromPython},
+	"httpd.nomad.hcl":         {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
+	"consul.nomad.hcl":        {allKernels, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
+	"hello.nomad.hcl":         {images, completesWith("command line: from alloc=")},
+	"disk.nomad.hcl":          {allKernels, completesWith("disk: ")},
+	"artifact.nomad.hcl":      {serveHello, completesWith("command line: downloaded\n")},
+	"stop.nomad.hcl":          {allKernels, stopsOnItsSignal},
+	"lkl-hello.nomad.hcl":     {images, completesWith("Hello from Linux 6.1.")},
+	"nginx.nomad.hcl":         {images, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
+	"nginx-config.nomad.hcl":  {images, servesTheTemplate},
+	"redis.nomad.hcl":         {images, func(t *testing.T, a *alloc) { a.redis(t) }},
+	"python3.nomad.hcl":       {images, servesFromPython},
+	"rootfs.nomad.hcl":        {allKernels, completesWith("argument: from two files\n")},
+	"image-archive.nomad.hcl": {serveArchive, completesWith("command line: from an archive\n")},
+	"image-private.nomad.hcl": {privateImage, completesWith("command line: from a private registry\n")},
 }
 
 func TestExamples_Work(t *testing.T) {
@@ -60,15 +60,11 @@ func TestExamples_Work(t *testing.T) {
 
 func allKernels(*testing.T) string { return kernels() }
 
-// serveHello serves hello.spt over HTTP, as the source of an artifact.
+// serveHello sets the variables of the example artifact.
 func serveHello(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(tools.Guests, "hello.spt")
-	content, err := os.ReadFile(path)
-	must.NoError(t, err)
-	server := httptest.NewServer(http.FileServer(http.Dir(tools.Guests)))
-	t.Cleanup(server.Close)
-	return fmt.Sprintf("source = %q\nchecksum = \"sha256:%x\"\n", server.URL+"/hello.spt", sha256.Sum256(content))
+	url, checksum := serve(t, filepath.Join(tools.Guests, "hello.spt"))
+	return fmt.Sprintf("source = %q\nchecksum = %q\n", url, checksum)
 }
 
 func completesWith(output string) func(*testing.T, *alloc) {

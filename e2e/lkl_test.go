@@ -19,7 +19,7 @@ import (
 // lkl returns the job of an example with another ID.
 func lkl(t *testing.T, file, id string) *api.Job {
 	t.Helper()
-	job := parse(t, file, kernels())
+	job := parse(t, file, images(t))
 	job.ID = ptr(id)
 	return job
 }
@@ -81,7 +81,7 @@ func TestLKL_NginxHandlesSignals(t *testing.T) {
 	end := a.stop(t)
 	must.Eq(t, 0, end.ExitCode, must.Sprint(end.DisplayMessage))
 	must.Eq(t, 0, end.Signal, must.Sprint(end.DisplayMessage))
-	a.awaitLog(t, "received from 1, exiting")
+	a.awaitLog(t, "(SIGQUIT) received from 1, shutting down") // the image's STOPSIGNAL
 	a.awaitLog(t, "exit\n")
 }
 

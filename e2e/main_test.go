@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package e2e runs jobs in real Nomad and Consul agents, in a sandbox.
+// Package e2e runs jobs in real Nomad and Consul agents, with images from a real
+// registry, in a sandbox.
 package e2e
 
 import (
@@ -15,15 +16,18 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/leftover"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/registry"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
 
-// The agents run during all tests. A test that kills or restarts an agent starts
-// another one.
+// The agents and the registries run during all tests. A test that kills or restarts
+// one of them starts another one.
 var (
-	tools  cluster.Tools
-	consul *cluster.Consul
-	nomad  *cluster.Nomad
+	tools   cluster.Tools
+	consul  *cluster.Consul
+	nomad   *cluster.Nomad
+	public  *registry.Registry // everyone may pull and push
+	private *registry.Registry // only user may
 )
 
 func TestMain(m *testing.M) {
@@ -38,7 +42,7 @@ func TestMain(m *testing.M) {
 func runInSandbox(m *testing.M) int {
 	ctx := context.Background()
 	began := time.Now()
-	if err := startAgents(ctx); err != nil {
+	if err := errors.Join(startRegistries(ctx), startAgents(ctx)); err != nil {
 		fmt.Fprintln(os.Stderr, "end-to-end tests:", err)
 		return 1
 	}
@@ -49,25 +53,35 @@ func runInSandbox(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	if err := nothingLeft(before); err != nil {
+	if err := errors.Join(nothingLeft(before), noImages(nomad)); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL: after the last test:", err)
 		code = max(code, 1)
 	}
-	if err := errors.Join(nomad.Stop(), consul.Stop()); err != nil {
+	if err := errors.Join(nomad.Stop(), consul.Stop(), public.Stop(), private.Stop()); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL:", err)
 		code = max(code, 1)
 	}
 	return code
 }
 
-func startAgents(ctx context.Context) (err error) {
+func startRegistries(ctx context.Context) (err error) {
 	if tools, err = cluster.FindTools("nomad"); err != nil {
 		return err
 	}
+	if public, err = startRegistry(ctx, publicHost, nil); err != nil {
+		return err
+	}
+	private, err = startRegistry(ctx, privateHost, map[string]string{user: password})
+	return err
+}
+
+func startAgents(ctx context.Context) (err error) {
 	if consul, err = cluster.StartConsul(ctx, tools, sandbox.Dir()); err != nil {
 		return err
 	}
-	nomad, err = cluster.StartNomad(ctx, tools, sandbox.Dir(), cluster.Options{Name: "nomad"})
+	nomad, err = cluster.StartNomad(ctx, tools, sandbox.Dir(), cluster.Options{
+		Name: "nomad", PluginConfig: registryConfig(),
+	})
 	return err
 }
 
@@ -95,4 +109,16 @@ func snapshot() (leftover.Snapshot, error) {
 // agent's allocs.
 func taskFiles(n *cluster.Nomad) []string {
 	return []string{filepath.Join(n.StateDir, "tasks"), filepath.Join(n.Dir, "tmp"), filepath.Join(n.Dir, "data", "alloc")}
+}
+
+// noImages returns an error unless "image gc" empties the cache of an agent without tasks.
+func noImages(n *cluster.Nomad) error {
+	if err := command("image", "gc", "--all", "--state-dir", n.StateDir); err != nil {
+		return err
+	}
+	left, err := leftover.Images(n.StateDir)
+	if len(left) > 0 {
+		err = fmt.Errorf("left after image gc: %q", left)
+	}
+	return err
 }

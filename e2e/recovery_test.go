@@ -21,11 +21,12 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
 
-// client starts a client agent that a test can kill or restart.
-func client(t *testing.T, name string, index int) *cluster.Nomad {
+// client starts a client agent that a test can kill or restart. Its plugin has the
+// additional configuration.
+func client(t *testing.T, name string, index int, config ...string) *cluster.Nomad {
 	t.Helper()
 	n, err := cluster.StartNomad(t.Context(), tools, sandbox.Dir(), cluster.Options{
-		Name: name, Index: index, Server: nomad,
+		Name: name, Index: index, Server: nomad, PluginConfig: registryConfig() + strings.Join(config, "\n"),
 	})
 	must.NoError(t, err)
 	t.Cleanup(func() { must.NoError(t, n.Stop()) })

@@ -33,7 +33,7 @@ func clientWithoutExecutor(t *testing.T, index int, name, timeout string) *clust
 	must.NoError(t, err)
 	must.SliceLen(t, 1, installed)
 	script := fmt.Sprintf("#!/bin/sh\ncd %s\nexec sleep 1000\n", n.Dir)
-	must.NoError(t, os.Remove(installed[0]))
+	// In place: the plugin would replace another file.
 	must.NoError(t, os.WriteFile(installed[0], []byte(script), 0o755))
 	return n
 }
@@ -56,9 +56,8 @@ func awaitExecutors(t *testing.T, n *cluster.Nomad, wanted int, other []int) (pi
 	return pids
 }
 
-// hangingJob returns a job that Nomad may restart.
-func hangingJob(t *testing.T) *api.Job {
-	job := guestJob(t, "hello")
+// restartable returns the job with a policy that lets Nomad restart it.
+func restartable(job *api.Job) *api.Job {
 	job.TaskGroups[0].RestartPolicy = &api.RestartPolicy{
 		Attempts: ptr(1), Delay: ptr(time.Minute), Interval: ptr(time.Hour), Mode: ptr("fail"),
 	}
@@ -70,7 +69,7 @@ func TestStart_StoppedJobEndsAtTheDeadline(t *testing.T) {
 	needRootAndTun(t)
 	t.Parallel()
 	n := clientWithoutExecutor(t, 4, "start-stopped", "5s")
-	a := start(t, n, hangingJob(t))
+	a := start(t, n, restartable(guestJob(t, "hello")))
 	awaitExecutors(t, n, 1, nil)
 	_, _, err := nomad.API.Jobs().Deregister(a.JobID, false, nil)
 	must.NoError(t, err)
@@ -90,7 +89,7 @@ func TestStart_NextAgentReplacesTheStartOfAKilledOne(t *testing.T) {
 	needRootAndTun(t)
 	t.Parallel()
 	n := clientWithoutExecutor(t, 5, "start-killed", "1h")
-	a := start(t, n, hangingJob(t))
+	a := start(t, n, restartable(guestJob(t, "hello")))
 	first := awaitExecutors(t, n, 1, nil)
 	n.Kill()
 	must.NoError(t, n.Start(t.Context()))

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Demo demonstrates the driver. It starts a Nomad agent in a sandbox, runs the nginx
-// example as an operator would, shows Nomad's view of the job, stops the job, and
-// checks that nothing is left behind. It exits with 0 only if all steps succeed.
+// Demo demonstrates the driver. It starts a Nomad agent and a registry in a sandbox,
+// pushes an image of nginx, runs the nginx example as an operator would, shows Nomad's
+// view of the job, stops the job, and checks that nothing is left behind. It exits with 0 only if all steps succeed.
 package main
 
 import (
@@ -44,14 +44,15 @@ func demonstrate(ctx context.Context) (err error) {
 		return err
 	}
 	d := &demo{ctx: ctx, tools: tools}
-	defer func() { err = errors.Join(err, d.stopAgent()) }()
+	defer func() { err = errors.Join(err, d.stopServers()) }()
 	steps := []struct {
 		title string
 		run   func() error
 	}{
-		{"Start a Nomad agent in a sandbox", d.startAgent},
+		{"Start a Nomad agent and a registry in a sandbox", d.startServers},
 		{"Show the fingerprint of the driver", d.showFingerprint},
-		{"Run a job with a unikernel", d.runJob},
+		{"Build an image of nginx and push it", d.pushImage},
+		{"Run a job with the image", d.runJob},
 		{"Show the console, which is the log of the task", d.showLogs},
 		{"Send a request to the mapped port", d.request},
 		{"Show the resources that the task uses", d.showStats},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,28 +18,45 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/daemon"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/leftover"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/registry"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
 
 const (
 	jobName  = "nginx"
 	taskName = "nginx"
+	// The registry's address is the one that the example has as default.
+	registryAddress = "127.0.0.1:5000"
+	image           = registryAddress + "/nginx:1.22"
 	// stepTimeout is much longer than any step takes on a slow machine.
 	stepTimeout = time.Minute
 )
 
 // demo is the state that the steps share.
 type demo struct {
-	ctx    context.Context
-	tools  cluster.Tools
-	agent  *cluster.Nomad
-	before leftover.Snapshot // before the job
-	owned  []string          // resources of the running job
-	alloc  *api.Allocation
+	ctx      context.Context
+	tools    cluster.Tools
+	agent    *cluster.Nomad
+	registry *registry.Registry
+	before   leftover.Snapshot // before the job
+	owned    []string          // resources of the running job
+	alloc    *api.Allocation
 }
 
-func (d *demo) startAgent() (err error) {
-	d.agent, err = cluster.StartNomad(d.ctx, d.tools, sandbox.Dir(), cluster.Options{Name: "demo"})
+func (d *demo) startServers() error {
+	dir := filepath.Join(sandbox.Dir(), "registry")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	var err error
+	d.registry, err = registry.Start(d.ctx, registry.Options{Program: d.tools.Registry, Dir: dir, Address: registryAddress})
+	if err != nil {
+		return err
+	}
+	note("Debian's docker-registry at %s, without TLS, which the plugin's configuration allows", registryAddress)
+	d.agent, err = cluster.StartNomad(d.ctx, d.tools, sandbox.Dir(), cluster.Options{
+		Name: "demo", PluginConfig: d.registry.PluginConfig(),
+	})
 	if err != nil {
 		return err
 	}
@@ -56,9 +74,15 @@ func (d *demo) showFingerprint() error {
 	return d.nomad(matching("driver."+cluster.Driver), "node", "status", "-self", "-verbose")
 }
 
+// pushImage packs the kernel with nginx and the files of its root.
+func (d *demo) pushImage() error {
+	nginx := filepath.Join(d.tools.Guests, "lkl-nginx")
+	return d.lkl("image", "build", "--kernel", nginx+".spt", "--root", nginx+".root", "-o", image, "--plain-http")
+}
+
 func (d *demo) runJob() error {
 	job := filepath.Join(d.tools.Jobs, jobName+".nomad.hcl")
-	if err := d.nomad(everything, "job", "run", "-detach", "-var", "kernels="+d.tools.Guests, job); err != nil {
+	if err := d.nomad(everything, "job", "run", "-detach", job); err != nil {
 		return err
 	}
 	err := d.until(func() error {
@@ -179,7 +203,21 @@ func (d *demo) findLeftovers() error {
 		return err
 	}
 	note("resources now: 0")
-	return nil
+	return d.emptyCache()
+}
+
+// emptyCache removes the image from the cache, where it would stay for the next job.
+func (d *demo) emptyCache() error {
+	for _, command := range [][]string{{"list"}, {"gc", "--all"}} {
+		if err := d.lkl(slices.Concat([]string{"image"}, command, []string{"--state-dir", d.agent.StateDir})...); err != nil {
+			return err
+		}
+	}
+	left, err := leftover.Images(d.agent.StateDir)
+	if len(left) > 0 {
+		err = fmt.Errorf("left in the image cache: %q", left)
+	}
+	return err
 }
 
 func (d *demo) snapshot() (leftover.Snapshot, error) {
@@ -196,12 +234,15 @@ func (d *demo) taskFiles() []string {
 	return []string{filepath.Join(d.agent.StateDir, "tasks"), filepath.Join(d.agent.Dir, "tmp")}
 }
 
-// stopAgent stops the agent. The sandbox removes its files.
-func (d *demo) stopAgent() error {
-	if d.agent == nil {
-		return nil
+// stopServers stops the agent and the registry. The sandbox removes their files.
+func (d *demo) stopServers() (err error) {
+	if d.agent != nil {
+		err = d.agent.Stop()
 	}
-	return d.agent.Stop()
+	if d.registry != nil {
+		err = errors.Join(err, d.registry.Stop())
+	}
+	return err
 }
 
 func (d *demo) until(condition func() error) error {
@@ -210,14 +251,25 @@ func (d *demo) until(condition func() error) error {
 
 func (d *demo) shortID() string { return d.alloc.ID[:8] }
 
-// nomad runs a Nomad command. It prints the command line, and the part of the output
-// that the filter keeps.
+// nomad runs a Nomad command, and prints the part of the output that the filter keeps.
 func (d *demo) nomad(keep filter, args ...string) error {
-	fmt.Printf("     $ nomad %s%s\n", strings.Join(d.shorten(args), " "), keep.shown)
-	out, err := d.command(args...).CombinedOutput()
+	return d.show(d.command(args...), "nomad", keep)
+}
+
+// lkl runs a command of the program lkl.
+func (d *demo) lkl(args ...string) error {
+	return d.show(exec.CommandContext(d.ctx, d.tools.Commands, args...), "lkl", everything)
+}
+
+// show runs a command. It prints the command line, and the part of the output that the
+// filter keeps.
+func (d *demo) show(cmd *exec.Cmd, name string, keep filter) error {
+	args := cmd.Args[1:]
+	fmt.Printf("     $ %s %s%s\n", name, strings.Join(d.shorten(args), " "), keep.shown)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		show(string(out))
-		return fmt.Errorf("nomad %s: %w", args[0], err)
+		return fmt.Errorf("%s %s: %w", name, args[0], err)
 	}
 	show(keep.lines(string(out)))
 	return nil

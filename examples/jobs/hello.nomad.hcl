@@ -1,10 +1,10 @@
 # The smallest job: a unikernel that prints its command line and exits. To read the
 # output: nomad alloc logs -job hello
 
-variable "kernels" {
-  description = "Directory of the unikernels. The plugin's image_paths must contain it."
+variable "registry" {
+  description = "Registry to which \"make images PUSH=…\" has pushed the images."
   type        = string
-  default     = "/opt/unikernels"
+  default     = "127.0.0.1:5000"
 }
 
 job "hello" {
@@ -15,8 +15,8 @@ job "hello" {
       driver = "lkl"
 
       config {
-        kernel = "${var.kernels}/hello.spt"
-        args   = ["from", "alloc=${NOMAD_SHORT_ALLOC_ID}"]
+        image = "${var.registry}/hello:1.0"
+        args  = ["from", "alloc=${NOMAD_SHORT_ALLOC_ID}"]
       }
 
       resources {

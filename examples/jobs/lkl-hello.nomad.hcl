@@ -1,10 +1,10 @@
 # The smallest LKL guest: a C program, built with lkl-cc, that prints its kernel, its
 # arguments and its environment. White space in them is preserved.
 
-variable "kernels" {
-  description = "Directory of the unikernels. The plugin's image_paths must contain it."
+variable "registry" {
+  description = "Registry to which \"make images PUSH=…\" has pushed the images."
   type        = string
-  default     = "/opt/unikernels"
+  default     = "127.0.0.1:5000"
 }
 
 job "lkl-hello" {
@@ -24,9 +24,8 @@ job "lkl-hello" {
       }
 
       config {
-        kernel = "${var.kernels}/lkl-hello.spt"
-        rootfs = "${var.kernels}/lkl-hello.root"
-        args   = ["one", "two words", "alloc=${NOMAD_SHORT_ALLOC_ID}"]
+        image = "${var.registry}/lkl-hello:6.1"
+        args  = ["one", "two words", "alloc=${NOMAD_SHORT_ALLOC_ID}"]
       }
 
       resources {

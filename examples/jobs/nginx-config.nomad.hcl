@@ -1,10 +1,10 @@
 # nginx with a configuration and a page from the job's templates. The guest finds the
 # files of the task's local/ directory in /local.
 
-variable "kernels" {
-  description = "Directory of the unikernels. The plugin's image_paths must contain it."
+variable "registry" {
+  description = "Registry to which \"make images PUSH=…\" has pushed the images."
   type        = string
-  default     = "/opt/unikernels"
+  default     = "127.0.0.1:5000"
 }
 
 job "nginx-config" {
@@ -47,9 +47,8 @@ job "nginx-config" {
       }
 
       config {
-        kernel = "${var.kernels}/lkl-nginx.spt"
-        rootfs = "${var.kernels}/lkl-nginx.root"
-        args   = ["-c", "/local/nginx.conf"]
+        image = "${var.registry}/nginx:1.22"
+        args  = ["-c", "/local/nginx.conf"]
       }
 
       resources {

@@ -1,10 +1,10 @@
 # nginx on Linux 6.1 as a unikernel: Debian's nginx and its kernel, in a process that
 # is limited to nine system calls. A port of the host is mapped to it.
 
-variable "kernels" {
-  description = "Directory of the unikernels. The plugin's image_paths must contain it."
+variable "registry" {
+  description = "Registry to which \"make images PUSH=…\" has pushed the images."
   type        = string
-  default     = "/opt/unikernels"
+  default     = "127.0.0.1:5000"
 }
 
 job "nginx" {
@@ -34,11 +34,9 @@ job "nginx" {
       driver = "lkl"
 
       config {
-        kernel = "${var.kernels}/lkl-nginx.spt"
-
-        # The driver makes a private ext4 disk from this directory. Linux mounts it
-        # as the root. It contains nginx's configuration and the served files.
-        rootfs = "${var.kernels}/lkl-nginx.root"
+        # The image's ENTRYPOINT is the kernel with nginx in it. The driver makes a
+        # private disk from the other files, which Linux mounts as its root.
+        image = "${var.registry}/nginx:1.22"
       }
 
       # The memory limit of the task. 4 MiB plus 1/512 of it are overhead,

@@ -1,10 +1,10 @@
 # A small Python service on Linux 6.1 as a unikernel. The job contains the program as
 # a template. The guest contains the interpreter and its standard library.
 
-variable "kernels" {
-  description = "Directory of the unikernels. The plugin's image_paths must contain it."
+variable "registry" {
+  description = "Registry to which \"make images PUSH=…\" has pushed the images."
   type        = string
-  default     = "/opt/unikernels"
+  default     = "127.0.0.1:5000"
 }
 
 job "python3" {
@@ -48,9 +48,8 @@ job "python3" {
       }
 
       config {
-        kernel = "${var.kernels}/lkl-python3.spt"
-        rootfs = "${var.kernels}/lkl-python3.root"
-        args   = ["/local/service.py"]
+        image = "${var.registry}/python3:3.11"
+        args  = ["/local/service.py"]
       }
 
       resources {

@@ -3,10 +3,10 @@
 # driver removes the disk after the task. Volumes are not supported yet, so data that
 # must outlive the task needs a replica.
 
-variable "kernels" {
-  description = "Directory of the unikernels. The plugin's image_paths must contain it."
+variable "registry" {
+  description = "Registry to which \"make images PUSH=…\" has pushed the images."
   type        = string
-  default     = "/opt/unikernels"
+  default     = "127.0.0.1:5000"
 }
 
 job "redis" {
@@ -36,8 +36,7 @@ job "redis" {
       kill_timeout = "20s"
 
       config {
-        kernel      = "${var.kernels}/lkl-redis.spt"
-        rootfs      = "${var.kernels}/lkl-redis.root"
+        image       = "${var.registry}/redis:7.0"
         rootfs_size = "512MiB"
         args        = ["/etc/redis.conf", "--maxmemory", "64mb"]
       }
