@@ -192,7 +192,7 @@ func TestContent_LeavesOutForeignAttributes(t *testing.T) {
 	records := map[string]string{}
 	for _, name := range []string{
 		"com.apple.provenance", "trusted.overlay.opaque", "user.overlay.origin", "trusted.other", "user.kept",
-		"security.capability",
+		"security.capability", "system.data", "system.richacl", "user", "user.", "security.",
 	} {
 		records["SCHILY.xattr."+name] = "value"
 	}

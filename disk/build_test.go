@@ -92,6 +92,11 @@ func TestBuild_PreservesExtendedAttributes(t *testing.T) {
 		"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
 		"SCHILY.xattr.user.long":           strings.Repeat("v", 3000),
 	}
+	const acl = "SCHILY.xattr.system.posix_acl_access"
+	for _, entry := range []string{"\x01\x00\x06\x00", "\x04\x00\x04\x00", "\x20\x00\x04\x00"} {
+		records[acl] += entry + "\x00\x00\x00\x00" // no user or group
+	}
+	records[acl] = "\x02\x00\x00\x00" + records[acl]
 	image := buildChecked(t, tarFile(t, tarEntry{tar.Header{
 		Name: "file", Typeflag: tar.TypeReg, Mode: 0o755, PAXRecords: records, Format: tar.FormatPAX,
 	}, "x"}), BuildOptions{})
@@ -273,6 +278,9 @@ func TestBuild_RefusesHostileArchives(t *testing.T) {
 		"long target":          {tarSymlink("a", strings.Repeat("t", 4096))},
 		"device":               {device(1<<20, 0)},
 		"device minor":         {device(1, 1<<20)},
+		"xattr name":           {xattr("user.a\nb", "x")},
+		"short ACL":            {xattr("system.posix_acl_access", "x")},
+		"odd ACL":              {xattr("system.posix_acl_default", "\x02\x00\x00\x00\x03\x00\x07\x00\x00\x00\x00\x00")},
 		"xattr size":           {xattr("user.name", strings.Repeat("x", 4000))},
 		"lost+found is a FIFO": {{tar.Header{Name: "lost+found", Typeflag: tar.TypeFifo}, ""}},
 		"lost+found is a file": {tarRegular("lost+found", "x")},

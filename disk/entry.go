@@ -106,7 +106,7 @@ func (i *inode) parseXattrs(h *tar.Header) error {
 		if !ok {
 			continue
 		}
-		if !hasXattrNamespace(name) || isOverlayXattr(name) {
+		if !isKeptXattr(name) {
 			continue
 		}
 		if err := i.addXattr(name, value); err != nil {

@@ -3,6 +3,7 @@
 package disk
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -14,20 +15,42 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/procfd"
 )
 
-// hasXattrNamespace reports whether ext4 has the namespace of an extended attribute.
-func hasXattrNamespace(name string) bool {
-	namespace, _, _ := strings.Cut(name, ".")
+// isKeptXattr reports whether an image keeps an extended attribute. It keeps those that
+// ext4 has, except for the attributes of overlayfs: the layers of some tools contain them,
+// and they have no meaning outside of overlayfs.
+func isKeptXattr(name string) bool {
+	namespace, rest, _ := strings.Cut(name, ".")
 	switch namespace {
-	case "user", "security", "trusted", "system":
-		return true
+	case "user", "trusted":
+		return rest != "" && !strings.HasPrefix(rest, "overlay.")
+	case "security":
+		return rest != ""
+	case "system":
+		return isACL(name)
 	}
 	return false
 }
 
-// isOverlayXattr reports whether an extended attribute belongs to overlayfs. The layers of
-// some tools contain such attributes, which have no meaning outside of overlayfs.
-func isOverlayXattr(name string) bool {
-	return strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.")
+func isACL(name string) bool {
+	return name == "system.posix_acl_access" || name == "system.posix_acl_default"
+}
+
+// checkACL refuses an access control list that debugfs cannot convert to the form of ext4.
+// It has a version and entries: linux/posix_acl_xattr.h.
+func checkACL(value string) error {
+	const version, header, entry = 2, 4, 8 // bytes
+	entries := []byte(value)
+	if len(entries) < header || (len(entries)-header)%entry != 0 || binary.LittleEndian.Uint32(entries) != version {
+		return fmt.Errorf("an access control list of %d bytes is not valid", len(value))
+	}
+	for entries = entries[header:]; len(entries) > 0; entries = entries[entry:] {
+		switch tag := binary.LittleEndian.Uint16(entries); tag {
+		case 0x01, 0x02, 0x04, 0x08, 0x10, 0x20:
+		default:
+			return fmt.Errorf("an access control list has an entry of the unknown type %#x", tag)
+		}
+	}
+	return nil
 }
 
 // xattr is an extended attribute.
@@ -35,6 +58,14 @@ type xattr struct{ name, value string }
 
 // addXattr sets an extended attribute.
 func (i *inode) addXattr(name, value string) error {
+	if isACL(name) {
+		if err := checkACL(value); err != nil {
+			return err
+		}
+	}
+	if strings.ContainsAny(name, "\n\r\x00") {
+		return fmt.Errorf("line break or NUL in the name of the extended attribute %q: %w", name, ErrName)
+	}
 	at, found := slices.BinarySearchFunc(i.xattrs, name, func(x xattr, name string) int { return strings.Compare(x.name, name) })
 	if !found {
 		i.xattrs = slices.Insert(i.xattrs, at, xattr{name: name})
@@ -67,7 +98,7 @@ func (i *inode) readXattrs(f *os.File) error {
 	}
 	value := make([]byte, maxXattrLen)
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(names[:n]), "\x00"), "\x00") {
-		if !hasXattrNamespace(name) {
+		if !isKeptXattr(name) {
 			continue
 		}
 		size, err := unix.Getxattr(path, name, value)
