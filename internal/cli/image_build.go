@@ -205,6 +205,9 @@ func (d *builtImage) writeText(w io.Writer) error {
 	return writeTable(w, func(line func(string, ...any)) {
 		line("Image\t%s", d.Output)
 		line("Digest\t%s", d.Digest)
+		if d.ImageDigest != d.Digest {
+			line("Manifest\t%s, without the SBOM", d.ImageDigest)
+		}
 		line("Target\t%s, ABI version %d", d.Target, d.ABI)
 		line("Size\t%s", bytesize.Format(d.Size))
 	})
