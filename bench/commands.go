@@ -12,8 +12,8 @@ import (
 
 // commands measures commands for a shell as whole processes, from the start to the
 // exit. The peer is the plugin, which has the same commands and links Nomad.
-func (b *bench) commands(n int) ([]row, error) {
-	kernel := b.guest("hello.spt")
+func commands(tree string, n int) ([]row, error) {
+	kernel := filepath.Join(tree, "build", "guest", "hello.spt")
 	var rows []row
 	for _, c := range []struct {
 		name string
@@ -26,7 +26,7 @@ func (b *bench) commands(n int) ([]row, error) {
 		ours, peer := series{name: "lkl " + c.name}, series{name: "nomad-driver-lkl " + c.name}
 		for i := range warmUp + n {
 			for program, s := range map[string]*series{"lkl": &ours, "nomad-driver-lkl": &peer} {
-				took, err := runProgram(filepath.Join(b.tree, "build", program), c.args)
+				took, err := runProgram(filepath.Join(tree, "build", program), c.args)
 				if err != nil {
 					return nil, err
 				}
@@ -38,6 +38,20 @@ func (b *bench) commands(n int) ([]row, error) {
 		rows = append(rows, compare(ours.name, "ms", "5", ours, peer))
 	}
 	return rows, nil
+}
+
+// runCommands measures only the commands, and writes no results.
+func runCommands(n int) error {
+	tree, err := findTree()
+	if err != nil {
+		return err
+	}
+	rows, err := commands(tree, n)
+	if err != nil {
+		return err
+	}
+	show(rows)
+	return nil
 }
 
 // runProgram returns the time from the start of the program to its exit.

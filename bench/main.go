@@ -35,12 +35,15 @@ func main() {
 	starts := flag.Int("starts", 100, "number of tasks to start, one after the other, for each time")
 	tasks := flag.Int("tasks", 20, "number of tasks that run at the same time, for the memory")
 	files := flag.Int("files", 5000, "number of files in the layer that is converted to a root disk")
-	only := flag.String("only", "", `"images" measures only the root disks, and writes no results`)
+	only := flag.String("only", "", `"images" or "commands" measures only the root disks or the commands for a shell, and writes no results`)
 	flag.Parse()
 	var err error
-	if *only == "images" {
+	switch *only {
+	case "images":
 		err = runImages(*starts, *files)
-	} else {
+	case "commands":
+		err = runCommands(*starts)
+	default:
 		err = run(options{*starts, *tasks, *files}, "")
 	}
 	if err != nil {

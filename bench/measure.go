@@ -50,7 +50,7 @@ func (b *bench) measure(starts, tasks int) ([]row, error) {
 	if err != nil {
 		return nil, fmt.Errorf("raw_exec sleep: %w", err)
 	}
-	commands, err := b.commands(starts)
+	shell, err := commands(b.tree, starts)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (b *bench) measure(starts, tasks int) ([]row, error) {
 		compare("first console byte, ext4 image of 64 MiB", "ms", "", series{rooted.name, rooted.output}, series{echoName, echo.output}),
 		compare("private memory of an idle task", "KiB", "", series{"idle", kept.all}, series{sleepName, slept.all}),
 		compare("private memory except the guest's", "KiB", "4096", series{"idle", kept.overhead}, series{sleepName, slept.overhead}),
-	}, commands...), nil
+	}, shell...), nil
 }
 
 // A contestant is a kind of task, and the measured times in milliseconds.

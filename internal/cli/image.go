@@ -98,9 +98,11 @@ func (i interrupt) Error() string { return "ended by the signal " + i.String() }
 // to end, so that the command can clean up. The second such signal ends the program.
 func interruptible() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 1)
-	// SIGPIPE: the reader of a pipe to this program's stdout or stderr has gone.
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	signals, ignored := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	// Without this, the program would end at once when the reader of its stderr has gone.
+	// The signal must not end the context: sockets of registries cause it, too.
+	signal.Notify(ignored, syscall.SIGPIPE)
 	go func() {
 		select {
 		case s := <-signals:
@@ -113,6 +115,7 @@ func interruptible() (ctx context.Context, stop func()) {
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
+		signal.Stop(ignored)
 		cancel(nil)
 	}
 }

@@ -308,6 +308,20 @@ func TestImagePull_InterruptLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestImagePull_FinishesWithoutAReader(t *testing.T) {
+	state, r := stateDir(t), startRegistry(t)
+	reference := r.push(t, "hello.spt", "hello")
+	reader, writer, err := os.Pipe()
+	must.NoError(t, err)
+	must.NoError(t, reader.Close())
+	c := exec.Command(testenv.LKL(t), "image", "pull", "--plain-http", state, reference)
+	c.Stdout, c.Stderr = writer, writer
+	must.Error(t, c.Run())
+	must.NoError(t, writer.Close())
+	must.Eq(t, exitUnwritten, c.ProcessState.ExitCode())
+	must.StrContains(t, mustRun(t, "image", "list", state), reference)
+}
+
 func TestImage_RefusesOtherUsers(t *testing.T) {
 	testenv.Need(t, testenv.Root)
 	// Another user may not reach the directory of the built program.
