@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// unsupportedBytes cannot be in a name, because debugfs reads commands by lines.
+const unsupportedBytes = "\n\r\x00"
+
 var errNotRegular = errors.New("not a regular file")
 
 // resolve returns the parent directory of an entry's path, and the path below the root
@@ -23,7 +26,7 @@ func (u *layerUnpacker) resolve(name string, create bool) (*node, string, error)
 			return nil, "", fmt.Errorf("%w: the path contains \"..\" or an element of more than %d bytes", ErrArchive, maxNameLen)
 		}
 	}
-	if strings.ContainsAny(name, "\n\r\x00") {
+	if strings.ContainsAny(name, unsupportedBytes) {
 		return nil, "", fmt.Errorf("%w: line break or NUL in a path: %w", ErrArchive, ErrName)
 	}
 	elements := strings.Split(path.Clean("/" + name)[1:], "/")
@@ -93,7 +96,11 @@ func (u *layerUnpacker) walk(elements []string, create bool) ([]*node, []string,
 }
 
 // addImpliedDirectory creates a directory that a layer uses but has not listed so far.
+// Its name may come from the target of a symlink, which can contain any byte.
 func (u *layerUnpacker) addImpliedDirectory(parent *node, name string) error {
+	if strings.ContainsAny(name, unsupportedBytes) {
+		return fmt.Errorf("line break or NUL in the target of a symlink to a missing directory: %w", ErrName)
+	}
 	if len(path.Base(name)) > maxNameLen || len(name) > maxPathLen {
 		return fmt.Errorf("a path has more than %d bytes, or an element of it more than %d", maxPathLen, maxNameLen)
 	}

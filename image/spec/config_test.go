@@ -130,6 +130,7 @@ func TestMerge_LeavesTheInputsUnchanged(t *testing.T) {
 func FuzzConfig(f *testing.F) {
 	f.Add(configOf(`"Entrypoint":["/x"],"Cmd":["a"],"Env":["A=1"],"WorkingDir":"/srv","User":"www:7","StopSignal":"SIGRTMIN+3"`, ""), "/k", "a:x:1:2::/:\n")
 	f.Add([]byte(`{"config":{"Entrypoint":["/bin/sh","-c",""]}}`), "", "")
+	f.Add(configOf(`"Entrypoint":["/`+strings.Repeat("x", 10000)+`/sh","-c",""]`, ""), "", "")
 	f.Fuzz(func(t *testing.T, raw []byte, kernel, accounts string) {
 		c, err := spec.ParseConfig(raw, manifestOf())
 		if err != nil {

@@ -130,6 +130,7 @@ func FuzzIndex(f *testing.F) {
 		`"digest":"sha256:` + strings.Repeat("a", 64) + `","platform":{"os":"linux","architecture":"amd64"},` +
 		`"annotations":{"org.solo5.target":"spt","org.solo5.abi":"2"}}]}`))
 	f.Add([]byte(`{"manifests":[{"platform":null,"mediaType":""}]}`))
+	f.Add([]byte(`{"manifests":[{"digest":"sha256:` + strings.Repeat("a", 63) + `\n"}]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		d, err := spec.SelectManifest(raw)
 		if err != nil {

@@ -99,6 +99,7 @@ func FuzzManifest(f *testing.F) {
 		}
 		f.Add(raw)
 	}
+	f.Add([]byte(`{"config":{"digest":"` + strings.Repeat("ä", 10000) + `"}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m, err := spec.ParseManifest(raw, types.OCIManifestSchema1)
 		if err != nil {

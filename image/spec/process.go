@@ -98,7 +98,7 @@ func (c *Config) command(o Overrides) (kernel string, args []string, err error) 
 	case isShell(words):
 		return "", nil, fmt.Errorf("%w: the entrypoint is a shell command (%s -c …), but a unikernel has no shell: "+
 			"write ENTRYPOINT as a list, such as [\"/app.spt\"], or set kernel to the path of a unikernel in the image",
-			ErrNoKernel, words[0])
+			ErrNoKernel, shortened(words[0]))
 	}
 	return words[0], words[1:], nil
 }

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -71,7 +72,8 @@ func decode(kind string, raw []byte, into any) error {
 		return invalid("the %s has %d bytes, and may have %d", kind, len(raw), source.MaxManifestSize)
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
-		return invalid("the %s is not valid JSON of this format: %w", kind, err)
+		// Errors of the parsers of digests and types contain values of the document.
+		return invalid("the %s is not valid JSON of this format: %s", kind, shortenedText(err.Error()))
 	}
 	return nil
 }
@@ -103,6 +105,19 @@ func listed(values []string) string {
 		quoted = append(quoted, shortened(value))
 	}
 	return strings.Join(quoted, ", ")
+}
+
+// shortenedText returns a text that may contain values from a document. It quotes a text that
+// is long or has unprintable characters.
+func shortenedText(text string) string {
+	const longest = 300
+	if len(text) > longest {
+		return fmt.Sprintf("%q…", text[:longest])
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Sprintf("%q", text)
+	}
+	return text
 }
 
 // shortened quotes a value from a document for an error message.
