@@ -117,6 +117,12 @@ func (s *Store) bringIn(ctx context.Context, src source.Source, found resolution
 	case !errors.Is(err, fs.ErrNotExist) && !isBroken(err):
 		return nil, err
 	}
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	if found.content == nil {
 		if found.content, err = fetchImage(ctx, src, found.image.descriptor()); err != nil {
 			return nil, err
@@ -169,6 +175,7 @@ func (s *Store) resolve(ctx context.Context, r Request, policy Policy) (resoluti
 			return resolution{}, notCached("the image", err)
 		}
 	}
+	// The answer to a request that is on its way is new enough for PolicyAlways.
 	found, release, err := s.resolves.join(ctx, hexOf(r.Reference.String(), r.sourceKey()), func() (operation[resolution], error) {
 		open, err := s.opener(r)
 		return operation[resolution]{run: func(ctx context.Context, report func(Progress)) (resolution, error) {

@@ -78,6 +78,8 @@ type Store struct {
 	verified verifiedFiles
 	resolves flights[resolution]
 	builds   flights[*os.File]
+	// slots has a value for each image that is being brought in.
+	slots chan struct{}
 
 	// refs serializes the writers of references in this process, so that concurrent
 	// starts do not write the same reference again and again.
@@ -86,7 +88,10 @@ type Store struct {
 
 // Open returns the store of a directory.
 func Open(c Config) (*Store, error) {
-	s := &Store{config: c, verified: verifiedFiles{reading: make(chan struct{}, 1)}}
+	s := &Store{
+		config: c, verified: verifiedFiles{reading: make(chan struct{}, 1)},
+		slots: make(chan struct{}, maxBuilds),
+	}
 	for _, dir := range []string{"", refsDir, imagesDir, entriesDir, buildsDir, locksDir} {
 		if err := os.MkdirAll(s.path(dir), privateDir); err != nil {
 			return nil, fmt.Errorf("create the image store: %w", err)
@@ -114,6 +119,10 @@ func (s *Store) Close() error {
 	s.builds.close()
 	return nil
 }
+
+// maxBuilds is the largest number of images that a process brings in at a time. A hostile
+// image with the largest number of files takes hundreds of megabytes of memory.
+const maxBuilds = 8
 
 // The names in a store.
 const (

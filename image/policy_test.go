@@ -80,9 +80,10 @@ func TestGet_StartsACachedImageWithoutItsRegistry(t *testing.T) {
 	ref := s.push(t, "web:1", webImage(t, "one"))
 	get(t, store, image.Request{Reference: ref})
 	s.intercept(gone)
-	must.True(t, get(t, store, image.Request{Reference: ref}).Cached)
 	_, err := store.Get(t.Context(), image.Request{Reference: ref, Policy: image.PolicyAlways})
 	must.ErrorIs(t, err, source.ErrNotFound)
+	s.Close()
+	must.True(t, get(t, store, image.Request{Reference: ref}).Cached)
 }
 
 func TestGet_NeedsNoRegistryForACachedDigest(t *testing.T) {

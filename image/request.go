@@ -54,7 +54,7 @@ type Stage string
 // The stages. A cached image has at most the first.
 const (
 	StageResolving Stage = "resolving"
-	// StageWaiting: another process brings in the image.
+	// StageWaiting: another process, or a start with other credentials, brings in the image.
 	StageWaiting     Stage = "waiting"
 	StageDownloading Stage = "downloading"
 	StageBuilding    Stage = "building"
