@@ -46,6 +46,10 @@ func startError(step string, err error) error {
 	return &taskError{err: fmt.Errorf("%s: %w", step, err), retry: mayRetry(err)}
 }
 
+// imageError returns the error of StartTask for an image that cannot be brought in. The
+// error names the image.
+func imageError(err error) error { return &taskError{err: err, retry: mayRetry(err)} }
+
 // transientErrors are errors whose cause, such as the load of the host or of a registry, may
 // go away by itself.
 var transientErrors = []error{

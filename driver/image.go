@@ -97,7 +97,7 @@ func (d *Driver) pull(ctx context.Context, j job) (*taskImage, error) {
 	}
 	if ref.IsLocal() {
 		if found.file, err = openJobFile(j.task, d.config.ImagePaths, ref.Path()); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("image %s: %w", ref, err)
 		}
 		request.Local = found.file.File
 	}

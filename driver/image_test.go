@@ -145,7 +145,7 @@ func TestImage_RefusesFilesOutsideOfTheTaskDirectory(t *testing.T) {
 		must.NoError(t, os.Symlink(outside, filepath.Join(local, "link")))
 		must.NoError(t, os.Mkdir(filepath.Join(local, "dir"), 0o755))
 		err := p.start(task)
-		must.ErrorContains(t, err, "image: ", must.Sprint(name))
+		must.ErrorContains(t, err, "image docker-archive:", must.Sprint(name))
 		must.False(t, structs.IsRecoverable(err))
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
-	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/image/spec"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
@@ -80,7 +80,7 @@ func (d *Driver) SignalTask(id, signal string) error {
 	if err != nil {
 		return err
 	}
-	sig, err := parseSignal(signal)
+	sig, err := spec.ParseSignal(signal)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (d *Driver) SignalTask(id, signal string) error {
 	ctx, cancel := context.WithTimeout(d.ctx, signalTimeout)
 	defer cancel()
 	if err := h.client.Signal(ctx, sig); err != nil {
-		return fmt.Errorf("send %s to the unikernel: %w", unix.SignalName(sig), err)
+		return fmt.Errorf("send %s to the unikernel: %w", signal, err)
 	}
 	return nil
 }

@@ -4,12 +4,9 @@ package driver
 
 import (
 	"cmp"
-	"fmt"
-	"strconv"
-	"strings"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/lkl-nomad/nomad-driver-lkl/image/spec"
 )
 
 // terminatingSignals are the signals that users send to end a program. Each
@@ -17,28 +14,6 @@ import (
 // such a guest: they would also end it, or do nothing.
 var terminatingSignals = []syscall.Signal{
 	syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGKILL,
-}
-
-// signalAliases are the second names of some signals (signal(7)).
-var signalAliases = map[string]syscall.Signal{
-	"SIGIOT": syscall.SIGABRT, "SIGCLD": syscall.SIGCHLD, "SIGPOLL": syscall.SIGIO,
-}
-
-// parseSignal reads a signal's name, with or without SIG, or its number.
-func parseSignal(name string) (syscall.Signal, error) {
-	upper := strings.ToUpper(name)
-	for _, candidate := range []string{upper, "SIG" + upper} {
-		if sig := unix.SignalNum(candidate); sig != 0 {
-			return sig, nil
-		}
-		if sig, ok := signalAliases[candidate]; ok {
-			return sig, nil
-		}
-	}
-	if n, err := strconv.Atoi(name); err == nil && unix.SignalName(syscall.Signal(n)) != "" {
-		return syscall.Signal(n), nil
-	}
-	return 0, fmt.Errorf("%q is not a Linux signal, such as SIGTERM", name)
 }
 
 // killSignal returns the signal that stops a task: the job's kill_signal, the image's
@@ -49,7 +24,7 @@ func (h *handle) killSignal(name string) syscall.Signal {
 	if name == "" {
 		return syscall.SIGTERM
 	}
-	sig, err := parseSignal(name)
+	sig, err := spec.ParseSignal(name)
 	if err != nil {
 		h.log.Warn("invalid stop signal; sending SIGTERM instead", "error", err)
 		return syscall.SIGTERM

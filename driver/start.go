@@ -54,7 +54,7 @@ func (d *Driver) start(ctx context.Context, task *drivers.TaskConfig, timer *sta
 	}
 	job, err = d.addImage(ctx, job, timer)
 	if err != nil {
-		return runningTask{}, startError("image", err)
+		return runningTask{}, imageError(err)
 	}
 	defer job.image.Close()
 	return d.startGuest(ctx, job, dir, undo)
