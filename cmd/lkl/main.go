@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Lkl runs and inspects Linux Kernel Library unikernels, and other Solo5 unikernels,
-// without Nomad. It has the same commands as nomad-driver-lkl, and starts in a
+// Lkl runs and inspects Linux Kernel Library unikernels, and other Solo5 unikernels, and
+// handles their images, without Nomad. It has the same commands as nomad-driver-lkl, and starts in a
 // fraction of its time, because it does not link Nomad.
 package main
 
@@ -14,8 +14,9 @@ import (
 func main() {
 	os.Exit(cli.Main(cli.Env{
 		Program: cli.Program{
-			Name:  "lkl",
-			About: "Runs and inspects Linux Kernel Library unikernels, and other Solo5 unikernels.",
+			Name: "lkl",
+			About: `Runs and inspects Linux Kernel Library unikernels, and other Solo5 unikernels, and
+handles their images.`,
 		},
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}, os.Args[1:]))

@@ -46,6 +46,9 @@ Exit status:
 type imageInspection struct {
 	image.Image
 	Kernels []kernelInspection `json:"kernels"` // in place of those of Image
+
+	// isFile reports that the image is a file, which no task uses.
+	isFile bool
 }
 
 // A kernelInspection describes a unikernel of an image.
@@ -73,54 +76,69 @@ func imageInspectCommand(e *Env, args []string) int {
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	write := (*imageInspection).writeText
-	if *asJSON {
-		write = func(i *imageInspection, w io.Writer) error { return writeJSON(w, i) }
-	}
-	show := func(s *image.Store, name string) int {
-		found, err := inspectImage(ctx, s, name)
-		if err != nil {
-			return e.failImage(err)
-		}
-		if err := write(found, e.Stdout); err != nil {
-			return e.fail(exitUnwritten, err)
-		}
-		return exitOK
-	}
-	if ref, err := reference.Parse(operands[0]); err == nil && ref.IsLocal() {
-		return inspectFile(ctx, e, image.Request{Reference: ref, Overrides: spec.Overrides{Kernel: *kernel}}, show)
-	}
-	if *kernel != "" {
+	var found *imageInspection
+	var err error
+	if ref, parseErr := reference.Parse(operands[0]); parseErr == nil && ref.IsLocal() {
+		found, err = inspectFile(ctx, e, image.Request{Reference: ref, Overrides: spec.Overrides{Kernel: *kernel}})
+	} else if *kernel != "" {
 		return e.usageError(errors.New("--kernel is an option for files: all unikernels of a cached image are printed"))
+	} else {
+		found, err = store.inspect(ctx, operands[0])
 	}
-	return store.withStore(e, func(s *image.Store) int { return show(s, operands[0]) })
-}
-
-// inspectFile brings a local image into a store that exists only during the call.
-func inspectFile(ctx context.Context, e *Env, r image.Request, show func(*image.Store, string) int) int {
-	dir, err := os.MkdirTemp("", "lkl-inspect-")
 	if err != nil {
-		return e.fail(exitFailed, err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	if r.Local, err = openReference(r.Reference); err != nil {
 		return e.failImage(err)
 	}
+	write := found.writeText
+	if *asJSON {
+		write = func(w io.Writer) error { return writeJSON(w, found) }
+	}
+	if err := write(e.Stdout); err != nil {
+		return e.fail(exitUnwritten, err)
+	}
+	return exitOK
+}
+
+// inspect returns the properties of an image in the driver's cache.
+func (s *storeFlags) inspect(ctx context.Context, name string) (_ *imageInspection, err error) {
+	store, err := s.open(nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	return inspectImage(ctx, store, name)
+}
+
+// inspectFile brings a local image into a store that exists only during the call, and
+// returns its properties.
+func inspectFile(ctx context.Context, e *Env, r image.Request) (_ *imageInspection, err error) {
+	if r.Local, err = openReference(r.Reference); err != nil {
+		return nil, err
+	}
 	defer r.Local.Close()
+	dir, err := os.MkdirTemp("", "lkl-inspect-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	s, err := image.Open(image.Config{Dir: dir})
 	if err != nil {
-		return e.fail(exitFailed, err)
+		return nil, err
 	}
-	defer func() { _ = s.Close() }()
+	defer func() { err = errors.Join(err, s.Close()) }()
 	p := newProgress(e.Stderr, r.Reference.String())
 	r.Progress = func(now image.Progress) { p.update(string(now.Stage), now.Done, now.Total) }
 	entry, err := s.Get(ctx, r)
 	p.clear()
 	if err != nil {
-		return e.failImage(err)
+		return nil, err
 	}
-	_ = entry.Close()
-	return show(s, entry.Digest)
+	defer func() { err = errors.Join(err, entry.Close()) }()
+	found, err := inspectImage(ctx, s, entry.Digest)
+	if err != nil {
+		return nil, err
+	}
+	found.isFile = true
+	return found, nil
 }
 
 // inspectImage returns the properties of an image in a store.
@@ -166,9 +184,11 @@ func (i *imageInspection) writeText(w io.Writer) error {
 		for _, r := range i.References {
 			line("Reference\t%s", printable(r))
 		}
-		line("Size\t%s on disk, %s as a registry stores it", bytesize.Format(i.Bytes), bytesize.Format(i.DownloadBytes))
-		line("Last used\t%s ago", formatAge(time.Since(i.LastUsed)))
-		line("Tasks\t%s", tasksOf(&i.Image))
+		line("Size\t%s in the cache, %s as a registry stores it", bytesize.Format(i.Bytes), bytesize.Format(i.DownloadBytes))
+		if !i.isFile {
+			line("Last used\t%s ago", formatAge(time.Since(i.LastUsed)))
+			line("Tasks\t%s", tasksOf(&i.Image))
+		}
 		writeConfig(&i.Config, line)
 		for _, k := range i.Kernels {
 			k.writeLines(line)
