@@ -93,17 +93,22 @@ func checkSwap(context.Context) Finding {
 	if err != nil || version == cgroup.None {
 		return skipped("without control groups")
 	}
-	file := filepath.Join(cgroupMount, "memory/memory.memsw.limit_in_bytes")
+	memory, swap := "memory/memory.limit_in_bytes", "memory/memory.memsw.limit_in_bytes"
 	if version == cgroup.V2 {
-		// The root group has no memory.swap.max; each other group has one.
-		file = filepath.Join(cgroupMount, "init.scope/memory.swap.max")
-		if _, err := os.Stat(filepath.Dir(file)); err != nil {
-			return skipped("no group to look at")
-		}
+		memory, swap = "*/memory.max", "*/memory.swap.max" // the root group has neither
 	}
-	if _, err := os.Stat(file); err != nil {
+	if !existsInCgroups(memory) {
+		return skipped("no group limits memory")
+	}
+	if !existsInCgroups(swap) {
 		return warning(setKernelParameter("swapaccount=1"),
 			"the kernel does not count swap: tasks that reach their memory limit swap instead of ending")
 	}
 	return ok("the memory limit of a task counts its swap")
+}
+
+// existsInCgroups reports whether a path with a pattern exists.
+func existsInCgroups(pattern string) bool {
+	found, err := filepath.Glob(filepath.Join(cgroupMount, pattern))
+	return err == nil && len(found) > 0
 }

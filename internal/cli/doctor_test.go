@@ -108,6 +108,13 @@ const hideTools = `for tool in mke2fs debugfs e2fsck resize2fs; do
 	done
 done`
 
+// cgroupsV2 returns a script that replaces the control groups by those of version 2, with
+// these controllers.
+func cgroupsV2(controllers string) string {
+	return "umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup\n" +
+		"echo " + controllers + " >$DIR/c; mount --bind $DIR/c /sys/fs/cgroup/cgroup.controllers"
+}
+
 // cniPlugins is a script that makes CNI plugins, which print the versions that they support.
 const cniPlugins = `mkdir $DIR/cni
 for plugin in loopback bridge host-local firewall portmap; do
@@ -163,6 +170,12 @@ func TestDoctor_FindsFaults(t *testing.T) {
 		},
 		"a broken CNI plugin": {
 			cniPlugins + `echo exit 1 > $DIR/cni/portmap; set -- "$@" --cni-path $DIR/cni`, "cni plugins", hostcheck.Warning, "portmap", "apt-get",
+		},
+		"cgroups v2": {
+			cgroupsV2("cpuset cpu io memory pids"), "controllers", hostcheck.OK, "v2, with cpu, cpuset, memory", "",
+		},
+		"cgroups v2 without memory": {
+			cgroupsV2("cpuset cpu io pids"), "controllers", hostcheck.Failed, "v2: /sys/fs/cgroup: controllers are missing: memory", "cgroup_enable=memory",
 		},
 		"no CNI plugins": {"", "cni plugins", hostcheck.Warning, "bridge networks do not work", "containernetworking-plugins"},
 		"broken CNI network": {
