@@ -97,7 +97,7 @@ func parse(s string) (Reference, error) {
 func unknownScheme(scheme string) error {
 	switch strings.ToLower(scheme) {
 	case "http", "https":
-		return fmt.Errorf("remove %q: an image reference has no URL scheme. Plain HTTP is configured for each registry in the plugin's configuration", scheme+"://")
+		return fmt.Errorf("remove %q: an image reference has no URL scheme. For plain HTTP, set plain_http in the plugin's configuration, or use --plain-http on the command line", scheme+"://")
 	case string(OCILayout), string(OCIArchive), string(DockerArchive):
 		return fmt.Errorf(`write "%[1]s:PATH" instead of "%[1]s://PATH"`, scheme)
 	}

@@ -49,12 +49,12 @@ func networkFailure(ctx context.Context, u *url.URL, err error) error {
 	}
 	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		if string(record.RecordHeader[:]) == "HTTP/" {
-			return fail(source.ErrUnavailable, "registry %[1]s speaks plain HTTP, not HTTPS: if the network is trusted, configure registry %[1]q with plain_http = true in the plugin's configuration", u.Host)
+			return fail(source.ErrUnavailable, "registry %[1]s speaks plain HTTP, not HTTPS: if the network is trusted, configure registry %[1]q with plain_http = true in the plugin's configuration, or use --plain-http on the command line", u.Host)
 		}
 		return fail(source.ErrUnavailable, "registry %s does not speak TLS: check its address", u.Host)
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return fail(source.ErrUnavailable, "registry %[1]s: %[2]s: configure registry %[1]q with ca_file in the plugin's configuration if its authority is private", u.Host, clip(err.Error()))
+		return fail(source.ErrUnavailable, "registry %[1]s: %[2]s: configure registry %[1]q with ca_file in the plugin's configuration if its authority is private, or use --ca-file on the command line", u.Host, clip(err.Error()))
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
 		return fail(source.ErrUnavailable, "the host name of %s does not exist: check the image reference, and the name server of this host", u.Host)
@@ -136,7 +136,7 @@ func (s *session) describeStatus(resp *http.Response, what string) *failure {
 func (s *session) unauthorized(what, text string) *failure {
 	login := s.usedLogin()
 	if login.origin == "" {
-		return fail(source.ErrUnauthorized, "%s: %s without credentials: the image is private or does not exist. For a private image, set auth in the task or in the plugin's configuration", what, text)
+		return fail(source.ErrUnauthorized, "%s: %s without credentials: the image is private or does not exist. For a private image, set auth in the task or in the plugin's configuration, or use --username on the command line", what, text)
 	}
 	return fail(source.ErrUnauthorized, "%s: %s with the credentials from %s: check user name and password, and that the user has access to the image", what, text, login.origin)
 }

@@ -84,7 +84,7 @@ func (s *session) checkTarget(u *url.URL) error {
 	case u.Scheme == "http" && config.PlainHTTP:
 		return nil
 	case u.Scheme == "http":
-		return fmt.Errorf("it uses plain HTTP: if the network is trusted, configure registry %q with plain_http = true in the plugin's configuration", u.Host)
+		return fmt.Errorf("it uses plain HTTP: if the network is trusted, configure registry %q with plain_http = true in the plugin's configuration, or use --plain-http on the command line", u.Host)
 	case u.Scheme != "https":
 		return fmt.Errorf("its scheme %.20q is not https", u.Scheme)
 	case configured || key == hostKey(s.base):
