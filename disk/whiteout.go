@@ -53,7 +53,7 @@ func (u *layerUnpacker) applyWhiteout(name string) (bool, error) {
 }
 
 // hide removes the file of lower layers with a name in a directory, or all of them without
-// a name. It is not an error if there is none.
+// a name. It is not an error if the file does not exist.
 func (u *layerUnpacker) hide(dir, name string) error {
 	// The path's last element is checked, but not looked up.
 	parent, _, err := u.resolve(path.Join(dir, cmp.Or(name, opaqueWhiteout)), false)

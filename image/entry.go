@@ -88,7 +88,7 @@ func (s *Store) pin(key string) (*os.File, error) {
 // isNoDirectory reports whether opening a directory failed because it is a file or a symlink.
 func isNoDirectory(err error) bool { return errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) }
 
-// lookup returns a cached entry of an image, and pins it. fs.ErrNotExist: there is none. A
+// lookup returns a cached entry of an image, and pins it. fs.ErrNotExist: it is missing. A
 // damaged entry is removed, and its error wraps errDamaged or errVersion.
 func (s *Store) lookup(ctx context.Context, image *imageInfo, kernelPath string) (*Entry, error) {
 	key := entryKey(image.Digest, kernelPath)

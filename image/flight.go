@@ -41,7 +41,7 @@ type flight[T any] struct {
 	progress Progress
 }
 
-// join waits for the flight of a key. If there is none, it begins one with the operation
+// join waits for the flight of a key. If no flight exists, it begins one with the operation
 // that prepare returns. It passes the flight's progress to report. The caller calls release
 // when it no longer needs the value; release is nil after an error.
 //

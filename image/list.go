@@ -117,7 +117,7 @@ func (c *contents) list() []Image {
 }
 
 // Inspect returns the image with a reference, a digest, or the first digits of a digest.
-// ErrNoImage: there is none.
+// ErrNoImage: it does not exist.
 func (s *Store) Inspect(name string) (Image, error) {
 	images, err := s.List()
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 // Remove removes the image with a reference, a digest, or the first digits of a digest. If
 // it is given one of several references, it removes only the reference.
 //
-// ErrNoImage: there is none. ErrInUse: tasks use the image; nothing is removed.
+// ErrNoImage: it does not exist. ErrInUse: tasks use the image; nothing is removed.
 func (s *Store) Remove(ctx context.Context, name string) (Removal, error) {
 	removal, moved, err := s.take(name)
 	for _, m := range moved {

@@ -100,7 +100,7 @@ func (r *registryFlags) credentials(stdin io.Reader) (*registry.Credentials, err
 }
 
 // defaultDockerConfig returns the path of the configuration that docker would use, or
-// "" if there is none.
+// "" if that does not exist.
 func defaultDockerConfig() string {
 	dir := os.Getenv("DOCKER_CONFIG")
 	if dir == "" {
