@@ -98,6 +98,12 @@ func TestRefused(t *testing.T) {
 		"an unknown text": {
 			map[string]string{"COPYING": "Do as you like.", "a/a.go": "package a\n"}, "m/a: unknown license",
 		},
+		"the license of the documentation does not count": {
+			map[string]string{"LICENSE": mplText, "LICENSE.docs": "Do as you like.", "a/a.go": "package a\n"}, "",
+		},
+		"the license of the documentation is not one of the code": {
+			map[string]string{"LICENSE.docs": mplText, "a/a.go": "package a\n"}, "m/a: no license file",
+		},
 		"an MPL package of a BUSL module": {
 			map[string]string{"LICENSE": buslText, "api/LICENSE": mplText, "api/x/x.go": "package x\n"}, "",
 		},

@@ -55,7 +55,9 @@ func directoryLicenses(dir string) ([]string, error) {
 	}
 	var licenses []string
 	for _, e := range entries {
-		if e.IsDir() || !licenseFile.MatchString(e.Name()) || filepath.Ext(e.Name()) == ".go" {
+		// LICENSE.docs is the license of the documentation, which no program contains.
+		extension := filepath.Ext(e.Name())
+		if e.IsDir() || !licenseFile.MatchString(e.Name()) || extension == ".go" || extension == ".docs" {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
