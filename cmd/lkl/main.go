@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Lkl runs and inspects Linux Kernel Library unikernels, and other Solo5 unikernels, and
-// handles their images, without Nomad. It has the same commands as nomad-driver-lkl, and starts in a
-// fraction of its time, because it does not link Nomad.
+// handles their images, without Nomad. It has the same commands as nomad-driver-lkl, and
+// starts in a fraction of its time, because it does not link Nomad.
 package main
 
 import (
