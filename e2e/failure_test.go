@@ -68,7 +68,15 @@ func TestConfigMistakes_ErrorNamesTheFields(t *testing.T) {
 			set(job, "rootfs_size", "huge")
 		}, []string{"flavor", "tender", "rootfs_size"}},
 		{"unknown field", func(job *api.Job) { set(job, "kernal", "x") }, []string{"kernal"}},
-		{"no kernel", func(job *api.Job) { delete(job.TaskGroups[0].Tasks[0].Config, "kernel") }, []string{"kernel"}},
+		{"no kernel", func(job *api.Job) { delete(job.TaskGroups[0].Tasks[0].Config, "kernel") }, []string{"kernel", "image"}},
+		{"two sources", func(job *api.Job) {
+			set(job, "image", "registry.example.com/web:1")
+			set(job, "rootfs", "local/root")
+		}, []string{"rootfs", "image"}},
+		{"auth without an image", func(job *api.Job) {
+			set(job, "auth", map[string]any{"username": user, "password": password})
+		}, []string{"auth", "image"}},
+		{"not a reference", func(job *api.Job) { set(job, "image", "Web:") }, []string{"image", "Web:"}},
 		{"missing file", func(job *api.Job) { set(job, "kernel", "local/missing.spt") }, []string{"kernel"}},
 		{"path not allowed", func(job *api.Job) { set(job, "kernel", "/etc/passwd") }, []string{"kernel", "image_paths"}},
 		{"exec heap not allowed", func(job *api.Job) { set(job, "exec_heap", true) }, []string{"exec_heap"}},
