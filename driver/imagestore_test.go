@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/loopfs"
 )
 
 // cachedImages returns the number of entries in a plugin's cache.
@@ -63,4 +65,30 @@ func TestImage_TasksShareTheKernelsFile(t *testing.T) {
 	for _, h := range []string{stateOf(t, first).Dir, stateOf(t, second).Dir} {
 		must.True(t, sameFile(t, filepath.Join(h, kernelFile), kernels[0]))
 	}
+}
+
+// A copy is used if the kernel cannot have another link.
+func TestImage_CopiesTheKernelToAnotherFileSystem(t *testing.T) {
+	p, s := newImagePlugin(t)
+	tag := s.push(t, "idle:1.0", guestImage(t, "idle.spt", "", v1.Config{}))
+	_, handle := p.runImage(t, TaskConfig{Image: tag})
+	memory, err := loopfs.Mount("tmpfs")
+	must.NoError(t, err)
+	defer memory.Close()
+	j, err := readJob(p.task(t, TaskConfig{Image: tag}, false), &p.config)
+	must.NoError(t, err)
+	_, timer, cancel := p.impl.startContext()
+	defer cancel()
+	j, err = p.impl.addImage(t.Context(), j, timer)
+	must.NoError(t, err)
+	defer j.image.Close()
+	k, err := p.impl.imageKernel(t.Context(), j, filepath.Join(loopfs.Path(memory), kernelFile))
+	must.NoError(t, err)
+	defer k.Close()
+	must.Eq(t, stateOf(t, handle).KernelDigest, k.digest)
+	copied, err := os.ReadFile(filepath.Join(loopfs.Path(memory), kernelFile))
+	must.NoError(t, err)
+	original, err := os.ReadFile(testenv.Guest(t, "idle.spt"))
+	must.NoError(t, err)
+	must.True(t, bytes.Equal(original, copied))
 }
