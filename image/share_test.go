@@ -145,3 +145,37 @@ func TestClose_CancelsPulls(t *testing.T) {
 	_, err := store.Get(t.Context(), image.Request{Reference: ref})
 	must.ErrorIs(t, err, image.ErrClosed)
 }
+
+func TestGet_KeepsTheLaterAnswerForATag(t *testing.T) {
+	s := newServer(t)
+	first, second := webImage(t, "one"), webImage(t, "two")
+	ref := s.push(t, "web:1", first)
+	layers, err := first.Layers()
+	must.NoError(t, err)
+	digest, err := layers[0].Digest()
+	must.NoError(t, err)
+	reached, opened := make(chan struct{}, 1), make(chan struct{})
+	s.intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, digest.String()) {
+			reached <- struct{}{}
+			<-opened
+		}
+		return false
+	})
+	store := openStore(t, t.TempDir(), s)
+	always := image.Request{Reference: ref, Policy: image.PolicyAlways}
+	result := make(chan error, 1)
+	go func() {
+		e, err := store.Get(t.Context(), always)
+		if err == nil {
+			err = e.Close()
+		}
+		result <- err
+	}()
+	testenv.Receive(t, reached)
+	s.push(t, "web:1", second)
+	must.Eq(t, digestOf(t, second), get(t, store, always).Digest)
+	close(opened)
+	must.NoError(t, testenv.Receive(t, result)) // the first pull ends last
+	must.Eq(t, digestOf(t, second), get(t, store, image.Request{Reference: ref}).Digest)
+}
