@@ -16,8 +16,11 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
 )
 
-// gone answers all requests as a registry without the repository does.
-func gone(w http.ResponseWriter, _ *http.Request) bool {
+// gone answers as a registry without the repository does.
+func gone(w http.ResponseWriter, r *http.Request) bool {
+	if r.URL.Path == "/v2/" {
+		return false
+	}
 	w.WriteHeader(http.StatusNotFound)
 	return true
 }

@@ -67,7 +67,7 @@ func TestAuth_ExchangesPasswordsForATokenAtAnotherHost(t *testing.T) {
 	auth.tokens(func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()
 		if user, password, _ := r.BasicAuth(); user != "anna" || password != testSecret ||
-			query.Get("service") != `the "service"` || query.Get("scope") != "repository:team/app:pull" || query.Get("x") != "y" || query.Get("account") != "anna" {
+			query.Get("service") != `the "service"` || query.Get("scope") != "repository:team/app:pull" || query.Get("x") != "y" {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 		_, _ = fmt.Fprintf(w, `{"access_token": %q}`, testToken)
@@ -150,17 +150,17 @@ func TestAuth_AsksForOneTokenForParallelRequests(t *testing.T) {
 
 func TestAuth_RefusesTokenServers(t *testing.T) {
 	for realm, want := range map[string]string{
-		"file:///etc/passwd":                     "no host",
-		"file://host/etc/passwd":                 "scheme",
-		"ftp://host/x":                           "scheme",
-		"http://169.254.169.254/latest/x":        "plain HTTP",
-		"http://registry.example.com/token":      "plain HTTP",
+		"file:///etc/passwd":                     "not allowed",
+		"file://host/etc/passwd":                 "not allowed",
+		"ftp://host/x":                           "not allowed",
+		"http://169.254.169.254/latest/x":        "not allowed",
+		"http://registry.example.com/token":      "not allowed",
 		"https://user:" + testSecret + "@host/x": "user name",
 		"https://":                               "no host",
-		"":                                       "no host",
-		"/token":                                 "no host",
-		"https://host:port/":                     "not a URL",
-		"https://%zz/":                           "not a URL",
+		"":                                       "missing realm",
+		"/token":                                 "not allowed",
+		"https://host:port/":                     "invalid realm",
+		"https://%zz/":                           "invalid realm",
 	} {
 		t.Run(realm, func(t *testing.T) {
 			s := serve(t, false)
@@ -187,8 +187,8 @@ func TestAuth_RefusesAnswersOfTokenServers(t *testing.T) {
 			for err == nil {
 				_, err = w.Write([]byte(strings.Repeat(testToken, 1000)))
 			}
-		}, source.ErrUnavailable, "bytes"},
-		"no JSON":    {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, testToken) }, source.ErrUnavailable, "JSON"},
+		}, source.ErrUnavailable, "no valid token"},
+		"no JSON":    {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, testToken) }, source.ErrUnavailable, "no valid token"},
 		"no token":   {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{}`) }, source.ErrUnavailable, "no valid token"},
 		"line break": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"token": "a\r\nX: y"}`) }, source.ErrUnavailable, "no valid token"},
 		"redirect": {func(w http.ResponseWriter, r *http.Request) {
@@ -221,34 +221,4 @@ func TestAuth_RefusesUnknownSchemes(t *testing.T) {
 	s.demand("x", `Digest realm="x"`)
 	_, err := open(t, client(t, Options{}, s), parse(t, s.host+"/team/app"), testCredentials).Resolve(t.Context())
 	must.ErrorContains(t, err, "neither Basic nor Bearer")
-}
-
-func TestParseChallenges_ReadsSeveralChallenges(t *testing.T) {
-	got := parseChallenges([]string{
-		`Negotiate, Basic realm="a, \"b\"" , charset=UTF-8, Bearer realm = "https://x/y?a=b",scope="a:b:c,d"`,
-		`Digest realm="unfinished`, `bearer`, `, ,`, `"`, `Basic realm=a realm=b`,
-	})
-	want := []challenge{
-		{"negotiate", map[string]string{}},
-		{"basic", map[string]string{"realm": `a, "b"`, "charset": "UTF-8"}},
-		{"bearer", map[string]string{"realm": "https://x/y?a=b", "scope": "a:b:c,d"}},
-		{"digest", map[string]string{}},
-		{"bearer", map[string]string{}},
-		{"basic", map[string]string{"realm": "a"}},
-	}
-	must.Eq(t, fmt.Sprintf("%q", want), fmt.Sprintf("%q", got))
-}
-
-func FuzzParseChallenges(f *testing.F) {
-	f.Add(`Bearer realm="https://x/y",service="a",scope="b, c", Basic realm=d`)
-	f.Add(`Basic realm="a\"`)
-	f.Fuzz(func(t *testing.T, header string) {
-		for _, c := range parseChallenges([]string{header}) {
-			must.NotEq(t, "", c.scheme)
-			for name, value := range c.parameters {
-				must.StrContains(t, strings.ToLower(header), name)
-				must.LessEq(t, len(header), len(value))
-			}
-		}
-	})
 }

@@ -112,13 +112,8 @@ func (b *blobReader) prepare(cause error) error {
 	switch {
 	case errors.Is(cause, errEarlyEnd):
 		f = fail(source.ErrInvalid, "%s: the registry sends %d of %d bytes", b.what, b.offset, b.descriptor.Size)
-	case !ok:
-		f, ok = errors.AsType[*failure](networkFailure(b.ctx, b.session.base, cause))
-		if !ok {
-			return networkFailure(b.ctx, b.session.base, cause)
-		}
-	case !f.transient:
-		return f
+	case !ok || !f.transient || b.ctx.Err() != nil:
+		return cause
 	}
 	b.failures++
 	if b.failures >= c.limits.attempts {
@@ -129,17 +124,14 @@ func (b *blobReader) prepare(cause error) error {
 
 // open sends one request for the bytes from the offset on.
 func (b *blobReader) open() error {
-	r := request{
-		method: http.MethodGet,
-		url:    b.session.url("blobs", b.descriptor.Digest.String()),
-		what:   b.what,
-		accept: []int{http.StatusOK},
-	}
+	accept := []int{http.StatusOK}
+	var header http.Header
 	if b.offset > 0 && !b.noRange {
-		r.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", b.offset, b.descriptor.Size-1)}}
-		r.accept = append(r.accept, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
+		header = http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", b.offset, b.descriptor.Size-1)}}
+		accept = append(accept, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
 	}
-	resp, err := b.session.do(b.ctx, r)
+	path := fmt.Sprintf("/v2/%s/blobs/%s", b.session.repo, b.descriptor.Digest)
+	resp, err := b.session.get(b.ctx, purpose{what: b.what, stream: true}, path, header, accept...)
 	if err != nil {
 		return err
 	}
@@ -163,7 +155,7 @@ func (b *blobReader) begin(resp *http.Response) error {
 			if errors.Is(err, io.EOF) {
 				return fail(source.ErrInvalid, "%s: %s sent %d bytes first, and only %d later", b.what, resp.Request.URL.Host, b.offset, n)
 			}
-			return networkFailure(b.ctx, resp.Request.URL, err)
+			return err
 		}
 		return nil
 	case http.StatusPartialContent:

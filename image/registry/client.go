@@ -9,10 +9,17 @@
 // credentials and tokens to the registry itself, and credentials to the token server that
 // the registry names.
 //
-// go-containerregistry's package remote is not used, for these reasons: it tries plain HTTP
-// at private addresses without being asked, it cannot continue a download, its waits ignore
-// the context and Retry-After, and it refuses token servers at private addresses even when
-// the registry has one.
+// go-containerregistry logs in, describes manifests and uploads blobs. Its requests go
+// through the RoundTripper of this package, which enforces the limits. These parts are not
+// the library's:
+//   - Downloads of blobs, because the library cannot continue one that breaks off.
+//   - Retries, because the library's pauses end neither with the context nor as the header
+//     Retry-After says.
+//   - The order of uploads, because the library uploads nothing if the registry has the
+//     manifest, and a registry that has lost a blob could not be mended.
+//   - The search for credentials, because docker's library gives a credential helper neither
+//     a time limit nor a limit of its output, and because one invalid entry in config.json
+//     makes it refuse all others.
 package registry
 
 import (

@@ -5,13 +5,14 @@ package registry
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
 )
@@ -22,32 +23,71 @@ const dockerHubKey = "https://index.docker.io/v1/"
 // maxConfigSize is the largest config.json in bytes.
 const maxConfigSize = 1 << 20
 
-// findLogin looks for credentials in the order of Nomad's docker driver: the job's, those
-// of docker's configuration, the plugin's credential helper. Without any, the login is
-// anonymous. The first call decides for the session.
-func (s *session) findLogin(ctx context.Context) (login, error) {
+// login is how a registry's users identify themselves.
+type login struct {
+	authn.AuthConfig
+	origin string // for errors; "" without credentials
+}
+
+// Authorization implements authn.Authenticator. The library calls AuthorizationContext.
+func (s *session) Authorization() (*authn.AuthConfig, error) {
+	return s.AuthorizationContext(context.Background())
+}
+
+// AuthorizationContext returns the credentials for the registry, or none if it has not asked
+// for any. The first successful search decides for the session.
+func (s *session) AuthorizationContext(ctx context.Context) (*authn.AuthConfig, error) {
 	s.mu.Lock()
-	found := s.login
+	asked, found := s.asked, s.login
 	s.mu.Unlock()
-	if found != nil {
-		return *found, nil
+	switch {
+	case !asked:
+		return &authn.AuthConfig{}, nil
+	case found != nil:
+		return &found.AuthConfig, nil
 	}
-	l, err := s.lookUp(ctx)
+	l, err := s.findLogin(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
-			return login{}, fmt.Errorf("login to registry %s: %w", s.base.Host, context.Cause(ctx))
+			return nil, fmt.Errorf("login to registry %s: %w", s.base.Host, context.Cause(ctx))
 		}
-		return login{}, &failure{kind: source.ErrUnauthorized, reason: fmt.Errorf("registry %s asks for credentials: %w", s.base.Host, err)}
+		return nil, fail(source.ErrUnauthorized, "registry %s asks for credentials: %w", s.base.Host, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.login = &l
-	return l, nil
+	return &l.AuthConfig, nil
 }
 
-func (s *session) lookUp(ctx context.Context) (login, error) {
+// usedLogin returns the login that the session has looked up.
+func (s *session) usedLogin() login {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.login == nil {
+		return login{}
+	}
+	return *s.login
+}
+
+// hideSecrets removes credentials, and the token in an Authorization header, from the text
+// of a server, which may repeat them.
+func (s *session) hideSecrets(text, authorization string) string {
+	l := s.usedLogin()
+	_, token, _ := strings.Cut(authorization, " ")
+	for _, secret := range []string{l.Password, l.IdentityToken, l.RegistryToken, token} {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "…")
+		}
+	}
+	return text
+}
+
+// findLogin looks for credentials in the order of Nomad's docker driver: the job's, those
+// of docker's configuration, the plugin's credential helper. Without any, the login is
+// anonymous.
+func (s *session) findLogin(ctx context.Context) (login, error) {
 	if c := s.credentials; c != nil && (c.Username != "" || c.Password != "") {
-		return login{username: c.Username, password: c.Password, origin: "the job"}, nil
+		return login{authn.AuthConfig{Username: c.Username, Password: c.Password}, "the job"}, nil
 	}
 	if path := s.client.dockerConfig; path != "" {
 		config, err := readDockerConfig(path)
@@ -72,17 +112,9 @@ func (s *session) lookUp(ctx context.Context) (login, error) {
 
 // dockerConfig is the part of a config.json that concerns credentials.
 type dockerConfig struct {
-	Auths       map[string]dockerAuth `json:"auths"`
-	CredHelpers map[string]string     `json:"credHelpers"`
-	CredsStore  string                `json:"credsStore"`
-}
-
-type dockerAuth struct {
-	Auth          string `json:"auth"`
-	Username      string `json:"username"`
-	Password      string `json:"password"`
-	IdentityToken string `json:"identitytoken"`
-	RegistryToken string `json:"registrytoken"`
+	Auths       map[string]json.RawMessage `json:"auths"`
+	CredHelpers map[string]string          `json:"credHelpers"`
+	CredsStore  string                     `json:"credsStore"`
 }
 
 func readDockerConfig(path string) (*dockerConfig, error) {
@@ -133,32 +165,18 @@ func byHost[V any](values map[string]V) map[string]V {
 	return hosts
 }
 
-// decode sets the user name and the password from the field that docker login writes.
-func (a *dockerAuth) decode() error {
-	if a.Auth == "" {
-		return nil
-	}
-	encoded := strings.TrimRight(strings.TrimSpace(a.Auth), "=")
-	decoded, err := base64.RawStdEncoding.DecodeString(encoded)
-	username, password, ok := strings.Cut(strings.TrimRight(string(decoded), "\x00"), ":")
-	if err != nil || !ok {
-		return errors.New("auth must be the Base64 form of USER:PASSWORD")
-	}
-	a.Username, a.Password = username, password
-	return nil
-}
-
 // login returns the credentials for a repository. Podman writes keys with a part of the
 // path, and the longest one decides.
 func (c *dockerConfig) login(host, repo string) (login, error) {
 	key := host + "/" + repo
 	for {
-		if auth, ok := c.Auths[key]; ok {
-			err := auth.decode()
-			return login{
-				username: auth.Username, password: auth.Password,
-				identityToken: auth.IdentityToken, registryToken: auth.RegistryToken,
-			}, err
+		if content, ok := c.Auths[key]; ok {
+			var l login
+			// The error of the parser can quote a secret.
+			if json.Unmarshal(content, &l.AuthConfig) != nil {
+				return login{}, errors.New("auth must be the Base64 form of USER:PASSWORD")
+			}
+			return l, nil
 		}
 		slash := strings.LastIndexByte(key, '/')
 		if slash < 0 {

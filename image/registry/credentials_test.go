@@ -39,7 +39,9 @@ func loginFor(t *testing.T, o Options, ref string, credentials *Credentials) (lo
 	s, err := client(t, o).open(parse(t, ref), credentials, "pull")
 	must.NoError(t, err)
 	defer s.close()
-	return s.findLogin(t.Context())
+	s.asked = true
+	_, err = s.AuthorizationContext(t.Context())
+	return s.usedLogin(), err
 }
 
 func encode(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -63,7 +65,7 @@ func TestLogin_PrefersTheJobsCredentials(t *testing.T) {
 	} {
 		l, err := loginFor(t, test.options, "h.io/team/app", test.credentials)
 		must.NoError(t, err)
-		must.Eq(t, test.want, l.username+":"+l.password+" "+l.origin)
+		must.Eq(t, test.want, l.Username+":"+l.Password+" "+l.origin)
 	}
 }
 
@@ -88,7 +90,7 @@ func TestLogin_FindsTheRegistryInDockersConfiguration(t *testing.T) {
 	} {
 		l, err := loginFor(t, Options{DockerConfig: dockerConfigFile(t, test.config)}, test.ref, nil)
 		must.NoError(t, err)
-		must.Eq(t, test.want, l.username+":"+l.password+l.identityToken, must.Sprint(test))
+		must.Eq(t, test.want, l.Username+":"+l.Password+l.IdentityToken, must.Sprint(test))
 	}
 }
 
@@ -157,7 +159,8 @@ func TestHelper_EndsAtTheTimeout(t *testing.T) {
 	s, err := c.open(parse(t, "h.io/x"), nil, "pull")
 	must.NoError(t, err)
 	defer s.close()
-	_, err = s.findLogin(t.Context())
+	s.asked = true
+	_, err = s.AuthorizationContext(t.Context())
 	must.ErrorContains(t, err, "docker-credential-slow: no answer within 1s")
 	allEnded(t, pids)
 }
@@ -167,11 +170,12 @@ func TestHelper_EndsWithTheContext(t *testing.T) {
 	s, err := client(t, Options{CredentialHelper: "slow"}).open(parse(t, "h.io/x"), nil, "pull")
 	must.NoError(t, err)
 	defer s.close()
+	s.asked = true
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("the task was stopped")
 	result := make(chan error, 1)
 	go func() {
-		_, err := s.findLogin(ctx)
+		_, err := s.AuthorizationContext(ctx)
 		result <- err
 	}()
 	must.Wait(t, testenv.Eventually(func() error { return unix.Access(pids, unix.R_OK) }))

@@ -3,9 +3,9 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
 )
@@ -68,14 +70,14 @@ func networkFailure(ctx context.Context, u *url.URL, err error) error {
 }
 
 // retry repeats an operation whose failures can pass.
-func (c *Client) retry(ctx context.Context, operation func() error) error {
+func (c *Client) retry(ctx context.Context, attempts int, operation func() error) error {
 	for attempt := 1; ; attempt++ {
 		err := operation()
 		f, ok := errors.AsType[*failure](err)
-		if !ok || !f.transient {
+		if !ok || !f.transient || ctx.Err() != nil {
 			return err
 		}
-		if attempt >= c.limits.attempts {
+		if attempt >= attempts {
 			return &failure{kind: f.kind, reason: fmt.Errorf("%w (%d attempts)", f.reason, attempt)}
 		}
 		if err := c.waitAfter(ctx, f, attempt); err != nil {
@@ -99,35 +101,59 @@ func (c *Client) waitAfter(ctx context.Context, f *failure, attempt int) error {
 }
 
 // statusFailure describes a response with an unexpected status. It reads the body.
-func (s *session) statusFailure(resp *http.Response, what string) *failure {
-	f := s.describeStatus(resp, what)
-	f.status = resp.StatusCode
+func (s *session) statusFailure(resp *http.Response, what string) error {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorSize))
+	shown := *resp
+	shown.Body = io.NopCloser(bytes.NewReader(body))
+	err := s.explainStatus(transport.CheckError(&shown), what)
+	if f, ok := errors.AsType[*failure](err); ok {
+		f.retryAfter = retryAfter(resp.Header.Get("Retry-After"))
+	}
+	return err
+}
+
+// explainStatus describes an unexpected status that the library reports.
+func (s *session) explainStatus(err error, what string) error {
+	e, ok := errors.AsType[*transport.Error](err)
+	if !ok || e.Request == nil {
+		return err
+	}
+	f := s.describeStatus(e, what)
+	f.status = e.StatusCode
 	return f
 }
 
-func (s *session) describeStatus(resp *http.Response, what string) *failure {
-	text := fmt.Sprintf("%s answers %s", resp.Request.URL.Host, clip(s.hideSecrets(resp.Status)))
-	if message := s.errorMessage(resp); message != "" {
-		text += fmt.Sprintf(" (%s)", message)
+func (s *session) describeStatus(e *transport.Error, what string) *failure {
+	u, code := e.Request.URL, e.StatusCode
+	text := fmt.Sprintf("%s answers %d %s", u.Host, code, http.StatusText(code))
+	var reasons []string
+	for _, d := range e.Errors {
+		reasons = append(reasons, strings.TrimSpace(string(d.Code)+" "+d.Message))
 	}
-	if !s.isRegistry(resp.Request.URL) {
-		f := fail(source.ErrUnavailable, "%s: %s, to which registry %s refers", what, text, s.base.Host)
-		f.transient = isTransient(resp.StatusCode)
-		f.retryAfter = retryAfter(resp.Header.Get("Retry-After"))
+	if len(reasons) > 0 {
+		text += fmt.Sprintf(" (%s)", clip(s.hideSecrets(strings.Join(reasons, ", "), e.Request.Header.Get("Authorization"))))
+	}
+	transient := func(format string, args ...any) *failure {
+		f := fail(source.ErrUnavailable, format, args...)
+		f.transient = isTransient(code)
 		return f
 	}
-	switch code := resp.StatusCode; {
-	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+	denied := code == http.StatusUnauthorized || code == http.StatusForbidden
+	switch {
+	case isLogin(e.Request) && !isTransient(code):
+		return s.unauthorized("login to registry "+s.base.Host, "token server "+text)
+	case !s.isRegistry(u):
+		return transient("%s: %s, to which registry %s refers", what, text, s.base.Host)
+	case denied:
 		return s.unauthorized(what, text)
-	case code == http.StatusNotFound && strings.Contains(resp.Request.URL.Path, "/blobs/"):
+	case code == http.StatusNotFound && u.Path == "/v2/":
+		return fail(source.ErrUnavailable, "%s: %s: it is not a registry: check its address", what, text)
+	case code == http.StatusNotFound && strings.Contains(u.Path, "/blobs/"):
 		return fail(source.ErrNotFound, "%s: %s: the registry has lost a part of the image: push the image again", what, text)
 	case code == http.StatusNotFound:
 		return fail(source.ErrNotFound, "%s: %s: check the name and the tag of the image", what, text)
 	case isTransient(code):
-		f := fail(source.ErrUnavailable, "%s: %s: the registry has a problem, or too many requests: try again later", what, text)
-		f.transient = true
-		f.retryAfter = retryAfter(resp.Header.Get("Retry-After"))
-		return f
+		return transient("%s: %s: the registry has a problem, or too many requests: try again later", what, text)
 	}
 	return fail(source.ErrUnavailable, "%s: %s", what, text)
 }
@@ -158,24 +184,4 @@ func retryAfter(value string) time.Duration {
 		return max(0, time.Until(date).Round(time.Second))
 	}
 	return 0
-}
-
-// errorMessage returns the registry's own explanation, if the body has one.
-func (s *session) errorMessage(resp *http.Response) string {
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorSize))
-	var content struct {
-		Errors []struct{ Code, Message string } `json:"errors"`
-		// A token server may answer as OAuth defines it.
-		Description string `json:"error_description"`
-		Details     string `json:"details"`
-	}
-	if json.Unmarshal(body, &content) != nil {
-		return ""
-	}
-	var parts []string
-	for _, e := range content.Errors {
-		parts = append(parts, strings.TrimSpace(e.Code+" "+e.Message))
-	}
-	parts = append(parts, content.Description, content.Details)
-	return clip(s.hideSecrets(strings.Trim(strings.Join(parts, ", "), ", ")))
 }

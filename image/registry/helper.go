@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,9 +53,9 @@ func (s *session) askHelper(ctx context.Context, name string) (login, error) {
 		return login{}, nil
 	}
 	if answer.Username == tokenUser {
-		return login{identityToken: answer.Secret, origin: program}, nil
+		return login{authn.AuthConfig{IdentityToken: answer.Secret}, program}, nil
 	}
-	return login{username: answer.Username, password: answer.Secret, origin: program}, nil
+	return login{authn.AuthConfig{Username: answer.Username, Password: answer.Secret}, program}, nil
 }
 
 // runHelper returns the output, also with an error. The helper and its children end with

@@ -23,20 +23,16 @@ func (c *Client) Ping(ctx context.Context, host string, credentials *Credentials
 		return "", err
 	}
 	defer s.close()
-	s.repo = ""
-	u := *s.base
-	u.Path = "/v2/"
-	resp, err := s.do(ctx, request{
-		method: http.MethodGet, url: &u, what: "registry " + host, accept: []int{http.StatusOK},
-	})
+	s.repo, s.scopes, s.attempts = "", nil, 1
+	resp, err := s.get(ctx, purpose{what: "registry " + host}, "/v2/", nil, http.StatusOK)
 	if err != nil {
 		return "", err
 	}
 	drain(resp)
-	if s.authorization() == "" {
+	switch l := s.usedLogin(); {
+	case !s.asked:
 		return "", nil
-	}
-	if l := s.usedLogin(); l.origin != "" {
+	case l.origin != "":
 		return l.origin, nil
 	}
 	return "anonymous", nil

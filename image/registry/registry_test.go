@@ -87,6 +87,13 @@ func (s *server) answer(change func(w http.ResponseWriter, r *http.Request) bool
 	s.requests = nil
 }
 
+// answerObjects is answer for all requests but those that ask for the login.
+func (s *server) answerObjects(change func(w http.ResponseWriter, r *http.Request) bool) {
+	s.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		return r.URL.Path != "/v2/" && change(w, r)
+	})
+}
+
 // seen returns the method and the path of all requests since answer.
 func (s *server) seen() (lines []string) {
 	s.mu.Lock()
@@ -229,11 +236,11 @@ func TestSource_ReadsAnImageThatPushHasWritten(t *testing.T) {
 	}
 }
 
-func TestResolve_MakesOneRequest(t *testing.T) {
+func TestResolve_MakesOneRequestAfterTheLogin(t *testing.T) {
 	s := serve(t, true)
 	_, ref := published(t, s)
 	_, err := open(t, client(t, Options{}, s), ref, nil).Resolve(t.Context())
 	must.NoError(t, err)
-	must.Eq(t, []string{"HEAD /v2/team/app/manifests/1.0"}, s.seen())
-	must.Eq(t, []string{""}, s.headers("Authorization"))
+	must.Eq(t, []string{"GET /v2/", "HEAD /v2/team/app/manifests/1.0"}, s.seen())
+	must.Eq(t, []string{"", ""}, s.headers("Authorization"))
 }

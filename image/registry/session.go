@@ -4,18 +4,17 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
-	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/image/reference"
-	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
 )
 
 // session is the state of one image: its connections and its login.
@@ -23,19 +22,24 @@ type session struct {
 	client      *Client
 	base        *url.URL // of the registry
 	repo        string
-	actions     string // of the token: "pull", or "pull,push"
+	scopes      []string // of the token
 	credentials *Credentials
+	attempts    int // of a request that fails for a reason that can pass
 	transports  *transports
 
-	// authorizing holds one element while a request asks for authorization, so that
-	// parallel requests ask once.
-	authorizing chan struct{}
-	mu          sync.Mutex
-	header      string // Authorization, "" until the registry asks for one
-	login       *login // nil until then
+	// authorizing holds one element while a request logs in, so that parallel requests
+	// log in once.
+	authorizing   chan struct{}
+	authenticated http.RoundTripper // nil until then; adds the login to requests
+
+	mu    sync.Mutex
+	asked bool   // the registry has asked for credentials
+	login *login // nil until they have been looked up
 }
 
-func (c *Client) open(ref reference.Reference, credentials *Credentials, actions string) (*session, error) {
+// open starts a session that may take an action in the repository of ref: "pull" or
+// "push,pull".
+func (c *Client) open(ref reference.Reference, credentials *Credentials, action string) (*session, error) {
 	if ref.Transport() != reference.Registry {
 		return nil, fmt.Errorf("image reference %q does not name a registry", ref)
 	}
@@ -43,8 +47,9 @@ func (c *Client) open(ref reference.Reference, credentials *Credentials, actions
 		client:      c,
 		base:        c.baseURL(ref.Host()),
 		repo:        ref.Repository(),
-		actions:     actions,
+		scopes:      []string{"repository:" + ref.Repository() + ":" + action},
 		credentials: credentials,
+		attempts:    c.limits.attempts,
 		transports:  newTransports(c),
 		authorizing: make(chan struct{}, 1),
 	}, nil
@@ -52,48 +57,60 @@ func (c *Client) open(ref reference.Reference, credentials *Credentials, actions
 
 func (s *session) close() { s.transports.close() }
 
-// url returns the address of an object in the repository.
-func (s *session) url(elements ...string) *url.URL {
-	u := *s.base
-	u.Path = "/v2/" + s.repo + "/" + strings.Join(elements, "/")
-	return &u
+// repository returns the library's name of the repository.
+func (s *session) repository() (name.Repository, error) {
+	return name.NewRepository(s.base.Host + "/" + s.repo)
 }
 
-// request is one request to the registry.
-type request struct {
-	method string
-	url    *url.URL
-	header http.Header
-	what   string // the object, for errors
-	accept []int  // successful statuses
-	body   func() (io.ReadCloser, error)
-	size   int64 // of the body
-}
-
-// do makes one attempt. It authenticates if the registry asks for it, and follows
-// redirects. The response's body ends with an error if the server stalls, and the caller
-// must close it.
-func (s *session) do(ctx context.Context, r request) (*http.Response, error) {
-	used := s.authorization()
-	resp, err := s.follow(ctx, r, used)
+// transport returns the library's transport, which adds the login to each request. The
+// first call asks the registry which login it wants, with one GET request for /v2/.
+func (s *session) transport(ctx context.Context) (http.RoundTripper, error) {
+	select {
+	case s.authorizing <- struct{}{}:
+		defer func() { <-s.authorizing }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("login to registry %s: %w", s.base.Host, context.Cause(ctx))
+	}
+	if s.authenticated != nil {
+		return s.authenticated, nil
+	}
+	registry, err := name.NewRegistry(s.base.Host)
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode == http.StatusUnauthorized && s.isRegistry(resp.Request.URL) {
-		used, err = s.authorize(ctx, resp, used, r.what)
-		drain(resp)
-		if err != nil {
-			return nil, err
-		}
-		if resp, err = s.follow(ctx, r, used); err != nil {
-			return nil, err
-		}
+	about := purpose{what: "registry " + s.base.Host, ping: true}
+	t, err := transport.NewWithContext(about.in(ctx), registry, s, s, s.scopes)
+	if err != nil {
+		return nil, s.loginFailure(ctx, s.explain(ctx, err, about.what))
 	}
-	if !slices.Contains(r.accept, resp.StatusCode) {
-		defer drain(resp)
-		return nil, s.statusFailure(resp, r.what)
+	s.authenticated = t
+	return t, nil
+}
+
+// get makes a GET request. The caller must close the body.
+func (s *session) get(ctx context.Context, about purpose, path string, header http.Header, accept ...int) (*http.Response, error) {
+	t, err := s.transport(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return resp, nil
+	u := *s.base
+	u.Path = path
+	req, err := http.NewRequestWithContext(about.in(ctx), http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	if header != nil {
+		req.Header = header
+	}
+	resp, err := (&http.Client{Transport: t}).Do(req)
+	if err != nil {
+		return nil, s.explain(ctx, err, about.what)
+	}
+	if slices.Contains(accept, resp.StatusCode) {
+		return resp, nil
+	}
+	defer drain(resp)
+	return nil, s.statusFailure(resp, about.what)
 }
 
 // drain reads the rest of a short body, so that the connection can be used again.
@@ -102,106 +119,26 @@ func drain(resp *http.Response) {
 	_ = resp.Body.Close()
 }
 
-// follow sends a request, and again to the places to which servers redirect it.
-func (s *session) follow(ctx context.Context, r request, authorization string) (*http.Response, error) {
-	target := r.url
-	for range maxRedirects + 1 {
-		resp, err := s.send(ctx, r, target, authorization)
-		if err != nil {
-			return nil, networkFailure(ctx, target, err)
-		}
-		if !isRedirect(r.method, resp.StatusCode) {
-			return resp, nil
-		}
-		location := resp.Header.Get("Location")
-		drain(resp)
-		if target, err = s.next(target, location); err != nil {
-			return nil, fail(source.ErrUnavailable, "%s: registry %s redirects the request, but %w", r.what, s.base.Host, err)
-		}
-	}
-	return nil, fail(source.ErrUnavailable, "%s: registry %s redirects the request more than %d times", r.what, s.base.Host, maxRedirects)
+// purpose describes a request to the RoundTripper below the library.
+type purpose struct {
+	what   string // the object, for errors
+	stream bool   // the body is a blob, whose reader limits it
+	ping   bool   // the request, if it is for /v2/, asks which login the registry wants
 }
 
-func isRedirect(method string, status int) bool {
-	switch status {
-	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		return true
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther:
-		return method == http.MethodGet || method == http.MethodHead
-	}
-	return false
+type purposeKey struct{}
+
+func (p purpose) in(ctx context.Context) context.Context {
+	return context.WithValue(ctx, purposeKey{}, p)
 }
 
-// next returns the URL of a Location header. Errors do not contain its query, which can be
-// a signature that gives access.
-func (s *session) next(from *url.URL, location string) (*url.URL, error) {
-	parsed, err := url.Parse(location)
-	if err != nil || location == "" {
-		return nil, errors.New("its header Location is missing or not a URL")
+func (s *session) purposeOf(req *http.Request) purpose {
+	p, ok := req.Context().Value(purposeKey{}).(purpose)
+	if !ok {
+		p.what = "registry " + s.base.Host
 	}
-	target := from.ResolveReference(parsed)
-	target.Fragment = ""
-	if err := s.checkTarget(target); err != nil {
-		return nil, fmt.Errorf("its target %s is refused: %w", display(target), err)
+	if isLogin(req) {
+		p = purpose{what: "login to registry " + s.base.Host}
 	}
-	return target, nil
-}
-
-// isRegistry reports whether a URL belongs to the registry itself. Only such a URL receives
-// its authorization.
-func (s *session) isRegistry(u *url.URL) bool {
-	return u.Scheme == s.base.Scheme && hostKey(u) == hostKey(s.base)
-}
-
-// send makes a single HTTP request.
-func (s *session) send(ctx context.Context, r request, target *url.URL, authorization string) (*http.Response, error) {
-	watched, g := watch(ctx, s.stallLimit(r))
-	req, err := http.NewRequestWithContext(watched, r.method, target.String(), nil)
-	if err != nil {
-		g.end()
-		return nil, err
-	}
-	if r.header != nil {
-		req.Header = r.header.Clone()
-	}
-	req.Header.Set("User-Agent", s.client.userAgent)
-	if authorization != "" && s.isRegistry(target) {
-		req.Header.Set("Authorization", authorization)
-	}
-	if r.body != nil {
-		body, err := r.body()
-		if err != nil {
-			g.end()
-			return nil, &failure{kind: source.ErrInvalid, reason: err}
-		}
-		req.Body, req.ContentLength = &guardedBody{ReadCloser: body, guard: g, sends: true}, r.size
-		if r.size == 0 {
-			req.Body = http.NoBody
-			_ = body.Close()
-		}
-	}
-	transport, err := s.transports.get(target)
-	if err != nil {
-		g.end()
-		return nil, err
-	}
-	g.arm()
-	resp, err := transport.RoundTrip(req)
-	g.disarm()
-	if err != nil {
-		err = g.cause(err)
-		g.end()
-		return nil, err
-	}
-	resp.Request = req
-	resp.Body = &guardedBody{ReadCloser: resp.Body, guard: g}
-	return resp, nil
-}
-
-// stallLimit is longer for requests after which a registry works.
-func (s *session) stallLimit(r request) time.Duration {
-	if r.method == http.MethodPut || r.method == http.MethodPatch {
-		return s.client.limits.commit
-	}
-	return s.client.limits.stall
+	return p
 }

@@ -5,18 +5,16 @@ package registry
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
-	"strings"
 	"sync"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/image/reference"
@@ -25,12 +23,7 @@ import (
 
 // acceptManifests lists the media types that the driver reads. Registries convert to or
 // refuse others.
-var acceptManifests = strings.Join([]string{
-	string(types.OCIImageIndex),
-	string(types.OCIManifestSchema1),
-	string(types.DockerManifestList),
-	string(types.DockerManifestSchema2),
-}, ", ")
+const acceptManifests = types.OCIImageIndex + ", " + types.OCIManifestSchema1 + ", " + types.DockerManifestList + ", " + types.DockerManifestSchema2
 
 // registrySource reads one image of a registry.
 type registrySource struct {
@@ -49,105 +42,70 @@ func (r *registrySource) Close() error {
 	return nil
 }
 
-// Resolve makes one HEAD request, and a GET request if the registry does not answer the
-// first one completely.
+// Resolve makes one HEAD request after the login, and a GET request if the registry does not
+// answer the first one completely.
 func (r *registrySource) Resolve(ctx context.Context) (v1.Descriptor, error) {
+	what := "image " + r.ref.String()
+	t, err := r.session.transport(ctx)
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	repo, err := r.session.repository()
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	var ref name.Reference = repo.Tag(r.ref.Tag())
+	if r.ref.Digest() != "" {
+		ref = repo.Digest(r.ref.Digest())
+	}
+	options := []remote.Option{remote.WithTransport(t), remote.WithContext(purpose{what: what}.in(ctx))}
+	if d, err := remote.Head(ref, options...); err == nil {
+		if err := checkManifest(*d, what); err != nil {
+			return v1.Descriptor{}, err
+		}
+		if d.Size > 0 && source.CheckDescriptor(*d) == nil && isManifest(d.MediaType) {
+			return *d, nil
+		}
+	} else if err := r.session.explain(ctx, err, what); !r.mustGet(ctx, err) {
+		return v1.Descriptor{}, err
+	}
 	var d v1.Descriptor
-	err := r.session.client.retry(ctx, func() (err error) {
-		if d, err = r.head(ctx); err == nil || !errors.Is(err, errIncomplete) {
+	err = r.session.client.retry(ctx, r.session.attempts, func() error {
+		got, err := remote.Get(ref, options...)
+		if err != nil {
+			return r.invalid(ctx, r.session.explain(ctx, err, what), what)
+		}
+		d = v1.Descriptor{MediaType: mediaType(got.MediaType), Digest: got.Digest, Size: got.Size}
+		if !isManifest(d.MediaType) {
+			d.MediaType = detect(got.Manifest, d.MediaType)
+		}
+		if err := checkManifest(d, what); err != nil {
 			return err
 		}
-		d, err = r.get(ctx)
-		return err
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.resolved = got.Manifest
+		return nil
 	})
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	return d, nil
+	return d, err
 }
 
-// errIncomplete is the answer of a registry that does not describe the manifest.
-var errIncomplete = errors.New("incomplete description of the manifest")
-
-func (r *registrySource) request(method string) request {
-	identifier := r.ref.Tag()
-	if r.ref.Digest() != "" {
-		identifier = r.ref.Digest()
+// mustGet reports whether a failed HEAD request has to be repeated as GET: the answer did
+// not describe the manifest, or its body would explain the error.
+func (r *registrySource) mustGet(ctx context.Context, err error) bool {
+	f, ok := errors.AsType[*failure](err)
+	if !ok {
+		return ctx.Err() == nil
 	}
-	return request{
-		method: method,
-		url:    r.session.url("manifests", identifier),
-		header: http.Header{"Accept": {acceptManifests}},
-		what:   "image " + r.ref.String(),
-		accept: []int{http.StatusOK},
-	}
+	return f.status == http.StatusNotFound || f.status == http.StatusMethodNotAllowed || f.status == http.StatusBadRequest
 }
 
-// head describes the manifest by the headers. A response to HEAD explains no error, so
-// GET has to repeat a request that has failed for good.
-func (r *registrySource) head(ctx context.Context) (v1.Descriptor, error) {
-	resp, err := r.session.do(ctx, r.request(http.MethodHead))
-	if err != nil {
-		f, ok := errors.AsType[*failure](err)
-		if ok && !f.transient && (f.status == http.StatusNotFound || f.status == http.StatusMethodNotAllowed || f.status == http.StatusBadRequest) {
-			return v1.Descriptor{}, errIncomplete
-		}
-		return v1.Descriptor{}, err
+// invalid describes an error that the library has found in a manifest.
+func (r *registrySource) invalid(ctx context.Context, err error, what string) error {
+	if isExplained(ctx, err) {
+		return err
 	}
-	drain(resp)
-	d := v1.Descriptor{MediaType: mediaType(resp), Size: resp.ContentLength}
-	if err := checkSchema(d.MediaType); err != nil {
-		return v1.Descriptor{}, err
-	}
-	header := resp.Header.Get("Docker-Content-Digest")
-	if header == "" {
-		header = r.ref.Digest()
-	}
-	d.Digest, err = v1.NewHash(header)
-	if err != nil || d.Size <= 0 || source.CheckDescriptor(d) != nil || !isManifest(d.MediaType) {
-		return v1.Descriptor{}, errIncomplete
-	}
-	if want := r.ref.Digest(); want != "" && want != header {
-		return v1.Descriptor{}, r.otherDigest(header)
-	}
-	return d, checkSize(d.Size, r.request("").what)
-}
-
-// get describes the manifest by its content.
-func (r *registrySource) get(ctx context.Context) (v1.Descriptor, error) {
-	request := r.request(http.MethodGet)
-	resp, err := r.session.do(ctx, request)
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	defer drain(resp)
-	content, err := io.ReadAll(io.LimitReader(resp.Body, source.MaxManifestSize+1))
-	if err != nil {
-		return v1.Descriptor{}, networkFailure(ctx, resp.Request.URL, err)
-	}
-	if err := checkSize(int64(len(content)), request.what); err != nil {
-		return v1.Descriptor{}, err
-	}
-	d := v1.Descriptor{MediaType: mediaType(resp), Size: int64(len(content))}
-	if !isManifest(d.MediaType) {
-		d.MediaType = detect(content, d.MediaType)
-	}
-	if err := checkSchema(d.MediaType); err != nil {
-		return v1.Descriptor{}, err
-	}
-	sum := sha256.Sum256(content)
-	d.Digest = v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
-	if want := r.ref.Digest(); want != "" && want != d.Digest.String() {
-		return v1.Descriptor{}, r.otherDigest(d.Digest.String())
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.resolved = content
-	return d, nil
-}
-
-func (r *registrySource) otherDigest(got string) error {
-	return fail(source.ErrInvalid, "image %s: registry %s sends the manifest with digest %s instead", r.ref, r.session.base.Host, clip(got))
+	return fail(source.ErrInvalid, "%s from registry %s: %s", what, r.session.base.Host, clip(err.Error()))
 }
 
 // Manifest reads a manifest, an index or a config.
@@ -163,52 +121,38 @@ func (r *registrySource) Manifest(ctx context.Context, d v1.Descriptor) ([]byte,
 	if err := source.CheckDescriptor(d); err != nil {
 		return nil, err
 	}
-	what := fmt.Sprintf("manifest %s of %s", d.Digest, r.ref)
-	request := request{method: http.MethodGet, what: what, accept: []int{http.StatusOK}}
+	what, kind := fmt.Sprintf("config %s of %s", d.Digest, r.ref), "blobs"
+	var header http.Header
 	if isManifest(d.MediaType) {
-		request.url = r.session.url("manifests", d.Digest.String())
-		request.header = http.Header{"Accept": {acceptManifests}}
-	} else {
-		request.what = fmt.Sprintf("config %s of %s", d.Digest, r.ref)
-		request.url = r.session.url("blobs", d.Digest.String())
+		what, kind = fmt.Sprintf("manifest %s of %s", d.Digest, r.ref), "manifests"
+		header = http.Header{"Accept": {string(acceptManifests)}}
 	}
-	if err := checkSize(d.Size, request.what); err != nil {
+	if err := checkManifest(d, what); err != nil {
 		return nil, err
 	}
+	path := fmt.Sprintf("/v2/%s/%s/%s", r.session.repo, kind, d.Digest)
 	var content []byte
-	return content, r.session.client.retry(ctx, func() (err error) {
-		content, err = r.read(ctx, request, d)
+	err := r.session.client.retry(ctx, r.session.attempts, func() error {
+		resp, err := r.session.get(ctx, purpose{what: what}, path, header, http.StatusOK)
+		if err != nil {
+			return err
+		}
+		defer drain(resp)
+		content, err = source.ReadManifest(resp.Body, d)
+		switch {
+		case err == nil && isManifest(d.MediaType):
+			return checkManifest(v1.Descriptor{MediaType: detect(content, d.MediaType)}, what)
+		case errors.Is(err, source.ErrInvalid):
+			return fmt.Errorf("%s from registry %s: %w", what, r.session.base.Host, err)
+		}
 		return err
 	})
+	return content, err
 }
 
-func (r *registrySource) read(ctx context.Context, request request, d v1.Descriptor) ([]byte, error) {
-	resp, err := r.session.do(ctx, request)
-	if err != nil {
-		return nil, err
-	}
-	defer drain(resp)
-	content, err := source.ReadManifest(resp.Body, d)
-	switch {
-	case err == nil && isManifest(d.MediaType):
-		return content, checkSchema(detect(content, d.MediaType))
-	case err == nil:
-		return content, nil
-	case errors.Is(err, source.ErrInvalid):
-		return nil, fmt.Errorf("%s from registry %s: %w", request.what, r.session.base.Host, err)
-	}
-	return nil, networkFailure(ctx, resp.Request.URL, err)
-}
-
-func checkSize(size int64, what string) error {
-	if size > source.MaxManifestSize {
-		return fail(source.ErrInvalid, "%s has more than the %d bytes that are allowed for manifests and configs", what, source.MaxManifestSize)
-	}
-	return nil
-}
-
-func mediaType(resp *http.Response) types.MediaType {
-	value, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+// mediaType removes the parameters of a media type.
+func mediaType(t types.MediaType) types.MediaType {
+	value, _, err := mime.ParseMediaType(string(t))
 	if err != nil {
 		return ""
 	}
@@ -241,9 +185,13 @@ func detect(content []byte, otherwise types.MediaType) types.MediaType {
 	return otherwise
 }
 
-func checkSchema(t types.MediaType) error {
-	if t.IsSchema1() {
-		return fail(source.ErrInvalid, "the registry has the image in docker's schema 1, which no current program writes: push it again with a current docker, podman or skopeo")
+// checkManifest refuses what can never be read.
+func checkManifest(d v1.Descriptor, what string) error {
+	if d.Size > source.MaxManifestSize {
+		return fail(source.ErrInvalid, "%s has more than the %d bytes that are allowed for manifests and configs", what, source.MaxManifestSize)
+	}
+	if d.MediaType.IsSchema1() {
+		return fail(source.ErrInvalid, "%s: the registry has it in docker's schema 1, which no current program writes: push it again with a current docker, podman or skopeo", what)
 	}
 	return nil
 }

@@ -154,6 +154,8 @@ type guardedBody struct {
 	io.ReadCloser
 	guard *guard
 	sends bool
+	// explain describes an error of a response, if it is set.
+	explain func(error) error
 }
 
 func (b *guardedBody) Read(p []byte) (int, error) {
@@ -165,6 +167,9 @@ func (b *guardedBody) Read(p []byte) (int, error) {
 	b.guard.disarm()
 	if err != nil && err != io.EOF { //nolint:errorlint // io.Reader returns io.EOF itself
 		err = b.guard.cause(err)
+		if b.explain != nil {
+			err = b.explain(err)
+		}
 	}
 	return n, err
 }
