@@ -46,7 +46,7 @@ var pluginOptions = []option{
 	},
 	{
 		name: "max_rootfs_size", kind: "string", value: `"` + DefaultMaxRootfsSize + `"`,
-		doc: "Largest [root disk](#limits-of-root-disks) of a task, and largest content of an [image](#images).",
+		doc: "Largest [root disk](#limits-of-root-disks) of a task, and largest content of an [image](images.md).",
 	},
 	{
 		name: "start_timeout", kind: "string", value: `"` + DefaultStartTimeout + `"`,
@@ -112,7 +112,7 @@ var pluginOptions = []option{
 var taskOptions = []option{
 	{
 		name: "image", kind: "string",
-		doc: "[Image](#images) that contains the unikernel and its root file system.",
+		doc: "[Image](images.md) that contains the unikernel and its root file system.",
 	},
 	{
 		name: "kernel", kind: "string",
@@ -140,7 +140,7 @@ var taskOptions = []option{
 	},
 	{
 		name: "image_pull_policy", kind: "string",
-		doc: "When to ask the registry: `missing`, `always` or `never`. The default depends on the [tag](#pull-policy).",
+		doc: "When to ask the registry: `missing`, `always` or `never`. The default depends on the [tag](images.md#pull-policy).",
 	},
 	{
 		name: "image_pull_timeout", kind: "string", value: `"` + DefaultImagePullTimeout + `"`,
@@ -148,7 +148,7 @@ var taskOptions = []option{
 	},
 	{
 		name: "auth", kind: kindBlock,
-		doc: "[Credentials](#registries) for the image's registry.",
+		doc: "[Credentials](images.md#credentials) for the image's registry.",
 		nested: []option{
 			{name: "username", kind: "string", required: true, doc: "Name of the user."},
 			{name: "password", kind: "string", required: true, doc: "Password or token."},
