@@ -18,12 +18,11 @@ import (
 
 // Blob opens a layer. The reader ends with the context.
 func (r *registrySource) Blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
-	b := &blobReader{
-		session:    r.session,
-		ctx:        ctx,
-		descriptor: d,
-		what:       fmt.Sprintf("layer %s of %s", d.Digest, r.ref),
-	}
+	return r.open(ctx, d, fmt.Sprintf("layer %s of %s", d.Digest, r.ref))
+}
+
+func (r *registrySource) open(ctx context.Context, d v1.Descriptor, what string) (io.ReadCloser, error) {
+	b := &blobReader{session: r.session, ctx: ctx, descriptor: d, what: what}
 	verified, err := source.Verify(b, d)
 	if err != nil {
 		return nil, err

@@ -41,10 +41,10 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// isLogin reports whether a request goes to a token server.
+// isLogin reports whether the library sends a request to a token server.
 func isLogin(req *http.Request) bool {
-	return req.Method == http.MethodGet && req.URL.Query().Has("service") ||
-		req.Method == http.MethodPost && req.Header.Get("Content-Type") == "application/x-www-form-urlencoded"
+	return req.Response == nil && (req.Method == http.MethodGet && req.URL.Query().Has("service") ||
+		req.Method == http.MethodPost && req.Header.Get("Content-Type") == "application/x-www-form-urlencoded")
 }
 
 // target returns the URL to which a request of the library may go.
@@ -82,9 +82,10 @@ func (s *session) attempt(req *http.Request, target *url.URL) (*http.Response, e
 	}
 	switch {
 	case resp.StatusCode >= 400:
-		resp.Body = shortened{io.LimitReader(resp.Body, maxErrorSize), resp.Body}
+		resp.Body = &limitedBody{resp.Body, maxErrorSize, io.EOF}
 	case !about.stream:
-		resp.Body = &limitedBody{ReadCloser: resp.Body, left: source.MaxManifestSize, what: about.what}
+		exceeded := fail(source.ErrInvalid, "%s has more than the %d bytes that are allowed for manifests and configs", about.what, source.MaxManifestSize)
+		resp.Body = &limitedBody{resp.Body, source.MaxManifestSize, exceeded}
 	}
 	return resp, nil
 }
@@ -246,23 +247,17 @@ func (s *session) isRegistry(u *url.URL) bool {
 	return u.User == nil && u.Scheme == s.base.Scheme && hostKey(u) == hostKey(s.base)
 }
 
-// shortened is the beginning of a body.
-type shortened struct {
-	io.Reader
-	io.Closer
-}
-
 // limitedBody ends with an error after a number of bytes.
 type limitedBody struct {
 	io.ReadCloser
-	left int64
-	what string
+	left     int64
+	exceeded error
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		return 0, fail(source.ErrInvalid, "%s has more than the %d bytes that are allowed for manifests and configs", b.what, source.MaxManifestSize)
+		return max(0, n+int(b.left)), b.exceeded
 	}
 	return n, err
 }

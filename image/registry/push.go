@@ -70,7 +70,7 @@ type push struct {
 	session   *session
 	pusher    *remote.Pusher
 	ref       reference.Reference
-	blobs     []v1.Layer
+	blobs     []*pushBlob
 	manifests []Pushable // those of an index come before it
 	seen      map[v1.Hash]bool
 	total     int64 // bytes of the blobs
@@ -79,7 +79,7 @@ type push struct {
 	mu       sync.Mutex
 	progress Progress // nil after the push
 	done     int64
-	attempt  int // the number of the upload that counts
+	upload   *countingBody // the one that counts
 }
 
 // collect lists the blobs and manifests to upload, each once.
@@ -108,10 +108,7 @@ func (p *push) collect(image Pushable, depth int) error {
 			return err
 		}
 		for _, child := range children {
-			manifest, ok := child.(Pushable)
-			if !ok {
-				return errors.New("only images and indexes can be pushed")
-			}
+			manifest, _ := child.(Pushable)
 			if err := p.collect(manifest, depth+1); err != nil {
 				return err
 			}
@@ -123,17 +120,17 @@ func (p *push) collect(image Pushable, depth int) error {
 	return nil
 }
 
-func (p *push) add(blob v1.Layer) error {
-	digest, err := blob.Digest()
+func (p *push) add(layer v1.Layer) error {
+	digest, err := layer.Digest()
 	if err != nil || p.seen[digest] {
 		return err
 	}
-	size, err := blob.Size()
+	size, err := layer.Size()
 	if err != nil {
 		return err
 	}
 	p.seen[digest] = true
-	p.blobs = append(p.blobs, blob)
+	p.blobs = append(p.blobs, &pushBlob{Layer: layer, push: p, digest: digest, begin: p.total})
 	p.total += size
 	return nil
 }
@@ -143,25 +140,18 @@ func (p *push) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var done int64
-	for _, blob := range p.blobs {
-		digest, err := blob.Digest()
-		if err != nil {
-			return err
-		}
-		size, err := blob.Size()
-		if err != nil {
-			return err
-		}
-		counted := &countedBlob{Layer: blob, push: p, before: done}
-		err = p.retry(ctx, fmt.Sprintf("blob %s of %s", digest, p.ref), func(ctx context.Context) error {
-			return p.pusher.Upload(ctx, repo, counted)
+	for i, blob := range p.blobs {
+		err := p.retry(ctx, fmt.Sprintf("blob %s of %s", blob.digest, p.ref), func(ctx context.Context) error {
+			return p.pusher.Upload(ctx, repo, blob)
 		})
 		if err != nil {
 			return err
 		}
-		done += size
-		p.begin(done)
+		end := p.total
+		if i+1 < len(p.blobs) {
+			end = p.blobs[i+1].begin
+		}
+		p.report(nil, end)
 	}
 	for i, manifest := range p.manifests {
 		digest, err := manifest.Digest()
@@ -196,26 +186,11 @@ func (p *push) retry(ctx context.Context, what string, upload func(context.Conte
 	})
 }
 
-// begin sets the count for a new upload, and returns its number.
-func (p *push) begin(done int64) int {
+// report sets the uploaded bytes. From now on, only the bytes of upload count.
+func (p *push) report(upload *countingBody, done int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.attempt++
-	p.done = done
-	if p.progress != nil {
-		p.progress(p.done, p.total)
-	}
-	return p.attempt
-}
-
-// count adds uploaded bytes, except those of an earlier upload.
-func (p *push) count(attempt, n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if attempt != p.attempt || n <= 0 {
-		return
-	}
-	p.done += int64(n)
+	p.upload, p.done = upload, done
 	if p.progress != nil {
 		p.progress(p.done, p.total)
 	}
@@ -228,31 +203,39 @@ func (p *push) end() {
 	p.progress = nil
 }
 
-// countedBlob counts the bytes of an upload. The library's own progress does not know the
-// total from the beginning, and counts the bytes of attempts that failed.
-type countedBlob struct {
+// pushBlob counts the bytes of its uploads. The library's own progress does not know the
+// total from the beginning, and a late read of a transport makes it panic.
+type pushBlob struct {
 	v1.Layer
 	push   *push
-	before int64 // bytes of the blobs before it
+	digest v1.Hash
+	begin  int64 // bytes of the blobs before it
 }
 
 // Compressed begins a new upload.
-func (b *countedBlob) Compressed() (io.ReadCloser, error) {
+func (b *pushBlob) Compressed() (io.ReadCloser, error) {
 	content, err := b.Layer.Compressed()
 	if err != nil {
 		return nil, err
 	}
-	return &countingBody{ReadCloser: content, push: b.push, attempt: b.push.begin(b.before)}, nil
+	body := &countingBody{ReadCloser: content, push: b.push}
+	b.push.report(body, b.begin)
+	return body, nil
 }
 
 type countingBody struct {
 	io.ReadCloser
-	push    *push
-	attempt int
+	push *push
 }
 
-func (b *countingBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.push.count(b.attempt, n)
+func (b *countingBody) Read(buffer []byte) (int, error) {
+	n, err := b.ReadCloser.Read(buffer)
+	p := b.push
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.upload == b && n > 0 && p.progress != nil {
+		p.done += int64(n)
+		p.progress(p.done, p.total)
+	}
 	return n, err
 }

@@ -21,10 +21,6 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
 )
 
-// acceptManifests lists the media types that the driver reads. Registries convert to or
-// refuse others.
-const acceptManifests = types.OCIImageIndex + ", " + types.OCIManifestSchema1 + ", " + types.DockerManifestList + ", " + types.DockerManifestSchema2
-
 // registrySource reads one image of a registry.
 type registrySource struct {
 	session *session
@@ -69,25 +65,40 @@ func (r *registrySource) Resolve(ctx context.Context) (v1.Descriptor, error) {
 	} else if err := r.session.explain(ctx, err, what); !r.mustGet(ctx, err) {
 		return v1.Descriptor{}, err
 	}
-	var d v1.Descriptor
-	err = r.session.client.retry(ctx, r.session.attempts, func() error {
-		got, err := remote.Get(ref, options...)
-		if err != nil {
-			return r.invalid(ctx, r.session.explain(ctx, err, what), what)
+	got, err := r.fetch(ctx, ref, what)
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.resolved = got.Manifest
+	return got.Descriptor, nil
+}
+
+// fetch reads a manifest, and finds its type.
+func (r *registrySource) fetch(ctx context.Context, ref name.Reference, what string) (*remote.Descriptor, error) {
+	t, err := r.session.transport(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var d *remote.Descriptor
+	err = r.session.client.retry(ctx, r.session.attempts, func() (err error) {
+		d, err = remote.Get(ref, remote.WithTransport(t), remote.WithContext(purpose{what: what}.in(ctx)))
+		if err == nil {
+			return nil
 		}
-		d = v1.Descriptor{MediaType: mediaType(got.MediaType), Digest: got.Digest, Size: got.Size}
-		if !isManifest(d.MediaType) {
-			d.MediaType = detect(got.Manifest, d.MediaType)
-		}
-		if err := checkManifest(d, what); err != nil {
+		if err = r.session.explain(ctx, err, what); isExplained(ctx, err) {
 			return err
 		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.resolved = got.Manifest
-		return nil
+		return fail(source.ErrInvalid, "%s from registry %s: %s", what, r.session.base.Host, clip(err.Error()))
 	})
-	return d, err
+	if err != nil {
+		return nil, err
+	}
+	if d.MediaType = mediaType(d.MediaType); !isManifest(d.MediaType) {
+		d.MediaType = detect(d.Manifest, d.MediaType)
+	}
+	return d, checkManifest(d.Descriptor, what)
 }
 
 // mustGet reports whether a failed HEAD request has to be repeated as GET: the answer did
@@ -98,14 +109,6 @@ func (r *registrySource) mustGet(ctx context.Context, err error) bool {
 		return ctx.Err() == nil
 	}
 	return f.status == http.StatusNotFound || f.status == http.StatusMethodNotAllowed || f.status == http.StatusBadRequest
-}
-
-// invalid describes an error that the library has found in a manifest.
-func (r *registrySource) invalid(ctx context.Context, err error, what string) error {
-	if isExplained(ctx, err) {
-		return err
-	}
-	return fail(source.ErrInvalid, "%s from registry %s: %s", what, r.session.base.Host, clip(err.Error()))
 }
 
 // Manifest reads a manifest, an index or a config.
@@ -121,33 +124,27 @@ func (r *registrySource) Manifest(ctx context.Context, d v1.Descriptor) ([]byte,
 	if err := source.CheckDescriptor(d); err != nil {
 		return nil, err
 	}
-	what, kind := fmt.Sprintf("config %s of %s", d.Digest, r.ref), "blobs"
-	var header http.Header
-	if isManifest(d.MediaType) {
-		what, kind = fmt.Sprintf("manifest %s of %s", d.Digest, r.ref), "manifests"
-		header = http.Header{"Accept": {string(acceptManifests)}}
-	}
+	what := fmt.Sprintf("%s of %s", d.Digest, r.ref)
 	if err := checkManifest(d, what); err != nil {
 		return nil, err
 	}
-	path := fmt.Sprintf("/v2/%s/%s/%s", r.session.repo, kind, d.Digest)
-	var content []byte
-	err := r.session.client.retry(ctx, r.session.attempts, func() error {
-		resp, err := r.session.get(ctx, purpose{what: what}, path, header, http.StatusOK)
+	if !isManifest(d.MediaType) {
+		blob, err := r.open(ctx, d, "config "+what)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		defer drain(resp)
-		content, err = source.ReadManifest(resp.Body, d)
-		switch {
-		case err == nil && isManifest(d.MediaType):
-			return checkManifest(v1.Descriptor{MediaType: detect(content, d.MediaType)}, what)
-		case errors.Is(err, source.ErrInvalid):
-			return fmt.Errorf("%s from registry %s: %w", what, r.session.base.Host, err)
-		}
-		return err
-	})
-	return content, err
+		defer blob.Close()
+		return source.ReadManifest(blob, d)
+	}
+	repo, err := r.session.repository()
+	if err != nil {
+		return nil, err
+	}
+	got, err := r.fetch(ctx, repo.Digest(d.Digest.String()), "manifest "+what)
+	if err != nil {
+		return nil, err
+	}
+	return source.ReadManifest(bytes.NewReader(got.Manifest), d)
 }
 
 // mediaType removes the parameters of a media type.
