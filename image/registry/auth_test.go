@@ -216,6 +216,32 @@ func TestAuth_RefusesAnswersOfTokenServers(t *testing.T) {
 	}
 }
 
+func TestAuth_FindsTokenServersAtPrivateAddresses(t *testing.T) {
+	for challenge, want := range map[string]string{
+		`Bearer realm="https://10.0.0.6:5001/token",service="10.0.0.6"`: `Bearer realm="https://10.0.0.6.address.invalid:5001/token",service="10.0.0.6"`,
+		`Bearer service="x", REALM=http://10.0.0.6`:                     `Bearer service="x", REALM=http://10.0.0.6.address.invalid`,
+		`Bearer realm="https://registry.example.com/token"`:             `Bearer realm="https://registry.example.com/token"`,
+		`Bearer realm="https://10.0.0.6.example.com/token"`:             `Bearer realm="https://10.0.0.6.example.com/token"`,
+	} {
+		s, err := client(t, Options{Hosts: map[string]Host{"10.0.0.6": {PlainHTTP: true}}}).open(parse(t, "10.0.0.5/x"), nil, "pull")
+		must.NoError(t, err)
+		t.Cleanup(s.close)
+		resp := &http.Response{Header: http.Header{"Www-Authenticate": {challenge}}}
+		must.NoError(t, s.challenged(resp))
+		must.Eq(t, want, resp.Header.Get("WWW-Authenticate"))
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://10.0.0.6.address.invalid:5001/token?service=x", nil)
+	must.NoError(t, err)
+	for registry, allowed := range map[string]bool{"10.0.0.5/x": true, "registry.example.com/x": false} {
+		s, err := client(t, Options{}).open(parse(t, registry), nil, "pull")
+		must.NoError(t, err)
+		t.Cleanup(s.close)
+		target, err := s.target(req)
+		must.Eq(t, allowed, err == nil)
+		must.True(t, !allowed || target.Host == "10.0.0.6:5001")
+	}
+}
+
 func TestAuth_RefusesUnknownSchemes(t *testing.T) {
 	s := serve(t, true)
 	s.demand("x", `Digest realm="x"`)

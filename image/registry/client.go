@@ -17,9 +17,9 @@
 //     Retry-After says.
 //   - The order of uploads, because the library uploads nothing if the registry has the
 //     manifest, and a registry that has lost a blob could not be mended.
-//   - The search for credentials, because docker's library gives a credential helper neither
-//     a time limit nor a limit of its output, and because one invalid entry in config.json
-//     makes it refuse all others.
+//   - The search for credentials, because docker's library for config.json limits neither
+//     the time nor the output of a credential helper, and refuses the whole file for one
+//     invalid entry.
 package registry
 
 import (

@@ -65,3 +65,15 @@ func TestPing_RefusesOtherNames(t *testing.T) {
 		must.ErrorContains(t, err, "is not the host", must.Sprint(host))
 	}
 }
+
+func TestPing_SaysThatAServerIsNotARegistry(t *testing.T) {
+	s := serve(t, true)
+	s.answer(func(w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusNotFound)
+		return true
+	})
+	_, err := client(t, Options{}, s).Ping(t.Context(), s.host, nil)
+	must.ErrorIs(t, err, source.ErrUnavailable)
+	must.ErrorContains(t, err, "it is not a registry")
+	must.Len(t, 1, s.seen())
+}

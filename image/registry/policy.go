@@ -288,7 +288,8 @@ func (s *session) loginFailure(ctx context.Context, err error) error {
 		return err
 	}
 	if text := err.Error(); strings.Contains(text, "www-authenticate") {
-		return fail(source.ErrUnavailable, "registry %s names no usable token server: %s", s.base.Host, clip(s.hideSecrets(text, "")))
+		text = strings.ReplaceAll(s.hideSecrets(text, ""), hiddenAddress, "")
+		return fail(source.ErrUnavailable, "registry %s names no usable token server: %s", s.base.Host, clip(text))
 	}
 	return s.noToken()
 }

@@ -5,10 +5,12 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -145,6 +147,57 @@ func TestPush_RetriesFailuresThatPass(t *testing.T) {
 		must.NoError(t, c.Push(t.Context(), ref, nil, image, nil))
 		pull(t, open(t, c, ref, nil), image)
 	}
+}
+
+// Errors about a lost blob advise to push the image again.
+func TestPush_UploadsALostBlobOfAManifestThatExists(t *testing.T) {
+	s := serve(t, true)
+	image, ref := published(t, s)
+	manifest, err := image.Manifest()
+	must.NoError(t, err)
+	lost := "/v2/team/app/blobs/" + manifest.Layers[0].Digest.String()
+	uploads := 0
+	s.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPatch {
+			uploads++
+		}
+		if r.Method == http.MethodHead && r.URL.Path == lost {
+			w.WriteHeader(http.StatusNotFound)
+			return true
+		}
+		return false
+	})
+	must.NoError(t, client(t, Options{}, s).Push(t.Context(), ref, nil, image, nil))
+	must.Eq(t, 1, uploads)
+}
+
+func TestPush_SendsTheBodyAgainWithANewToken(t *testing.T) {
+	s := serve(t, true)
+	image, ref := testImage(t), parse(t, s.host+"/team/app:1.0")
+	var mu sync.Mutex
+	tokens, expired := 0, map[string]bool{}
+	s.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.URL.Path == "/token" {
+			tokens++
+			_, _ = fmt.Fprintf(w, `{"token": "token%d"}`, tokens)
+			return true
+		}
+		current := r.Header.Get("Authorization") == fmt.Sprintf("Bearer token%d", tokens)
+		if first := r.Method == http.MethodPatch && !expired[r.URL.Path]; current && !first {
+			return false
+		}
+		expired[r.URL.Path] = true
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("WWW-Authenticate", bearerChallenge(s.URL))
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	c := client(t, Options{}, s)
+	must.NoError(t, c.Push(t.Context(), ref, testCredentials, image, nil))
+	must.Greater(t, 3, tokens)
+	pull(t, open(t, c, ref, testCredentials), image)
 }
 
 func TestPush_SendsUploadsElsewhereWithoutCredentials(t *testing.T) {
