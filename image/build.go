@@ -59,7 +59,7 @@ func (s *Store) build(ctx context.Context, src source.Source, key string, b buil
 		err = writeSynced(filepath.Join(dir.path, entryRecord), record)
 	}
 	if err == nil {
-		err = s.saveVersions(dir.path, info)
+		err = saveVersions(dir.path, info)
 	}
 	if err == nil {
 		err = syncDir(dir.path)
@@ -246,15 +246,16 @@ func (s *Store) describe(ctx context.Context, path string) (fileInfo, error) {
 }
 
 // saveVersions records that the files of a new entry match its record.
-func (s *Store) saveVersions(dir string, info *entryInfo) error {
-	versions := map[string]fileVersion{}
-	for name := range info.files() {
+func saveVersions(dir string, info *entryInfo) error {
+	versions, digests := map[string]fileVersion{}, map[string]string{}
+	for name, file := range info.files() {
+		digests[name] = file.Digest
 		var err error
 		if versions[name], err = versionOf(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
-	return s.saveVerified(dir, versions)
+	return saveVerified(dir, versions, digests)
 }
 
 // writeSynced creates a file and flushes it to disk.

@@ -59,7 +59,6 @@ func (v *verifiedInfo) version() int { return v.Version }
 // file differs.
 func (s *Store) verify(ctx context.Context, key string, want map[string]fileInfo) error {
 	versions := map[string]fileVersion{}
-	isKnown := true
 	for name, w := range want {
 		version, err := versionOf(s.path(entriesDir, key, name))
 		switch {
@@ -71,46 +70,50 @@ func (s *Store) verify(ctx context.Context, key string, want map[string]fileInfo
 			return fmt.Errorf("%w: %s has %d bytes instead of %d", errDamaged, name, version.Size, w.Size)
 		}
 		versions[name] = version
-		isKnown = isKnown && s.verified.get(version) != ""
 	}
-	if !isKnown {
-		if err := s.readFiles(ctx, key, versions); err != nil {
+	sums, missing := s.verified.digests(versions)
+	if missing {
+		var err error
+		if sums, err = s.readFiles(ctx, key, versions); err != nil {
 			return err
 		}
 	}
 	for name, w := range want {
-		if sum := s.verified.get(versions[name]); sum != w.Digest {
-			return fmt.Errorf("%w: the digest of %s is %s instead of %s", errDamaged, name, sum, w.Digest)
+		if sums[name] != w.Digest {
+			return fmt.Errorf("%w: the digest of %s is %s instead of %s", errDamaged, name, sums[name], w.Digest)
 		}
 	}
 	return nil
 }
 
-// readFiles makes the digests of an entry's files known.
-func (s *Store) readFiles(ctx context.Context, key string, versions map[string]fileVersion) error {
+// readFiles returns the digests of an entry's files by name, and makes them known.
+func (s *Store) readFiles(ctx context.Context, key string, versions map[string]fileVersion) (map[string]string, error) {
 	select {
 	case s.verified.reading <- struct{}{}:
 		defer func() { <-s.verified.reading }()
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	s.loadVerified(key)
-	read := false
+	sums, missing := s.verified.digests(versions)
+	if !missing {
+		return sums, nil
+	}
 	for name, version := range versions {
-		if s.verified.get(version) != "" {
+		if sums[name] != "" {
 			continue
 		}
 		sum, err := fileDigest(ctx, s.path(entriesDir, key, name))
 		if err != nil {
-			return err
+			return nil, err
 		}
+		sums[name] = sum
 		s.verified.put(version, sum)
-		read = true
 	}
-	if !read {
-		return nil
-	}
-	return s.saveVerified(s.path(entriesDir, key), versions)
+	// Without the record, the next process reads the files again. It cannot be written on a
+	// full disk, or while another process writes it.
+	_ = saveVerified(s.path(entriesDir, key), versions, sums)
+	return sums, nil
 }
 
 // loadVerified takes over the digests that another process has computed since the boot.
@@ -127,11 +130,8 @@ func (s *Store) loadVerified(key string) {
 
 // saveVerified records the digests of files in the directory of an entry. It does not wait
 // for the disk: after a power loss, the record is not needed.
-func (s *Store) saveVerified(dir string, versions map[string]fileVersion) error {
-	info := verifiedInfo{Version: formatVersion, BootID: bootID(), Files: versions, Digests: map[string]string{}}
-	for name, version := range versions {
-		info.Digests[name] = s.verified.get(version)
-	}
+func saveVerified(dir string, versions map[string]fileVersion, digests map[string]string) error {
+	info := verifiedInfo{Version: formatVersion, BootID: bootID(), Files: versions, Digests: digests}
 	return writeRecordNoSync(filepath.Join(dir, verifiedRecord), info)
 }
 
@@ -144,10 +144,17 @@ func bootID() string {
 	return string(id)
 }
 
-func (v *verifiedFiles) get(version fileVersion) string {
+// digests returns the known digests by name, and whether any is missing.
+func (v *verifiedFiles) digests(versions map[string]fileVersion) (sums map[string]string, missing bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.known[version]
+	sums = map[string]string{}
+	for name, version := range versions {
+		if sums[name] = v.known[version]; sums[name] == "" {
+			missing = true
+		}
+	}
+	return sums, missing
 }
 
 func (v *verifiedFiles) put(version fileVersion, sum string) {
