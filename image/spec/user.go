@@ -3,8 +3,10 @@
 package spec
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,7 +18,8 @@ const MaxAccountsSize = 256 << 10
 // Account is a user of the guest.
 type Account struct {
 	UID, GID uint32
-	// Home is the user's home directory, or "" if passwd does not list the user.
+	// Home is the user's home directory. It is "/" if passwd does not list the user, as in
+	// Docker.
 	Home string
 }
 
@@ -28,68 +31,67 @@ type Accounts struct {
 
 // LookupUser resolves the USER of an image or a job: "name", "name:group", "uid" or
 // "uid:gid", and "" for root. Without a group, the user gets the group of its line in
-// passwd. A numeric user without a line gets group 0, as in Docker.
+// passwd. A numeric user without a line gets group 0, as in Docker. A number is never a
+// name.
 func (a Accounts) LookupUser(user string) (Account, error) {
-	name, group, hasGroup := strings.Cut(user, ":")
-	if name == "" {
-		name = "0"
-	}
-	account, err := a.account(name)
-	if err != nil || !hasGroup || group == "" {
+	name, group, _ := strings.Cut(user, ":")
+	account, err := a.account(cmp.Or(name, "0"))
+	if err != nil || group == "" {
 		return account, err
 	}
 	account.GID, err = a.group(group)
 	return account, err
 }
 
-// account finds a user by name or number. A name wins over a number, as in Docker.
 func (a Accounts) account(user string) (Account, error) {
-	id, numeric := parseID(user)
-	var byID *Account
-	for line := range strings.SplitSeq(a.Passwd, "\n") {
-		fields := strings.Split(line, ":")
-		const fieldCount, home = 7, 5
-		if len(fields) < fieldCount {
-			continue
+	const gidField, homeField = 3, 5
+	uid, numeric, fields := findAccount(a.Passwd, user, gidField)
+	if fields == nil {
+		if !numeric {
+			return Account{}, fmt.Errorf("user %s is not in the image's /etc/passwd: use a numeric UID, or UID:GID", shortened(user))
 		}
-		uid, okUser := parseID(fields[2])
-		gid, okGroup := parseID(fields[3])
-		if !okUser || !okGroup {
-			continue
-		}
-		found := Account{UID: uid, GID: gid, Home: fields[home]}
-		if fields[0] == user {
-			return found, nil
-		}
-		if numeric && uid == id && byID == nil {
-			byID = &found
-		}
+		return Account{UID: uid, Home: "/"}, nil
 	}
-	switch {
-	case byID != nil:
-		return *byID, nil
-	case numeric:
-		return Account{UID: id}, nil
+	account := Account{UID: uid}
+	account.GID, _ = parseID(fields[gidField]) // findAccount has checked it
+	if len(fields) > homeField {
+		account.Home = fields[homeField]
 	}
-	return Account{}, fmt.Errorf("user %s is not in the image's /etc/passwd: use a numeric UID, or UID:GID", shortened(user))
+	return account, nil
 }
 
-// group finds a group by name or number.
-func (a Accounts) group(name string) (uint32, error) {
-	for line := range strings.SplitSeq(a.Group, "\n") {
-		fields := strings.Split(line, ":")
-		const fieldCount = 4
-		if len(fields) < fieldCount || fields[0] != name {
+func (a Accounts) group(group string) (uint32, error) {
+	gid, numeric, fields := findAccount(a.Group, group)
+	if fields == nil && !numeric {
+		return 0, fmt.Errorf("group %s is not in the image's /etc/group: use a numeric GID", shortened(group))
+	}
+	return gid, nil
+}
+
+// findAccount returns the ID of a user or a group, and the fields of the first line with its
+// name or number. It returns no fields if there is no such line. Lines without valid IDs do
+// not count: the ID is the third field, and idFields are others.
+func findAccount(file, wanted string, idFields ...int) (id uint32, numeric bool, fields []string) {
+	const idField = 2
+	id, numeric = parseID(wanted)
+	for line := range strings.SplitSeq(file, "\n") {
+		fields := strings.Split(strings.TrimSpace(line), ":")
+		invalid := slices.ContainsFunc(append(idFields, idField), func(i int) bool {
+			if i >= len(fields) {
+				return true
+			}
+			_, ok := parseID(fields[i])
+			return !ok
+		})
+		if invalid {
 			continue
 		}
-		if gid, ok := parseID(fields[2]); ok {
-			return gid, nil
+		found, _ := parseID(fields[idField])
+		if numeric && found == id || !numeric && fields[0] == wanted {
+			return found, numeric, fields
 		}
 	}
-	if gid, ok := parseID(name); ok {
-		return gid, nil
-	}
-	return 0, fmt.Errorf("group %s is not in the image's /etc/group: use a numeric GID", shortened(name))
+	return id, numeric, nil
 }
 
 // parseID parses a UID or GID. 2³²-1 means "no change" to Linux.

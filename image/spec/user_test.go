@@ -13,8 +13,8 @@ import (
 
 func TestLookupUser_FollowsDockersRules(t *testing.T) {
 	accounts := spec.Accounts{
-		Passwd: "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:34::/var/www:\nbroken\nbad:x:y:z:::\n55:x:56:57::/named:\n",
-		Group:  "root:x:0:\nadm:x:4:\nbroken\n",
+		Passwd: "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:34::/var/www:\nbroken\nbad:x:y:z:::\n55:x:56:57::/named:\nshort:x:8:9\r\n",
+		Group:  "root:x:0:\nadm:x:4:\nbroken\n7:x:70:\nshort:x:5",
 	}
 	for user, want := range map[string]spec.Account{
 		"":               {Home: "/root"},
@@ -24,10 +24,13 @@ func TestLookupUser_FollowsDockersRules(t *testing.T) {
 		"www-data:adm":   {UID: 33, GID: 4, Home: "/var/www"},
 		"www-data:":      {UID: 33, GID: 34, Home: "/var/www"},
 		"33:7":           {UID: 33, GID: 7, Home: "/var/www"},
-		"1000":           {UID: 1000},
-		"1000:1001":      {UID: 1000, GID: 1001},
-		"55":             {UID: 56, GID: 57, Home: "/named"},
-		"4294967294:adm": {UID: 4294967294, GID: 4},
+		"short":          {UID: 8, GID: 9},
+		"short:short":    {UID: 8, GID: 5},
+		"1000":           {UID: 1000, Home: "/"},
+		"1000:1001":      {UID: 1000, GID: 1001, Home: "/"},
+		"55":             {UID: 55, Home: "/"}, // a name that is a number does not count
+		"56":             {UID: 56, GID: 57, Home: "/named"},
+		"4294967294:adm": {UID: 4294967294, GID: 4, Home: "/"},
 	} {
 		t.Run(user, func(t *testing.T) {
 			got, err := accounts.LookupUser(user)
@@ -42,7 +45,7 @@ func TestLookupUser_FollowsDockersRules(t *testing.T) {
 	}
 	got, err := spec.Accounts{}.LookupUser("")
 	must.NoError(t, err)
-	must.Eq(t, spec.Account{}, got)
+	must.Eq(t, spec.Account{Home: "/"}, got)
 }
 
 func TestParseSignal_ReadsNamesAndNumbers(t *testing.T) {
