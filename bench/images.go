@@ -17,9 +17,9 @@ import (
 // imageRoom is the free space in bytes of a root disk that is made from an image.
 const imageRoom = 64 << 20
 
-// imageSteps measures the work on root disks that a task's start with an OCI image takes:
-// converting its layer, and the steps that remain when the result is in the cache. The
-// layer has a number of files, on average of 40 kB.
+// imageSteps measures the work on root disks for the start of a task with an OCI image. It
+// converts a layer, and measures the steps that remain when the result is in the cache. The
+// layer's files have 40 kB on average.
 func imageSteps(dir string, rounds, files int) ([]row, error) {
 	layer := filepath.Join(dir, "layer.tar")
 	if err := writeLayer(layer, files); err != nil {

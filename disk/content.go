@@ -11,7 +11,7 @@ import (
 	"io"
 )
 
-// Content is the content of an image that is to be built from layers: tar archives that
+// Content is the content of an image that is built from layers: tar archives that
 // change the result of the archives before them. Paths and symlinks are resolved inside
 // the content, as the guest would. The files of the host are never involved: the contents
 // of files are stored in one file without a name, everything else in memory.
@@ -30,9 +30,9 @@ type ContentOptions struct {
 }
 
 // NewContent returns content without files. It stores the contents of files in a directory
-// of the host, which should be on the file system of the image. If the process is killed,
-// nothing remains where the file system supports files without a name; elsewhere, a file
-// whose name begins with ".lkl-" may remain.
+// of the host, which should be on the file system of the image. The store is a file without
+// a name, so it vanishes with the process. If the file system does not support that, a file
+// whose name begins with ".lkl-" may remain after a kill.
 func NewContent(dir string, o ContentOptions) (*Content, error) {
 	return newContent(dir, BuildOptions{Max: o.Max})
 }

@@ -22,9 +22,9 @@ const (
 	contentMode = 0o444
 )
 
-// A contentBuffer passes the contents of files to debugfs, one at a time. debugfs inherits
-// its files when it starts, and reopens them for each content: it may open no file of the
-// host.
+// A contentBuffer passes the contents of files to debugfs, one at a time. debugfs may open
+// no file of the host. It inherits the files of the buffer when it starts, and reopens them
+// for each content.
 type contentBuffer struct {
 	memory *os.File
 	disk   *os.File // for large files; nil without such a file

@@ -17,9 +17,8 @@ import (
 const digestChunk = 64 << 10
 
 // Digest returns a digest of a file's content, in hexadecimal. Unlike a plain SHA-256, it
-// covers only the chunks of digestChunk bytes that are not zero, with their positions, so
-// that it takes time for the data of an image and not for its holes. It does not depend on
-// which zeros are holes.
+// covers only the chunks of digestChunk bytes that are not zero, with their positions. It
+// therefore skips the holes of an image. Zeros that are not holes do not change it.
 func Digest(ctx context.Context, path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {

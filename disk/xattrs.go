@@ -16,8 +16,8 @@ import (
 )
 
 // isKeptXattr reports whether an image keeps an extended attribute. It keeps those that
-// ext4 has, except for the attributes of overlayfs: the layers of some tools contain them,
-// and they have no meaning outside of overlayfs.
+// ext4 has, except for the attributes of overlayfs. The layers of some tools contain them,
+// but they have no meaning outside of overlayfs.
 func isKeptXattr(name string) bool {
 	namespace, rest, _ := strings.Cut(name, ".")
 	switch namespace {

@@ -43,8 +43,8 @@ func canceledError(ctx context.Context, err error) error {
 	return retryable(err)
 }
 
-// A startTimer cancels a start that takes longer than start_timeout. It stands still while
-// the image is pulled, which has a deadline of its own.
+// A startTimer cancels a start that takes longer than start_timeout. It stands still during
+// the pull of the image, which image_pull_timeout limits.
 type startTimer struct {
 	timer *time.Timer
 	ends  time.Time

@@ -54,8 +54,7 @@ func pullTimeoutError(limit time.Duration) error {
 }
 
 // addImage brings in the image of a job that has one, and merges its settings with the
-// job's. The caller closes the image. The time that it takes does not count into
-// start_timeout.
+// job's. The caller closes the image. start_timeout does not include this time.
 func (d *Driver) addImage(ctx context.Context, j job, timer *startTimer) (job, error) {
 	if j.config.Image == "" {
 		return j, nil

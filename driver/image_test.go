@@ -73,7 +73,7 @@ func TestImage_CachedStartsNeedNoRegistry(t *testing.T) {
 	must.True(t, structs.IsRecoverable(err))
 }
 
-func TestImage_PullPolicy(t *testing.T) {
+func TestImage_FollowsThePullPolicy(t *testing.T) {
 	p, s := newImagePlugin(t)
 	tag := s.push(t, "hello:1.0", guestImage(t, "hello.spt", "", v1.Config{Cmd: []string{"old"}}))
 	err := p.start(p.task(t, TaskConfig{Image: tag, ImagePullPolicy: "never"}, false))
@@ -153,7 +153,7 @@ func TestImage_RefusesFilesOutsideOfTheTaskDirectory(t *testing.T) {
 	}
 }
 
-func TestImage_ErrorsTellTheirCause(t *testing.T) {
+func TestImage_ErrorsNameTheirCause(t *testing.T) {
 	p, s := newImagePlugin(t)
 	private := s.push(t, "private:1.0", guestImage(t, "hello.spt", "", v1.Config{}))
 	hvt := s.push(t, "hvt:1.0", rawImage(t, "hello.hvt"))
@@ -289,7 +289,7 @@ func TestImage_TheGuestGetsNoCopyOfTheArchive(t *testing.T) {
 	must.Error(t, err)
 }
 
-func TestImage_EventsTellTheProgress(t *testing.T) {
+func TestImage_EventsReportTheProgress(t *testing.T) {
 	p, s := newImagePlugin(t)
 	tag := s.push(t, "disk:1.0", guestImage(t, "disk-lkl.spt", t.TempDir(), v1.Config{Cmd: []string{"mode=check", "bytes=512"}}))
 	for _, cached := range []bool{false, true} {

@@ -92,7 +92,7 @@ func TestStart_ThePullEndsWithThePlugin(t *testing.T) {
 	s.checkUndone(t, next)
 }
 
-func TestImage_PullTimeout(t *testing.T) {
+func TestImage_PullEndsAtItsTimeout(t *testing.T) {
 	s := stall(t, Config{}, TaskConfig{ImagePullTimeout: "1s"})
 	err := testenv.Receive(t, s.result)
 	must.ErrorContains(t, err, "image_pull_timeout (1s)")

@@ -25,8 +25,8 @@ const (
 	// DefaultImageMaxAge is the default of image_gc's max_age. A job that runs once a week
 	// finds its image in the cache.
 	DefaultImageMaxAge = "192h"
-	// DefaultImageMaxSize is the default of image_gc's max_size: an image of
-	// DefaultMaxRootfsSize fits, beside its successor.
+	// DefaultImageMaxSize is the default of image_gc's max_size. It is enough for an image
+	// of DefaultMaxRootfsSize and its successor.
 	DefaultImageMaxSize = "20GiB"
 )
 
@@ -145,7 +145,7 @@ func (t *TaskConfig) validateSource(list *problems.List) {
 		{"entrypoint", len(t.Entrypoint) > 0},
 		{"auth", t.Auth != nil},
 		{"image_pull_policy", t.ImagePullPolicy != ""},
-		// The default of the schema cannot be told from the same value in the job.
+		// The schema sets its default, so the same value in the job is not a mistake.
 		{"image_pull_timeout", t.ImagePullTimeout != "" && t.ImagePullTimeout != DefaultImagePullTimeout},
 	} {
 		if o.set {

@@ -30,7 +30,7 @@ func (d *Driver) newPullEvents(j job) *pullEvents {
 }
 
 // report sends an event about each new stage of a pull, and about the progress of a long
-// download. A cached image causes none.
+// download. A cached image causes no event.
 func (p *pullEvents) report(progress image.Progress) {
 	message := p.message(progress)
 	same := progress.Stage == p.stage

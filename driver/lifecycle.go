@@ -40,10 +40,9 @@ func (d *Driver) WaitTask(ctx context.Context, id string) (<-chan *drivers.ExitR
 }
 
 // StopTask sends the guest the job's kill_signal, by default the image's StopSignal or
-// SIGTERM. If the
-// guest has not ended after the timeout, it is killed. StopTask returns when the
-// guest has ended. A start that is under way is canceled; StopTask then returns when
-// it has been undone.
+// SIGTERM. If the guest has not ended after the timeout, it is killed. StopTask returns
+// when the guest has ended. A start that is under way is canceled; StopTask then returns
+// when it has been undone.
 func (d *Driver) StopTask(id string, timeout time.Duration, signal string) error {
 	if undone, err := d.stopStarting(id); undone || err != nil {
 		return err

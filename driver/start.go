@@ -15,8 +15,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// StartTask starts a guest, within image_pull_timeout and start_timeout. When a step fails, the resources
-// that earlier steps took are released in reverse order.
+// StartTask starts a guest, within image_pull_timeout and start_timeout. When a step fails,
+// the resources that earlier steps took are released in reverse order.
 func (d *Driver) StartTask(task *drivers.TaskConfig) (*drivers.TaskHandle, *drivers.DriverNetwork, error) {
 	ctx, timer, cancel := d.startContext()
 	defer cancel()

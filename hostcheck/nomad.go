@@ -135,7 +135,7 @@ func checkProxies(context.Context) Finding {
 		}
 	}
 	if found == nil {
-		return info("none in the environment of %s", owner)
+		return info("%s has no proxies in its environment", owner)
 	}
 	return info("of %s: %s", owner, strings.Join(found, " "))
 }

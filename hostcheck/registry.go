@@ -11,8 +11,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
 )
 
-// Registries are the registries and images that the checks contact. The zero value contacts
-// none.
+// Registries are the registries and images that the checks contact. With the zero value,
+// the checks contact no registry.
 type Registries struct {
 	Client      *registry.Client
 	Credentials *registry.Credentials // or nil

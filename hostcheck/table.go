@@ -2,7 +2,7 @@
 
 package hostcheck
 
-// Options select what the checks look at.
+// Options select the subjects of the checks.
 type Options struct {
 	StateDir  string // required
 	CNIPath   string // cni_path of the agent, or "" for its default

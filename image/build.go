@@ -23,7 +23,7 @@ import (
 // maxKernelSize is the largest kernel in bytes.
 const maxKernelSize = 1 << 30
 
-// build describes an entry that is to be built.
+// build describes an entry to build.
 type build struct {
 	image      imageInfo
 	content    *imageContent
@@ -198,7 +198,7 @@ func hasBlockDevice(elf *unikernel.Info) bool {
 }
 
 // readAccounts reads the files that name users. A file of unusual size or type counts as
-// missing: numeric users need none.
+// missing, because numeric users do not need it.
 func readAccounts(content *disk.Content) (spec.Accounts, error) {
 	var accounts spec.Accounts
 	for path, into := range map[string]*string{"/etc/passwd": &accounts.Passwd, "/etc/group": &accounts.Group} {
@@ -313,7 +313,8 @@ func (s *Store) publish(key string, dir *buildDir, image imageInfo) error {
 		return err
 	}
 	defer lock.release()
-	// Meanwhile the garbage collection, which needs the store's lock, cannot take it.
+	// The store's lock keeps the garbage collection from taking the entry between the
+	// exclusive and the shared lock.
 	if err := flock(dir.file, unix.LOCK_SH); err != nil {
 		return err
 	}

@@ -141,7 +141,7 @@ func TestGC_RemovesDamagedEntries(t *testing.T) {
 	}
 }
 
-// pull brings in an image with a store of its own, as another process does.
+// pull brings in an image with a new store, as another process does.
 func pull(t *testing.T, dir string, s *server, ref reference.Reference) {
 	t.Helper()
 	store := openStore(t, dir, s)

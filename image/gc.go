@@ -19,8 +19,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 )
 
-// GCOptions say what a garbage collection removes, besides the remains of ended processes
-// and damaged entries. It never removes an entry that a task uses.
+// GCOptions select the entries that a garbage collection removes. It always removes damaged
+// entries and the remains of ended processes, and never an entry that a task uses.
 type GCOptions struct {
 	// MaxAge removes entries that have not been used for longer. The end of a task is a
 	// use. 0 means no limit.
@@ -92,7 +92,7 @@ func (m movedEntry) remove(ctx context.Context) error {
 }
 
 // collect moves the unused entries out of entries/, and removes the records without an
-// entry. The store is locked meanwhile, but no file is deleted.
+// entry. It holds the store's lock, and therefore deletes no large file.
 func (s *Store) collect(o GCOptions) (report GCReport, moved []movedEntry, err error) {
 	lock, err := s.lockStore(unix.LOCK_EX)
 	if err != nil {
@@ -139,7 +139,7 @@ func (r *GCReport) keep(e storedEntry) {
 	}
 }
 
-// unused returns the entries that are to be removed, with the reason.
+// unused returns the entries to remove, with the reason.
 func (c *contents) unused(o GCOptions, now time.Time) map[string]string {
 	reasons := map[string]string{}
 	var total int64

@@ -120,7 +120,7 @@ func TestGC_RemovesTheRemainsOfEndedProcesses(t *testing.T) {
 	must.SliceEmpty(t, treeOf(t, dir))
 }
 
-func TestGC_KeepsWhatAnotherVersionUses(t *testing.T) {
+func TestGC_KeepsEntriesOfAnotherVersion(t *testing.T) {
 	s := newServer(t)
 	dir := t.TempDir()
 	pull(t, dir, s, s.push(t, "web:1", webImage(t, "one")))

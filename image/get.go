@@ -19,9 +19,12 @@ import (
 // Concurrent calls for the same image bring it in once. A call ends with its context; when
 // all calls for an image have ended, the pull is canceled and leaves nothing behind.
 //
-// Errors wrap those of package source (the registry or the image is at fault), spec (no
-// manifest or kernel for this driver), unikernel (the kernel is not a valid Solo5 file), disk
-// (space and limits), or ErrNotCached.
+// Errors wrap ErrNotCached or the errors of these packages:
+//
+//	source     the registry or the image is at fault
+//	spec       the image has no manifest or kernel for this driver
+//	unikernel  the kernel is not a valid Solo5 file
+//	disk       the image exceeds a limit, or the host lacks space
 func (s *Store) Get(ctx context.Context, r Request) (*Entry, error) {
 	e, err := s.get(ctx, r)
 	if err != nil {
@@ -36,7 +39,7 @@ func (s *Store) get(ctx context.Context, r Request) (*Entry, error) {
 		return nil, err
 	}
 	if r.Reference.IsLocal() != (r.Local != nil) {
-		return nil, errors.New("an open file is needed for a local image, and only for one")
+		return nil, errors.New("a local image, and no other image, needs an open file")
 	}
 	found, err := s.resolve(ctx, r, policy)
 	if err != nil {
@@ -73,7 +76,7 @@ func notCached(what string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: the cache does not contain %s: pull it first, or set another pull policy", ErrNotCached, what)
 	}
-	return fmt.Errorf("%w: the cache contains %s, but unusable: %w: pull it again, or set another pull policy", ErrNotCached, what, err)
+	return fmt.Errorf("%w: %s in the cache is unusable: %w: pull it again, or set another pull policy", ErrNotCached, what, err)
 }
 
 // pull brings in an entry, together with all other callers that ask for it. Callers with
@@ -153,7 +156,7 @@ type resolution struct {
 	image imageInfo
 	// target is the digest that the reference names: of the manifest or of an index.
 	target string
-	// content is what a build needs in addition. nil: it has not been fetched.
+	// content is only needed to build an entry. nil: it has not been fetched.
 	content *imageContent
 	// asked is the time before the source was asked.
 	asked time.Time

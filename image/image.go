@@ -46,8 +46,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/image/registry"
 )
 
-// The kinds of errors by which callers decide, besides those of the packages source, spec,
-// unikernel and disk.
+// The kinds of errors by which callers decide. The packages source, spec, unikernel and disk
+// define others.
 var (
 	// ErrNotCached: the policy forbids to pull the image, and the store does not have it.
 	ErrNotCached = errors.New("not cached")

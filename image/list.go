@@ -24,7 +24,7 @@ type Image struct {
 	// Digest is the digest of the manifest.
 	Digest string `json:"digest"`
 	// References are the tags and digests of registries that lead to the image, sorted. An
-	// image has none if it came from a file, or if all its tags have moved.
+	// image has no reference if it came from a file, or if all its tags have moved.
 	References []string `json:"references"`
 	// Kernels are the unikernels of the image that are in the cache.
 	Kernels []Kernel `json:"kernels"`

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cached finds a reference in the store. With a digest, the reference is not used: the same
-// content may have come from another registry. fs.ErrNotExist, or a broken record: the
-// store does not know it.
+// cached finds a reference in the store. With a digest, it does not use the reference,
+// because the same content may have come from another registry. If the store does not know
+// the reference, the error is fs.ErrNotExist, or that of a broken record.
 func (s *Store) cached(reference, digest string) (resolution, error) {
 	if digest != "" {
 		if info, err := s.image(digest); err == nil {
@@ -59,8 +59,8 @@ func (s *Store) imagePath(digest string) string {
 	return s.path(imagesDir, strings.ReplaceAll(digest, ":", "-"))
 }
 
-// record remembers what the source has returned for a reference. Local references are not
-// recorded: their files belong to allocs.
+// record remembers the source's answer for a reference. It does not record local
+// references, because their files belong to allocs.
 func (s *Store) record(r Request, found resolution) error {
 	ref := refInfo{Version: formatVersion, Target: found.target, Digest: found.image.Digest, Resolved: found.asked}
 	var names []string

@@ -28,7 +28,7 @@ import (
 
 // The death of a plugin leaves a part of a download, of a layer's content or of a root disk.
 // The next plugin starts the same task, and a garbage collection removes everything.
-func TestPlugin_KilledDuringAPull(t *testing.T) {
+func TestPlugin_PullsAgainAfterAKillDuringAPull(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
 	const moments = 30
 	config, task := pullTask(t)

@@ -136,8 +136,8 @@ func selectImage(index *v1.IndexManifest, tag string) (v1.Descriptor, error) {
 	return v1.Descriptor{}, selectionError(tag, len(exact), names)
 }
 
-// isNamed reports whether a reference, such as docker.io/library/nginx:1.22, is meant by
-// the way in which a user writes it (nginx:1.22), or has the tag that the user gave.
+// isNamed reports whether a user's text, such as nginx:1.22 or 1.22, names a reference, such
+// as docker.io/library/nginx:1.22. The text is the reference's short form or its tag.
 func isNamed(reference, wanted string) bool {
 	if strings.HasSuffix(reference, ":"+wanted) {
 		return true

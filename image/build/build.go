@@ -78,10 +78,8 @@ func (r *Result) Close() {
 	}
 }
 
-// ErrKernel is returned for a file that is not a Solo5 executable.
-var ErrKernel = errors.New("not a unikernel")
-
-// Build makes an image. It needs temporary disk space for the compressed layers.
+// Build makes an image. It needs temporary disk space for the compressed layers. Errors about
+// the kernel's file are those of package unikernel.
 func Build(ctx context.Context, o Options) (_ *Result, err error) {
 	if o.Name == "" {
 		o.Name = path.Base(o.Kernel)
@@ -131,7 +129,7 @@ func (r *Result) addKernel(ctx context.Context, o Options) error {
 		return err
 	}
 	if r.Info, err = unikernel.Read(f, info.Size()); err != nil {
-		return fmt.Errorf("%w: %w", ErrKernel, err)
+		return err
 	}
 	return r.addLayer(ctx, o.Compression, func(w io.Writer) error {
 		t := tar.NewWriter(w)

@@ -228,7 +228,7 @@ func TestBuild_RefusesMistakes(t *testing.T) {
 		})
 	}
 	_, err := Build(t.Context(), Options{Kernel: text})
-	must.ErrorIs(t, err, ErrKernel)
+	must.ErrorIs(t, err, unikernel.ErrNotSolo5)
 }
 
 func TestReadSBOM_ReturnsTheDocument(t *testing.T) {

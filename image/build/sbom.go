@@ -95,7 +95,7 @@ func withSBOM(img v1.Image, o Options) (archive.Manifest, error) {
 // ReadSBOM returns the SPDX document of the image for this driver, in JSON, which is
 // untrusted.
 //
-// ErrNoSBOM: the image has none.
+// ErrNoSBOM: the image has no SBOM.
 func ReadSBOM(ctx context.Context, src source.Source) ([]byte, error) {
 	d, err := src.Resolve(ctx)
 	if err != nil {

@@ -65,7 +65,7 @@ func checkTag(tag string) error {
 	for i := range len(tag) {
 		c := tag[i]
 		if !isAlphanumeric(c) && c != '_' && (i == 0 || c != '.' && c != '-') {
-			return fmt.Errorf("tag %q is not valid: use letters, digits, '_', '.' and '-', beginning with none of the last two", tag)
+			return fmt.Errorf("tag %q is not valid: use letters, digits, '_', '.' and '-', and begin with a letter, a digit or '_'", tag)
 		}
 	}
 	return nil

@@ -54,9 +54,9 @@ type Reference struct {
 // The host of a registry contains a dot or a port, or is localhost. Without a host, the
 // registry is Docker Hub. With a tag and a digest, the digest decides, as docker does it.
 //
-// A path after oci: or oci-archive: may contain colons. The last colon splits off the tag
-// if no slash follows it, so a path whose last element contains a colon must end with a
-// colon ("oci:/images/a:b:"). A path after docker-archive: contains no colon.
+// A path after oci: or oci-archive: may contain colons. The tag follows the last colon, if
+// no slash follows that colon. If the last element of a path contains a colon, the path must
+// therefore end with a colon ("oci:/images/a:b:"). A path after docker-archive: contains no colon.
 func Parse(s string) (Reference, error) {
 	if s == "" {
 		return Reference{}, errors.New(`the image reference is empty: name an image, such as "registry.example.com/team/app:1.0"`)
@@ -132,9 +132,9 @@ func (r Reference) Digest() string { return r.digest }
 // IsMutable reports whether the reference can name another image later.
 func (r Reference) IsMutable() bool { return r.digest == "" }
 
-// DefaultsToAlways reports whether the reference is resolved at each start unless the job
-// says otherwise: the tag latest, as the docker driver does it, and local images, which
-// need no registry.
+// DefaultsToAlways reports whether each start resolves the reference, unless the job has
+// another policy. It is true for the tag latest, as in the docker driver, and for local
+// images, which need no registry.
 func (r Reference) DefaultsToAlways() bool {
 	return r.IsMutable() && (r.IsLocal() || r.tag == LatestTag)
 }

@@ -24,9 +24,9 @@ const (
 // image's manifest, or of a nested index.
 //
 // An image must be for linux/amd64, or for no stated platform. If annotations state its
-// target and ABI, these must be supported. A stated target is preferred to none, then the
-// higher ABI, then a stated platform, then an image to a nested index, then the first in the
-// index.
+// target and ABI, these must be supported. Of several images, the first of these differences
+// decides: a stated target, the higher ABI, a stated platform, an image rather than a nested
+// index, the position in the index.
 //
 // ErrPlatform, ErrTarget: the index has no such image. The error lists the others.
 func SelectManifest(index []byte) (v1.Descriptor, error) {

@@ -80,7 +80,8 @@ func (c *Config) command(o Overrides) (kernel string, args []string, err error) 
 		tail = o.Args
 	}
 	if o.Kernel != "" {
-		// The kernel replaces the word that names the image's. A job's arguments name none.
+		// The kernel replaces the word that names the image's. A job's arguments name no
+		// kernel.
 		if len(entrypoint) > 0 {
 			entrypoint = entrypoint[1:]
 		} else if len(o.Args) == 0 && len(tail) > 0 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package spec interprets the JSON documents of an image: it chooses a manifest from an
-// index, parses manifests and configs of Docker and OCI, and merges a config with a job's
+// Package spec interprets the JSON documents of an image. It chooses a manifest from an
+// index, and parses manifests and configs of Docker and OCI. It merges a config with a job's
 // settings by Docker's rules.
 //
 // All documents are untrusted. The functions of this package are pure, bound the size of

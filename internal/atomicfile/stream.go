@@ -53,7 +53,8 @@ func WriteWith(path string, perm fs.FileMode, write func(io.Writer) error) (err 
 	return rename(dirFD, name, true)
 }
 
-// newUnnamed creates a file in a directory. The temporary name is "" if the file has none.
+// newUnnamed creates a file in a directory. The temporary name is "" if the file has no
+// name.
 func newUnnamed(dir string) (f *os.File, temporary string, err error) {
 	if fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600); err == nil {
 		return os.NewFile(uintptr(fd), filepath.Join(dir, "unnamed")), "", nil

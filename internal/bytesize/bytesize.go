@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Max is the largest size that Parse accepts: that of the largest ext4 file system with
-// blocks of 4 KiB and without the feature 64bit, 2^32 blocks (mke2fs.conf(5)).
+// Max is the largest size that Parse accepts. It is the size of the largest ext4 file system
+// with blocks of 4 KiB and without the feature 64bit: 2^32 blocks (mke2fs.conf(5)).
 const Max = 16 << 40
 
 // Parse parses a size and returns it in bytes. A number without a unit is in

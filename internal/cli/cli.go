@@ -44,7 +44,7 @@ type Command struct {
 	Sub   []*Command                      // in place of Usage and Run
 }
 
-// An Env is the surroundings of one run of a command.
+// An Env holds the streams and the name of one run of a command.
 type Env struct {
 	Program Program
 	// Name is the command with the program's name before it, such as

@@ -31,7 +31,7 @@ func imageCommands() []*Command {
 		{Name: "list", Summary: "list the images in the cache", Usage: imageListUsage, Run: imageListCommand},
 		{Name: "inspect", Summary: "print the configuration and the unikernels of an image", Usage: imageInspectUsage, Run: imageInspectCommand},
 		{Name: "remove", Summary: "remove images from the cache", Usage: imageRemoveUsage, Run: imageRemoveCommand},
-		{Name: "gc", Summary: "remove images that no task has used for long", Usage: imageGCUsage, Run: imageGCCommand},
+		{Name: "gc", Summary: "remove images that no task uses", Usage: imageGCUsage, Run: imageGCCommand},
 		{Name: "build", Summary: "pack a unikernel into an image", Usage: imageBuildUsage, Run: imageBuildCommand},
 		{Name: "sbom", Summary: "print the list of the software in an image", Usage: imageSBOMUsage, Run: imageSBOMCommand},
 	}

@@ -160,7 +160,7 @@ func TestImageBuild_ExitsByTheKindOfMistake(t *testing.T) {
 		{"zstd for docker", "gzip", []string{"--kernel", kernel, "-o", "docker-archive:x.tar", "--compression", "zstd"}, exitUsage},
 		{"two SBOMs", "exclude", []string{"--kernel", kernel, "-o", output, "--sbom", "x", "--no-sbom"}, exitUsage},
 		{"missing kernel", "no such file", []string{"--kernel", dir + "/missing", "-o", output}, exitFailed},
-		{"kernel is text", "not a unikernel", []string{"--kernel", text, "-o", output}, exitRefused},
+		{"kernel is text", "not a Solo5 unikernel", []string{"--kernel", text, "-o", output}, exitRefused},
 		{"SBOM is text", "SPDX", []string{"--kernel", kernel, "-o", output, "--sbom", text}, exitFailed},
 		{"entrypoint", "first word must be the kernel", []string{"--kernel", kernel, "-o", output, "--entrypoint", "/x"}, exitFailed},
 		{"device", "not a regular file", []string{"--kernel", kernel, "-o", "oci-archive:/dev/null"}, exitFailed},

@@ -65,7 +65,7 @@ const imageGCUsage = `usage: PROGRAM image gc [OPTION ...]
 
 Removes images that no task uses from the driver's cache, and the remains of pulls that
 were killed. Without --all, --max-age and --max-size, it removes only such remains. The
-driver collects too, as the block image_gc of its configuration says.
+driver removes images too: see the block image_gc of its configuration.
 
 Options:
 

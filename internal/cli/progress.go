@@ -25,9 +25,8 @@ const (
 	minBar = 10
 )
 
-// A progress shows how far one long operation is: as a bar that is redrawn on a
-// terminal, and as a line every few seconds elsewhere. Its methods may be called
-// concurrently.
+// A progress shows the progress of one long operation. On a terminal it redraws a bar.
+// Elsewhere it writes a line every few seconds. Its methods may be called concurrently.
 type progress struct {
 	w     io.Writer
 	title string
@@ -67,8 +66,8 @@ func terminalWidth(w io.Writer) int {
 	return int(size.Col)
 }
 
-// update shows that done bytes of total are processed, unless the stage is the same and
-// the last output was only a moment ago. total may be 0 if it is unknown.
+// update shows that done bytes of total are processed. It skips updates of the same stage
+// that follow the last output too soon. total may be 0 if it is unknown.
 func (p *progress) update(stage string, done, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
