@@ -136,13 +136,13 @@ func find(images []Image, name string) (Image, string, error) {
 	if ref, err := reference.Parse(name); err == nil {
 		canonical = ref.String()
 	}
+	digits := strings.TrimPrefix(name, "sha256:")
 	var matches []Image
 	for _, image := range images {
 		if slices.Contains(image.References, canonical) {
 			return image, canonical, nil
 		}
-		digits := strings.TrimPrefix(image.Digest, "sha256:")
-		if image.Digest == name || len(name) >= minDigits && strings.HasPrefix(digits, strings.TrimPrefix(name, "sha256:")) {
+		if image.Digest == name || len(digits) >= minDigits && strings.HasPrefix(strings.TrimPrefix(image.Digest, "sha256:"), digits) {
 			matches = append(matches, image)
 		}
 	}
