@@ -45,22 +45,16 @@ func (s *Store) get(ctx context.Context, r Request) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	process, err := found.image.Config.Merge(r.Overrides)
-	if err != nil {
-		return nil, err
-	}
-	e, err := s.lookup(ctx, &found.image, process.Kernel)
-	switch {
-	case err == nil:
-		e.Cached = true
-	case !errors.Is(err, fs.ErrNotExist) && !isBroken(err):
-		return nil, err
-	case policy == PolicyNever:
-		return nil, notCached(fmt.Sprintf("the image with the kernel %q", process.Kernel), err)
-	default:
-		if e, err = s.pull(ctx, r, found, process.Kernel); err != nil {
+	e, err := s.entry(ctx, r, policy, found)
+	if found.known && r.Reference.IsMutable() && errors.Is(err, source.ErrNotFound) {
+		// The tag has moved, and the registry no longer has the image of the cached record.
+		if found, err = s.resolve(ctx, r, PolicyAlways); err != nil {
 			return nil, err
 		}
+		e, err = s.entry(ctx, r, policy, found)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if found.known && e.Cached {
 		return e, nil
@@ -69,6 +63,25 @@ func (s *Store) get(ctx context.Context, r Request) (*Entry, error) {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
+}
+
+// entry returns the entry of an image from the cache, or brings it in.
+func (s *Store) entry(ctx context.Context, r Request, policy Policy, found resolution) (*Entry, error) {
+	process, err := found.image.Config.Merge(r.Overrides)
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.lookup(ctx, &found.image, process.Kernel)
+	switch {
+	case err == nil:
+		e.Cached = true
+		return e, nil
+	case !errors.Is(err, fs.ErrNotExist) && !isBroken(err):
+		return nil, err
+	case policy == PolicyNever:
+		return nil, notCached(fmt.Sprintf("the image with the kernel %q", process.Kernel), err)
+	}
+	return s.pull(ctx, r, found, process.Kernel)
 }
 
 // notCached returns the error of PolicyNever.

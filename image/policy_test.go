@@ -4,6 +4,8 @@ package image_test
 
 import (
 	"net/http"
+	"os"
+	"strings"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -138,4 +140,26 @@ func TestGet_ChecksCredentialsOnlyWithPolicyAlways(t *testing.T) {
 	_, err = store.Get(t.Context(), image.Request{Reference: ref, Credentials: wrong, Policy: image.PolicyAlways})
 	must.ErrorIs(t, err, source.ErrUnauthorized)
 	must.True(t, get(t, store, image.Request{Reference: ref, Credentials: wrong}).Cached)
+}
+
+// Without the files of a cached image, its digest is of no use once the registry has only the
+// image to which the tag has moved.
+func TestGet_ResolvesATagAgainWhenItsImageIsGone(t *testing.T) {
+	s := newServer(t)
+	dir := t.TempDir()
+	first, second := webImage(t, "one"), webImage(t, "two")
+	ref := s.push(t, "web:1", first)
+	pull(t, dir, s, ref)
+	must.NoError(t, os.Remove(one(t, dir, "entries/*/kernel")))
+	s.push(t, "web:1", second)
+	s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		return strings.HasSuffix(r.URL.Path, digestOf(t, first)) && gone(w, r)
+	})
+	store := openStore(t, dir, s)
+	e := get(t, store, image.Request{Reference: ref, Policy: image.PolicyMissing})
+	must.Eq(t, digestOf(t, second), e.Digest)
+	must.Eq(t, digestOf(t, second), get(t, store, image.Request{Reference: ref, Policy: image.PolicyNever}).Digest)
+
+	_, err := store.Get(t.Context(), image.Request{Reference: parse(t, s.host()+"/web@"+digestOf(t, first))})
+	must.ErrorIs(t, err, source.ErrNotFound)
 }
