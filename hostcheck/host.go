@@ -43,13 +43,12 @@ type Host struct {
 	Cgroup func() (string, error)
 }
 
-// LocalHost returns the probes of this machine. The driver passes in the checks of its
-// state directory, of its executor, of the tools that build root disks, and of the kernel's
-// means to connect a tap, which may be nil.
+// LocalHost returns the probes of this machine. The driver passes the checks of its state
+// directory, of its executor, and of the tools that build root disks. It also passes the
+// check that the kernel can connect a tap, which may be nil.
 //
 // All of them are cheap enough to be repeated every period: the guest runs for about a
-// millisecond, and the others are a few system calls. There are two
-// exceptions. KVM creates a machine only when /dev/kvm has changed; see kvmProbe. A tap is
+// millisecond, and the others are a few system calls. There are two exceptions. KVM creates a machine only when /dev/kvm has changed; see kvmProbe. A tap is
 // connected only until that succeeds once; see tapProbe.
 func LocalHost(stateDir, executor, ext4, connectTap func() error) Host {
 	kvm := kvmProbe{device: "/dev/kvm", create: createVM}
@@ -81,7 +80,7 @@ func findLandlock() error {
 }
 
 // tapProbe returns a probe that opens the tap device, and calls connect until it succeeds
-// once: what connect checks does not go away. connect may be nil.
+// once, because a kernel does not lose these features. connect may be nil.
 func tapProbe(connect func() error) func() error {
 	connected := connect == nil
 	return func() error {

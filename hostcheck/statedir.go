@@ -121,7 +121,7 @@ func (s stateDir) checkSpace(context.Context) Finding {
 		return skipped("%v", err)
 	}
 	if err := statedir.CheckSpace(string(s)); err != nil {
-		return failed("lkl image gc && du -xh --max-depth=2 "+path+" | sort -h", "%v", err)
+		return failed("lkl image gc --all --state-dir "+string(s)+" && du -xh --max-depth=2 "+path+" | sort -h", "%v", err)
 	}
 	text := fmt.Sprintf("%s of %s are free", size(stat.Bavail*uint64(stat.Bsize)), size(stat.Blocks*uint64(stat.Bsize)))
 	if stat.Files > 0 {
