@@ -7,8 +7,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/image/reference"
@@ -62,15 +64,18 @@ func (r *registryFlags) check() error {
 	return nil
 }
 
-// client returns a client for the registries of the references.
+// client returns a client for the registries of the references. It refuses to send one
+// password to several registries.
 func (r *registryFlags) client(references []reference.Reference) (*registry.Client, error) {
 	hosts := make(map[string]registry.Host)
-	if r.host != (registry.Host{}) {
-		for _, ref := range references {
-			if !ref.IsLocal() {
-				hosts[ref.Host()] = r.host
-			}
+	for _, ref := range references {
+		if !ref.IsLocal() {
+			hosts[ref.Host()] = r.host
 		}
+	}
+	if r.username != "" && len(hosts) > 1 {
+		return nil, fmt.Errorf("--username is for one registry, not for %s: run the command once for each registry",
+			strings.Join(slices.Sorted(maps.Keys(hosts)), " and "))
 	}
 	config := r.dockerConfig
 	if config == "" {

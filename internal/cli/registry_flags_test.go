@@ -51,6 +51,18 @@ func TestRegistryFlags_NamesOptionsThatExcludeEachOther(t *testing.T) {
 	must.NoError(t, parseRegistryFlags(t, "--ca-file /ca.pem --skip-verify").check())
 }
 
+func TestRegistryFlags_SendsAPasswordToOneRegistryOnly(t *testing.T) {
+	references, err := parseReferences([]string{"a.example.com/x", "oci:/x", "a.example.com/y:1", "b.example.com/x"})
+	must.NoError(t, err)
+	login := parseRegistryFlags(t, "--username alice --password-stdin")
+	_, err = login.client(references[:3])
+	must.NoError(t, err)
+	_, err = login.client(references)
+	must.ErrorContains(t, err, "not for a.example.com and b.example.com")
+	_, err = parseRegistryFlags(t, "--skip-verify").client(references)
+	must.NoError(t, err)
+}
+
 func TestDefaultDockerConfig_IsThatOfDocker(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("HOME", home)
