@@ -162,7 +162,7 @@ func (e *Env) imageAdvice(err error) string {
 	case errors.Is(err, image.ErrInUse):
 		return "stop the tasks that use the image, and try again"
 	case errors.Is(err, disk.ErrReserve), errors.Is(err, syscall.ENOSPC):
-		return fmt.Sprintf("free space on the file system of --state-dir, such as with \"%s image gc\"", e.Program.Name)
+		return fmt.Sprintf("free space on the file system of --state-dir, such as with \"%s image gc --all\"", e.Program.Name)
 	}
 	return ""
 }
