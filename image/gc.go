@@ -99,13 +99,13 @@ func (s *Store) collect(o GCOptions) (report GCReport, moved []movedEntry, err e
 		return report, nil, err
 	}
 	defer lock.release()
-	c, err := s.contents()
+	r, err := s.readRecords()
 	if err != nil {
 		return report, nil, err
 	}
-	reasons := c.unused(o, time.Now())
+	reasons := r.unused(o, time.Now())
 	var kept []storedEntry
-	for _, e := range c.entries {
+	for _, e := range r.entries {
 		reason, remove := reasons[e.key]
 		if remove && !o.DryRun {
 			m, err := s.takeEntry(e.key)
@@ -122,14 +122,14 @@ func (s *Store) collect(o GCOptions) (report GCReport, moved []movedEntry, err e
 			continue
 		}
 		report.Removed = append(report.Removed, Removal{
-			Digest: e.info.Digest, Kernel: e.Path, References: c.references(e.info.Digest), Bytes: e.Bytes, Reason: reason,
+			Digest: e.info.Digest, Kernel: e.Path, References: r.references(e.info.Digest), Bytes: e.Bytes, Reason: reason,
 		})
 		report.FreedBytes += e.Bytes
 	}
 	if o.DryRun {
 		return report, nil, nil
 	}
-	return report, moved, s.removeRecords(c, kept, o.All)
+	return report, moved, s.removeRecords(r, kept, o.All)
 }
 
 func (r *GCReport) keep(e storedEntry) {
@@ -140,10 +140,10 @@ func (r *GCReport) keep(e storedEntry) {
 }
 
 // unused returns the entries to remove, with the reason.
-func (c *contents) unused(o GCOptions, now time.Time) map[string]string {
+func (r *records) unused(o GCOptions, now time.Time) map[string]string {
 	reasons := map[string]string{}
 	var total int64
-	oldestFirst := slices.SortedFunc(slices.Values(c.entries), func(a, b storedEntry) int { return a.LastUsed.Compare(b.LastUsed) })
+	oldestFirst := slices.SortedFunc(slices.Values(r.entries), func(a, b storedEntry) int { return a.LastUsed.Compare(b.LastUsed) })
 	for _, e := range oldestFirst {
 		total += e.Bytes
 		age := now.Sub(e.LastUsed)
@@ -214,16 +214,16 @@ func hasLinks(path string) bool {
 // removeRecords removes the records of images without an entry, of references without an
 // image, and records that cannot be read. With all, it also removes new records of another
 // version of the driver. The caller has the store's exclusive lock.
-func (s *Store) removeRecords(c *contents, entries []storedEntry, all bool) error {
+func (s *Store) removeRecords(r *records, entries []storedEntry, all bool) error {
 	keep := map[string]bool{}
 	digests := map[string]bool{}
 	for _, e := range entries {
-		if info, ok := c.images[e.info.Digest]; ok {
+		if info, ok := r.images[e.info.Digest]; ok {
 			digests[info.Digest] = true
 			keep[s.imagePath(info.Digest)] = true
 		}
 	}
-	for _, ref := range c.refs {
+	for _, ref := range r.refs {
 		if digests[ref.Digest] {
 			keep[s.refPath(ref.Reference)] = true
 		}

@@ -96,7 +96,7 @@ func notCached(what string, err error) error {
 // other credentials or of another kind of source use their own.
 func (s *Store) pull(ctx context.Context, r Request, found resolution, kernelPath string) (*Entry, error) {
 	key := hexOf(found.image.Digest, kernelPath, r.sourceKey())
-	_, release, err := s.builds.join(ctx, key, func() (operation[*os.File], error) {
+	_, release, err := s.pulls.join(ctx, key, func() (operation[*os.File], error) {
 		open, err := s.opener(r)
 		return operation[*os.File]{
 			run: func(ctx context.Context, report func(Progress)) (*os.File, error) {
@@ -105,7 +105,7 @@ func (s *Store) pull(ctx context.Context, r Request, found resolution, kernelPat
 					return nil, err
 				}
 				defer func() { _ = src.Close() }() // it was only read
-				return s.bringIn(ctx, src, found, build{kernelPath: kernelPath, report: report})
+				return s.bringIn(ctx, src, found, entryBuild{kernelPath: kernelPath, report: report})
 			},
 			drop: func(dir *os.File) { fileLock{dir}.release() },
 		}, err
@@ -119,7 +119,7 @@ func (s *Store) pull(ctx context.Context, r Request, found resolution, kernelPat
 
 // bringIn builds an entry, unless another process has just done so. It returns the pinned
 // directory.
-func (s *Store) bringIn(ctx context.Context, src source.Source, found resolution, b build) (*os.File, error) {
+func (s *Store) bringIn(ctx context.Context, src source.Source, found resolution, b entryBuild) (*os.File, error) {
 	key := entryKey(found.image.Digest, b.kernelPath)
 	unlock, err := s.lockEntry(ctx, key, func() { b.report(Progress{Stage: StageWaiting}) })
 	if err != nil {
@@ -139,13 +139,13 @@ func (s *Store) bringIn(ctx context.Context, src source.Source, found resolution
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	if found.content == nil {
-		if found.content, err = fetchImage(ctx, src, found.image.descriptor()); err != nil {
+	if found.documents == nil {
+		if found.documents, err = fetchImage(ctx, src, found.image.descriptor()); err != nil {
 			return nil, err
 		}
 	}
-	b.image, b.content = found.image, found.content
-	return s.build(ctx, src, key, b)
+	b.image, b.documents = found.image, found.documents
+	return s.buildEntry(ctx, src, key, b)
 }
 
 // opener returns a function that opens the source of a request. The source does not depend
@@ -169,8 +169,8 @@ type resolution struct {
 	image imageInfo
 	// target is the digest that the reference names: of the manifest or of an index.
 	target string
-	// content is only needed to build an entry. nil: it has not been fetched.
-	content *imageContent
+	// documents are only needed to build an entry. nil: they have not been fetched.
+	documents *imageDocuments
 	// asked is the time before the source was asked.
 	asked time.Time
 	// known reports that the cache has the reference, and that no source was asked.
@@ -231,9 +231,9 @@ func (s *Store) ask(ctx context.Context, open func() (source.Source, error)) (re
 		found.asked, found.known = asked, false
 		return found, nil
 	}
-	content, err := fetchImage(ctx, src, target)
+	documents, err := fetchImage(ctx, src, target)
 	if err != nil {
 		return resolution{}, err
 	}
-	return resolution{image: content.info(), target: target.Digest.String(), content: content, asked: asked}, nil
+	return resolution{image: documents.info(), target: target.Digest.String(), documents: documents, asked: asked}, nil
 }

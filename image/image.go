@@ -77,7 +77,7 @@ type Store struct {
 	config   Config
 	verified verifiedFiles
 	resolves flights[resolution]
-	builds   flights[*os.File]
+	pulls    flights[*os.File]
 	// slots has a value for each image that is being brought in.
 	slots chan struct{}
 
@@ -90,7 +90,7 @@ type Store struct {
 func Open(c Config) (*Store, error) {
 	s := &Store{
 		config: c, verified: verifiedFiles{reading: make(chan struct{}, 1)},
-		slots: make(chan struct{}, maxBuilds),
+		slots: make(chan struct{}, maxPulls),
 	}
 	for _, dir := range []string{"", refsDir, imagesDir, entriesDir, buildsDir, locksDir} {
 		if err := os.MkdirAll(s.path(dir), privateDir); err != nil {
@@ -116,13 +116,13 @@ func Open(c Config) (*Store, error) {
 // Close cancels all pulls and waits for their end. Entries stay valid until they are closed.
 func (s *Store) Close() error {
 	s.resolves.close()
-	s.builds.close()
+	s.pulls.close()
 	return nil
 }
 
-// maxBuilds is the largest number of images that a process brings in at a time. A hostile
+// maxPulls is the largest number of images that a process brings in at a time. A hostile
 // image with the largest number of files takes hundreds of megabytes of memory.
-const maxBuilds = 8
+const maxPulls = 8
 
 // The names in a store.
 const (

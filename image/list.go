@@ -68,8 +68,8 @@ type storedEntry struct {
 	Kernel
 }
 
-// contents are the readable records of a store.
-type contents struct {
+// records are the readable records of a store.
+type records struct {
 	images  map[string]imageInfo // by digest
 	refs    []refInfo
 	entries []storedEntry
@@ -83,19 +83,19 @@ func (s *Store) List() ([]Image, error) {
 		return nil, fmt.Errorf("list the images: %w", err)
 	}
 	defer lock.release()
-	c, err := s.contents()
+	r, err := s.readRecords()
 	if err != nil {
 		return nil, fmt.Errorf("list the images: %w", err)
 	}
-	return c.list(), nil
+	return r.list(), nil
 }
 
 // list returns the images that have a usable entry, the last used first.
-func (c *contents) list() []Image {
+func (r *records) list() []Image {
 	var images []Image
-	for digest, info := range c.images {
-		image := Image{Digest: digest, References: c.references(digest), DownloadBytes: info.LayerSize, Config: info.Config}
-		for _, e := range c.entries {
+	for digest, info := range r.images {
+		image := Image{Digest: digest, References: r.references(digest), DownloadBytes: info.LayerSize, Config: info.Config}
+		for _, e := range r.entries {
 			if e.broken != nil || e.info.Digest != digest {
 				continue
 			}
@@ -156,14 +156,14 @@ func find(images []Image, name string) (Image, string, error) {
 	}
 }
 
-// contents reads the records of the store. The caller has its exclusive lock: entries are
+// readRecords reads the records of the store. The caller has its exclusive lock: entries are
 // locked for a moment, which must not look like a use.
-func (s *Store) contents() (*contents, error) {
-	c := &contents{images: map[string]imageInfo{}}
+func (s *Store) readRecords() (*records, error) {
+	r := &records{images: map[string]imageInfo{}}
 	err := s.eachName(imagesDir, func(name string) error {
 		info, err := s.image(strings.Replace(name, "-", ":", 1))
 		if err == nil {
-			c.images[info.Digest] = info
+			r.images[info.Digest] = info
 		}
 		return unlessUnreadable(err)
 	})
@@ -174,7 +174,7 @@ func (s *Store) contents() (*contents, error) {
 		var ref refInfo
 		err := readRecord(s.path(refsDir, name), &ref)
 		if err == nil {
-			c.refs = append(c.refs, ref)
+			r.refs = append(r.refs, ref)
 		}
 		return unlessUnreadable(err)
 	})
@@ -184,11 +184,11 @@ func (s *Store) contents() (*contents, error) {
 	err = s.eachName(entriesDir, func(name string) error {
 		e, err := s.stored(name)
 		if err == nil {
-			c.entries = append(c.entries, e)
+			r.entries = append(r.entries, e)
 		}
 		return unlessUnreadable(err)
 	})
-	return c, err
+	return r, err
 }
 
 // unlessUnreadable ignores the errors of records that have been removed or damaged.
@@ -214,9 +214,9 @@ func (s *Store) eachName(dir string, f func(string) error) error {
 }
 
 // references returns the references that lead to an image, sorted.
-func (c *contents) references(digest string) []string {
+func (r *records) references(digest string) []string {
 	names := []string{}
-	for _, ref := range c.refs {
+	for _, ref := range r.refs {
 		// The digest of an index is an internal reference.
 		if ref.Digest == digest && ref.Reference != ref.Target {
 			names = append(names, ref.Reference)

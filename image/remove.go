@@ -34,11 +34,11 @@ func (s *Store) take(name string) (Removal, []movedEntry, error) {
 		return Removal{}, nil, err
 	}
 	defer lock.release()
-	c, err := s.contents()
+	r, err := s.readRecords()
 	if err != nil {
 		return Removal{}, nil, err
 	}
-	found, reference, err := find(c.list(), name)
+	found, reference, err := find(r.list(), name)
 	if err != nil {
 		return Removal{}, nil, err
 	}
@@ -52,7 +52,7 @@ func (s *Store) take(name string) (Removal, []movedEntry, error) {
 	removal := Removal{Digest: found.Digest, References: found.References, Bytes: found.Bytes, Reason: "requested"}
 	var moved []movedEntry
 	var kept []storedEntry
-	for _, e := range c.entries {
+	for _, e := range r.entries {
 		if e.info.Digest != found.Digest {
 			kept = append(kept, e)
 			continue
@@ -66,7 +66,7 @@ func (s *Store) take(name string) (Removal, []movedEntry, error) {
 		}
 		moved = append(moved, *m)
 	}
-	return removal, moved, s.removeRecords(c, kept, false)
+	return removal, moved, s.removeRecords(r, kept, false)
 }
 
 // checkUnused returns ErrInUse with the number of the image's users.

@@ -20,15 +20,15 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/image/spec"
 )
 
-// imageContent is the manifest and the config of an image.
-type imageContent struct {
+// imageDocuments are the manifest and the config of an image.
+type imageDocuments struct {
 	descriptor v1.Descriptor // of the manifest
 	manifest   *v1.Manifest
 	config     *spec.ConfigFile
 }
 
 // fetchImage reads the manifest and the config that a descriptor leads to.
-func fetchImage(ctx context.Context, src source.Source, d v1.Descriptor) (*imageContent, error) {
+func fetchImage(ctx context.Context, src source.Source, d v1.Descriptor) (*imageDocuments, error) {
 	var raw []byte
 	for depth := 0; ; depth++ {
 		if err := spec.CheckMediaType(d.MediaType); err != nil {
@@ -60,22 +60,22 @@ func fetchImage(ctx context.Context, src source.Source, d v1.Descriptor) (*image
 	if err != nil {
 		return nil, err
 	}
-	return &imageContent{descriptor: d, manifest: manifest, config: config}, nil
+	return &imageDocuments{descriptor: d, manifest: manifest, config: config}, nil
 }
 
 // info returns the record of the image.
-func (c *imageContent) info() imageInfo {
+func (d *imageDocuments) info() imageInfo {
 	return imageInfo{
-		Version: formatVersion, Digest: c.descriptor.Digest.String(), MediaType: c.descriptor.MediaType,
-		ManifestSize: c.descriptor.Size, LayerCount: len(c.manifest.Layers), LayerSize: c.layerSize(),
-		Config: c.config.Config,
+		Version: formatVersion, Digest: d.descriptor.Digest.String(), MediaType: d.descriptor.MediaType,
+		ManifestSize: d.descriptor.Size, LayerCount: len(d.manifest.Layers), LayerSize: d.layerSize(),
+		Config: d.config.Config,
 	}
 }
 
 // layerSize returns the size of all layers as they are stored.
-func (c *imageContent) layerSize() int64 {
+func (d *imageDocuments) layerSize() int64 {
 	var sum int64
-	for _, layer := range c.manifest.Layers {
+	for _, layer := range d.manifest.Layers {
 		if sum += layer.Size; sum < 0 {
 			return math.MaxInt64
 		}

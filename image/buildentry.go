@@ -23,16 +23,16 @@ import (
 // maxKernelSize is the largest kernel in bytes.
 const maxKernelSize = 1 << 30
 
-// build describes an entry to build.
-type build struct {
+// entryBuild describes an entry to build.
+type entryBuild struct {
 	image      imageInfo
-	content    *imageContent
+	documents  *imageDocuments
 	kernelPath string
 	report     func(Progress)
 }
 
-// build builds an entry and returns its pinned directory. On an error, nothing remains.
-func (s *Store) build(ctx context.Context, src source.Source, key string, b build) (_ *os.File, err error) {
+// buildEntry builds an entry and returns its pinned directory. On an error, nothing remains.
+func (s *Store) buildEntry(ctx context.Context, src source.Source, key string, b entryBuild) (_ *os.File, err error) {
 	dir, err := s.newBuildDir(key)
 	if err != nil {
 		return nil, err
@@ -75,14 +75,14 @@ func (s *Store) build(ctx context.Context, src source.Source, key string, b buil
 
 // addLayers downloads and unpacks the layers. Each must match two digests: that of the
 // manifest, as it is stored, and that of the config, uncompressed.
-func (b *build) addLayers(ctx context.Context, src source.Source, content *disk.Content, dir string) error {
-	progress := Progress{Stage: StageDownloading, Total: b.content.layerSize()}
+func (b *entryBuild) addLayers(ctx context.Context, src source.Source, content *disk.Content, dir string) error {
+	progress := Progress{Stage: StageDownloading, Total: b.documents.layerSize()}
 	// The content is rarely smaller than the layers. A later check covers all of it.
 	if err := disk.CheckFreeSpace(dir, progress.Total); err != nil {
 		return fmt.Errorf("download the layers: %w", err)
 	}
 	b.report(progress)
-	for i, layer := range b.content.manifest.Layers {
+	for i, layer := range b.documents.manifest.Layers {
 		blob, err := src.Blob(ctx, layer)
 		if err != nil {
 			return err
@@ -93,7 +93,7 @@ func (b *build) addLayers(ctx context.Context, src source.Source, content *disk.
 			return fmt.Errorf("layer %s: %w", layer.Digest, err)
 		}
 		got := v1.Hash{Algorithm: "sha256", Hex: unpacked}
-		if want := b.content.config.DiffIDs[i]; got != want {
+		if want := b.documents.config.DiffIDs[i]; got != want {
 			return fmt.Errorf("%w: the layer %s unpacks to the digest %s, but the config says %s",
 				source.ErrInvalid, layer.Digest, got, want)
 		}
@@ -118,7 +118,7 @@ func (r *progressReader) Read(p []byte) (int, error) {
 }
 
 // writeFiles creates the kernel and the root disk. It checks the kernel first.
-func (s *Store) writeFiles(ctx context.Context, content *disk.Content, dir string, b build) (*entryInfo, error) {
+func (s *Store) writeFiles(ctx context.Context, content *disk.Content, dir string, b entryBuild) (*entryInfo, error) {
 	info := &entryInfo{Version: formatVersion, Digest: b.image.Digest, KernelPath: b.kernelPath}
 	kernel, err := content.Open(b.kernelPath)
 	if err != nil {
