@@ -2,7 +2,7 @@
 
 // Demo demonstrates the driver. It starts a Nomad agent and a registry in a sandbox, and
 // pushes an image of nginx. Then it runs the nginx example as an operator would, and shows
-// Nomad's view of the job. At last it stops the job, and checks that nothing is left
+// Nomad's view of the job. Finally it stops the job, and checks that nothing is left
 // behind. It exits with 0 only if all steps succeed.
 package main
 

@@ -27,9 +27,8 @@ job "image-private" {
       }
 
       config {
-        image             = var.image
-        image_pull_policy = "missing"
-        args              = ["from", "a", "private", "registry"]
+        image = var.image
+        args  = ["from", "a", "private", "registry"]
 
         auth {
           username = var.username

@@ -1,5 +1,5 @@
-# A Linux guest from two files on the host instead of an image: the kernel, and a
-# directory from which the driver makes the task's private disk.
+# A Linux guest from a kernel and a directory on the host, instead of an image. The
+# driver makes the task's private disk from the directory.
 
 variable "kernels" {
   description = "Directory of the unikernels. The plugin's image_paths must contain it."
