@@ -89,9 +89,9 @@ func (d *Driver) openRoot(j job) (*jobFile, error) {
 // sandbox confines the tools that work on the task's disk to the task's resources.
 func (t taskDir) sandbox() disk.Sandbox { return disk.Sandbox{Cgroup: t.record.Cgroup} }
 
-// withDiskAdvice adds the remedy to the errors of package disk. source is the name of the
-// kernel or the rootfs in the job.
-func withDiskAdvice(err error, source string) error {
+// withDiskAdvice adds the remedy to the errors of package disk. name is that of the kernel,
+// the rootfs or the image in the job.
+func withDiskAdvice(err error, name string) error {
 	switch {
 	case errors.Is(err, disk.ErrNoSpace):
 		return fmt.Errorf("%w: set a larger rootfs_size", err)
@@ -102,7 +102,7 @@ func withDiskAdvice(err error, source string) error {
 	case errors.Is(err, disk.ErrName):
 		return fmt.Errorf("%w: rename the file, or remove it", err)
 	case errors.Is(err, disk.ErrDamaged):
-		return fmt.Errorf("%w: check %s with e2fsck -f", err, source)
+		return fmt.Errorf("%w: check %s with e2fsck -f", err, name)
 	}
 	return err
 }
