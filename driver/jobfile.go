@@ -140,6 +140,10 @@ func openHostPath(imagePaths []string, name string) (*os.File, error) {
 		if resolved != name {
 			name += " (resolved to " + resolved + ")"
 		}
+		if len(imagePaths) == 0 {
+			return nil, fmt.Errorf("%s is outside of the task directory, and image_paths in the client's plugin config is empty: add the directory of the file to it",
+				name)
+		}
 		return nil, fmt.Errorf("%s is not below any of the image_paths in the client's plugin config (%s)",
 			name, strings.Join(imagePaths, ", "))
 	}

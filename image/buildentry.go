@@ -162,7 +162,7 @@ func (s *Store) writeFiles(ctx context.Context, content *disk.Content, dir strin
 // missingKernel explains why an image has no kernel at a path.
 func missingKernel(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: the image has no file %q, which its entrypoint or the job names", spec.ErrNoKernel, path)
+		return fmt.Errorf("%w: the image has no file %q, the path in its ENTRYPOINT or CMD, or in the job: set kernel to the path of a unikernel in the image", spec.ErrNoKernel, path)
 	}
 	var inner *fs.PathError // its path is not quoted
 	if errors.As(err, &inner) {
@@ -178,6 +178,9 @@ func checkKernel(f *disk.ContentFile) (*unikernel.Info, error) {
 			unikernel.ErrInvalid, f.Size()>>20, maxKernelSize>>20)
 	}
 	elf, err := unikernel.Read(f, f.Size())
+	if errors.Is(err, unikernel.ErrNotSolo5) {
+		return nil, fmt.Errorf("%w: the driver does not run images for containers: build an image with \"lkl image build\", or set kernel to the path of a unikernel in the image", err)
+	}
 	if err != nil {
 		return nil, err
 	}

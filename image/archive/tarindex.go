@@ -49,6 +49,10 @@ func indexTar(f *os.File) (*tarArchive, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info.IsDir() {
+		return nil, fmt.Errorf("%w: it is a directory, not a tar file. Nomad unpacks an artifact unless its options have archive = false. To use an unpacked OCI image, write oci: before the directory",
+			source.ErrInvalid)
+	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: an archive must be a regular file", source.ErrInvalid)
 	}
