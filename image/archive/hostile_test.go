@@ -72,7 +72,8 @@ func TestOpenDocker_ReadsLinkedLayers(t *testing.T) {
 	}
 }
 
-// The identity of an image must not require the layers: a cached start reads none.
+// The identity of an image must not require the layers: a cached start reads no
+// layer.
 func TestOpenDocker_ResolvesWithoutTheLayers(t *testing.T) {
 	config := dockerConfig("layer a")
 	resolve := func(layer string) string {
