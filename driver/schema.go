@@ -30,11 +30,11 @@ const (
 var pluginOptions = []option{
 	{
 		name: "state_dir", kind: "string", value: `"` + DefaultStateDir + `"`,
-		doc: "Directory for root disks, sockets and exit statuses of tasks.",
+		doc: "Directory for cached images, and for root disks, sockets and exit statuses of tasks.",
 	},
 	{
 		name: "image_paths", kind: "list(string)", value: "[]",
-		doc: "Host directories from which jobs may use kernels and root file systems.",
+		doc: "Host directories from which jobs may use kernels, root file systems and files of images.",
 	},
 	{
 		name: "allow_exec_heap", kind: "bool", value: "false",
