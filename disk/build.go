@@ -47,18 +47,18 @@ var (
 	fakeTimeEnv = "E2FSPROGS_FAKE_TIME=" + strconv.FormatInt(fixedSeconds, 10)
 )
 
-// Build creates dst, which must not exist, as an ext4 image with the content of src: a
-// directory, or a tar archive, plain or compressed by gzip or zstd. Owners, permissions,
-// modification times, links, devices and extended attributes are preserved; the sockets of
-// a directory are left out. Build does not need root, but it must be able to read the
-// files of a directory.
+// Build creates dst, which must not exist, as an ext4 image with the content of src. src is
+// a directory, or a tar archive, plain or compressed by gzip or zstd. Build preserves owners,
+// permissions, modification times, links, devices and extended attributes. It leaves out the
+// sockets of a directory. Build does not need root, but it must be able to read the files of
+// a directory.
 //
 // Other tasks may change the directory during the build. The image then contains only files
 // that were in the directory, or Build fails. No tool reads the directory.
 //
 // dst appears when it is complete and synced to disk, as a sparse file of mode 0600. Until
-// then, all files that Build creates in dst's directory have no name, or a name that begins
-// with ".lkl-" where the file system does not support that.
+// then, all files that Build creates in dst's directory have no name. Where the file system
+// does not support that, their names begin with ".lkl-".
 //
 // ErrNoSpace: the content does not fit in o.Size. ErrTooLarge: the image exceeds o.Max.
 // ErrReserve: the file system of dst has too little space. ErrArchive: the archive has an

@@ -19,9 +19,9 @@ import (
 const copyChunk = 8 << 20
 
 // Copy copies a file to dst, which must not exist. Where the file system supports it
-// (Btrfs, XFS), the copy shares the blocks of the file; elsewhere its data is copied and
-// its holes are kept. dst appears when it is complete, with mode 0600. It is not synced
-// to disk.
+// (Btrfs, XFS), the copy shares the blocks of the file. Elsewhere Copy copies the data and
+// keeps the holes. dst appears when it is complete, with mode 0600. It is not synced to
+// disk.
 func Copy(ctx context.Context, src, dst string) error {
 	in, err := safeopen.Open(src, os.O_RDONLY, safeopen.Regular)
 	if err != nil {

@@ -172,8 +172,8 @@ func (g *geometry) inodeTableBlocks(groups int64) int64 {
 	return divideUp(divideUp(g.inodes, groups), inodesPerBlock)
 }
 
-// completeLastGroup rounds a number of blocks up, so that mke2fs does not omit the last
-// group for being too small, and that there are enough groups for all inodes.
+// completeLastGroup rounds a number of blocks up. mke2fs would omit a last group that is too
+// small, and there must be enough groups for all inodes.
 func (g *geometry) completeLastGroup(blocks int64) int64 {
 	blocks = max(blocks, (divideUp(g.inodes, inodesPerGroup)-1)*blocksPerGroup+1)
 	groups := divideUp(blocks, blocksPerGroup)

@@ -13,7 +13,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// describedLayer converts a short description to a layer: entries end with a semicolon, and
+// describedLayer converts a short description to a layer. Entries end with a semicolon. They
 // consist of a type, a name, and the target or body behind ">". A mutation of a description
 // is another valid archive more often than a mutation of an archive.
 func describedLayer(t testing.TB, description string) []byte {

@@ -124,7 +124,7 @@ func versionOf(info fs.FileInfo) (fileVersion, bool) {
 	return v, time.Since(time.Unix(stat.Ctim.Unix())) > minFileAge
 }
 
-// syncedDigest returns the SHA-256 of a copy and flushes the copy to disk: after
+// syncedDigest returns the SHA-256 of a copy and flushes the copy to disk. After
 // a power loss, a file in the cache must still match its name.
 func syncedDigest(ctx context.Context, path string) (string, error) {
 	f, err := os.Open(path)

@@ -11,8 +11,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// A program holds the settings of the program in the unikernel: those of the job, and those
-// of its image that the job does not replace.
+// A program holds the settings of the program in the unikernel. They are those of the job,
+// and those of the image that the job does not replace.
 type program struct {
 	args []string
 	env  map[string]string

@@ -79,7 +79,7 @@ func findLandlock() error {
 	return nil
 }
 
-// tapProbe returns a probe that opens the tap device, and calls connect until it succeeds
+// tapProbe returns a probe that opens the tap device. It calls connect until that succeeds
 // once, because a kernel does not lose these features. connect may be nil.
 func tapProbe(connect func() error) func() error {
 	connected := connect == nil

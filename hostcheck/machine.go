@@ -147,8 +147,8 @@ func checkClock(context.Context) Finding {
 	return ok("%s, synchronized", now)
 }
 
-// The UIDs and GIDs that the driver uses: those of guests and executors from firstID, and
-// those of the tools for disk images up to lastID.
+// The UIDs and GIDs that the driver uses. Those of guests and executors begin at firstID.
+// Those of the tools for disk images end at lastID.
 const (
 	firstID = 0x7000_0000
 	lastID  = 0x70bf_ffff

@@ -12,7 +12,7 @@ import (
 )
 
 // index is an index of images. Its members stand in the order in which other tools write
-// them, so that a copy of the index by these tools has the same digest.
+// them. A copy of the index by these tools therefore has the same digest.
 type index struct {
 	raw    []byte
 	parsed *v1.IndexManifest

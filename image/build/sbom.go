@@ -20,8 +20,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/image/spec"
 )
 
-// The SBOM is stored as BuildKit stores it: in an index with the image, as an in-toto
-// statement in the layer of a manifest for the platform unknown/unknown. Every registry and
+// The SBOM is stored in the format of BuildKit. An index contains the image and a manifest
+// for the platform unknown/unknown, whose layer is an in-toto statement. Every registry and
 // tool that takes images for several platforms takes such an index. See
 // docs/attestations/attestation-storage.md of BuildKit.
 const (

@@ -40,7 +40,7 @@ type Source interface {
 	Manifest(ctx context.Context, d v1.Descriptor) ([]byte, error)
 	// Blob opens a layer as it is stored, compressed or not. The reader retries transient
 	// errors and continues where it stopped. It returns ErrInvalid instead of io.EOF if the
-	// content does not match the descriptor's digest and size, so the content may be used
+	// content does not match the descriptor's digest and size. The content may be used
 	// only after io.EOF. It never returns more than the size.
 	Blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error)
 	// Close releases files and connections.

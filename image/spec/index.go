@@ -25,8 +25,13 @@ const (
 //
 // An image must be for linux/amd64, or for no stated platform. If annotations state its
 // target and ABI, these must be supported. Of several images, the first of these differences
-// decides: a stated target, the higher ABI, a stated platform, an image rather than a nested
-// index, the position in the index.
+// decides:
+//
+//  1. a stated target
+//  2. the higher ABI
+//  3. a stated platform
+//  4. an image instead of a nested index
+//  5. the position in the index
 //
 // ErrPlatform, ErrTarget: the index has no such image. The error lists the others.
 func SelectManifest(index []byte) (v1.Descriptor, error) {

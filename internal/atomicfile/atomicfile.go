@@ -67,8 +67,8 @@ func WriteAtNoSync(dirFD int, name string, data []byte, perm fs.FileMode) error 
 	return replace(dirFD, name, data, perm, false)
 }
 
-// A Reservation is an open temporary file for one later write, which needs no permission to
-// open files, and no disk space up to the reserved size.
+// A Reservation is an open temporary file for one later write. The write needs no permission
+// to open files, and no disk space up to the reserved size.
 type Reservation struct {
 	FD    int // of the temporary file
 	dirFD int
