@@ -216,6 +216,33 @@ func TestAuth_RefusesAnswersOfTokenServers(t *testing.T) {
 	}
 }
 
+func TestAuth_LogsInIfOnlyTheRepositoryAsks(t *testing.T) {
+	for _, challenge := range []string{"basic", "bearer"} {
+		s := serve(t, true)
+		image, ref := testImage(t), parse(t, s.host+"/team/app:1.0")
+		answers := map[string]string{"basic": `Basic realm="x"`, "bearer": bearerChallenge(s.URL)}
+		wanted := map[string]string{"basic": basicHeader("anna", testSecret), "bearer": "Bearer " + testToken}
+		s.answer(func(w http.ResponseWriter, r *http.Request) bool {
+			switch {
+			case r.URL.Path == "/token":
+				_, _ = fmt.Fprintf(w, `{"token": %q}`, testToken)
+			case r.URL.Path == "/v2/", r.Header.Get("Authorization") == wanted[challenge]:
+				return false
+			default:
+				w.Header().Set("WWW-Authenticate", answers[challenge])
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+			return true
+		})
+		c := client(t, Options{}, s)
+		must.NoError(t, c.Push(t.Context(), ref, testCredentials, image, nil))
+		pull(t, open(t, c, ref, testCredentials), image)
+		wanted[challenge] = "other"
+		_, err := open(t, c, ref, testCredentials).Resolve(t.Context())
+		must.ErrorIs(t, err, source.ErrUnauthorized)
+	}
+}
+
 func TestAuth_FindsTokenServersAtPrivateAddresses(t *testing.T) {
 	for challenge, want := range map[string]string{
 		`Bearer realm="https://10.0.0.6:5001/token",service="10.0.0.6"`: `Bearer realm="https://10.0.0.6.address.invalid:5001/token",service="10.0.0.6"`,

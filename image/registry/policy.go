@@ -28,6 +28,15 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	about := s.purposeOf(req)
+	if about.challenge != nil && target.Path == "/v2/" {
+		ping := &http.Request{Method: req.Method, URL: target}
+		return &http.Response{StatusCode: http.StatusUnauthorized, Header: about.challenge, Body: http.NoBody, Request: ping}, nil
+	}
+	own := s.isRegistry(target) && !about.ping && !about.again && !isLogin(req)
+	if t := s.lateLogin(); own && t != nil {
+		return sendAgain(t, req, about)
+	}
 	var resp *http.Response
 	attempt := func() (err error) {
 		resp, err = s.attempt(req, target) //nolint:bodyclose // RoundTrip returns the response
@@ -38,7 +47,40 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	} else {
 		err = attempt() // Push repeats an upload as a whole
 	}
+	if own && err == nil && resp.StatusCode == http.StatusUnauthorized && req.Header.Get("Authorization") == "" {
+		drain(resp)
+		return s.loginLate(req, resp.Header)
+	}
 	return resp, err
+}
+
+// loginLate sends a request again, with the login that a registry wants although it did not
+// ask for one at /v2/. The library logs in only as /v2/ asks, so it gets the late challenge
+// as the answer there.
+func (s *session) loginLate(req *http.Request, challenge http.Header) (*http.Response, error) {
+	about := s.purposeOf(req)
+	t, err := s.logIn(purpose{what: about.what, ping: true, challenge: challenge}.in(req.Context()))
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.late = t
+	s.mu.Unlock()
+	return sendAgain(t, req, about)
+}
+
+func (s *session) lateLogin() http.RoundTripper {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.late
+}
+
+// sendAgain sends a request through the transport of a late login.
+func sendAgain(t http.RoundTripper, req *http.Request, about purpose) (*http.Response, error) {
+	about.again = true
+	again := req.Clone(about.in(req.Context()))
+	again.Header.Del("Authorization")
+	return t.RoundTrip(again)
 }
 
 // isLogin reports whether the library sends a request to a token server.

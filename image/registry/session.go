@@ -33,8 +33,9 @@ type session struct {
 	authenticated http.RoundTripper // nil until then; adds the login to requests
 
 	mu    sync.Mutex
-	asked bool   // the registry has asked for credentials
-	login *login // nil until they have been looked up
+	asked bool              // the registry has asked for credentials
+	login *login            // nil until they have been looked up
+	late  http.RoundTripper // replaces authenticated if the registry asked later than at /v2/
 }
 
 // open starts a session that may take an action in the repository of ref: "pull" or
@@ -74,16 +75,23 @@ func (s *session) transport(ctx context.Context) (http.RoundTripper, error) {
 	if s.authenticated != nil {
 		return s.authenticated, nil
 	}
+	t, err := s.logIn(purpose{what: "registry " + s.base.Host, ping: true}.in(ctx))
+	if err != nil {
+		return nil, err
+	}
+	s.authenticated = t
+	return t, nil
+}
+
+func (s *session) logIn(ctx context.Context) (http.RoundTripper, error) {
 	registry, err := name.NewRegistry(s.base.Host)
 	if err != nil {
 		return nil, err
 	}
-	about := purpose{what: "registry " + s.base.Host, ping: true}
-	t, err := transport.NewWithContext(about.in(ctx), registry, s, s, s.scopes)
+	t, err := transport.NewWithContext(ctx, registry, s, s, s.scopes)
 	if err != nil {
-		return nil, s.loginFailure(ctx, s.explain(ctx, err, about.what))
+		return nil, s.loginFailure(ctx, s.explain(ctx, err, "registry "+s.base.Host))
 	}
-	s.authenticated = t
 	return t, nil
 }
 
@@ -124,6 +132,9 @@ type purpose struct {
 	what   string // the object, for errors
 	stream bool   // the body is a blob, whose reader limits it
 	ping   bool   // the request, if it is for /v2/, asks which login the registry wants
+	again  bool   // the request goes through the transport of a late login
+	// challenge answers a ping, if it is set.
+	challenge http.Header
 }
 
 type purposeKey struct{}
