@@ -23,8 +23,8 @@ type Tools struct {
 	Jobs     string // directory of the example jobs
 }
 
-// FindTools finds the files that scripts/setup and make have put into the source
-// tree around the working directory. nomad is the name of the agent in build/tools.
+// FindTools finds the files of scripts/setup and make in the source tree around
+// the working directory. nomad is the name of the agent in build/tools.
 func FindTools(nomad string) (Tools, error) {
 	tree, err := os.Getwd()
 	if err != nil {
