@@ -71,7 +71,7 @@ type entryInfo struct {
 // fileInfo describes a file of an entry.
 type fileInfo struct {
 	Size   int64  `json:"size"`   // bytes
-	Digest string `json:"digest"` // see contentDigest
+	Digest string `json:"digest"` // see fileDigest
 }
 
 // files returns the files of an entry by name.
