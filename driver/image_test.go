@@ -140,7 +140,7 @@ func TestImage_RefusesFilesOutsideOfTheTaskDirectory(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "image.tar")
 	writeImage(t, "docker-archive", outside, guestImage(t, "hello.spt", "", v1.Config{}))
 	for name, says := range map[string]string{
-		outside: "not below any of the image_paths", "local/link": "leads out of the directory",
+		outside: "image_paths in the client's plugin config is empty", "local/link": "leads out of the directory",
 		"local/dir/../../../../" + outside: "leads out of the task directory", "local/missing": "no such file",
 	} {
 		task := p.task(t, TaskConfig{Image: "docker-archive:" + name}, false)
