@@ -216,7 +216,7 @@ func TestGuardedBody_DoesNotCountTheReadersPausesAsStalls(t *testing.T) {
 	body := guardedBody{ReadCloser: io.NopCloser(strings.NewReader("content")), guard: g}
 	_, err := body.Read(make([]byte, 1))
 	must.NoError(t, err)
-	must.False(t, g.timer.Stop(), must.Sprint("the timer runs although nobody reads"))
+	must.False(t, g.timer.Stop(), must.Sprint("the timer runs although the reader pauses"))
 	must.NoError(t, ctx.Err())
 }
 

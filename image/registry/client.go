@@ -53,7 +53,7 @@ type Options struct {
 type Host struct {
 	PlainHTTP  bool   // use HTTP instead of HTTPS
 	SkipVerify bool   // accept any certificate
-	CAFile     string // PEM file of authorities, besides those of the system
+	CAFile     string // PEM file of authorities, in addition to those of the system
 }
 
 // Credentials are those of a job.

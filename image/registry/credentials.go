@@ -34,8 +34,9 @@ func (s *session) Authorization() (*authn.AuthConfig, error) {
 	return s.AuthorizationContext(context.Background())
 }
 
-// AuthorizationContext returns the credentials for the registry, or none if it has not asked
-// for any. The first successful search decides for the session.
+// AuthorizationContext returns the credentials for the registry. If the registry has not
+// asked for any, it returns anonymous ones. The first successful search decides for the
+// session.
 func (s *session) AuthorizationContext(ctx context.Context) (*authn.AuthConfig, error) {
 	s.mu.Lock()
 	asked, found := s.asked, s.login

@@ -71,9 +71,9 @@ func (c *Client) baseURL(host string) *url.URL {
 //
 // The plugin runs inside the operator's network, and a registry may be hostile. Plain HTTP
 // reaches only configured hosts, which excludes the metadata services of clouds. HTTPS
-// reaches only servers with a valid certificate for the name in the URL, so a name that
-// resolves to a private address reaches no other service. The addresses of private networks
-// are refused as well, except to registries that have such an address themselves.
+// reaches only servers with a valid certificate for the name in the URL. A name that resolves
+// to a private address therefore reaches no other service. checkTarget also refuses the
+// addresses of private networks, except to registries that have such an address themselves.
 func (s *session) checkTarget(u *url.URL) error {
 	if u.Host == "" || u.User != nil {
 		return errors.New("the URL has no host, or contains a user name")

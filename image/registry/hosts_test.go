@@ -285,7 +285,7 @@ func TestSource_GivesUpASilentServer(t *testing.T) {
 }
 
 // A raw server sends bytes that are not HTTP.
-func TestSource_ReportsWhatIsNotARegistry(t *testing.T) {
+func TestSource_ReportsServersThatAreNoRegistry(t *testing.T) {
 	noGoroutinesLeft(t)
 	raw := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		connection, _, err := http.NewResponseController(w).Hijack()

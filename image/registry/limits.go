@@ -44,12 +44,10 @@ var defaultLimits = limits{
 }
 
 const (
-	maxRedirects = 5
-	// maxHeaderSize is the largest header of a response, maxTokenSize the largest answer
-	// of a token server, and maxErrorSize the part of an error's body that is read.
-	maxHeaderSize = 64 << 10
-	maxTokenSize  = 64 << 10
-	maxErrorSize  = 8 << 10
+	maxRedirects  = 5
+	maxHeaderSize = 64 << 10 // of a response, in bytes
+	maxTokenSize  = 64 << 10 // of the answer of a token server, in bytes
+	maxErrorSize  = 8 << 10  // bytes that are read of the body of an error
 )
 
 func pause(ctx context.Context, d time.Duration) error {

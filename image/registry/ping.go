@@ -12,7 +12,8 @@ import (
 
 // Ping requests the base of the registry's API, and logs in if the registry asks for it. It
 // makes one attempt. host is written as in image references. The result names the origin of
-// the accepted credentials; it is "" if the registry asks for none.
+// the accepted credentials; it is "" if the registry asks for no
+// credentials.
 func (c *Client) Ping(ctx context.Context, host string, credentials *Credentials) (origin string, err error) {
 	ref, err := reference.Parse(host + "/ping")
 	if err != nil || ref.Repository() != "ping" && ref.Repository() != "library/ping" {

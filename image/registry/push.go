@@ -25,16 +25,16 @@ type Pushable interface {
 	RawManifest() ([]byte, error)
 }
 
-// Progress receives the uploaded and the total bytes of all blobs. Blobs that the registry
+// ProgressFunc receives the uploaded and the total bytes of all blobs. Blobs that the registry
 // has already count as uploaded.
-type Progress func(done, total int64)
+type ProgressFunc func(done, total int64)
 
 // Push uploads an image or an index with its images. The reference's tag names it; the
 // digest of a reference must be that of the image. progress may be nil.
 //
-// It uploads each blob, even if the registry has the manifest, because pushing an image
-// again is how to mend a registry that has lost a blob.
-func (c *Client) Push(ctx context.Context, ref reference.Reference, credentials *Credentials, image Pushable, progress Progress) error {
+// It uploads each blob, even if the registry has the manifest. So a push of the same image
+// mends a registry that has lost a blob.
+func (c *Client) Push(ctx context.Context, ref reference.Reference, credentials *Credentials, image Pushable, progress ProgressFunc) error {
 	s, err := c.open(ref, credentials, "push,pull")
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ type push struct {
 
 	// A transport may read from the body of a request after the request has failed.
 	mu       sync.Mutex
-	progress Progress // nil after the push
+	progress ProgressFunc // nil after the push
 	done     int64
 	upload   *countingBody // the one that counts
 }

@@ -101,8 +101,8 @@ func (r *registrySource) fetch(ctx context.Context, ref name.Reference, what str
 	return d, checkManifest(d.Descriptor, what)
 }
 
-// mustGet reports whether a failed HEAD request has to be repeated as GET: the answer did
-// not describe the manifest, or its body would explain the error.
+// mustGet reports whether a failed HEAD request must be repeated as GET. The answer did not
+// describe the manifest, or its body would explain the error.
 func (r *registrySource) mustGet(ctx context.Context, err error) bool {
 	f, ok := errors.AsType[*failure](err)
 	if !ok {

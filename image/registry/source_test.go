@@ -74,7 +74,7 @@ func TestResolve_ReportsARegistryThatIsDown(t *testing.T) {
 	must.Eq(t, 4, waits)
 }
 
-func TestResolve_TellsMissingFromForbidden(t *testing.T) {
+func TestResolve_DistinguishesMissingFromForbidden(t *testing.T) {
 	for _, test := range []struct {
 		status int
 		body   string

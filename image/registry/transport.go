@@ -18,7 +18,7 @@ import (
 
 // transports are the connections of a session, in one pool for each server that has its
 // own certificates, and in one pool for all others. No other session shares them, so that
-// none stay open after its end.
+// no connection stays open after its end.
 type transports struct {
 	client *Client
 	ctx    context.Context // ends with the session

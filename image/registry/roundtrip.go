@@ -17,9 +17,9 @@ import (
 )
 
 // RoundTrip sends the requests of the library, and enforces the limits of this package on
-// them. It refuses targets that the configuration does not allow, repeats requests that
-// fail for a reason that can pass, and returns errors instead of responses whose status the
-// library does not handle.
+// them. It refuses targets that the configuration does not allow, and repeats requests that
+// fail for a reason that can pass. Instead of a response with a status that the library does
+// not handle, it returns an error.
 func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Body != nil {
 		defer req.Body.Close() // each attempt gets its own body from GetBody
