@@ -197,21 +197,26 @@ func (s *scanner) scanEntries(n *node, located *os.File) error {
 	return nil
 }
 
-// copyTo writes the content of a file that has been scanned. errChanged: the path leads to
-// another file now.
+// copyTo writes the content of a file that has been scanned.
 func (d hostDir) copyTo(ctx context.Context, dst *os.File, name string, data *fileData) error {
-	located, stat, err := d.locate(name)
-	if err != nil {
-		return err
-	}
-	defer located.Close()
-	if (fileID{stat.Dev, stat.Ino}) != data.id {
-		return errChanged
-	}
-	f, err := safeopen.Reopen(located, os.O_RDONLY, safeopen.Regular)
+	f, err := d.reopen(name, data.id)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	return copyData(ctx, dst, f, data)
+}
+
+// reopen opens a regular file that has been scanned. errChanged: the path leads to another
+// file now.
+func (d hostDir) reopen(name string, id fileID) (*os.File, error) {
+	located, stat, err := d.locate(name)
+	if err != nil {
+		return nil, err
+	}
+	defer located.Close()
+	if (fileID{stat.Dev, stat.Ino}) != id {
+		return nil, errChanged
+	}
+	return safeopen.Reopen(located, os.O_RDONLY, safeopen.Regular)
 }

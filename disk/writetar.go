@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -17,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/ctxreader"
-	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 )
 
 // TarOptions control WriteTar.
@@ -136,15 +134,7 @@ func (t *tarWriter) header(i *inode, name string) (*tar.Header, error) {
 
 // copyContent writes the content of a file that has been scanned.
 func (t *tarWriter) copyContent(name string, data *fileData) error {
-	located, stat, err := t.dir.locate(name)
-	if err != nil {
-		return err
-	}
-	defer located.Close()
-	if (fileID{stat.Dev, stat.Ino}) != data.id {
-		return errChanged
-	}
-	f, err := safeopen.Reopen(located, os.O_RDONLY, safeopen.Regular)
+	f, err := t.dir.reopen(name, data.id)
 	if err != nil {
 		return err
 	}
