@@ -312,6 +312,8 @@ func TestPullEvents_AreFew(t *testing.T) {
 	var sent []string
 	p := &pullEvents{image: "web:1.0", emit: func(message string) { sent = append(sent, message) }}
 	p.report(image.Progress{Stage: image.StageResolving})
+	p.report(image.Progress{Stage: image.StageWaiting})
+	p.report(image.Progress{Stage: image.StageWaiting})
 	for done := range int64(1000) {
 		p.report(image.Progress{Stage: image.StageDownloading, Done: done << 10, Total: 1 << 20})
 	}
@@ -320,6 +322,7 @@ func TestPullEvents_AreFew(t *testing.T) {
 	p.report(image.Progress{Stage: image.StageBuilding})
 	p.report(image.Progress{Stage: image.StageBuilding})
 	must.Eq(t, []string{
+		"Waiting for other pulls before that of image web:1.0",
 		"Downloading image web:1.0: 0 B of 1.0 MiB",
 		"Downloading image web:1.0: 512 KiB of 1.0 MiB",
 		"Building the root disk of image web:1.0",

@@ -44,6 +44,8 @@ func (p *pullEvents) report(progress image.Progress) {
 
 func (p *pullEvents) message(progress image.Progress) string {
 	switch progress.Stage {
+	case image.StageWaiting:
+		return "Waiting for other pulls before that of image " + p.image
 	case image.StageDownloading:
 		return fmt.Sprintf("Downloading image %s: %s of %s", p.image, bytesize.Format(progress.Done), bytesize.Format(progress.Total))
 	case image.StageBuilding:

@@ -133,12 +133,10 @@ func (s *Store) bringIn(ctx context.Context, src source.Source, found resolution
 	case !errors.Is(err, fs.ErrNotExist) && !isBroken(err):
 		return nil, err
 	}
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	if err := s.takeSlot(ctx, b.report); err != nil {
+		return nil, err
 	}
+	defer func() { <-s.slots }()
 	if found.documents == nil {
 		if found.documents, err = fetchImage(ctx, src, found.image.descriptor()); err != nil {
 			return nil, err
@@ -146,6 +144,22 @@ func (s *Store) bringIn(ctx context.Context, src source.Source, found resolution
 	}
 	b.image, b.documents = found.image, found.documents
 	return s.buildEntry(ctx, src, key, b)
+}
+
+// takeSlot waits until fewer than maxBuilds images are being brought in.
+func (s *Store) takeSlot(ctx context.Context, report func(Progress)) error {
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	default:
+		report(Progress{Stage: StageWaiting})
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // opener returns a function that opens the source of a request. The source does not depend

@@ -54,7 +54,8 @@ type Stage string
 // The stages. A cached image has at most the first.
 const (
 	StageResolving Stage = "resolving"
-	// StageWaiting: another process, or a start with other credentials, brings in the image.
+	// StageWaiting: another process, or a start with other credentials, brings in the image,
+	// or this process brings in maxBuilds others.
 	StageWaiting     Stage = "waiting"
 	StageDownloading Stage = "downloading"
 	StageBuilding    Stage = "building"

@@ -5,7 +5,10 @@ package image_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"path"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +16,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/image"
+	"github.com/lkl-nomad/nomad-driver-lkl/image/reference"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -23,13 +27,12 @@ type gate struct {
 	once    sync.Once
 }
 
-// blockLayers blocks the downloads of layers. The config is not blocked: it is the first
-// blob.
-func (s *server) blockLayers(t *testing.T, config string) *gate {
+// blockLayers blocks the downloads of all blobs but the configs.
+func (s *server) blockLayers(t *testing.T, configs ...string) *gate {
 	g := &gate{reached: make(chan struct{}, 100), opened: make(chan struct{})}
 	t.Cleanup(g.open)
 	s.intercept(func(_ http.ResponseWriter, r *http.Request) bool {
-		if strings.Contains(r.URL.Path, "/blobs/") && !strings.Contains(r.URL.Path, config) {
+		if strings.Contains(r.URL.Path, "/blobs/") && !slices.Contains(configs, path.Base(r.URL.Path)) {
 			g.reached <- struct{}{}
 			select {
 			case <-g.opened:
@@ -127,10 +130,50 @@ func TestGet_CancelsAPullThatNoStartWaitsFor(t *testing.T) {
 	get(t, store, image.Request{Reference: ref})
 }
 
+func TestGet_ReportsThatOtherPullsAreAhead(t *testing.T) {
+	const atATime = 8
+	s := newServer(t)
+	var refs []reference.Reference
+	var configs []string
+	for i := range atATime + 1 {
+		img := webImage(t, fmt.Sprint(i))
+		config, err := img.ConfigName()
+		must.NoError(t, err)
+		refs, configs = append(refs, s.push(t, fmt.Sprint("web:", i), img)), append(configs, config.String())
+	}
+	g := s.blockLayers(t, configs...)
+	store := openStore(t, t.TempDir(), s)
+	results, waiting := make(chan error, atATime+1), make(chan struct{})
+	start := func(r image.Request) {
+		go func() {
+			e, err := store.Get(t.Context(), r)
+			if err == nil {
+				err = e.Close()
+			}
+			results <- err
+		}()
+	}
+	for _, ref := range refs[:atATime] {
+		start(image.Request{Reference: ref})
+		testenv.Receive(t, g.reached)
+	}
+	var once sync.Once
+	start(image.Request{Reference: refs[atATime], Progress: func(p image.Progress) {
+		if p.Stage == image.StageWaiting {
+			once.Do(func() { close(waiting) })
+		}
+	}})
+	testenv.Receive(t, waiting)
+	g.open()
+	for range atATime + 1 {
+		must.NoError(t, testenv.Receive(t, results))
+	}
+}
+
 func TestClose_CancelsPulls(t *testing.T) {
 	s := newServer(t)
 	ref := s.push(t, "web:1", webImage(t, "one"))
-	g := s.blockLayers(t, "none")
+	g := s.blockLayers(t)
 	dir := t.TempDir()
 	store := openStore(t, dir, s)
 	result := make(chan error, 1)
