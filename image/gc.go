@@ -39,7 +39,8 @@ type Removal struct {
 	Digest     string   `json:"digest"` // of the manifest; "" for a damaged entry
 	Kernel     string   `json:"kernel"` // path in the image
 	References []string `json:"references"`
-	Bytes      int64    `json:"bytes"` // on the host's disk
+	LastName   string   `json:"last_name"` // see Image
+	Bytes      int64    `json:"bytes"`     // on the host's disk
 	Reason     string   `json:"reason"`
 }
 
@@ -121,8 +122,9 @@ func (s *Store) collect(o GCOptions) (report GCReport, moved []movedEntry, err e
 			report.keep(e)
 			continue
 		}
+		references, _ := r.references(e.info.Digest)
 		report.Removed = append(report.Removed, Removal{
-			Digest: e.info.Digest, Kernel: e.Path, References: r.references(e.info.Digest), Bytes: e.Bytes, Reason: reason,
+			Digest: e.info.Digest, Kernel: e.Path, References: references, LastName: e.lastName, Bytes: e.Bytes, Reason: reason,
 		})
 		report.FreedBytes += e.Bytes
 	}

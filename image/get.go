@@ -30,6 +30,7 @@ func (s *Store) Get(ctx context.Context, r Request) (*Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", r.Reference, err)
 	}
+	e.saveName(r.Reference.String())
 	return e, nil
 }
 

@@ -10,8 +10,8 @@
 //	lock            serializes publishing and garbage collection
 //	refs/NAME       reference → digest of the manifest
 //	images/DIGEST   config of the image with this manifest
-//	entries/KEY/    kernel, rootfs, entry.json and verified.json, for a manifest and a
-//	                kernel path
+//	entries/KEY/    kernel, rootfs, entry.json, verified.json and name.json, for a
+//	                manifest and a kernel path
 //	builds/         entries that are being built or removed
 //	locks/KEY       held by the process that builds the entry
 //
@@ -137,6 +137,8 @@ const (
 	entryRecord = "entry.json"
 	// verifiedRecord is written again after each boot, see verifiedInfo.
 	verifiedRecord = "verified.json"
+	// nameRecord is written when a start uses another reference, see nameInfo.
+	nameRecord = "name.json"
 )
 
 // Permissions. The files are readable for the guests' users, but the directory is not.

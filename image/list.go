@@ -26,6 +26,12 @@ type Image struct {
 	// References are the tags and digests of registries that lead to the image, sorted. An
 	// image has no reference if it came from a file, or if all its tags have moved.
 	References []string `json:"references"`
+	// IndexDigests are the digests of the indexes that lead to the image, sorted. An image
+	// with an SBOM has an index, and its registry returns the index's digest for a tag.
+	IndexDigests []string `json:"index_digests"`
+	// LastName is the reference of the last use, also that of a file. It is "" if an
+	// earlier version of the driver has used the image last.
+	LastName string `json:"last_name"`
 	// Kernels are the unikernels of the image that are in the cache.
 	Kernels []Kernel `json:"kernels"`
 	// Bytes is the space that the image takes on the host's disk.
@@ -65,6 +71,8 @@ type storedEntry struct {
 	info entryInfo
 	// broken is the reason for which the entry is unusable, or nil.
 	broken error
+	// lastName is the reference of the last use.
+	lastName string
 	Kernel
 }
 
@@ -94,7 +102,8 @@ func (s *Store) List() ([]Image, error) {
 func (r *records) list() []Image {
 	var images []Image
 	for digest, info := range r.images {
-		image := Image{Digest: digest, References: r.references(digest), DownloadBytes: info.LayerSize, Config: info.Config}
+		image := Image{Digest: digest, DownloadBytes: info.LayerSize, Config: info.Config}
+		image.References, image.IndexDigests = r.references(digest)
 		for _, e := range r.entries {
 			if e.broken != nil || e.info.Digest != digest {
 				continue
@@ -102,7 +111,7 @@ func (r *records) list() []Image {
 			image.Kernels = append(image.Kernels, e.Kernel)
 			image.Bytes += e.Bytes
 			if e.LastUsed.After(image.LastUsed) {
-				image.LastUsed = e.LastUsed
+				image.LastUsed, image.LastName = e.LastUsed, e.lastName
 			}
 		}
 		if len(image.Kernels) > 0 {
@@ -116,7 +125,8 @@ func (r *records) list() []Image {
 	return images
 }
 
-// Inspect returns the image with a reference, a digest, or the first digits of a digest.
+// Inspect returns the image with a reference, the digest of its manifest or of its index, or
+// the first digits of such a digest.
 // ErrNoImage: it does not exist.
 func (s *Store) Inspect(name string) (Image, error) {
 	images, err := s.List()
@@ -130,30 +140,46 @@ func (s *Store) Inspect(name string) (Image, error) {
 // minDigits is the smallest number of digits that name a digest.
 const minDigits = 6
 
-// find returns the image with a name, and its reference if the name is one.
+// find returns the image with a name, and its reference if the name is one. The digest in a
+// reference finds the image under any name: the content is the same.
 func find(images []Image, name string) (Image, string, error) {
-	canonical := name
+	canonical, digest, isLocal := name, name, false
 	if ref, err := reference.Parse(name); err == nil {
-		canonical = ref.String()
+		canonical, isLocal = ref.String(), ref.IsLocal()
+		if ref.Digest() != "" {
+			digest = ref.Digest()
+		}
 	}
-	digits := strings.TrimPrefix(name, "sha256:")
 	var matches []Image
 	for _, image := range images {
-		if slices.Contains(image.References, canonical) {
+		switch {
+		case slices.Contains(image.References, canonical):
 			return image, canonical, nil
-		}
-		if image.Digest == name || len(digits) >= minDigits && strings.HasPrefix(strings.TrimPrefix(image.Digest, "sha256:"), digits) {
+		case image.hasDigest(digest), isLocal && image.LastName == canonical:
 			matches = append(matches, image)
 		}
 	}
-	switch len(matches) {
-	case 1:
+	switch {
+	case len(matches) == 1:
 		return matches[0], "", nil
-	case 0:
+	case len(matches) == 0:
 		return Image{}, "", fmt.Errorf("%w: %s", ErrNoImage, name)
+	case isLocal:
+		return Image{}, "", fmt.Errorf("%d images came from %s: use the digest", len(matches), name)
 	default:
 		return Image{}, "", fmt.Errorf("%d images have a digest that begins with %s: use more digits", len(matches), name)
 	}
+}
+
+// hasDigest reports whether the digest of the manifest or of an index is, or begins with, a
+// digest. The prefix "sha256:" may be missing.
+func (i *Image) hasDigest(digest string) bool {
+	digits := strings.TrimPrefix(digest, "sha256:")
+	if len(digits) < minDigits {
+		return false
+	}
+	begins := func(d string) bool { return strings.HasPrefix(strings.TrimPrefix(d, "sha256:"), digits) }
+	return begins(i.Digest) || slices.ContainsFunc(i.IndexDigests, begins)
 }
 
 // readRecords reads the records of the store. The caller has its exclusive lock: entries are
@@ -213,17 +239,22 @@ func (s *Store) eachName(dir string, f func(string) error) error {
 	return nil
 }
 
-// references returns the references that lead to an image, sorted.
-func (r *records) references(digest string) []string {
-	names := []string{}
+// references returns the references and the digests of indexes that lead to an image,
+// sorted.
+func (r *records) references(digest string) (names, indexes []string) {
+	names, indexes = []string{}, []string{}
 	for _, ref := range r.refs {
-		// The digest of an index is an internal reference.
-		if ref.Digest == digest && ref.Reference != ref.Target {
+		switch {
+		case ref.Digest != digest:
+		case ref.Reference == ref.Target: // the record of an index
+			indexes = append(indexes, ref.Target)
+		default:
 			names = append(names, ref.Reference)
 		}
 	}
 	slices.Sort(names)
-	return names
+	slices.Sort(indexes)
+	return names, indexes
 }
 
 // stored returns an entry of the store. fs.ErrNotExist: it has been removed.
@@ -243,6 +274,7 @@ func (s *Store) stored(key string) (storedEntry, error) {
 	} else if entryKey(e.info.Digest, e.info.KernelPath) != key {
 		e.broken = fmt.Errorf("%w: %s belongs to another entry", errDamaged, entryRecord)
 	}
+	e.lastName = readName(s.path(entriesDir, key))
 	e.addFile(s.path(entriesDir, key, kernelName), &e.info.Kernel, true)
 	if e.info.Root != nil {
 		e.addFile(s.path(entriesDir, key, rootName), e.info.Root, false)

@@ -83,6 +83,13 @@ func (i *entryInfo) files() map[string]fileInfo {
 	return files
 }
 
+// nameInfo is the record of the reference with which an entry was last used. An image of a
+// file has no other name, because no record of a reference leads to it.
+type nameInfo struct {
+	Version int    `json:"version"`
+	Name    string `json:"name"`
+}
+
 // anyInfo is the part that all records have in common.
 type anyInfo struct {
 	Version int `json:"version"`
@@ -92,6 +99,7 @@ func (i *anyInfo) version() int   { return i.Version }
 func (i *imageInfo) version() int { return i.Version }
 func (i *refInfo) version() int   { return i.Version }
 func (i *entryInfo) version() int { return i.Version }
+func (i *nameInfo) version() int  { return i.Version }
 
 // encodeRecord returns a record as JSON after a line with its SHA-256.
 func encodeRecord(v any) ([]byte, error) {

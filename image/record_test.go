@@ -42,6 +42,7 @@ func TestRecords_KeepTheFormOfTheirVersion(t *testing.T) {
 		"verified-v1": {&verifiedInfo{
 			Version: 1, BootID: "b00t\n", Files: map[string]fileVersion{kernelName: version}, Digests: map[string]string{kernelName: "a591a6d4"},
 		}, &verifiedInfo{}},
+		"name-v1": {&nameInfo{Version: 1, Name: "oci-archive:local/web.tar"}, &nameInfo{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join("testdata", "formats", name+".json")

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Remove removes the image with a reference, a digest, or the first digits of a digest. If
-// it is given one of several references, it removes only the reference.
+// Remove removes the image with a reference, a digest, or the first digits of a digest, as
+// Inspect finds it. If it is given one of several references, it removes only the reference.
 //
 // ErrNoImage: it does not exist. ErrInUse: tasks use the image; nothing is removed.
 func (s *Store) Remove(ctx context.Context, name string) (Removal, error) {
@@ -21,10 +21,7 @@ func (s *Store) Remove(ctx context.Context, name string) (Removal, error) {
 	for _, m := range moved {
 		err = errors.Join(err, m.remove(ctx))
 	}
-	if err != nil {
-		return removal, fmt.Errorf("remove the image: %w", err)
-	}
-	return removal, nil
+	return removal, err
 }
 
 // take moves the entries of an image to builds/, and removes its records.
@@ -49,7 +46,7 @@ func (s *Store) take(name string) (Removal, []movedEntry, error) {
 	if err := found.checkUnused(); err != nil {
 		return Removal{}, nil, err
 	}
-	removal := Removal{Digest: found.Digest, References: found.References, Bytes: found.Bytes, Reason: "requested"}
+	removal := Removal{Digest: found.Digest, References: found.References, LastName: found.LastName, Bytes: found.Bytes, Reason: "requested"}
 	var moved []movedEntry
 	var kept []storedEntry
 	for _, e := range r.entries {

@@ -204,7 +204,7 @@ func (b *imageBuild) describe(img *build.Result) (*builtImage, error) {
 func (d *builtImage) writeText(w io.Writer) error {
 	return writeTable(w, func(line func(string, ...any)) {
 		line("Image\t%s", d.Output)
-		line("Digest\t%s", d.Digest)
+		line("Digest for jobs\t%s", d.Digest)
 		if d.ImageDigest != d.Digest {
 			line("Manifest\t%s, without the SBOM", d.ImageDigest)
 		}

@@ -181,10 +181,16 @@ func checkedNeeds(all []requirement) []requirement {
 func (i *imageInspection) writeText(w io.Writer) error {
 	return writeTable(w, func(line func(string, ...any)) {
 		line("Digest\t%s", i.Digest)
+		for _, index := range i.IndexDigests {
+			line("Index\t%s", index)
+		}
 		for _, r := range i.References {
 			line("Reference\t%s", printable(r))
 		}
 		line("Size\t%s in the cache, %s as a registry stores it", bytesize.Format(i.Bytes), bytesize.Format(i.DownloadBytes))
+		if len(i.References) == 0 && i.LastName != "" && !i.isFile {
+			line("Last name\t%s", printable(i.LastName))
+		}
 		if !i.isFile {
 			line("Last used\t%s ago", formatAge(time.Since(i.LastUsed)))
 			line("Tasks\t%s", tasksOf(&i.Image))

@@ -14,8 +14,9 @@ import (
 const imageListUsage = `usage: PROGRAM image list [--json] [--state-dir DIR]
 
 Lists the images in the driver's cache, the last used first: a line for each reference,
-and one for an image without a reference. SIZE is the space on the host's disk, and TASKS
-the number of tasks that use the image now.
+and one for an image without a reference, with the name of its last use in parentheses.
+Such images came from files, or their tags have moved. SIZE is the space on the host's
+disk, and TASKS the number of tasks that use the image now.
 
 Options:
 
@@ -56,16 +57,24 @@ func writeImages(e *Env, images []image.Image) error {
 	return writeTable(e.Stdout, func(line func(string, ...any)) {
 		line("REFERENCE\tDIGEST\tSIZE\tLAST USED\tTASKS")
 		for _, i := range images {
-			references := i.References
-			if len(references) == 0 {
-				references = []string{"-"}
-			}
-			for _, reference := range references {
+			for _, reference := range namesOf(i.References, i.LastName, "-") {
 				line("%s\t%s\t%s\t%s ago\t%s", printable(reference), shortDigest(i.Digest), bytesize.Format(i.Bytes),
 					formatAge(now.Sub(i.LastUsed)), tasksOf(&i))
 			}
 		}
 	})
+}
+
+// namesOf returns the references of an image, or in parentheses the name of its last use, or
+// another name if neither is known.
+func namesOf(references []string, lastName, other string) []string {
+	switch {
+	case len(references) > 0:
+		return references
+	case lastName != "":
+		return []string{"(" + lastName + ")"}
+	}
+	return []string{other}
 }
 
 // shortDigest returns the digits that people compare.

@@ -154,10 +154,7 @@ func (g *gcFlags) write(e *Env, r image.GCReport) error {
 	}
 	return writeTable(e.Stdout, func(line func(string, ...any)) {
 		for _, i := range r.Removed {
-			name := i.Digest
-			if len(i.References) > 0 {
-				name = i.References[0]
-			}
+			name := namesOf(i.References, i.LastName, i.Digest)[0]
 			line("%s\t%s\t%s\t%s", removed, printable(name), bytesize.Format(i.Bytes), printable(i.Reason))
 		}
 		line("%s %s, %s kept, %s of that in use", bytesize.Format(r.FreedBytes), freed, bytesize.Format(r.KeptBytes), bytesize.Format(r.UsedBytes))

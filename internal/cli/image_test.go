@@ -130,6 +130,16 @@ func TestImage_LivesFromPullToRemove(t *testing.T) {
 	must.StrContains(t, stderr, "lkl image list")
 }
 
+func TestImage_NamesImagesWithoutATag(t *testing.T) {
+	state, file := stateDir(t), buildArchive(t, "hello.spt")
+	_, _, index := readConfig(t, file)
+	mustRun(t, "image", "pull", state, file)
+	must.StrContains(t, mustRun(t, "image", "list", state), "("+file+")  ")
+	must.StrContains(t, mustRun(t, "image", "inspect", state, index), "Index      "+index)
+	must.StrContains(t, mustRun(t, "image", "gc", "--all", "--dry-run", state), "would remove  ("+file+")")
+	must.StrContains(t, mustRun(t, "image", "remove", state, file), "removed sha256:")
+}
+
 func TestImageRemove_KeepsAnImageThatATaskUses(t *testing.T) {
 	state := stateDir(t)
 	mustRun(t, "image", "pull", state, buildArchive(t, "hello.spt"))
@@ -148,7 +158,8 @@ func TestImageRemove_KeepsAnImageThatATaskUses(t *testing.T) {
 	must.StrContains(t, stderr, "in use")
 	must.StrContains(t, mustRun(t, "image", "gc", "--all", state), "0 B freed")
 	must.NoError(t, os.Remove(task))
-	must.StrContains(t, mustRun(t, "image", "gc", "--all", state), "removed  sha256:"+digest)
+	must.StrContains(t, mustRun(t, "image", "gc", "--all", state), "removed  (oci-archive:")
+	must.Eq(t, "[]\n", mustRun(t, "image", "list", "--json", state))
 }
 
 // A script depends on the names of the properties.
@@ -158,9 +169,9 @@ func TestImage_JSONHasTheseProperties(t *testing.T) {
 	mustRun(t, "image", "pull", state, file)
 	image := []string{
 		"bytes", "config.cmd[]", "config.entrypoint[]", "config.exposed_ports[]", "config.labels", "config.stop_signal",
-		"config.user", "config.working_dir", "digest", "download_bytes", "kernels[].abi", "kernels[].bytes", "kernels[].kernel_bytes",
+		"config.user", "config.working_dir", "digest", "download_bytes", "index_digests[]", "kernels[].abi", "kernels[].bytes", "kernels[].kernel_bytes",
 		"kernels[].last_used", "kernels[].path", "kernels[].root_bytes", "kernels[].sha256", "kernels[].starting",
-		"kernels[].target", "kernels[].tasks", "last_used", "references[]",
+		"kernels[].target", "kernels[].tasks", "last_name", "last_used", "references[]",
 	}
 	var listed []string
 	for _, property := range image {
@@ -172,7 +183,7 @@ func TestImage_JSONHasTheseProperties(t *testing.T) {
 	slices.Sort(inspected)
 	must.Eq(t, inspected, properties(t, mustRun(t, "image", "inspect", "--json", file)))
 	must.Eq(t, []string{
-		"freed_bytes", "kept_bytes", "removed[].bytes", "removed[].digest", "removed[].kernel", "removed[].reason",
+		"freed_bytes", "kept_bytes", "removed[].bytes", "removed[].digest", "removed[].kernel", "removed[].last_name", "removed[].reason",
 		"removed[].references[]", "used_bytes",
 	}, properties(t, mustRun(t, "image", "gc", "--all", "--json", state)))
 }
