@@ -50,12 +50,14 @@ func TestConfig_Validate(t *testing.T) {
 					{Host: "b.example"},
 					{Host: "a registry"},
 					{Host: "c.example", CAFile: file},
+					{Host: "http://d.example", PlainHTTP: true, CAFile: "ca.pem"},
 				},
 				ImageGC: ImageGC{MaxAge: "-1h", MaxSize: "big"},
 			},
 			[]string{
 				"state_dir", "image_paths[1]", "image_paths[2]", "auth.config", "auth.helper",
-				"registry[0]", "registry[1]", "registry[2]", "registry[3]", "registry[4]", "image_gc.max_age", "image_gc.max_size",
+				"registry[0]", "registry[1]", "registry[2]", "registry[3]", "registry[4]",
+				"registry[5]", "registry[5]", "registry[5]", "image_gc.max_age", "image_gc.max_size",
 			},
 		},
 	}

@@ -89,10 +89,10 @@ func (d *Driver) pull(ctx context.Context, j job) (*taskImage, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := &taskImage{name: j.config.Image}
+	found, events := &taskImage{name: j.config.Image}, d.newPullEvents(j, ref)
 	request := image.Request{
 		Reference: ref, Policy: image.Policy(j.config.ImagePullPolicy), Overrides: j.overrides(),
-		Progress: d.newPullEvents(j).report,
+		Progress: events.report,
 	}
 	if ref.IsLocal() {
 		if found.file, err = openJobFile(j.task, d.config.ImagePaths, ref.Path()); err != nil {
@@ -107,6 +107,7 @@ func (d *Driver) pull(ctx context.Context, j job) (*taskImage, error) {
 		found.Close()
 		return nil, withDiskAdvice(err, j.config.Image)
 	}
+	events.ready(found.entry)
 	return found, nil
 }
 
@@ -125,13 +126,9 @@ func (j job) withImage(i *taskImage) (job, error) {
 	if err != nil {
 		return j, err
 	}
-	var list problems.List
 	account, err := i.entry.Accounts.LookupUser(process.User)
 	if err != nil {
-		list.Addf("user", "%w", err)
-	}
-	if err := taskConfigError(&list); err != nil {
-		return j, err
+		return j, j.userError(err)
 	}
 	if _, set := process.Env["HOME"]; !set && account.Home != "" {
 		process.Env["HOME"] = account.Home // as docker does
@@ -142,6 +139,16 @@ func (j job) withImage(i *taskImage) (job, error) {
 		user: owner{account.UID, account.GID}, stopSignal: process.StopSignal,
 	}
 	return j, nil
+}
+
+// userError returns the error about a user that the image does not have.
+func (j job) userError(err error) error {
+	if j.task.User == "" {
+		return fmt.Errorf("the USER of image %s: %w, or set user in the task", j.config.Image, err)
+	}
+	var list problems.List
+	list.Addf("user", "%w", err)
+	return taskConfigError(&list)
 }
 
 // imageKernel links the kernel of the job's image to path.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/image"
 	"github.com/lkl-nomad/nomad-driver-lkl/image/archive"
+	"github.com/lkl-nomad/nomad-driver-lkl/image/reference"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 )
@@ -291,7 +292,8 @@ func TestImage_TheGuestGetsNoCopyOfTheArchive(t *testing.T) {
 
 func TestImage_EventsReportTheProgress(t *testing.T) {
 	p, s := newImagePlugin(t)
-	tag := s.push(t, "disk:1.0", guestImage(t, "disk-lkl.spt", t.TempDir(), v1.Config{Cmd: []string{"mode=check", "bytes=512"}}))
+	img := guestImage(t, "disk-lkl.spt", t.TempDir(), v1.Config{Cmd: []string{"mode=check", "bytes=512"}})
+	tag := s.push(t, "disk:1.0", img)
 	for _, cached := range []bool{false, true} {
 		task := p.task(t, TaskConfig{Image: tag}, false)
 		messages := p.events(t, task)
@@ -303,14 +305,19 @@ func TestImage_EventsReportTheProgress(t *testing.T) {
 			all = append(all, message)
 		}
 		text := strings.Join(all, "\n")
-		must.Eq(t, cached, !strings.Contains(text, "Downloading image "+tag), must.Sprint(text))
+		must.Eq(t, cached, !strings.Contains(text, "Downloading image "+tag+" ("), must.Sprint(text))
 		must.Eq(t, cached, !strings.Contains(text, "Building the root disk of image "+tag), must.Sprint(text))
+		ready := "Image " + tag + " is " + digestOf(t, img)
+		if cached {
+			ready += " (cached)"
+		}
+		must.SliceContains(t, all, ready)
 	}
 }
 
 func TestPullEvents_AreFew(t *testing.T) {
 	var sent []string
-	p := &pullEvents{image: "web:1.0", emit: func(message string) { sent = append(sent, message) }}
+	p := &pullEvents{image: "web:1.0", verb: "Downloading", emit: func(message string) { sent = append(sent, message) }}
 	p.report(image.Progress{Stage: image.StageResolving})
 	p.report(image.Progress{Stage: image.StageWaiting})
 	p.report(image.Progress{Stage: image.StageWaiting})
@@ -323,8 +330,15 @@ func TestPullEvents_AreFew(t *testing.T) {
 	p.report(image.Progress{Stage: image.StageBuilding})
 	must.Eq(t, []string{
 		"Waiting for other pulls before that of image web:1.0",
-		"Downloading image web:1.0: 0 B of 1.0 MiB",
+		"Downloading image web:1.0 (1.0 MiB)",
 		"Downloading image web:1.0: 512 KiB of 1.0 MiB",
 		"Building the root disk of image web:1.0",
 	}, sent)
+}
+
+func TestPullEvents_LocalImagesAreNotDownloaded(t *testing.T) {
+	ref, err := reference.Parse("oci-archive:local/web.tar")
+	must.NoError(t, err)
+	p := (&Driver{}).newPullEvents(job{config: TaskConfig{Image: ref.String()}}, ref)
+	must.Eq(t, "Reading image oci-archive:local/web.tar (1.0 MiB)", p.message(image.Progress{Stage: image.StageDownloading, Total: 1 << 20}))
 }

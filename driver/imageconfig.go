@@ -73,22 +73,29 @@ func (c *Config) validateImages(list *problems.List) {
 		if slices.ContainsFunc(c.Registries[:i], func(o Registry) bool { return o.Host == r.Host }) {
 			list.Addf(field, "%q has two registry blocks: remove one", r.Host)
 		}
-		switch alone := (Config{Registries: []Registry{r}}); {
-		case r.CAFile != "" && !filepath.IsAbs(r.CAFile):
-			list.Addf(field, "ca_file %q is not an absolute path", r.CAFile)
-		case r.PlainHTTP && (r.SkipVerify || r.CAFile != ""):
-			list.Addf(field, "plain_http uses no certificates: remove it, or remove skip_verify and ca_file")
-		default: // the client finds mistakes in the host and in the file
-			if _, err := registry.New(alone.registryOptions()); err != nil {
-				list.Addf(field, "%w", err)
-			}
-		}
+		r.validate(list, field)
 	}
 	if _, err := c.ImageGC.maxAge(); err != nil {
 		list.Addf("image_gc.max_age", "%w", err)
 	}
 	if _, err := c.ImageGC.maxSize(); err != nil {
 		list.Addf("image_gc.max_size", "%w", err)
+	}
+}
+
+// validate reports the mistakes in a block registry.
+func (r Registry) validate(list *problems.List, field string) {
+	if r.PlainHTTP && (r.SkipVerify || r.CAFile != "") {
+		list.Addf(field, "plain_http uses no certificates: remove it, or remove skip_verify and ca_file")
+	}
+	if r.CAFile != "" && !filepath.IsAbs(r.CAFile) {
+		list.Addf(field, "ca_file %q is not an absolute path", r.CAFile)
+		r.CAFile = ""
+	}
+	// The client finds mistakes in the host and in the file.
+	alone := Config{Registries: []Registry{r}}
+	if _, err := registry.New(alone.registryOptions()); err != nil {
+		list.Addf(field, "%w", err)
 	}
 }
 

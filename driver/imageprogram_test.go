@@ -66,6 +66,12 @@ func TestImage_UnknownUsersAreNamed(t *testing.T) {
 	err := p.start(task)
 	must.ErrorContains(t, err, `user: user "nobody"`)
 	must.False(t, structs.IsRecoverable(err))
+
+	ghost := s.push(t, "signals:2.0", linuxImage(t, "signals.c", v1.Config{User: "ghost"}))
+	err = p.start(p.imageTask(t, TaskConfig{Image: ghost}))
+	must.ErrorContains(t, err, "the USER of image "+ghost+`: user "ghost"`)
+	must.StrNotContains(t, err.Error(), "task config")
+	must.False(t, structs.IsRecoverable(err))
 }
 
 // hello.spt has no program whose user and directory could be set.

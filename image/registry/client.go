@@ -24,7 +24,6 @@ package registry
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -34,6 +33,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/image/reference"
 	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 )
 
 // Options are the operator's configuration.
@@ -97,23 +97,22 @@ func New(o Options) (*Client, error) {
 	if c.userAgent == "" {
 		c.userAgent = "nomad-driver-lkl"
 	}
-	var problems []error
+	var list problems.List
 	if strings.ContainsAny(c.helper, "/\x00") {
-		problems = append(problems, fmt.Errorf("credential helper %q must be the NAME of a program docker-credential-NAME on the PATH", c.helper))
+		list.Addf("", "credential helper %q must be the NAME of a program docker-credential-NAME on the PATH", c.helper)
 	}
 	for name, config := range o.Hosts {
 		key, err := configuredKey(name, config.PlainHTTP)
 		if err != nil {
-			problems = append(problems, err)
-			continue
+			list.Addf("", "%w", err)
 		}
 		roots, err := readRoots(config.CAFile)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("registry %q: %w", name, err))
+			list.Addf("", "registry %q: %w", name, err)
 		}
 		c.hosts[key] = host{Host: config, roots: roots}
 	}
-	return c, errors.Join(problems...)
+	return c, list.Err()
 }
 
 func readRoots(path string) (*x509.CertPool, error) {

@@ -62,7 +62,7 @@ func ParseConfig(raw []byte, manifest *v1.Manifest) (*ConfigFile, error) {
 		StopSignal: c.StopSignal, ExposedPorts: slices.Sorted(maps.Keys(c.ExposedPorts)), Labels: c.Labels,
 	}}
 	if !isPlatform(parsed.OS, parsed.Architecture) {
-		return nil, fmt.Errorf("%w: the image is for %s", ErrPlatform, shortened(parsed.OS+"/"+parsed.Architecture))
+		return nil, fmt.Errorf("%w: the image is for %s: %s", ErrPlatform, shortened(parsed.OS+"/"+parsed.Architecture), platformAdvice)
 	}
 	if target := c.Labels[TargetLabel]; target != "" && target != Target {
 		return nil, fmt.Errorf("%w: its label %s is %s: build the image for %s", ErrTarget, TargetLabel, shortened(target), Target)

@@ -34,7 +34,7 @@ func TestParseConfig_ReadsDockersFields(t *testing.T) {
 func TestParseConfig_RefusesOtherPlatformsAndTargets(t *testing.T) {
 	_, err := spec.ParseConfig([]byte(`{"os":"linux","architecture":"arm64"}`), manifestOf())
 	must.ErrorIs(t, err, spec.ErrPlatform)
-	must.StrContains(t, err.Error(), "linux/arm64")
+	must.StrContains(t, err.Error(), "linux/arm64\": build the image for linux/amd64")
 	_, err = spec.ParseConfig(configOf(`"Labels":{"org.solo5.target":"hvt"}`, ""), manifestOf())
 	must.ErrorIs(t, err, spec.ErrTarget)
 	_, err = spec.ParseConfig([]byte(`{}`), manifestOf())

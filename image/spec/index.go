@@ -75,9 +75,9 @@ func SelectManifest(index []byte) (v1.Descriptor, error) {
 
 func noPlatform(images []indexEntry) error {
 	if len(images) == 0 {
-		return fmt.Errorf("%w: the index is empty", ErrPlatform)
+		return fmt.Errorf("%w: the index is empty: build the image again", ErrPlatform)
 	}
-	return fmt.Errorf("%w: the index has only %s", ErrPlatform, listed(describe(images, indexEntry.platformText)))
+	return fmt.Errorf("%w: the index has only %s: %s", ErrPlatform, listed(describe(images, indexEntry.platformText)), platformAdvice)
 }
 
 func describe(entries []indexEntry, text func(indexEntry) string) []string {

@@ -77,7 +77,7 @@ func TestSelectManifest_PrefersTheBestMatch(t *testing.T) {
 func TestSelectManifest_ListsWhatTheIndexHas(t *testing.T) {
 	_, err := spec.SelectManifest(indexOf(t, entry("1", "linux/arm64", "", ""), entry("2", "linux/arm/v7", "", ""), entry("3", "linux/arm64", "", "")))
 	must.ErrorIs(t, err, spec.ErrPlatform)
-	must.StrContains(t, err.Error(), `"linux/arm64", "linux/arm/v7"`)
+	must.StrContains(t, err.Error(), `"linux/arm64", "linux/arm/v7": build the image for linux/amd64`)
 
 	_, err = spec.SelectManifest(indexOf(t, entry("1", "linux/amd64", "hvt", "2"), entry("2", "linux/amd64", "spt", "7")))
 	must.ErrorIs(t, err, spec.ErrTarget)

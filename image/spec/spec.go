@@ -36,6 +36,9 @@ const (
 	Architecture = "amd64"
 )
 
+// platformAdvice is the remedy for an image of another platform.
+const platformAdvice = "build the image for " + OS + "/" + Architecture
+
 // Target is the Solo5 target of the kernels that the driver runs.
 var Target = unikernel.TargetSPT.String()
 
