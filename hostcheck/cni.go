@@ -21,6 +21,7 @@ const (
 	// debianCNIPath is the directory of Debian's package.
 	debianCNIPath = "/usr/lib/cni"
 	installCNI    = "apt-get install containernetworking-plugins"
+	setCNIPath    = `add cni_path = "` + debianCNIPath + `" to the client block of the agent's configuration`
 )
 
 // bridgePlugins are the CNI plugins of Nomad's network mode "bridge".
@@ -35,12 +36,10 @@ func (c cni) checkPlugins(ctx context.Context) Finding {
 	if dir == "" {
 		dir = defaultCNIPath
 	}
-	if _, err := os.Stat(dir); err != nil {
-		if _, err := os.Stat(debianCNIPath); err == nil && c.path == "" {
-			return warning(`add cni_path = "`+debianCNIPath+`" to the client block of the agent's configuration`,
-				"the plugins are in %s, but Nomad looks in %s", debianCNIPath, dir)
-		}
-		return warning(installCNI, "bridge networks do not work: %v", err)
+	if _, err := os.Stat(dir); err != nil && c.path == "" {
+		return missingPlugins(dir)
+	} else if err != nil {
+		return warning(installCNI+"\n"+setCNIPath, "bridge networks do not work: %v", err)
 	}
 	var missing, found []string
 	for _, name := range bridgePlugins {
@@ -54,9 +53,19 @@ func (c cni) checkPlugins(ctx context.Context) Finding {
 		}
 	}
 	if missing != nil {
-		return warning(installCNI, "bridge networks do not work: %s", strings.Join(missing, "; "))
+		return warning(installCNI+"\n"+setCNIPath, "bridge networks do not work: %s", strings.Join(missing, "; "))
 	}
 	return ok("%s: %s with CNI %s", dir, strings.Join(bridgePlugins, ", "), strings.Join(found, ", "))
+}
+
+// missingPlugins reports that the default directory does not exist. The agent's cni_path is
+// not known: it is in the agent's configuration or on its command line.
+func missingPlugins(dir string) Finding {
+	const otherPath = "if the agent has another cni_path, check it with --cni-path DIR"
+	if _, err := os.Stat(debianCNIPath); err == nil {
+		return warning(setCNIPath, "the plugins are in %s, but Nomad looks in %s by default; %s", debianCNIPath, dir, otherPath)
+	}
+	return warning(installCNI+"\n"+setCNIPath, "bridge networks do not work without CNI plugins, and %s does not exist; %s", dir, otherPath)
 }
 
 // pluginVersion returns the newest version of the CNI specification that a plugin supports.

@@ -71,9 +71,9 @@ func checkAgent(ctx context.Context) Finding {
 	var text []string
 	for _, a := range agents {
 		if a.uid != 0 {
-			return failed("", "agent %d runs as user %d: the driver needs an agent that runs as root", a.pid, a.uid)
+			return failed("", "the agent, process %d, runs as user %d: the driver needs an agent that runs as root", a.pid, a.uid)
 		}
-		text = append(text, fmt.Sprintf("agent %d runs", a.pid))
+		text = append(text, fmt.Sprintf("the agent runs as process %d", a.pid))
 	}
 	return ok("%s%s", strings.Join(text, ", "), nomadVersion(ctx))
 }

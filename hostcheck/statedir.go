@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/bytesize"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/statedir"
 )
 
@@ -123,7 +124,7 @@ func (s stateDir) checkSpace(context.Context) Finding {
 	if err := statedir.CheckSpace(string(s)); err != nil {
 		return failed("lkl image gc --all --state-dir "+string(s)+" && du -xh --max-depth=2 "+path+" | sort -h", "%v", err)
 	}
-	text := fmt.Sprintf("%s of %s are free", size(stat.Bavail*uint64(stat.Bsize)), size(stat.Blocks*uint64(stat.Bsize)))
+	text := fmt.Sprintf("%s of %s are free", bytesize.Format(int64(stat.Bavail)*stat.Bsize), bytesize.Format(int64(stat.Blocks)*stat.Bsize))
 	if stat.Files > 0 {
 		text += fmt.Sprintf(", %d of %d inodes", stat.Ffree, stat.Files)
 	}
@@ -181,18 +182,22 @@ func isStray(dir string) bool {
 
 // checkCache reports the size of the image cache.
 func (s stateDir) checkCache(ctx context.Context) Finding {
-	entries, err := readDir(string(s), "images/entries")
+	images, err := readDir(string(s), "images/images")
 	if err != nil {
 		return skipped("%v", err)
 	}
-	if len(entries) == 0 {
+	if len(images) == 0 {
 		return info("empty")
 	}
 	used, err := diskUsage(ctx, filepath.Join(string(s), "images"))
 	if err != nil {
 		return skipped("%v", err)
 	}
-	return info("%d images use %s; lkl image list names them", len(entries), size(used))
+	text := fmt.Sprintf("1 image uses %s; lkl image list names it", bytesize.Format(used))
+	if n := len(images); n > 1 {
+		text = fmt.Sprintf("%d images use %s; lkl image list names them", n, bytesize.Format(used))
+	}
+	return info("%s", text)
 }
 
 // readDir lists a directory below the state directory, which may be missing.
@@ -206,7 +211,7 @@ func readDir(elem ...string) ([]os.DirEntry, error) {
 
 // diskUsage returns the allocated bytes of the files below a directory. It counts a file
 // with several names once.
-func diskUsage(ctx context.Context, dir string) (total uint64, err error) {
+func diskUsage(ctx context.Context, dir string) (total int64, err error) {
 	seen := map[uint64]bool{}
 	err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || ctx.Err() != nil {
@@ -215,20 +220,9 @@ func diskUsage(ctx context.Context, dir string) (total uint64, err error) {
 		var stat unix.Stat_t
 		if err := unix.Lstat(path, &stat); err == nil && !seen[stat.Ino] {
 			seen[stat.Ino] = true
-			total += uint64(stat.Blocks) * 512 // the unit of st_blocks
+			total += stat.Blocks * 512 // the unit of st_blocks
 		}
 		return nil
 	})
 	return total, err
-}
-
-// size formats a number of bytes.
-func size(n uint64) string {
-	switch {
-	case n >= 10<<30:
-		return fmt.Sprintf("%d GiB", n>>30)
-	case n >= 10<<20:
-		return fmt.Sprintf("%d MiB", n>>20)
-	}
-	return fmt.Sprintf("%d KiB", n>>10)
 }

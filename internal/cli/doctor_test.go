@@ -92,6 +92,13 @@ func TestDoctor_FindsNoFaultOnAHostThatRunsTests(t *testing.T) {
 	}
 }
 
+// cachedImage is a script that fills a cache with one image.
+const cachedImage = `mkdir -p $DIR/state/images/images $DIR/state/images/entries/a
+head -c 7M /dev/zero >$DIR/state/images/entries/a/b
+cd $DIR/state/images/images
+touch a
+`
+
 // oldTools is a script that puts tools with another output before the real ones.
 func oldTools(output string) string {
 	return `mkdir $DIR/bin
@@ -155,7 +162,8 @@ func TestDoctor_FindsFaults(t *testing.T) {
 		"readable by all":   {"mkdir -m 755 $DIR/state", "owner", hostcheck.Warning, "0755", "chmod 0700 "},
 		"incomplete starts": {"mkdir -p $DIR/state/incomplete/a; touch -d yesterday $DIR/state/incomplete/a", "tasks", hostcheck.Warning, "1 of allocs", ""},
 		"stray task":        {"mkdir -p $DIR/state/tasks/a", "tasks", hostcheck.Warning, "1 ended, 1 of", ""},
-		"cached image":      {"mkdir -p $DIR/state/images/entries/a; head -c 1M /dev/zero >$DIR/state/images/entries/a/b", "images", hostcheck.Info, "1 images use 1", ""},
+		"cached image":      {cachedImage, "images", hostcheck.Info, "1 image uses 7.0 MiB; lkl image list names it", ""},
+		"cached images":     {cachedImage + "touch b", "images", hostcheck.Info, "2 images use 7.0 MiB; lkl image list names them", ""},
 		"no tun":            {"mount -t tmpfs none /dev/net", "tun", hostcheck.Failed, "/dev/net/tun", "modprobe tun"},
 		"no e2fsprogs":      {hideTools, "e2fsprogs", hostcheck.Failed, "mke2fs", "apt-get install e2fsprogs"},
 		"old e2fsprogs":     {oldTools("echo %s 1.42.5"), "e2fsprogs", hostcheck.Warning, "mke2fs 1.42.5", "apt-get install e2fsprogs"},
@@ -177,7 +185,11 @@ func TestDoctor_FindsFaults(t *testing.T) {
 		"cgroups v2 without memory": {
 			cgroupsV2("cpuset cpu io pids"), "controllers", hostcheck.Failed, "v2: /sys/fs/cgroup: controllers are missing: memory", "cgroup_enable=memory",
 		},
-		"no CNI plugins": {"", "cni plugins", hostcheck.Warning, "bridge networks do not work", "containernetworking-plugins"},
+		"no CNI plugins": {"", "cni plugins", hostcheck.Warning, "bridge networks do not work", "containernetworking-plugins\nadd cni_path = "},
+		"no CNI plugins in the default directory": {
+			`test ! -e /opt || mount -t tmpfs none /opt; set -- "$@" --cni-path ""`, "cni plugins", hostcheck.Warning,
+			"if the agent has another cni_path, check it with --cni-path DIR", `add cni_path = "/usr/lib/cni"`,
+		},
 		"broken CNI network": {
 			"mkdir $DIR/cni; echo { >$DIR/cni/a.conflist; set -- \"$@\" --cni-config-dir $DIR/cni", "cni networks", hostcheck.Warning, "a.conflist", "",
 		},
@@ -191,7 +203,7 @@ func TestDoctor_FindsFaults(t *testing.T) {
 		},
 		"no agent":              {"", "agent", hostcheck.Info, "no agent runs", ""},
 		"agent of another user": {startPrograms + "start_agent setpriv --reuid 65534", "agent", hostcheck.Failed, "runs as user 65534", ""},
-		"agent":                 {startPrograms + "start_agent env", "agent", hostcheck.OK, "runs", ""},
+		"agent":                 {startPrograms + "start_agent env", "agent", hostcheck.OK, "the agent runs as process ", ""},
 		"agent with a proxy": {
 			startPrograms + "start_agent env http_proxy=http://proxy:1", "proxies", hostcheck.Info, "of the agent: http_proxy=http://proxy:1", "",
 		},
