@@ -147,7 +147,7 @@ func (s *Store) bringIn(ctx context.Context, src source.Source, found resolution
 	return s.buildEntry(ctx, src, key, b)
 }
 
-// takeSlot waits until fewer than maxBuilds images are being brought in.
+// takeSlot waits until fewer than maxPulls images are being brought in.
 func (s *Store) takeSlot(ctx context.Context, report func(Progress)) error {
 	select {
 	case s.slots <- struct{}{}:
