@@ -36,7 +36,7 @@ func (f file) header() (elf.Header64, error) {
 	var err error
 	switch {
 	case !bytes.HasPrefix(h.Ident[:], []byte(elf.ELFMAG)):
-		err = fmt.Errorf("%w: not an ELF file", ErrNotSolo5)
+		err = fmt.Errorf("%w: the file has no ELF header", ErrNotSolo5)
 	case class != byte(elf.ELFCLASS64) || data != byte(elf.ELFDATA2LSB):
 		err = fmt.Errorf("%w: ELF class %d and data %d, but a 64-bit little-endian file has 2 and 1", ErrMachine, class, data)
 	case h.Machine != uint16(elf.EM_X86_64):

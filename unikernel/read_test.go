@@ -113,7 +113,7 @@ var invalidFiles = []struct {
 }{
 	{"an empty file", func(s *testFile) { s.missing = len(s.bytes()) }, ErrNotSolo5, "0 bytes"},
 	{"a file shorter than a header", func(s *testFile) { s.missing = len(s.bytes()) - 63 }, ErrNotSolo5, "63 bytes"},
-	{"a file that is not ELF", func(s *testFile) { copy(s.Header.Ident[:], "\x7fELG") }, ErrNotSolo5, "not an ELF file"},
+	{"a file that is not ELF", func(s *testFile) { copy(s.Header.Ident[:], "\x7fELG") }, ErrNotSolo5, "no ELF header"},
 	{"a 32-bit file", func(s *testFile) { s.Header.Ident[elf.EI_CLASS] = 1 }, ErrMachine, "class 1"},
 	{"a big endian file", func(s *testFile) { s.Header.Ident[elf.EI_DATA] = 2 }, ErrMachine, "data 2"},
 	{"another processor", func(s *testFile) { s.Header.Machine = 183 }, ErrMachine, "machine 183"},

@@ -128,7 +128,11 @@ func (r *Result) addKernel(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if r.Info, err = unikernel.Read(f, info.Size()); err != nil {
+	r.Info, err = unikernel.Read(f, info.Size())
+	if errors.Is(err, unikernel.ErrNotSolo5) {
+		return fmt.Errorf("%w: link the program with lkl-cc, or for Solo5", err)
+	}
+	if err != nil {
 		return err
 	}
 	return r.addLayer(ctx, o.Compression, func(w io.Writer) error {

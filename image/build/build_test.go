@@ -229,6 +229,7 @@ func TestBuild_RefusesMistakes(t *testing.T) {
 	}
 	_, err := Build(t.Context(), Options{Kernel: text})
 	must.ErrorIs(t, err, unikernel.ErrNotSolo5)
+	must.ErrorContains(t, err, "lkl-cc")
 }
 
 func TestReadSBOM_ReturnsTheDocument(t *testing.T) {
@@ -239,6 +240,14 @@ func TestReadSBOM_ReturnsTheDocument(t *testing.T) {
 	must.Eq(t, document, string(got))
 	_, err = ReadSBOM(t.Context(), openArchive(t, img.Image))
 	must.ErrorIs(t, err, ErrNoSBOM)
+}
+
+func TestReadSBOM_AcceptsAnotherTarget(t *testing.T) {
+	const document = `{"spdxVersion":"SPDX-2.3","name":"app"}`
+	img := build(t, Options{Kernel: writeKernel(t, unikernel.TargetHVT), SBOM: []byte(document)})
+	got, err := ReadSBOM(t.Context(), openArchive(t, img.Complete))
+	must.NoError(t, err)
+	must.Eq(t, document, string(got))
 }
 
 // The driver must find the image in the index.

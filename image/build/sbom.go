@@ -93,7 +93,8 @@ func withSBOM(img v1.Image, o Options) (archive.Manifest, error) {
 }
 
 // ReadSBOM returns the SPDX document of the image for this driver, in JSON, which is
-// untrusted.
+// untrusted. If all images for the platform have another Solo5 target, it returns the
+// document of the first.
 //
 // ErrNoSBOM: the image has no SBOM.
 func ReadSBOM(ctx context.Context, src source.Source) ([]byte, error) {
@@ -109,12 +110,16 @@ func ReadSBOM(ctx context.Context, src source.Source) ([]byte, error) {
 		return nil, err
 	}
 	img, err := spec.SelectManifest(raw)
-	if err != nil {
+	if err != nil && !errors.Is(err, spec.ErrTarget) {
 		return nil, err
 	}
+	otherTarget := err != nil
 	index, err := v1.ParseIndexManifest(bytes.NewReader(raw))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", source.ErrInvalid, err)
+	}
+	if otherTarget {
+		img = firstImage(index)
 	}
 	for _, entry := range index.Manifests {
 		if entry.Annotations[referenceTypeKey] == attestation && entry.Annotations[referenceKey] == img.Digest.String() {
@@ -122,6 +127,16 @@ func ReadSBOM(ctx context.Context, src source.Source) ([]byte, error) {
 		}
 	}
 	return nil, ErrNoSBOM
+}
+
+// firstImage returns the first entry of an index for this platform.
+func firstImage(index *v1.IndexManifest) v1.Descriptor {
+	for _, entry := range index.Manifests {
+		if p := entry.Platform; p == nil || p.OS == spec.OS && p.Architecture == spec.Architecture {
+			return entry
+		}
+	}
+	return v1.Descriptor{}
 }
 
 // readAttestation returns the SPDX document among the layers of a manifest.

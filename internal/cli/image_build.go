@@ -15,6 +15,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/image/reference"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/bytesize"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
 const imageBuildUsage = `usage: PROGRAM image build --kernel KERNEL [--root DIR|TAR] [OPTION ...] -o OUTPUT
@@ -31,7 +32,7 @@ OUTPUT is one of:
 
 Options:
 
-  --kernel KERNEL              a Solo5 executable
+  --kernel KERNEL              a Solo5 executable; the driver runs those for spt
   --root DIR|TAR               the root file system: a directory, or a tar file, plain
                                or compressed by gzip or zstd
   -o, --output OUTPUT          where to write the image
@@ -128,6 +129,10 @@ func (b *imageBuild) run(ctx context.Context, e *Env) (*builtImage, error) {
 		return nil, err
 	}
 	defer img.Close()
+	if target := img.Info.Target; target != unikernel.TargetSPT {
+		fmt.Fprintf(e.Stderr, "%s: warning: the kernel is for the Solo5 target %s, but the driver only runs spt: link it with the spt bindings\n",
+			e.Name, target)
+	}
 	if err := b.write(ctx, e, img); err != nil {
 		return nil, err
 	}

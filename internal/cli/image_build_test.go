@@ -18,6 +18,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
 	"github.com/lkl-nomad/nomad-driver-lkl/image/spec"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/spdx"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/solo5elf"
 )
@@ -136,6 +137,18 @@ func TestImageBuild_AttachesAnSBOM(t *testing.T) {
 	must.Eq(t, document, string(given))
 }
 
+func TestImageBuild_WarnsAboutAKernelForAnotherTarget(t *testing.T) {
+	output := "oci-archive:" + filepath.Join(t.TempDir(), "image.tar")
+	for guest, warns := range map[string]bool{"hello.hvt": true, "hello.spt": false} {
+		status, _, stderr := runProgram("image", "build", "--kernel", testenv.Guest(t, guest), "-o", output)
+		must.Eq(t, exitOK, status)
+		must.Eq(t, warns, strings.Contains(stderr, "target hvt, but the driver only runs spt"), must.Sprint(stderr))
+		status, stdout, stderr := runProgram("image", "sbom", output)
+		must.Eq(t, exitOK, status, must.Sprint(stderr))
+		must.StrContains(t, stdout, guest)
+	}
+}
+
 func TestImageBuild_ExitsByTheKindOfMistake(t *testing.T) {
 	dir := t.TempDir()
 	kernel := writeImageKernel(t, dir)
@@ -160,7 +173,7 @@ func TestImageBuild_ExitsByTheKindOfMistake(t *testing.T) {
 		{"zstd for docker", "gzip", []string{"--kernel", kernel, "-o", "docker-archive:x.tar", "--compression", "zstd"}, exitUsage},
 		{"two SBOMs", "exclude", []string{"--kernel", kernel, "-o", output, "--sbom", "x", "--no-sbom"}, exitUsage},
 		{"missing kernel", "no such file", []string{"--kernel", dir + "/missing", "-o", output}, exitFailed},
-		{"kernel is text", "not a Solo5 unikernel", []string{"--kernel", text, "-o", output}, exitRefused},
+		{"kernel is text", "the file has no ELF header: link the program with lkl-cc", []string{"--kernel", text, "-o", output}, exitRefused},
 		{"SBOM is text", "SPDX", []string{"--kernel", kernel, "-o", output, "--sbom", text}, exitFailed},
 		{"entrypoint", "first word must be the kernel", []string{"--kernel", kernel, "-o", output, "--entrypoint", "/x"}, exitFailed},
 		{"device", "not a regular file", []string{"--kernel", kernel, "-o", "oci-archive:/dev/null"}, exitFailed},
