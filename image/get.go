@@ -87,10 +87,11 @@ func (s *Store) entry(ctx context.Context, r Request, policy Policy, found resol
 
 // notCached returns the error of PolicyNever.
 func notCached(what string, err error) error {
+	const remedy = "the pull policy never forbids a download: set another policy, or run \"lkl image pull\" with its default policy"
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: the cache does not contain %s: pull it first, or set another pull policy", ErrNotCached, what)
+		return fmt.Errorf("%w: the cache does not contain %s, and %s", ErrNotCached, what, remedy)
 	}
-	return fmt.Errorf("%w: %s in the cache is unusable: %w: pull it again, or set another pull policy", ErrNotCached, what, err)
+	return fmt.Errorf("%w: %s in the cache is unusable, and %s: %w", ErrNotCached, what, remedy, err)
 }
 
 // pull brings in an entry, together with all other callers that ask for it. Callers with

@@ -5,6 +5,7 @@ package image
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/image/reference"
 	"github.com/lkl-nomad/nomad-driver-lkl/image/registry"
@@ -29,6 +30,16 @@ const (
 
 // Policies lists all policies.
 var Policies = []Policy{PolicyMissing, PolicyAlways, PolicyNever}
+
+// ListPolicies returns all policies for an error message: "missing, always or never".
+func ListPolicies() string {
+	var words []string
+	for _, p := range Policies {
+		words = append(words, string(p))
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
 
 // A Request describes an image and the part of a job that decides on its kernel.
 type Request struct {
@@ -80,7 +91,7 @@ func (r *Request) policy() (Policy, error) {
 		}
 		return PolicyMissing, nil
 	}
-	return "", fmt.Errorf("unknown pull policy %q: use one of %q", r.Policy, Policies)
+	return "", fmt.Errorf("unknown pull policy %q: use %s", r.Policy, ListPolicies())
 }
 
 func (r *Request) report(p Progress) {

@@ -5,6 +5,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -14,6 +15,16 @@ import (
 	"unicode"
 	"unicode/utf8"
 )
+
+// duration returns a function that parses a duration for an option.
+func duration(into *time.Duration) func(string) error {
+	return func(s string) (err error) {
+		if *into, err = time.ParseDuration(s); err != nil {
+			return errors.New("it must be a duration in hours, minutes or seconds, such as 72h, 5m or 90s")
+		}
+		return nil
+	}
+}
 
 // formatAge formats a duration in one unit, such as "3 hours".
 func formatAge(d time.Duration) string {

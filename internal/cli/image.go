@@ -157,10 +157,8 @@ func (e *Env) imageAdvice(err error) string {
 	switch {
 	case errors.Is(err, source.ErrUnauthorized):
 		return "log in with docker login, or use --username and --password-stdin"
-	case errors.Is(err, image.ErrNotCached), errors.Is(err, image.ErrNoImage):
-		return fmt.Sprintf("\"%[1]s image list\" lists the images in the cache, and \"%[1]s image pull\" adds one", e.Program.Name)
-	case errors.Is(err, image.ErrInUse):
-		return "stop the tasks that use the image, and try again"
+	case errors.Is(err, image.ErrNoImage):
+		return fmt.Sprintf("\"%s image list\" lists the images in the cache", e.Program.Name)
 	case errors.Is(err, disk.ErrReserve), errors.Is(err, syscall.ENOSPC):
 		return fmt.Sprintf("free space on the file system of --state-dir, such as with \"%s image gc --all\"", e.Program.Name)
 	}

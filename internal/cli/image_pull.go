@@ -63,7 +63,7 @@ type pullOptions struct {
 // check finds options that are not valid.
 func (o *pullOptions) check() error {
 	if !slices.Contains(image.Policies, image.Policy(o.policy)) {
-		return fmt.Errorf("--policy %s: must be one of %q", o.policy, image.Policies)
+		return fmt.Errorf("--policy %q is unknown: use %s", o.policy, image.ListPolicies())
 	}
 	if o.timeout <= 0 {
 		return fmt.Errorf("--timeout %s: must be positive", o.timeout)
@@ -78,7 +78,8 @@ func imagePullCommand(e *Env, args []string) int {
 	o.registry.define(flags)
 	flags.StringVar(&o.policy, "policy", string(image.PolicyAlways), "")
 	flags.StringVar(&o.kernel, "kernel", "", "")
-	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "")
+	o.timeout = 5 * time.Minute
+	flags.Func("timeout", "", duration(&o.timeout))
 	flags.BoolVar(&o.quiet, "quiet", false, "")
 	operands, status, done := e.parse(flags, args)
 	if done {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/image"
@@ -104,6 +105,9 @@ func (g *gcFlags) options() (image.GCOptions, error) {
 	}
 	var err error
 	if o.MaxBytes, err = bytesize.Parse(g.maxSize); err != nil {
+		if strings.Trim(g.maxSize, "0KMGiB ") == "" {
+			return o, fmt.Errorf("--max-size %s: must be larger than 0: use --all to remove all images that no task uses", g.maxSize)
+		}
 		return o, fmt.Errorf("--max-size: %w", err)
 	}
 	return o, nil
@@ -113,7 +117,7 @@ func imageGCCommand(e *Env, args []string) int {
 	var g gcFlags
 	flags := newFlags()
 	g.store.define(flags)
-	flags.DurationVar(&g.maxAge, "max-age", 0, "")
+	flags.Func("max-age", "", duration(&g.maxAge))
 	flags.StringVar(&g.maxSize, "max-size", "", "")
 	flags.BoolVar(&g.all, "all", false, "")
 	flags.BoolVar(&g.dryRun, "dry-run", false, "")

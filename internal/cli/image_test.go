@@ -156,6 +156,7 @@ func TestImageRemove_KeepsAnImageThatATaskUses(t *testing.T) {
 	status, _, stderr := runProgram("image", "remove", state, digest)
 	must.Eq(t, exitFailed, status)
 	must.StrContains(t, stderr, "in use")
+	must.Eq(t, 1, strings.Count(stderr, "stop"), must.Sprint(stderr))
 	must.StrContains(t, mustRun(t, "image", "gc", "--all", state), "0 B freed")
 	must.NoError(t, os.Remove(task))
 	must.StrContains(t, mustRun(t, "image", "gc", "--all", state), "removed  (oci-archive:")
@@ -235,11 +236,12 @@ func TestImage_ExitStatusDependsOnTheError(t *testing.T) {
 	}{
 		{"pull", exitUsage, "an image is required"},
 		{"pull Nginx", exitUsage, "Nginx"},
-		{"pull --policy=maybe nginx", exitUsage, `--policy maybe`},
+		{"pull --policy=maybe nginx", exitUsage, `--policy "maybe" is unknown: use missing, always or never`},
 		{"pull --timeout=-1s nginx", exitUsage, "--timeout"},
+		{"pull --timeout=5 nginx", exitUsage, "such as 72h, 5m or 90s"},
 		{"pull --username=alice nginx", exitUsage, "--password-stdin"},
 		{"pull --plain-http " + missing, exitFailed, "not found"},
-		{"pull --plain-http --policy=never " + missing, exitFailed, "lkl image pull"},
+		{"pull --plain-http --policy=never " + missing, exitFailed, "set another policy"},
 		{"pull oci-archive:/nonexistent", exitFailed, "no such file"},
 		{"pull oci-archive:" + notOCI, exitRefused, "oci-archive"},
 		{"pull --kernel=/absent " + otherKernel, exitRefused, "/absent"},
@@ -250,9 +252,11 @@ func TestImage_ExitStatusDependsOnTheError(t *testing.T) {
 		{"inspect --kernel=/a " + missing, exitUsage, "--kernel"},
 		{"inspect oci-archive:" + notOCI, exitRefused, "oci-archive"},
 		{"remove", exitUsage, "required"},
-		{"remove sha256:123456", exitFailed, "no such image"},
+		{"remove sha256:123456", exitFailed, "lkl image remove: no such image: sha256:123456\n"},
 		{"gc --max-size=big", exitUsage, "--max-size"},
+		{"gc --max-size=0", exitUsage, "use --all"},
 		{"gc --max-age=-1h", exitUsage, "--max-age"},
+		{"gc --max-age=1d", exitUsage, "such as 72h"},
 		{"gc all", exitUsage, "image remove"},
 		{"list --state-dir=/nonexistent", exitFailed, "state_dir"},
 	} {
