@@ -66,7 +66,7 @@ type Stage string
 const (
 	StageResolving Stage = "resolving"
 	// StageWaiting: another process, or a start with other credentials, brings in the image,
-	// or this process brings in maxBuilds others.
+	// or this process brings in maxPulls others.
 	StageWaiting     Stage = "waiting"
 	StageDownloading Stage = "downloading"
 	StageBuilding    Stage = "building"
