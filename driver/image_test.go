@@ -319,6 +319,8 @@ func TestPullEvents_AreFew(t *testing.T) {
 	var sent []string
 	p := &pullEvents{image: "web:1.0", verb: "Downloading", emit: func(message string) { sent = append(sent, message) }}
 	p.report(image.Progress{Stage: image.StageResolving})
+	p.report(image.Progress{Stage: image.StageRetrying, Retry: "a.example does not answer; attempt 2 of 5"})
+	p.report(image.Progress{Stage: image.StageRetrying, Retry: "a.example does not answer; attempt 3 of 5"})
 	p.report(image.Progress{Stage: image.StageWaiting})
 	p.report(image.Progress{Stage: image.StageWaiting})
 	for done := range int64(1000) {
@@ -329,6 +331,7 @@ func TestPullEvents_AreFew(t *testing.T) {
 	p.report(image.Progress{Stage: image.StageBuilding})
 	p.report(image.Progress{Stage: image.StageBuilding})
 	must.Eq(t, []string{
+		"Image web:1.0: a.example does not answer; attempt 2 of 5",
 		"Waiting for other pulls before that of image web:1.0",
 		"Downloading image web:1.0 (1.0 MiB)",
 		"Downloading image web:1.0: 512 KiB of 1.0 MiB",

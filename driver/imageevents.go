@@ -22,6 +22,7 @@ type pullEvents struct {
 	emit  func(message string)
 	stage image.Stage // of the last event
 	next  time.Time   // when another event about the same stage is due
+	retry bool        // an event has reported a failed attempt
 }
 
 func (d *Driver) newPullEvents(j job, ref reference.Reference) *pullEvents {
@@ -38,6 +39,10 @@ func (d *Driver) newPullEvents(j job, ref reference.Reference) *pullEvents {
 // report sends an event about each new stage of a pull, and about the progress of a long
 // download. A cached image has none of these events.
 func (p *pullEvents) report(progress image.Progress) {
+	if progress.Stage == image.StageRetrying {
+		p.reportRetry(progress.Retry)
+		return
+	}
 	message := p.message(progress)
 	same := progress.Stage == p.stage
 	now := time.Now()
@@ -48,13 +53,22 @@ func (p *pullEvents) report(progress image.Progress) {
 	p.emit(message)
 }
 
+// reportRetry sends an event about the first failed attempt at the registry. Others would
+// hide older events, and the error of the last attempt ends the start.
+func (p *pullEvents) reportRetry(failed string) {
+	if !p.retry {
+		p.retry = true
+		p.emit("Image " + p.image + ": " + failed)
+	}
+}
+
 func (p *pullEvents) message(progress image.Progress) string {
 	switch progress.Stage {
 	case image.StageWaiting:
 		return "Waiting for other pulls before that of image " + p.image
 	case image.StageDownloading:
 		total := bytesize.Format(progress.Total)
-		if progress.Done == 0 {
+		if p.stage != image.StageDownloading {
 			// A short download has no other event, so an amount would look stuck.
 			return fmt.Sprintf("%s image %s (%s)", p.verb, p.image, total)
 		}

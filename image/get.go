@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/image/registry"
 	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
 )
 
@@ -107,7 +108,7 @@ func (s *Store) pull(ctx context.Context, r Request, found resolution, kernelPat
 					return nil, err
 				}
 				defer func() { _ = src.Close() }() // it was only read
-				return s.bringIn(ctx, src, found, entryBuild{kernelPath: kernelPath, report: report})
+				return s.bringIn(reportRetries(ctx, report), src, found, entryBuild{kernelPath: kernelPath, report: report})
 			},
 			drop: func(dir *os.File) { fileLock{dir}.release() },
 		}, err
@@ -164,6 +165,13 @@ func (s *Store) takeSlot(ctx context.Context, report func(Progress)) error {
 	}
 }
 
+// reportRetries returns a context in which failed attempts at a registry are reported.
+func reportRetries(ctx context.Context, report func(Progress)) context.Context {
+	return registry.WithRetryFunc(ctx, func(r registry.Retry) {
+		report(Progress{Stage: StageRetrying, Retry: r.String()})
+	})
+}
+
 // opener returns a function that opens the source of a request. The source does not depend
 // on the request's file.
 func (s *Store) opener(r Request) (func() (source.Source, error), error) {
@@ -212,7 +220,7 @@ func (s *Store) resolve(ctx context.Context, r Request, policy Policy) (resoluti
 		open, err := s.opener(r)
 		return operation[resolution]{run: func(ctx context.Context, report func(Progress)) (resolution, error) {
 			report(Progress{Stage: StageResolving})
-			return s.ask(ctx, open)
+			return s.ask(reportRetries(ctx, report), open)
 		}}, err
 	}, r.report)
 	if err != nil {

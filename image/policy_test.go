@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -162,4 +163,26 @@ func TestGet_ResolvesATagAgainWhenItsImageIsGone(t *testing.T) {
 
 	_, err := store.Get(t.Context(), image.Request{Reference: parse(t, s.host()+"/web@"+digestOf(t, first))})
 	must.ErrorIs(t, err, source.ErrNotFound)
+}
+
+func TestGet_ReportsAFailedAttemptAtTheRegistry(t *testing.T) {
+	s := newServer(t)
+	ref := s.push(t, "web:1", webImage(t, "one"))
+	for _, kind := range []string{"/manifests/", "/blobs/"} {
+		var failed atomic.Bool
+		s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.Contains(r.URL.Path, kind) || failed.Swap(true) {
+				return false
+			}
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		})
+		var retries []string
+		get(t, openStore(t, t.TempDir(), s), image.Request{Reference: ref, Progress: func(p image.Progress) {
+			if p.Stage == image.StageRetrying {
+				retries = append(retries, p.Retry)
+			}
+		}})
+		must.Eq(t, []string{s.host() + " answers 503 Service Unavailable; attempt 2 of 5"}, retries, must.Sprint(kind))
+	}
 }

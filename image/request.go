@@ -62,9 +62,11 @@ type Request struct {
 // A Stage is a step of bringing in an image.
 type Stage string
 
-// The stages. A cached image has at most the first.
+// The stages. A cached image has at most the first two.
 const (
 	StageResolving Stage = "resolving"
+	// StageRetrying: an attempt at the registry has failed, and will be repeated.
+	StageRetrying Stage = "retrying"
 	// StageWaiting: another process, or a start with other credentials, brings in the image,
 	// or this process brings in maxPulls others.
 	StageWaiting     Stage = "waiting"
@@ -78,6 +80,8 @@ type Progress struct {
 	// Done and Total count the bytes of the layers as the registry stores them. They are 0
 	// in other stages than StageDownloading.
 	Done, Total int64
+	// Retry describes the failed attempt of StageRetrying, on one line.
+	Retry string
 }
 
 // policy returns the policy that applies.

@@ -118,7 +118,7 @@ func (b *blobReader) prepare(cause error) error {
 	if b.failures >= c.limits.attempts {
 		return &failure{kind: f.kind, reason: fmt.Errorf("%s: %w (%d attempts, %d of %d bytes)", b.what, f.reason, b.failures, b.offset, b.descriptor.Size)}
 	}
-	return c.waitAfter(b.ctx, f, b.failures)
+	return c.waitAfter(b.ctx, f, b.failures, c.limits.attempts)
 }
 
 // open sends one request for the bytes from the offset on.

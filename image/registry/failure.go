@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -24,9 +23,10 @@ import (
 
 // failure is the error of a request.
 type failure struct {
-	kind       error // one of package source
-	reason     error // for people
-	transient  bool  // another attempt may succeed
+	kind       error  // one of package source
+	reason     error  // for people
+	short      string // the reason without a remedy, or ""
+	transient  bool   // another attempt may succeed
 	retryAfter time.Duration
 	status     int // of the response, or 0
 }
@@ -64,40 +64,11 @@ func networkFailure(ctx context.Context, u *url.URL, err error) error {
 	f := fail(source.ErrUnavailable, "%s: %s: check that the registry runs and that this host reaches it", u.Host, clip(err.Error()))
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		f = fail(source.ErrUnavailable, "%s closed the connection too early", u.Host)
+	} else {
+		f.short = fmt.Sprintf("%s does not answer (%s)", u.Host, innermost(err))
 	}
 	f.transient = true
 	return f
-}
-
-// retry repeats an operation whose failures can pass.
-func (c *Client) retry(ctx context.Context, attempts int, operation func() error) error {
-	for attempt := 1; ; attempt++ {
-		err := operation()
-		f, ok := errors.AsType[*failure](err)
-		if !ok || !f.transient || ctx.Err() != nil {
-			return err
-		}
-		if attempt >= attempts {
-			return &failure{kind: f.kind, reason: fmt.Errorf("%w (%d attempts)", f.reason, attempt)}
-		}
-		if err := c.waitAfter(ctx, f, attempt); err != nil {
-			return err
-		}
-	}
-}
-
-// waitAfter pauses before the next attempt. Half of a pause is random, so that many
-// clients of a registry do not return at the same moment.
-func (c *Client) waitAfter(ctx context.Context, f *failure, attempt int) error {
-	d := c.limits.backoff << (attempt - 1)
-	d = d/2 + rand.N(d/2+1)
-	if f.retryAfter > c.limits.maxRetryAfter {
-		return &failure{kind: f.kind, reason: fmt.Errorf("%w (it asks to wait for %v)", f.reason, f.retryAfter)}
-	}
-	if err := c.limits.wait(ctx, max(d, f.retryAfter)); err != nil {
-		return fmt.Errorf("%w, after: %w", err, f)
-	}
-	return nil
 }
 
 // statusFailure describes a response with an unexpected status. It reads the body.
@@ -135,7 +106,7 @@ func (s *session) describeStatus(e *transport.Error, what string) *failure {
 	}
 	transient := func(format string, args ...any) *failure {
 		f := fail(source.ErrUnavailable, format, args...)
-		f.transient = isTransient(code)
+		f.transient, f.short = isTransient(code), text
 		return f
 	}
 	denied := code == http.StatusUnauthorized || code == http.StatusForbidden

@@ -145,6 +145,10 @@ func (o *pullOptions) pull(ctx context.Context, e *Env, store *image.Store, r im
 	downloaded := int64(0)
 	r.Policy, r.Overrides = image.Policy(o.policy), spec.Overrides{Kernel: o.kernel}
 	r.Progress = func(now image.Progress) {
+		if now.Stage == image.StageRetrying {
+			p.note(now.Retry)
+			return
+		}
 		downloaded = max(downloaded, now.Total)
 		p.update(string(now.Stage), now.Done, now.Total)
 	}

@@ -26,7 +26,8 @@ import (
 
 // A testRegistry serves images on the loopback address, without TLS.
 type testRegistry struct {
-	host string
+	host  string
+	close func()
 
 	mu       sync.Mutex
 	onBlob   func() // is called before a layer or a config is sent; may be nil
@@ -62,7 +63,7 @@ func startRegistry(t *testing.T) *testRegistry {
 		handler.ServeHTTP(w, request)
 	}))
 	t.Cleanup(server.Close)
-	r.host = strings.TrimPrefix(server.URL, "http://")
+	r.host, r.close = strings.TrimPrefix(server.URL, "http://"), server.Close
 	return r
 }
 
@@ -278,6 +279,19 @@ func TestImagePull_PullsTheOthersAfterAFailure(t *testing.T) {
 	status, stdout, _ := runProgram("image", "pull", "--plain-http", state, r.host+"/missing", reference)
 	must.Eq(t, exitFailed, status)
 	must.StrContains(t, stdout, "/hello.spt, ")
+}
+
+func TestImage_NamesARegistryThatDoesNotAnswer(t *testing.T) {
+	state, r := stateDir(t), startRegistry(t)
+	r.close()
+	for _, command := range [][]string{
+		{"image", "pull", "--plain-http", state, r.host + "/hello"},
+		{"image", "build", "--plain-http", "--kernel", testenv.Guest(t, "hello.spt"), "-o", r.host + "/hello"},
+	} {
+		status, _, stderr := runProgram(command...)
+		must.Eq(t, exitFailed, status)
+		must.StrContains(t, stderr, r.host+" does not answer (connection refused); attempt 2 of 5\n")
+	}
 }
 
 func TestImagePull_LogsInWithThePasswordOnStdin(t *testing.T) {

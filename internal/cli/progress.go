@@ -94,6 +94,14 @@ func (p *progress) update(stage string, done, total int64) {
 	fmt.Fprint(p.w, "\r"+bar(p.title, amount, p.width-1, done, total)+"\x1b[K")
 }
 
+// note prints a line about the operation, above the bar.
+func (p *progress) note(text string) {
+	p.clear()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.w, "%s: %s\n", p.title, printable(text))
+}
+
 // clear removes the bar, so that other output can follow.
 func (p *progress) clear() {
 	p.mu.Lock()

@@ -54,6 +54,13 @@ func TestProgress_IsSilentForAShortOperationInAPipe(t *testing.T) {
 	must.Eq(t, "", output.String())
 }
 
+func TestProgress_NotesAreLinesAboveTheBar(t *testing.T) {
+	p, output, _ := testProgress(80)
+	p.update("resolving", 0, 0)
+	p.note("a.example does not answer")
+	must.StrHasSuffix(t, "\r\x1b[Knginx:1.22: a.example does not answer\n", output.String())
+}
+
 func TestBar_FillsTheWidthOfTheTerminal(t *testing.T) {
 	must.Eq(t, "nginx [##########..........] half", bar("nginx", "half", 33, 50, 100))
 	must.Eq(t, "nginx [####################] all", bar("nginx", "all", 32, 200, 100))
