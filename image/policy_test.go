@@ -186,3 +186,12 @@ func TestGet_ReportsAFailedAttemptAtTheRegistry(t *testing.T) {
 		must.Eq(t, []string{s.host() + " answers 503 Service Unavailable; attempt 2 of 5"}, retries, must.Sprint(kind))
 	}
 }
+
+func TestGet_ErrorsNameTheImageOnce(t *testing.T) {
+	s := newServer(t)
+	ref := parse(t, s.host()+"/web:2")
+	_, err := openStore(t, t.TempDir(), s).Get(t.Context(), image.Request{Reference: ref})
+	must.ErrorIs(t, err, source.ErrNotFound)
+	must.StrHasPrefix(t, "image "+ref.String()+": not found: manifest 2: ", err.Error())
+	must.Eq(t, 1, strings.Count(err.Error(), ref.String()))
+}

@@ -52,7 +52,8 @@ type Reference struct {
 //	docker-archive:FILE[:REFERENCE]
 //
 // The host of a registry contains a dot or a port, or is localhost. Without a host, the
-// registry is Docker Hub. With a tag and a digest, the digest decides, as docker does it.
+// registry is Docker Hub; a name that ends in .tar then needs a tag or docker://, because it
+// is more likely a file. With a tag and a digest, the digest decides, as docker does it.
 //
 // A path after oci: or oci-archive: may contain colons. The tag follows the last colon, if
 // no slash follows that colon. If the last element of a path contains a colon, the path must
@@ -91,7 +92,18 @@ func parse(s string) (Reference, error) {
 	if strings.HasPrefix(s, "/") || strings.HasPrefix(s, "./") || strings.HasPrefix(s, "../") {
 		return Reference{}, errors.New(`a path needs a prefix that names its format: "oci:", "oci-archive:" or "docker-archive:"`)
 	}
-	return parseRegistry(s)
+	r, err := parseRegistry(s)
+	if err == nil && isArchiveName(s) && r.host == dockerHub {
+		return Reference{}, fmt.Errorf("it looks like a file: write \"oci-archive:%[1]s\" or \"docker-archive:%[1]s\", or \"docker://%[1]s\" for an image in a registry", s)
+	}
+	return r, err
+}
+
+// isArchiveName reports whether s ends as the name of an archive, and has no tag, no digest
+// and not the host of Docker Hub.
+func isArchiveName(s string) bool {
+	return strings.HasSuffix(s, ".tar") && !strings.Contains(s, ":") &&
+		!strings.HasPrefix(s, dockerHub+"/") && !strings.HasPrefix(s, dockerHubAlias+"/")
 }
 
 func unknownScheme(scheme string) error {

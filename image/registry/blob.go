@@ -18,7 +18,7 @@ import (
 
 // Blob opens a layer. The reader ends with the context.
 func (r *registrySource) Blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
-	return r.open(ctx, d, fmt.Sprintf("layer %s of %s", d.Digest, r.ref))
+	return r.open(ctx, d, "layer "+d.Digest.String())
 }
 
 func (r *registrySource) open(ctx context.Context, d v1.Descriptor, what string) (io.ReadCloser, error) {

@@ -47,6 +47,9 @@ type Options struct {
 	Hosts map[string]Host
 	// UserAgent identifies the program to registries.
 	UserAgent string
+	// CommandLine makes errors name the options of the commands as remedies, instead of
+	// those of the plugin's configuration and of jobs.
+	CommandLine bool
 }
 
 // Host is the configuration of one registry.
@@ -75,6 +78,7 @@ type Client struct {
 	hosts        map[string]host // by hostKey
 	proxy        func(*url.URL) (*url.URL, error)
 	limits       limits
+	commandLine  bool
 }
 
 // host is a Host with its certificates.
@@ -93,6 +97,7 @@ func New(o Options) (*Client, error) {
 		hosts:        make(map[string]host, len(o.Hosts)),
 		proxy:        httpproxy.FromEnvironment().ProxyFunc(),
 		limits:       defaultLimits,
+		commandLine:  o.CommandLine,
 	}
 	if c.userAgent == "" {
 		c.userAgent = "nomad-driver-lkl"
@@ -137,7 +142,7 @@ func readRoots(path string) (*x509.CertPool, error) {
 // plugin's configuration are used if the registry asks for some. The caller must close the
 // source.
 func (c *Client) Source(ref reference.Reference, credentials *Credentials) (source.Source, error) {
-	s, err := c.open(ref, credentials, "pull")
+	s, err := c.open(ref, credentials, actionPull)
 	if err != nil {
 		return nil, err
 	}

@@ -88,7 +88,7 @@ func (s *session) hideSecrets(text, authorization string) string {
 // anonymous.
 func (s *session) findLogin(ctx context.Context) (login, error) {
 	if c := s.credentials; c != nil && (c.Username != "" || c.Password != "") {
-		return login{authn.AuthConfig{Username: c.Username, Password: c.Password}, "the job"}, nil
+		return login{authn.AuthConfig{Username: c.Username, Password: c.Password}, s.client.remedy("the job", "--username")}, nil
 	}
 	if path := s.client.dockerConfig; path != "" {
 		config, err := readDockerConfig(path)

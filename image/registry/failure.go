@@ -42,7 +42,7 @@ func fail(kind error, format string, args ...any) *failure {
 var errStalled = errors.New("the server sends no data")
 
 // networkFailure describes an error without a response, or in the middle of one.
-func networkFailure(ctx context.Context, u *url.URL, err error) error {
+func (c *Client) networkFailure(ctx context.Context, u *url.URL, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("request to %s: %w", u.Host, context.Cause(ctx))
 	}
@@ -51,15 +51,20 @@ func networkFailure(ctx context.Context, u *url.URL, err error) error {
 	}
 	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		if string(record.RecordHeader[:]) == "HTTP/" {
-			return fail(source.ErrUnavailable, "registry %[1]s speaks plain HTTP, not HTTPS: if the network is trusted, configure registry %[1]q with plain_http = true in the plugin's configuration, or use --plain-http on the command line", u.Host)
+			return fail(source.ErrUnavailable, "registry %s speaks plain HTTP, not HTTPS: if the network is trusted, %s", u.Host,
+				c.configure(u, "plain_http = true", "--plain-http"))
 		}
 		return fail(source.ErrUnavailable, "registry %s does not speak TLS: check its address", u.Host)
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return fail(source.ErrUnavailable, "registry %[1]s: %[2]s: configure registry %[1]q with ca_file in the plugin's configuration if its authority is private, or use --ca-file on the command line", u.Host, clip(err.Error()))
+		return fail(source.ErrUnavailable, "registry %s: %s: if its authority is private, %s", u.Host, clip(err.Error()),
+			c.configure(u, "ca_file", "--ca-file"))
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
 		return fail(source.ErrUnavailable, "the host name of %s does not exist: check the image reference, and the name server of this host", u.Host)
+	}
+	if u.Scheme == "http" && strings.Contains(err.Error(), "malformed HTTP response") {
+		return fail(source.ErrUnavailable, "%s sends no HTTP response: %s", u.Host, c.tryHTTPS())
 	}
 	f := fail(source.ErrUnavailable, "%s: %s: check that the registry runs and that this host reaches it", u.Host, clip(err.Error()))
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -123,19 +128,12 @@ func (s *session) describeStatus(e *transport.Error, what string) *failure {
 		return fail(source.ErrNotFound, "%s: %s: the registry has lost a part of the image: push the image again", what, text)
 	case code == http.StatusNotFound:
 		return fail(source.ErrNotFound, "%s: %s: check the name and the tag of the image", what, text)
+	case code == http.StatusBadRequest && u.Scheme == "http" && len(reasons) == 0:
+		return fail(source.ErrUnavailable, "%s: %s: %s", what, text, s.client.tryHTTPS())
 	case isTransient(code):
 		return transient("%s: %s: the registry has a problem, or too many requests: try again later", what, text)
 	}
 	return fail(source.ErrUnavailable, "%s: %s", what, text)
-}
-
-// unauthorized says which credentials the registry refuses.
-func (s *session) unauthorized(what, text string) *failure {
-	login := s.usedLogin()
-	if login.origin == "" {
-		return fail(source.ErrUnauthorized, "%s: %s without credentials: the image is private or does not exist. For a private image, set auth in the task or in the plugin's configuration, or use --username on the command line", what, text)
-	}
-	return fail(source.ErrUnauthorized, "%s: %s with the credentials from %s: check user name and password, and that the user has access to the image", what, text, login.origin)
 }
 
 func isTransient(code int) bool {

@@ -84,13 +84,14 @@ func (s *session) checkTarget(u *url.URL) error {
 	case u.Scheme == "http" && config.PlainHTTP:
 		return nil
 	case u.Scheme == "http":
-		return fmt.Errorf("it uses plain HTTP: if the network is trusted, configure registry %q with plain_http = true in the plugin's configuration, or use --plain-http on the command line", u.Host)
+		return fmt.Errorf("it uses plain HTTP: if the network is trusted, %s", s.client.configure(u, "plain_http = true", "--plain-http"))
 	case u.Scheme != "https":
 		return fmt.Errorf("its scheme %.20q is not https", u.Scheme)
 	case configured || key == hostKey(s.base):
 		return nil
 	case isPrivate(u.Hostname()) && !isPrivate(s.base.Hostname()):
-		return fmt.Errorf("it has a private address: if that is intended, configure registry %q in the plugin's configuration", u.Host)
+		return fmt.Errorf("it has a private address: if that is intended, configure registry %q in the plugin's configuration%s", u.Host,
+			s.client.remedy("", ", and pull the image with the driver"))
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ func (c *Client) Ping(ctx context.Context, host string, credentials *Credentials
 	if err != nil || ref.Repository() != "ping" && ref.Repository() != "library/ping" {
 		return "", fmt.Errorf("%q is not the host of a registry as references contain it, such as \"registry.example.com:5000\"", host)
 	}
-	s, err := c.open(ref, credentials, "")
+	s, err := c.open(ref, credentials, actionPing)
 	if err != nil {
 		return "", err
 	}

@@ -35,7 +35,7 @@ type ProgressFunc func(done, total int64)
 // It uploads each blob, even if the registry has the manifest. So a push of the same image
 // mends a registry that has lost a blob.
 func (c *Client) Push(ctx context.Context, ref reference.Reference, credentials *Credentials, image Pushable, progress ProgressFunc) error {
-	s, err := c.open(ref, credentials, "push,pull")
+	s, err := c.open(ref, credentials, actionPush)
 	if err != nil {
 		return err
 	}

@@ -116,7 +116,7 @@ func (s *session) attempt(req *http.Request, target *url.URL) (*http.Response, e
 	about := s.purposeOf(req)
 	resp, err := s.send(req, target)
 	if err != nil {
-		return nil, networkFailure(req.Context(), target, err)
+		return nil, s.client.networkFailure(req.Context(), target, err)
 	}
 	if err := s.check(req, resp, about); err != nil {
 		drain(resp)
@@ -156,7 +156,7 @@ func (s *session) send(req *http.Request, target *url.URL) (*http.Response, erro
 		g.end()
 		return nil, err
 	}
-	explain := func(err error) error { return networkFailure(req.Context(), target, err) }
+	explain := func(err error) error { return s.client.networkFailure(req.Context(), target, err) }
 	resp.Body = &guardedBody{ReadCloser: resp.Body, guard: g, explain: explain}
 	return resp, nil
 }

@@ -22,6 +22,7 @@ type session struct {
 	client      *Client
 	base        *url.URL // of the registry
 	repo        string
+	action      string
 	scopes      []string // of the token
 	credentials *Credentials
 	attempts    int // of a request that fails for a reason that can pass
@@ -38,8 +39,14 @@ type session struct {
 	late  http.RoundTripper // replaces authenticated if the registry asked later than at /v2/
 }
 
-// open starts a session that may take an action in the repository of ref: "pull" or
-// "push,pull".
+// The actions of a session. All but actionPing are in the scope of a token.
+const (
+	actionPull = "pull"
+	actionPush = "push,pull"
+	actionPing = ""
+)
+
+// open starts a session that may take an action in the repository of ref.
 func (c *Client) open(ref reference.Reference, credentials *Credentials, action string) (*session, error) {
 	if ref.Transport() != reference.Registry {
 		return nil, fmt.Errorf("image reference %q does not name a registry", ref)
@@ -48,6 +55,7 @@ func (c *Client) open(ref reference.Reference, credentials *Credentials, action 
 		client:      c,
 		base:        c.baseURL(ref.Host()),
 		repo:        ref.Repository(),
+		action:      action,
 		scopes:      []string{"repository:" + ref.Repository() + ":" + action},
 		credentials: credentials,
 		attempts:    c.limits.attempts,

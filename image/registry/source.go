@@ -4,10 +4,10 @@ package registry
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"mime"
 	"net/http"
 	"sync"
@@ -41,7 +41,7 @@ func (r *registrySource) Close() error {
 // Resolve makes one HEAD request after the login, and a GET request if the registry does not
 // answer the first one completely.
 func (r *registrySource) Resolve(ctx context.Context) (v1.Descriptor, error) {
-	what := "image " + r.ref.String()
+	what := "manifest " + cmp.Or(r.ref.Digest(), r.ref.Tag())
 	t, err := r.session.transport(ctx)
 	if err != nil {
 		return v1.Descriptor{}, err
@@ -124,7 +124,7 @@ func (r *registrySource) Manifest(ctx context.Context, d v1.Descriptor) ([]byte,
 	if err := source.CheckDescriptor(d); err != nil {
 		return nil, err
 	}
-	what := fmt.Sprintf("%s of %s", d.Digest, r.ref)
+	what := d.Digest.String()
 	if err := checkManifest(d, what); err != nil {
 		return nil, err
 	}

@@ -256,7 +256,7 @@ func TestDoctor_LogsInToRegistries(t *testing.T) {
 		must.Eq(t, want, report.find(t, host).Status, must.Sprint(report.faults()))
 		if want == hostcheck.Failed {
 			must.Eq(t, exitFailed, status)
-			must.StrContains(t, report.find(t, host).Detail, "plain_http")
+			must.StrContains(t, report.find(t, host).Detail, "use --plain-http")
 		}
 	}
 	_, stdout, _ := runProgram("doctor", "--json", "--state-dir", t.TempDir(), "--plain-http", "--image", host+"/missing:1")

@@ -155,8 +155,6 @@ func isRefused(err error) bool {
 // The errors themselves contain those that a job's author has too.
 func (e *Env) imageAdvice(err error) string {
 	switch {
-	case errors.Is(err, source.ErrUnauthorized):
-		return "log in with docker login, or use --username and --password-stdin"
 	case errors.Is(err, image.ErrNoImage):
 		return fmt.Sprintf("\"%s image list\" lists the images in the cache", e.Program.Name)
 	case errors.Is(err, disk.ErrReserve), errors.Is(err, syscall.ENOSPC):

@@ -64,7 +64,7 @@ func readSBOM(ctx context.Context, e *Env, options *registryFlags, ref reference
 	defer func() { _ = src.Close() }()
 	document, err := build.ReadSBOM(ctx, src)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("image %s: %w", ref, err)
 	}
 	var indented bytes.Buffer
 	err = json.Indent(&indented, document, "", "  ")

@@ -83,6 +83,7 @@ func (r *registryFlags) client(references []reference.Reference) (*registry.Clie
 	}
 	return registry.New(registry.Options{
 		DockerConfig: config, CredentialHelper: r.helper, Hosts: hosts, UserAgent: "lkl/" + version.Version,
+		CommandLine: true,
 	})
 }
 
