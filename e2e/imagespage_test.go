@@ -21,6 +21,8 @@ var (
 	shellBlock = regexp.MustCompile("(?ms)^( *)```sh\n(.*?)^ *```$")
 	// buildLine matches the commands that build the tree.
 	buildLine = regexp.MustCompile(`(?m)^(make|scripts/setup) .*\n`)
+	// agentLine matches the command that starts an agent.
+	agentLine = regexp.MustCompile(`(?m)^nomad agent .*\n`)
 )
 
 // pageCommands returns the shell commands of a section of a page of docs, in order.
@@ -41,7 +43,8 @@ func pageCommands(t *testing.T, page, section string) []string {
 // tree returns the root of the source tree.
 func tree() string { return filepath.Dir(filepath.Dir(tools.Jobs)) }
 
-// A new user reads nothing else. The test only skips the builds, which make has done.
+// A new user reads nothing else. The test only skips the builds, which make has done, and
+// the start of an agent, which main_test.go has done.
 func TestImagesPage_LeadsFromACProgramToItsOutput(t *testing.T) {
 	needRootAndTun(t)
 	t.Parallel()
@@ -62,8 +65,11 @@ func TestImagesPage_LeadsFromACProgramToItsOutput(t *testing.T) {
 		t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }) // the page's registry goes on
 		return string(out), err
 	}
-	out, err := run(strings.Join(commands[:last], ""))
+	out, err := run(agentLine.ReplaceAllString(strings.Join(commands[:last], ""), "nomad fmt -check agent.hcl\n"))
 	must.NoError(t, err, must.Sprint(out))
+	config, err := os.ReadFile(filepath.Join(dir, "greet", "agent.hcl"))
+	must.NoError(t, err)
+	must.StrContains(t, string(config), `cni_path = "`+filepath.Join(dir, "build", "tools", "cni")+`"`)
 	t.Cleanup(func() {
 		_, _, err := nomad.API.Jobs().Deregister("greet", true, nil)
 		must.NoError(t, err)
