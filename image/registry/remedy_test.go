@@ -36,6 +36,11 @@ func TestErrors_NameTheRemedyOfTheProgram(t *testing.T) {
 	wantRemedy(t, "plain_http = true in the plugin's configuration", "use --plain-http", resolve(plain, Host{}))
 	wantRemedy(t, "ca_file in the plugin's configuration", "use --ca-file", resolve(secure, Host{}))
 	wantRemedy(t, "remove plain_http", "may speak HTTPS: try without --plain-http", resolve(secure, Host{PlainHTTP: true}))
+	plain.answer(func(w http.ResponseWriter, _ *http.Request) bool {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		return err == nil && conn.Close() == nil
+	})
+	wantRemedy(t, "remove plain_http", "may speak HTTPS: try without --plain-http", resolve(plain, Host{PlainHTTP: true}))
 }
 
 func TestErrors_NameTheRemedyForALogin(t *testing.T) {

@@ -43,7 +43,7 @@ func (c *Client) retry(ctx context.Context, attempts int, operation func() error
 	for attempt := 1; ; attempt++ {
 		err := operation()
 		f, ok := errors.AsType[*failure](err)
-		if !ok || !f.transient || ctx.Err() != nil {
+		if !ok || !f.transient || ctx.Err() != nil || attempts == 1 {
 			return err
 		}
 		if attempt >= attempts {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/image/source"
@@ -116,7 +117,11 @@ func (s *session) attempt(req *http.Request, target *url.URL) (*http.Response, e
 	about := s.purposeOf(req)
 	resp, err := s.send(req, target)
 	if err != nil {
-		return nil, s.client.networkFailure(req.Context(), target, err)
+		failed := s.client.networkFailure(req.Context(), target, err)
+		if f, ok := errors.AsType[*failure](failed); ok && target.Scheme == "http" && isReset(err) {
+			f.reason = fmt.Errorf("%w: %s", f.reason, s.client.tryHTTPS())
+		}
+		return nil, failed
 	}
 	if err := s.check(req, resp, about); err != nil {
 		drain(resp)
@@ -130,6 +135,12 @@ func (s *session) attempt(req *http.Request, target *url.URL) (*http.Response, e
 		resp.Body = &limitedBody{resp.Body, source.MaxManifestSize, exceeded}
 	}
 	return resp, nil
+}
+
+// isReset reports whether a server has closed the connection without a response. Some servers
+// with HTTPS answer plain HTTP in this way.
+func isReset(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // send makes a single HTTP request.
