@@ -130,7 +130,7 @@ func doctorCommand(e *Env, args []string) int {
 	if options.asJSON {
 		output = io.Discard
 	}
-	report, err := examine(context.Background(), checks, output)
+	report, err := examine(newProgress(e.Stderr, "doctor").noteRetries(context.Background()), checks, output)
 	if err == nil && options.asJSON {
 		encoder := json.NewEncoder(e.Stdout)
 		encoder.SetIndent("", "  ")

@@ -13,7 +13,6 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/image/archive"
 	"github.com/lkl-nomad/nomad-driver-lkl/image/build"
 	"github.com/lkl-nomad/nomad-driver-lkl/image/reference"
-	"github.com/lkl-nomad/nomad-driver-lkl/image/registry"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/bytesize"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
@@ -161,7 +160,7 @@ func (b *imageBuild) write(ctx context.Context, e *Env, img *build.Result) error
 	}
 	shown := newProgress(e.Stderr, b.output.String())
 	defer shown.clear()
-	ctx = registry.WithRetryFunc(ctx, func(r registry.Retry) { shown.note(r.String()) })
+	ctx = shown.noteRetries(ctx)
 	return client.Push(ctx, b.output, credentials, img.Complete, func(done, total int64) { shown.update("pushing", done, total) })
 }
 

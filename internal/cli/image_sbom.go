@@ -62,9 +62,9 @@ func readSBOM(ctx context.Context, e *Env, options *registryFlags, ref reference
 		return "", err
 	}
 	defer func() { _ = src.Close() }()
-	document, err := build.ReadSBOM(ctx, src)
+	document, err := build.ReadSBOM(newProgress(e.Stderr, ref.String()).noteRetries(ctx), src)
 	if err != nil {
-		return "", fmt.Errorf("image %s: %w", ref, err)
+		return "", err
 	}
 	var indented bytes.Buffer
 	err = json.Indent(&indented, document, "", "  ")

@@ -287,6 +287,8 @@ func TestImage_NamesARegistryThatDoesNotAnswer(t *testing.T) {
 	for _, command := range [][]string{
 		{"image", "pull", "--plain-http", state, r.host + "/hello"},
 		{"image", "build", "--plain-http", "--kernel", testenv.Guest(t, "hello.spt"), "-o", r.host + "/hello"},
+		{"image", "sbom", "--plain-http", r.host + "/hello"},
+		{"doctor", "--plain-http", "--image", r.host + "/hello"},
 	} {
 		status, _, stderr := runProgram(command...)
 		must.Eq(t, exitFailed, status)

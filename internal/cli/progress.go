@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/image/registry"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/bytesize"
 )
 
@@ -100,6 +102,11 @@ func (p *progress) note(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fmt.Fprintf(p.w, "%s: %s\n", p.title, printable(text))
+}
+
+// noteRetries returns a context in which each failed attempt at a registry is a note.
+func (p *progress) noteRetries(ctx context.Context) context.Context {
+	return registry.WithRetryFunc(ctx, func(r registry.Retry) { p.note(r.String()) })
 }
 
 // clear removes the bar, so that other output can follow.
