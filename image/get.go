@@ -88,7 +88,7 @@ func (s *Store) entry(ctx context.Context, r Request, policy Policy, found resol
 
 // notCached returns the error of PolicyNever.
 func notCached(what string, err error) error {
-	const remedy = "the pull policy never forbids a download: set another policy, or run \"lkl image pull\" with its default policy"
+	const remedy = "the pull policy \"never\" forbids a download: set another policy, or run \"lkl image pull\" with its default policy"
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: the cache does not contain %s, and %s", ErrNotCached, what, remedy)
 	}

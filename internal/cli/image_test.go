@@ -242,7 +242,7 @@ func TestImage_ExitStatusDependsOnTheError(t *testing.T) {
 		{"pull --timeout=5 nginx", exitUsage, "such as 72h, 5m or 90s"},
 		{"pull --username=alice nginx", exitUsage, "--password-stdin"},
 		{"pull --plain-http " + missing, exitFailed, "not found"},
-		{"pull --plain-http --policy=never " + missing, exitFailed, "set another policy"},
+		{"pull --plain-http --policy=never " + missing, exitFailed, `the pull policy "never" forbids a download`},
 		{"pull oci-archive:/nonexistent", exitFailed, "no such file"},
 		{"pull oci-archive:" + notOCI, exitRefused, "oci-archive"},
 		{"pull --kernel=/absent " + otherKernel, exitRefused, "/absent"},
