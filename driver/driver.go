@@ -49,7 +49,8 @@ type Driver struct {
 	strays  strays
 	kernels kernelCache
 	images  images
-	sweep   sync.Once // starts the sweeps
+	sweeps  sync.WaitGroup // of the state directory
+	sweep   sync.Once      // starts the sweeps
 
 	install      Installer
 	installing   sync.Mutex
@@ -71,6 +72,10 @@ func New(ctx context.Context, log hclog.Logger, install Installer) *Driver {
 	d.use(defaultConfig())
 	return d
 }
+
+// Wait returns when the sweeps of the state directory have ended, after the context has.
+// A plugin that ends earlier leaves a removal unfinished, and the next one must repeat it.
+func (d *Driver) Wait() { d.sweeps.Wait() }
 
 // use sets the configuration, which must be valid.
 func (d *Driver) use(config Config) {
@@ -123,9 +128,9 @@ func (d *Driver) SetConfig(c *base.Config) error {
 		if err := d.findStrays(); err != nil {
 			d.log.Error("cannot list the tasks of an earlier plugin", "error", err)
 		}
-		go d.sweepForever()
-		go d.sweepUnusedForever()
-		go d.collectImagesForever()
+		d.sweeps.Go(d.sweepForever)
+		d.sweeps.Go(d.sweepUnusedForever)
+		d.sweeps.Go(d.collectImagesForever)
 	})
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/nomad/helper/testlog"
 	"github.com/hashicorp/nomad/helper/uuid"
 	"github.com/hashicorp/nomad/nomad/structs"
@@ -35,9 +36,16 @@ func newTestPlugin(t *testing.T) *testPlugin {
 }
 
 func newTestPluginWith(t *testing.T, config Config) *testPlugin {
+	return newLoggedPlugin(t, config, testlog.HCLogger(t))
+}
+
+func newLoggedPlugin(t *testing.T, config Config, log hclog.Logger) *testPlugin {
 	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel) // after the tasks, whose clean-up needs the plugin
-	d := New(ctx, testlog.HCLogger(t), builtExecutor(t))
+	d := New(ctx, log, builtExecutor(t))
+	t.Cleanup(func() { // after the tasks, whose clean-up needs the plugin
+		cancel()
+		d.Wait()
+	})
 	var data []byte
 	must.NoError(t, base.MsgPackEncode(&data, &config))
 	must.NoError(t, d.SetConfig(&base.Config{

@@ -4,7 +4,6 @@ package driver
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"fmt"
 	"io/fs"
@@ -17,7 +16,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/nomad/plugins/base"
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
@@ -46,7 +44,7 @@ func TestImage_PasswordIsNeitherStoredNorReported(t *testing.T) {
 		return true
 	})
 	var log lockedBuffer
-	p := newLoggedPlugin(t, s.config(t), &log)
+	p := newLoggedPlugin(t, s.config(t), hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &log}))
 	config := TaskConfig{Image: private, Auth: &TaskAuth{Username: "robot", Password: password}}
 	err := p.start(p.task(t, config, false))
 	must.ErrorContains(t, err, "DENIED")
@@ -74,19 +72,6 @@ func TestImage_PasswordIsNeitherStoredNorReported(t *testing.T) {
 			must.StrNotContains(t, text, secret, must.Sprint(name))
 		}
 	}
-}
-
-// newLoggedPlugin is newTestPluginWith, with a log of all messages.
-func newLoggedPlugin(t *testing.T, config Config, log *lockedBuffer) *testPlugin {
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	d := New(ctx, hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: log}), builtExecutor(t))
-	var data []byte
-	must.NoError(t, base.MsgPackEncode(&data, &config))
-	must.NoError(t, d.SetConfig(&base.Config{
-		PluginConfig: data, AgentConfig: &base.AgentConfig{Driver: &base.ClientDriverConfig{}},
-	}))
-	return &testPlugin{DriverPlugin: serve(t, d), impl: d, config: config, kill: cancel}
 }
 
 // readFiles adds the content of the small files below a directory.

@@ -23,7 +23,12 @@ func main() {
 	if len(os.Args) == 1 {
 		surviveBrokenPipe()
 		// In a shell, this prints that the program is a plugin, and exits.
-		plugins.ServeCtx(func(ctx context.Context, log hclog.Logger) any { return driver.New(ctx, log, bundle.Install) })
+		var d *driver.Driver
+		plugins.ServeCtx(func(ctx context.Context, log hclog.Logger) any {
+			d = driver.New(ctx, log, bundle.Install)
+			return d
+		})
+		d.Wait()
 		return
 	}
 	os.Exit(cli.Main(cli.Env{
