@@ -66,6 +66,8 @@ type Tap struct {
 	MAC     net.HardwareAddr // of the interface; the guest uses it
 	MTU     int              // for the guest, in bytes: the interface's, at most MaxMTU
 	Offload bool             // frames have a virtio header and may be unsegmented; see SetOffload
+	// Ephemeral is the range of ports for the guest's own connections; zero for any.
+	Ephemeral PortRange
 }
 
 // Close closes this process's descriptor of the tap.
@@ -85,12 +87,6 @@ func Inspect(netns string) (*Interface, error) {
 
 // attachMutex makes checking for another guest and attaching one step.
 var attachMutex sync.Mutex
-
-// Options are the properties of a guest's tap.
-type Options struct {
-	Offload       bool // only for guests that support it; see SetOffload
-	AllowSpoofing bool // pass frames with any sender
-}
 
 // AttachL2 creates a tap in an allocation's namespace and redirects frames between it
 // and the allocation's interface. The guest then owns the interface's addresses on the
