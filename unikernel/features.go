@@ -41,16 +41,28 @@ const (
 	FeatureFlush
 	// FeatureFSGSBase: the guest reads lkl.Config.FSGSBase, under spt.
 	FeatureFSGSBase
+	// FeatureNetwork: the guest reads lkl.Interface.Rename and
+	// lkl.Config.Neighbors, and accepts an MTU of up to MaxJumboMTU.
+	FeatureNetwork
 )
 
 // featureNames holds the name of each bit.
-var featureNames = []string{"config", "memory", "program", "offload", "transfer", "flush", "fsgsbase"}
+var featureNames = []string{"config", "memory", "program", "offload", "transfer", "flush", "fsgsbase", "network"}
 
 // Has reports whether f includes all features in these.
 func (f Features) Has(these Features) bool { return f&these == these }
 
+// MaxMTU returns the largest MTU of a net device that a guest with these features
+// supports, in bytes.
+func (f Features) MaxMTU() int {
+	if f.Has(FeatureNetwork) {
+		return MaxJumboMTU
+	}
+	return MaxMTU
+}
+
 // Names returns the names of the features in the order of the bits. The name of
-// an unknown bit is "bit 7" or the like.
+// an unknown bit is "bit 8" or the like.
 func (f Features) Names() []string {
 	names := []string{}
 	for bit := range 32 {

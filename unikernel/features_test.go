@@ -113,12 +113,18 @@ func TestRead_RefusesInvalidFeatures(t *testing.T) {
 
 func TestFeatures_HaveNames(t *testing.T) {
 	must.Eq(t, []string{}, Features(0).Names())
-	must.Eq(t, []string{"config", "flush", "bit 7", "bit 31"}, (FeatureConfig | FeatureFlush | 1<<7 | 1<<31).Names())
+	must.Eq(t, []string{"config", "flush", "bit 8", "bit 31"}, (FeatureConfig | FeatureFlush | 1<<8 | 1<<31).Names())
 	must.Eq(t, "memory, fsgsbase", (FeatureMemory | FeatureFSGSBase).String())
-	must.Len(t, 1, (FeatureFSGSBase << 1).Names())
-	must.StrHasPrefix(t, "bit ", (FeatureFSGSBase << 1).String(), must.Sprint("featureNames lacks a feature"))
+	must.Len(t, 1, (FeatureNetwork << 1).Names())
+	must.StrHasPrefix(t, "bit ", (FeatureNetwork << 1).String(), must.Sprint("featureNames lacks a feature"))
 	must.True(t, (FeatureConfig | FeatureFlush).Has(FeatureFlush))
 	must.False(t, FeatureConfig.Has(FeatureConfig|FeatureFlush))
+}
+
+func TestFeatures_LimitTheMTU(t *testing.T) {
+	must.Eq(t, 1500, Features(0).MaxMTU())
+	must.Eq(t, 1500, (FeatureConfig | FeatureOffload).MaxMTU())
+	must.Eq(t, 65535, (FeatureConfig | FeatureNetwork).MaxMTU())
 }
 
 // docs/guest-reference.md has a row for each bit, in order.

@@ -27,9 +27,12 @@ const (
 	MaxDevices = solo5elf.MaxEntries - 1
 	// MaxDeviceName is the maximum length of a device's name, in bytes.
 	MaxDeviceName = solo5elf.NameSize - 1
-	// MaxMTU is the largest MTU of a net device, in bytes: the guests' buffers
-	// hold an Ethernet frame.
+	// MaxMTU is the largest MTU of a net device that every guest supports, in
+	// bytes: the buffers of legacy guests hold an Ethernet frame.
 	MaxMTU = 1500
+	// MaxJumboMTU is the largest MTU of guests with FeatureNetwork: the longest
+	// IPv4 packet.
+	MaxJumboMTU = 65535
 )
 
 // A Target is the kind of tender that a unikernel is linked for. The values are

@@ -35,6 +35,9 @@ type Config struct {
 	// KernelLog prints the kernel's messages on the console. Without it, the
 	// guest prints only errors and worse.
 	KernelLog bool
+	// Neighbors are the addresses of tasks that share the guest's addresses
+	// (FeatureNetwork).
+	Neighbors Neighbors
 	// Root names the block device with the root file system, "rootfs" by
 	// default (FeatureConfig).
 	Root string
@@ -52,6 +55,9 @@ type Config struct {
 type Interface struct {
 	// Name is the device's name in the manifest.
 	Name string
+	// Rename is the interface's name in the guest; "" for Name (FeatureNetwork).
+	// Sysctl needs this name. It has at most 15 letters, digits, "-", "_" and ".".
+	Rename string
 	// Address and Address6 are the IPv4 and IPv6 address with their prefix
 	// length, or zero. A prefix length of 32 for IPv4 needs FeatureConfig.
 	Address, Address6 netip.Prefix
@@ -60,7 +66,8 @@ type Interface struct {
 	Gateway, Gateway6 netip.Addr
 	// MAC is the Ethernet address; nil for the guest's choice.
 	MAC net.HardwareAddr
-	// MTU is in bytes, at most unikernel.MaxMTU; 0 for the guest's default.
+	// MTU is in bytes, at most unikernel.Features.MaxMTU; 0 for the guest's
+	// default.
 	MTU int
 	// Offload means that the tap carries virtio headers and offloads
 	// (FeatureOffload). Legacy guests use the key for another purpose.

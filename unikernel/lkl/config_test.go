@@ -59,6 +59,59 @@ func TestConfig_EncodesOffload(t *testing.T) {
 	must.Eq(t, `{"interfaces":[{"type":"rumpfd","name":"tap","offload":"1"}]}`, got)
 }
 
+func TestConfig_EncodesRename(t *testing.T) {
+	rename := func(names ...string) lkl.Config {
+		var c lkl.Config
+		for i, name := range names {
+			c.Interfaces = append(c.Interfaces, lkl.Interface{Name: fmt.Sprintf("tap%d", i), Rename: name})
+		}
+		return c
+	}
+	got, err := rename("eth0", "", "a.b-c_d").Encode(unikernel.FeatureConfig | unikernel.FeatureNetwork)
+	must.NoError(t, err)
+	must.Eq(t, `{"interfaces":[{"type":"rumpfd","name":"tap0","rename":"eth0"},{"type":"rumpfd","name":"tap1"},`+
+		`{"type":"rumpfd","name":"tap2","rename":"a.b-c_d"}]}`, got)
+	must.NoError(t, rename("tap1", "tap0").Validate(unikernel.FeatureConfig))
+	for _, names := range [][]string{{"lo"}, {"all"}, {"default"}, {"."}, {".."}, {"a/b"}, {"a b"}, {"a:b"}, {"eth%d"}, {`"`}, {"ü"}, {strings.Repeat("x", 16)}, {"eth0", "eth0"}, {"tap1", ""}} {
+		must.ErrorIs(t, rename(names...).Validate(unikernel.FeatureConfig), lkl.ErrConfig, must.Sprint(names))
+	}
+}
+
+func TestConfig_EncodesNeighbors(t *testing.T) {
+	const features = unikernel.FeatureConfig | unikernel.FeatureNetwork
+	config := fullConfig()
+	config = lkl.Config{Interfaces: []lkl.Interface{{Name: "tap", Address: config.Interfaces[0].Address, Address6: config.Interfaces[0].Address6}}}
+	config.Neighbors = lkl.Neighbors{
+		Loopback: addr("192.0.0.1"), Address: addr("192.0.0.2"), Loopback6: addr("fd6c:6b6c:6c6b::1"), Address6: addr("fd6c:6b6c:6c6b::2"),
+	}
+	got, err := config.Encode(features)
+	must.NoError(t, err)
+	must.StrContains(t, got, `"neighbors":{"loopback":"192.0.0.1","loopback6":"fd6c:6b6c:6c6b::1","address":"192.0.0.2","address6":"fd6c:6b6c:6c6b::2"}`)
+	for says, change := range map[string]func(*lkl.Config){
+		"need an interface":                 func(c *lkl.Config) { c.Interfaces = nil },
+		"loopback fd00::1 is not":           func(c *lkl.Config) { c.Neighbors.Loopback = addr("fd00::1") },
+		"loopback6 192.0.0.1 is not":        func(c *lkl.Config) { c.Neighbors.Loopback6 = addr("192.0.0.1") },
+		"address 127.0.0.1 is not":          func(c *lkl.Config) { c.Neighbors.Address = addr("127.0.0.1") },
+		"address6 ff02::1 is not":           func(c *lkl.Config) { c.Neighbors.Address6 = addr("ff02::1") },
+		"address 10.0.0.2 is the guest's":   func(c *lkl.Config) { c.Neighbors.Address = addr("10.0.0.2") },
+		"must differ":                       func(c *lkl.Config) { c.Neighbors.Address = addr("192.0.0.1") },
+		"loopback6 fd6c:6b6c:6c6b::1 needs": func(c *lkl.Config) { c.Interfaces = []lkl.Interface{{Name: "tap", Address: prefix("10.0.0.2/24")}} },
+	} {
+		c := config
+		change(&c)
+		must.ErrorIs(t, c.Validate(features), lkl.ErrConfig)
+		must.ErrorContains(t, c.Validate(features), says)
+	}
+}
+
+func TestConfig_MTUDependsOnTheGuest(t *testing.T) {
+	config := func(mtu int) lkl.Config { return lkl.Config{Interfaces: []lkl.Interface{{Name: "tap", MTU: mtu}}} }
+	const features = unikernel.FeatureConfig | unikernel.FeatureNetwork
+	must.NoError(t, config(65535).Validate(features))
+	must.ErrorContains(t, config(65536).Validate(features), "between 68 and 65535")
+	must.ErrorContains(t, config(9000).Validate(unikernel.FeatureConfig), "between 68 and 1500")
+}
+
 func TestConfig_EncodesTheRoot(t *testing.T) {
 	got, err := lkl.Config{Root: "storage"}.Encode(0)
 	must.NoError(t, err)
@@ -229,6 +282,12 @@ func TestConfig_GatewayOutsideTheNetworkNeedsAFeature(t *testing.T) {
 	config.Gateway, config.Interfaces[0].Gateway = addr("169.254.1.1"), addr("169.254.1.1")
 	must.NoError(t, config.Validate(unikernel.FeatureConfig))
 	must.ErrorContains(t, config.Validate(0), "169.254.1.1")
+
+	config = fullConfig()
+	config.Interfaces[0].Address6 = prefix("2001:db8::2/128")
+	config.Gateway6, config.Interfaces[0].Gateway6 = addr("2001:db9::1"), addr("2001:db9::1")
+	must.NoError(t, config.Validate(unikernel.FeatureConfig))
+	must.ErrorContains(t, config.Validate(0), "2001:db9::1")
 }
 
 func TestConfig_SysctlLimitsDependOnTheGuest(t *testing.T) {

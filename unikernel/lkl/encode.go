@@ -30,6 +30,7 @@ type encodedConfig struct {
 	Interfaces []encodedInterface `json:"interfaces,omitempty"`
 	Routes     []encodedRoute     `json:"routes,omitempty"`
 	Disks      []encodedDisk      `json:"disks,omitempty"`
+	Neighbors  encodedNeighbors   `json:"neighbors,omitzero"`
 	Gateway    netip.Addr         `json:"gateway,omitzero"`
 	Gateway6   netip.Addr         `json:"gateway6,omitzero"`
 	Sysctl     string             `json:"sysctl,omitempty"`
@@ -44,6 +45,7 @@ type encodedConfig struct {
 type encodedInterface struct {
 	Type       string      `json:"type"`
 	Name       string      `json:"name"`
+	Rename     string      `json:"rename,omitempty"`
 	IP         netip.Addr  `json:"ip,omitzero"`
 	MaskLen    int         `json:"masklen,omitempty,string"`
 	IPv6       netip.Addr  `json:"ipv6,omitzero"`
@@ -58,6 +60,13 @@ type encodedInterface struct {
 type encodedRoute struct {
 	To  netip.Prefix `json:"to"`
 	Via netip.Addr   `json:"via,omitzero"`
+}
+
+type encodedNeighbors struct {
+	Loopback  netip.Addr `json:"loopback,omitzero"`
+	Loopback6 netip.Addr `json:"loopback6,omitzero"`
+	Address   netip.Addr `json:"address,omitzero"`
+	Address6  netip.Addr `json:"address6,omitzero"`
 }
 
 type encodedDisk struct {
@@ -75,12 +84,12 @@ func (encodedBool) MarshalJSON() ([]byte, error) { return []byte(`"1"`), nil }
 // encode returns the configuration without validation.
 func (c Config) encode() (string, error) {
 	e := encodedConfig{
-		Gateway: c.Gateway, Gateway6: c.Gateway6, Sysctl: c.sysctlText(), Debug: encodedBool(c.KernelLog),
+		Neighbors: encodedNeighbors(c.Neighbors), Gateway: c.Gateway, Gateway6: c.Gateway6, Sysctl: c.sysctlText(), Debug: encodedBool(c.KernelLog),
 		Root: c.Root, WorkDir: c.Program.Directory, UID: c.Program.UID, GID: c.Program.GID, FSGSBase: encodedBool(c.FSGSBase),
 	}
 	for _, n := range c.Interfaces {
 		e.Interfaces = append(e.Interfaces, encodedInterface{
-			Type: "rumpfd", Name: n.Name,
+			Type: "rumpfd", Name: n.Name, Rename: n.Rename,
 			IP: n.Address.Addr(), MaskLen: max(n.Address.Bits(), 0), // Bits is -1 without an address
 			IPv6: n.Address6.Addr(), MaskLen6: max(n.Address6.Bits(), 0),
 			MAC: n.MAC.String(), MTU: n.MTU, IfGateway: n.Gateway, IfGateway6: n.Gateway6, Offload: encodedBool(n.Offload),

@@ -3,11 +3,13 @@
 package lkl
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net"
 	"net/netip"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -47,20 +49,16 @@ const (
 // Validate reports every mistake that a guest with these features would refuse
 // or silently ignore. Its error wraps ErrConfig.
 func (c Config) Validate(features unikernel.Features) error {
-	v := &validation{legacy: !features.Has(unikernel.FeatureConfig)}
+	v := &validation{legacy: !features.Has(unikernel.FeatureConfig), maxMTU: features.MaxMTU()}
+	v.checkInterfaces(c.Interfaces)
 	names := make(map[string]bool)
-	for i, n := range c.Interfaces {
-		v.field = fmt.Sprintf("interface %d (%q)", i+1, n.Name)
-		v.checkDeviceName(n.Name, names)
-		v.checkInterface(n)
-	}
-	names = make(map[string]bool)
 	for i, d := range c.Disks {
 		v.field = fmt.Sprintf("disk %d (%q)", i+1, d.Name)
 		v.checkDeviceName(d.Name, names)
 	}
 	v.field = ""
 	v.checkGateways(c)
+	v.checkNeighbors(c)
 	v.checkSysctl(c)
 	v.checkRoutes(c)
 	if c.Root != "" && !unikernel.ValidDeviceName(c.Root) {
@@ -80,6 +78,7 @@ func (c Config) Validate(features unikernel.Features) error {
 // A validation collects the mistakes in a configuration.
 type validation struct {
 	legacy   bool   // for a legacy guest
+	maxMTU   int    // of the guest
 	field    string // prefix of the messages
 	problems problems.List
 }
@@ -97,19 +96,43 @@ func (v *validation) checkDeviceName(name string, seen map[string]bool) {
 	seen[name] = true
 }
 
+func (v *validation) checkInterfaces(list []Interface) {
+	devices, names := make(map[string]bool), make(map[string]bool)
+	for i, n := range list {
+		v.field = fmt.Sprintf("interface %d (%q)", i+1, n.Name)
+		v.checkDeviceName(n.Name, devices)
+		if n.Rename != "" && !interfaceName.MatchString(n.Rename) || slices.Contains(reservedInterfaces, n.Rename) {
+			v.addf("the guest cannot call an interface %q", n.Rename)
+		}
+		name := cmp.Or(n.Rename, n.Name)
+		if names[name] && !v.legacy {
+			v.addf("another interface is called %q in the guest", name)
+		}
+		names[name] = true
+		v.checkInterface(n)
+	}
+}
+
+// interfaceName matches the names that the guest can give to an interface: Linux keeps
+// 15 bytes. reservedInterfaces are directories of /proc/sys/net, or the loopback device.
+var (
+	interfaceName      = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,14}$`)
+	reservedInterfaces = []string{"all", "default", "lo"}
+)
+
 func (v *validation) checkInterface(n Interface) {
 	v.checkAddresses(n)
 	if n.Gateway.IsValid() && !n.reaches(n.Gateway, v.legacy) {
 		v.addf("gateway %s is not an IPv4 address in the interface's network", n.Gateway)
 	}
-	if n.Gateway6.IsValid() && !n.reaches6(n.Gateway6) {
+	if n.Gateway6.IsValid() && !n.reaches6(n.Gateway6, v.legacy) {
 		v.addf("gateway %s is neither an IPv6 address in the interface's network nor a link-local address", n.Gateway6)
 	}
 	if n.MAC != nil && !validMAC(n.MAC) {
 		v.addf("MAC %q must be a unicast address of 6 bytes", n.MAC)
 	}
-	if n.MTU != 0 && (n.MTU < minMTU || n.MTU > unikernel.MaxMTU) {
-		v.addf("MTU %d is not between %d and %d", n.MTU, minMTU, unikernel.MaxMTU)
+	if n.MTU != 0 && (n.MTU < minMTU || n.MTU > v.maxMTU) {
+		v.addf("MTU %d is not between %d and %d", n.MTU, minMTU, v.maxMTU)
 	} else if n.MTU != 0 && n.MTU < minMTU6 && n.Address6.IsValid() {
 		v.addf("MTU %d is below %d, the minimum for IPv6", n.MTU, minMTU6)
 	}
@@ -151,18 +174,19 @@ func (n Interface) reaches(router netip.Addr, legacy bool) bool {
 		(!legacy || n.Address.Contains(router))
 }
 
-// reaches6 reports whether an IPv6 router is in the interface's network or
-// link-local. The guest does not know zones.
-func (n Interface) reaches6(router netip.Addr) bool {
+// reaches6 reports whether an interface can use an IPv6 router. Only a legacy guest
+// needs a router that is inside the interface's network or link-local. No guest knows
+// zones.
+func (n Interface) reaches6(router netip.Addr, legacy bool) bool {
 	return router.Is6() && router.Zone() == "" && n.Address6.IsValid() && router != n.Address6.Addr() &&
-		(n.Address6.Contains(router) || router.IsLinkLocalUnicast())
+		(!legacy || n.Address6.Contains(router) || router.IsLinkLocalUnicast())
 }
 
 func (v *validation) checkGateways(c Config) {
 	if c.Gateway.IsValid() && !slices.ContainsFunc(c.Interfaces, func(n Interface) bool { return n.reaches(c.Gateway, v.legacy) }) {
 		v.addf("gateway %s is in no interface's IPv4 network", c.Gateway)
 	}
-	if c.Gateway6.IsValid() && !slices.ContainsFunc(c.Interfaces, func(n Interface) bool { return n.reaches6(c.Gateway6) }) {
+	if c.Gateway6.IsValid() && !slices.ContainsFunc(c.Interfaces, func(n Interface) bool { return n.reaches6(c.Gateway6, v.legacy) }) {
 		v.addf("gateway %s is in no interface's IPv6 network", c.Gateway6)
 	}
 }
