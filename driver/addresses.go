@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -50,14 +51,13 @@ func addressesOf(i *network.Interface) addresses {
 }
 
 // ip returns the guest's IPv4 address, or else its IPv6 address, or "".
-func (a addresses) ip() string {
-	for _, p := range []netip.Prefix{a.v4, a.v6} {
-		if p.IsValid() {
-			return p.Addr().String()
-		}
-	}
-	return ""
-}
+func (a addresses) ip() string { return cmp.Or(a.ipv4(), a.ipv6()) }
+
+// ipv4 returns the guest's IPv4 address, or "".
+func (a addresses) ipv4() string { return addrText(a.v4.Addr()) }
+
+// ipv6 returns the guest's IPv6 address, or "".
+func (a addresses) ipv6() string { return addrText(a.v6.Addr()) }
 
 // lklInterface returns an LKL guest's configuration of its net device.
 func (a addresses) lklInterface(device string, tap *network.Tap) lkl.Interface {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
-	"github.com/lkl-nomad/nomad-driver-lkl/network"
 )
 
 // removeEarlierStarts removes earlier starts of a task that Nomad does not
@@ -27,7 +26,7 @@ func (d *Driver) removeEarlierStarts(ctx context.Context, task record) error {
 }
 
 // removeTask removes everything that a task owns: its processes and control
-// groups, the redirection of its traffic, and its directory. The directory
+// groups, the links of its guest, and its directory. The directory
 // comes last, so that a failed removal can be repeated. Processes in known are
 // ended even if the directory no longer names them.
 func removeTask(ctx context.Context, dir string, r record, known client.Known) error {
@@ -35,12 +34,12 @@ func removeTask(ctx context.Context, dir string, r record, known client.Known) e
 	if err := client.Destroy(ctx, dir, known); err != nil {
 		return fmt.Errorf("end the task's processes: %w", err)
 	}
-	if r.Netns != "" {
-		// The tap went with the processes. Detach removes redirections to taps that
-		// no longer exist, so it works without the name too.
-		if err := network.Detach(r.Netns, r.Tap); err != nil {
-			return fmt.Errorf("remove the redirection to tap %s: %w", r.Tap, err)
-		}
+	links := r.allLinks()
+	if now, err := readRecord(dir); err == nil { // r may be older than the links
+		links = append(links, now.allLinks()...)
+	}
+	if err := removeLinks(links); err != nil {
+		return err
 	}
 	return removeDir(ctx, dir)
 }

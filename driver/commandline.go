@@ -18,7 +18,7 @@ import (
 func (g guest) commandLine() (string, error) {
 	args := g.job.program.args
 	if g.kernel.flavor != unikernel.FlavorLKL {
-		args, err := g.addresses.expand(args)
+		args, err := g.network.addresses().expand(args)
 		if err != nil {
 			return "", err
 		}
@@ -66,15 +66,19 @@ func (g guest) lklConfig() *lkl.Config {
 	if k.supports(unikernel.FeatureConfig) && k.diskDevice() != unikernel.DeviceRootfs {
 		c.Root = k.diskDevice()
 	}
-	if g.tap == nil {
-		return c
-	}
-	c.Interfaces = []lkl.Interface{g.addresses.lklInterface(k.netDevice(), g.tap)}
-	c.Gateway, c.Gateway6 = g.addresses.gateway4, g.addresses.gateway6
-	if k.supports(unikernel.FeatureConfig) {
-		c.Routes = g.addresses.lklRoutes()
-	}
+	g.addNetwork(c)
 	return c
+}
+
+// addNetwork adds the guest's net devices to the configuration of an LKL guest.
+func (g guest) addNetwork(c *lkl.Config) {
+	for _, d := range g.network.connected() {
+		c.Interfaces = append(c.Interfaces, d.addresses.lklInterface(d.link.Device, d.tap))
+		c.Gateway, c.Gateway6 = d.addresses.gateway4, d.addresses.gateway6
+		if g.kernel.supports(unikernel.FeatureConfig) {
+			c.Routes = d.addresses.lklRoutes()
+		}
+	}
 }
 
 // diskOffer returns the block device calls beyond the Solo5 ABI that the tender

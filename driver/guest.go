@@ -3,21 +3,20 @@
 package driver
 
 import (
+	"cmp"
 	"os"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
-	"github.com/lkl-nomad/nomad-driver-lkl/network"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
 // A guest is everything that a task's unikernel runs with.
 type guest struct {
-	job       job
-	kernel    *kernel
-	addresses addresses
-	disk      *rootDisk    // nil without a block device
-	tap       *network.Tap // nil without a net device
+	job     job
+	kernel  *kernel
+	network netDevices
+	disk    *rootDisk // nil without a block device
 }
 
 // memory returns the size of the guest's memory in bytes.
@@ -67,25 +66,28 @@ func (g guest) device(declared unikernel.Device) (executor.Device, *os.File) {
 		device.MaxTransfer, device.Flush = offer.Transfer, offer.Flush
 		return device, g.disk.file
 	default:
-		device.MTU = uint16(g.tap.MTU)
-		copy(device.MAC[:], g.tap.MAC)
-		return device, g.tap.File
+		tap := g.network.device(declared.Name).tap
+		device.MTU = uint16(tap.MTU)
+		copy(device.MAC[:], tap.MAC)
+		return device, tap.File
 	}
 }
 
 // state returns the part of the task's handle that describes the running guest.
 func (g guest) state(dir taskDir, running executor.State) taskState {
+	var first link
+	if connected := g.network.connected(); len(connected) > 0 {
+		first = connected[0].link
+	}
 	s := taskState{
 		Dir: dir.path, Tender: g.kernel.tender,
 		Executor: running.Executor, Guest: running.Guest, UID: running.UID, Control: running.Control,
 		Kernel: g.job.kernelName(), KernelDigest: g.kernel.digest, Flavor: string(g.kernel.flavor),
 		GuestMemory: g.memory(),
-		IP:          g.addresses.ip(), MAC: g.addresses.mac, Netns: dir.record.Netns,
+		IP:          cmp.Or(first.IP, first.IPv6), MAC: first.MAC, Netns: dir.record.Netns, Tap: first.Tap,
 		Cgroup:    dir.record.Cgroup,
 		StartedAt: running.Started.UnixNano(),
-	}
-	if g.tap != nil {
-		s.Tap = g.tap.Name
+		Links:     g.network.links(),
 	}
 	if g.job.image != nil {
 		s.Image, s.ImageDigest = g.job.config.Image, g.job.image.entry.Digest

@@ -98,6 +98,6 @@ func (h *handle) recordDropped(dropped uint64) bool {
 func (h *handle) record() record {
 	return record{
 		Task: h.task.ID, AllocID: h.task.AllocID, Name: h.task.Name, AllocDir: h.task.AllocDir,
-		Netns: h.state.Netns, Tap: h.state.Tap, Cgroup: h.state.Cgroup,
+		Netns: h.state.Netns, Cgroup: h.state.Cgroup, Links: h.state.allLinks(),
 	}
 }

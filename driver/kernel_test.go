@@ -12,11 +12,11 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-func blockDevice(name string) unikernel.Device {
+func blockEntry(name string) unikernel.Device {
 	return unikernel.Device{Name: name, Type: unikernel.Block}
 }
 
-func netDevice(name string) unikernel.Device {
+func netEntry(name string) unikernel.Device {
 	return unikernel.Device{Name: name, Type: unikernel.Net}
 }
 
@@ -29,7 +29,7 @@ var (
 	withFlush        = TaskConfig{Rootfs: "local/root", RootfsSync: syncFlush}
 	withWriteThrough = TaskConfig{Rootfs: "local/root", RootfsSync: syncWriteThrough}
 
-	lklDevices = []unikernel.Device{blockDevice("rootfs"), netDevice("tap"), netDevice("control")}
+	lklDevices = []unikernel.Device{blockEntry("rootfs"), netEntry("tap"), netEntry("control")}
 )
 
 var kernelCases = []struct {
@@ -42,37 +42,37 @@ var kernelCases = []struct {
 }{
 	{name: "no device"},
 	{name: "no device, bridge", network: groupNetwork},
-	{name: "lkl", manifest: []unikernel.Device{blockDevice("rootfs"), netDevice("tap")}, job: withRoot, network: groupNetwork},
+	{name: "lkl", manifest: []unikernel.Device{blockEntry("rootfs"), netEntry("tap")}, job: withRoot, network: groupNetwork},
 	{name: "lkl with control", manifest: lklDevices, job: withRoot, network: groupNetwork},
-	{name: "any block device", manifest: []unikernel.Device{blockDevice("storage")}, job: withRoot},
-	{name: "lkl with a root of another name", manifest: []unikernel.Device{blockDevice("storage")}, features: unikernel.FeatureConfig, job: withRoot},
-	{name: "legacy lkl with a root of another name", manifest: []unikernel.Device{blockDevice("storage")}, job: TaskConfig{Rootfs: "local/root", Flavor: "lkl"}, wrong: []string{"kernel"}},
+	{name: "any block device", manifest: []unikernel.Device{blockEntry("storage")}, job: withRoot},
+	{name: "lkl with a root of another name", manifest: []unikernel.Device{blockEntry("storage")}, features: unikernel.FeatureConfig, job: withRoot},
+	{name: "legacy lkl with a root of another name", manifest: []unikernel.Device{blockEntry("storage")}, job: TaskConfig{Rootfs: "local/root", Flavor: "lkl"}, wrong: []string{"kernel"}},
 	{name: "lkl without a root", features: unikernel.FeatureConfig, wrong: []string{"kernel"}},
-	{name: "control alone", manifest: []unikernel.Device{netDevice("control")}},
-	{name: "a block device called control", manifest: []unikernel.Device{blockDevice("control")}, job: withRoot},
+	{name: "control alone", manifest: []unikernel.Device{netEntry("control")}},
+	{name: "a block device called control", manifest: []unikernel.Device{blockEntry("control")}, job: withRoot},
 	{name: "rootfs without a device", job: withRoot, wrong: []string{"rootfs"}},
-	{name: "a device without rootfs", manifest: []unikernel.Device{blockDevice("rootfs")}, wrong: []string{"rootfs"}},
-	{name: "two disks", manifest: []unikernel.Device{blockDevice("rootfs"), blockDevice("data")}, job: withRoot, wrong: []string{"kernel"}},
-	{name: "net in host mode", manifest: []unikernel.Device{netDevice("tap")}, network: hostNetwork, wrong: []string{"network"}},
-	{name: "net without a network", manifest: []unikernel.Device{netDevice("tap")}, wrong: []string{"network"}},
-	{name: "two nets", manifest: []unikernel.Device{netDevice("tap"), netDevice("net1")}, network: groupNetwork, wrong: []string{"kernel"}},
-	{name: "work_dir for legacy lkl", manifest: []unikernel.Device{blockDevice("rootfs"), netDevice("tap")}, job: withWorkDir, network: groupNetwork, wrong: []string{"work_dir"}},
+	{name: "a device without rootfs", manifest: []unikernel.Device{blockEntry("rootfs")}, wrong: []string{"rootfs"}},
+	{name: "two disks", manifest: []unikernel.Device{blockEntry("rootfs"), blockEntry("data")}, job: withRoot, wrong: []string{"kernel"}},
+	{name: "net in host mode", manifest: []unikernel.Device{netEntry("tap")}, network: hostNetwork, wrong: []string{"network"}},
+	{name: "net without a network", manifest: []unikernel.Device{netEntry("tap")}, wrong: []string{"network"}},
+	{name: "two nets", manifest: []unikernel.Device{netEntry("tap"), netEntry("net1")}, network: groupNetwork, wrong: []string{"kernel"}},
+	{name: "work_dir for legacy lkl", manifest: []unikernel.Device{blockEntry("rootfs"), netEntry("tap")}, job: withWorkDir, network: groupNetwork, wrong: []string{"work_dir"}},
 	{name: "work_dir for an lkl with control", manifest: lklDevices, job: withWorkDir, network: groupNetwork, wrong: []string{"work_dir"}},
 	{name: "work_dir with the feature", manifest: lklDevices, features: unikernel.FeatureConfig | unikernel.FeatureProgram, job: withWorkDir, network: groupNetwork},
 	{name: "work_dir with the feature flush", manifest: lklDevices, features: unikernel.FeatureConfig | unikernel.FeatureFlush, job: withWorkDir, network: groupNetwork, wrong: []string{"work_dir"}},
-	{name: "flush for legacy lkl", manifest: []unikernel.Device{blockDevice("rootfs"), netDevice("tap")}, job: withFlush, network: groupNetwork, wrong: []string{"rootfs_sync"}},
+	{name: "flush for legacy lkl", manifest: []unikernel.Device{blockEntry("rootfs"), netEntry("tap")}, job: withFlush, network: groupNetwork, wrong: []string{"rootfs_sync"}},
 	{name: "flush for an lkl with control", manifest: lklDevices, job: withFlush, network: groupNetwork, wrong: []string{"rootfs_sync"}},
-	{name: "flush with the feature", manifest: []unikernel.Device{blockDevice("rootfs")}, features: unikernel.FeatureConfig | unikernel.FeatureFlush, job: withFlush},
+	{name: "flush with the feature", manifest: []unikernel.Device{blockEntry("rootfs")}, features: unikernel.FeatureConfig | unikernel.FeatureFlush, job: withFlush},
 	{name: "flush with the feature transfer", manifest: lklDevices, features: unikernel.FeatureConfig | unikernel.FeatureTransfer, job: withFlush, network: groupNetwork, wrong: []string{"rootfs_sync"}},
-	{name: "flush for another guest", manifest: []unikernel.Device{blockDevice("disk")}, job: withFlush, wrong: []string{"rootfs_sync"}},
-	{name: "write-through for any guest", manifest: []unikernel.Device{blockDevice("disk")}, job: withWriteThrough},
+	{name: "flush for another guest", manifest: []unikernel.Device{blockEntry("disk")}, job: withFlush, wrong: []string{"rootfs_sync"}},
+	{name: "write-through for any guest", manifest: []unikernel.Device{blockEntry("disk")}, job: withWriteThrough},
 	{name: "sysctl for lkl", manifest: lklDevices, job: TaskConfig{Rootfs: "local/root", KernelLog: true, Sysctl: []map[string]string{{"vm.swappiness": "0"}}}, network: groupNetwork},
 	{name: "sysctl with a bad name", manifest: lklDevices, job: TaskConfig{Rootfs: "local/root", Sysctl: []map[string]string{{"a b": "0"}}}, network: groupNetwork, wrong: []string{"sysctl"}},
 	{name: "sysctl for another guest", job: TaskConfig{KernelLog: true, Sysctl: []map[string]string{{"vm.swappiness": "0"}}}, wrong: []string{"sysctl", "kernel_log"}},
 	{name: "ports and no net", job: TaskConfig{Ports: []string{"http"}}, network: groupNetwork, wrong: []string{"ports"}},
 	{
 		name:     "everything",
-		manifest: []unikernel.Device{blockDevice("a"), blockDevice("b"), netDevice("c")},
+		manifest: []unikernel.Device{blockEntry("a"), blockEntry("b"), netEntry("c")},
 		wrong:    []string{"kernel", "network"},
 	},
 }

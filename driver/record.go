@@ -13,12 +13,15 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 )
 
 // recordVersion is the version of record. A new field needs no new version; a
 // new kind of resource, which an older plugin would not release, does.
-const recordVersion = 1
+const recordVersion = 2
 
 // A record lists the resources of a task, so that a later plugin can release
 // them even if Nomad has forgotten the task or never heard of it.
@@ -28,10 +31,12 @@ type record struct {
 	AllocID  string      `json:"AllocID"`
 	Name     string      `json:"Name"` // of the task in its group
 	AllocDir string      `json:"AllocDir"`
-	Netns    string      `json:"Netns"` // "" without a network
-	Tap      string      `json:"Tap"`   // "" if unknown: the record is older than the tap
+	Netns    string      `json:"Netns"` // the alloc's; "" without one
+	Tap      string      `json:"Tap"`   // only in version 1, for a tap in Netns
 	Cgroup   cgroup.Spec `json:"Cgroup"`
 	Created  time.Time   `json:"Created"`
+	// Links are the guest's net devices. The driver adds them before it makes their taps.
+	Links []link `json:"Links"`
 }
 
 // newRecord returns the record of a task that is about to start.
@@ -51,6 +56,15 @@ func newRecord(task *drivers.TaskConfig) (record, error) {
 // Nomad gives each start of a task another ID.
 func (r record) sameTask(o record) bool { return r.AllocID == o.AllocID && r.Name == o.Name }
 
+// allLinks returns the links that the task may have. A record without links may be of
+// version 1, or older than the links, whose devices are in the alloc's namespace.
+func (r record) allLinks() []link {
+	if len(r.Links) == 0 && r.Netns != "" {
+		return []link{{Mode: modeL2, Netns: r.Netns, Tap: r.Tap}}
+	}
+	return r.Links
+}
+
 // write creates the record in the directory of a new task, and returns when its
 // content is on disk. It needs no temporary name, because the directory still has
 // one. (It does not sync the directory too, which would double the time of this
@@ -67,6 +81,24 @@ func (r record) write(dir string) error {
 	_, err = f.Write(content)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("write the record of task %s: %w", r.Task, err)
+	}
+	return nil
+}
+
+// update replaces the record in a task's directory. It does not wait for the disk: what it
+// adds does not outlive a power failure either.
+func (r record) update(dir string) error {
+	content, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode the record of task %s: %w", r.Task, err)
+	}
+	fd, err := atomicfile.LockDir(dir)
+	if err != nil {
+		return fmt.Errorf("update the record of task %s: %w", r.Task, err)
+	}
+	defer unix.Close(fd)
+	if err := atomicfile.WriteAtNoSync(fd, recordFile, content, 0o600); err != nil {
+		return fmt.Errorf("update the record of task %s: %w", r.Task, err)
 	}
 	return nil
 }

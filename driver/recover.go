@@ -103,7 +103,7 @@ func (d *Driver) removeLost(h *drivers.TaskHandle, state taskState, reason error
 	if err != nil {
 		r = record{
 			Task: h.Config.ID, AllocID: h.Config.AllocID, Name: h.Config.Name, AllocDir: h.Config.AllocDir,
-			Netns: state.Netns, Tap: state.Tap, Cgroup: state.Cgroup,
+			Netns: state.Netns, Cgroup: state.Cgroup, Links: state.allLinks(),
 		}
 	}
 	if h.Version > handleVersion && !errors.Is(reason, client.ErrNotRunning) {

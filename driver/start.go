@@ -4,15 +4,11 @@ package driver
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
-	"github.com/lkl-nomad/nomad-driver-lkl/network"
-	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
 // StartTask starts a guest, within image_pull_timeout and start_timeout. When a step fails,
@@ -67,24 +63,20 @@ func (d *Driver) startGuest(ctx context.Context, job job, dir taskDir, undo *und
 		return runningTask{}, startError("kernel", err)
 	}
 	defer kernel.Close()
-	addresses, err := inspectNetwork(job, kernel)
+	devices, err := d.connect(ctx, job, dir, kernel, undo)
 	if err != nil {
 		return runningTask{}, startError("network", err)
 	}
+	defer devices.Close()
 	if err := d.createCgroup(dir, undo); err != nil {
 		return runningTask{}, startError("control group", retryable(err))
 	}
-	disk, err := d.makeRootDisk(ctx, job, dir, kernel, addresses)
+	disk, err := d.makeRootDisk(ctx, job, dir, kernel, devices.addresses())
 	if err != nil {
 		return runningTask{}, startError("root disk", err)
 	}
 	defer disk.Close()
-	tap, err := d.attachTap(ctx, dir, kernel, undo)
-	if err != nil {
-		return runningTask{}, startError("tap", err)
-	}
-	defer closeTap(tap)
-	guest := guest{job: job, kernel: kernel, addresses: addresses, disk: disk, tap: tap}
+	guest := guest{job: job, kernel: kernel, network: devices, disk: disk}
 	commandLine, err := guest.commandLine()
 	if err != nil {
 		return runningTask{}, startError("command line", err)
@@ -158,70 +150,6 @@ func (d *Driver) openKernel(ctx context.Context, j job, dir taskDir) (*kernel, e
 	return k, nil
 }
 
-// inspectNetwork reads the addresses of the alloc, which become the guest's. It
-// returns the zero value for a kernel without a net device.
-func inspectNetwork(j job, k *kernel) (addresses, error) {
-	if k.netDevice() == "" {
-		return addresses{}, nil
-	}
-	found, err := network.Inspect(netnsOf(j.task))
-	if err != nil {
-		return addresses{}, err
-	}
-	return addressesOf(found), nil
-}
-
-// attachTap opens the guest's tap and connects it to the alloc's interface. It
-// returns nil for a kernel without a net device.
-func (d *Driver) attachTap(ctx context.Context, dir taskDir, k *kernel, undo *undo) (*network.Tap, error) {
-	if k.netDevice() == "" {
-		return nil, nil
-	}
-	netns := dir.record.Netns
-	options := network.Options{
-		Offload: k.supports(unikernel.FeatureOffload), AllowSpoofing: d.config.AllowSpoofing,
-	}
-	tap, err := awaitInterface(ctx, func() (*network.Tap, error) { return network.AttachL2(netns, options) })
-	if err != nil {
-		return nil, err
-	}
-	undo.add(func() error { return network.Detach(netns, tap.Name) })
-	return tap, nil
-}
-
-const (
-	// takenTimeout limits how long a start waits for the alloc's interface.
-	takenTimeout = 5 * time.Second
-	takenPause   = 20 * time.Millisecond
-)
-
-// awaitInterface repeats attach while another guest has the alloc's interface. When a
-// plugin dies during a start, its executor ends by itself, which takes milliseconds.
-// The next plugin cannot know the executor's process yet. It must wait here, because
-// Nomad does not repeat a start that fails right after the death of a plugin.
-func awaitInterface(ctx context.Context, attach func() (*network.Tap, error)) (*network.Tap, error) {
-	ctx, cancel := context.WithTimeout(ctx, takenTimeout)
-	defer cancel()
-	for {
-		tap, err := attach()
-		if !errors.Is(err, network.ErrTaken) {
-			return tap, err
-		}
-		select {
-		case <-time.After(takenPause):
-		case <-ctx.Done():
-			return nil, err
-		}
-	}
-}
-
-// closeTap closes the plugin's descriptor. The executor has its own.
-func closeTap(tap *network.Tap) {
-	if tap != nil {
-		_ = tap.Close()
-	}
-}
-
 // A runningTask is a task whose executor has reported that the guest runs.
 type runningTask struct {
 	handle  *drivers.TaskHandle
@@ -245,6 +173,6 @@ func (d *Driver) launch(ctx context.Context, g guest, commandLine string, dir ta
 	}
 	state := g.state(dir, started)
 	handle, err := encodeHandle(g.job.task, state)
-	network := driverNetwork(g.job, g.addresses)
+	network := driverNetwork(g.job, g.network.addresses())
 	return runningTask{handle: handle, network: network, state: state, client: c}, err
 }

@@ -16,7 +16,7 @@ import (
 // handleVersion is the version of taskState. Later versions may add fields, but
 // keep the names and meanings of those here: then a task survives a downgrade
 // of the plugin too.
-const handleVersion = 2
+const handleVersion = 3
 
 // A taskState is the driver's part of the handle that Nomad keeps for
 // RecoverTask. It suffices to find all of a task's resources.
@@ -33,10 +33,11 @@ type taskState struct {
 	Flavor       string `codec:"Flavor"`
 	GuestMemory  uint64 `codec:"GuestMemory"` // bytes
 
-	// Without a network these are empty.
+	// These are those of the first link, for plugins that know no Links. Without a network
+	// they are empty.
 	IP    string `codec:"IP"`
 	MAC   string `codec:"MAC"`
-	Netns string `codec:"Netns"`
+	Netns string `codec:"Netns"` // the alloc's
 	Tap   string `codec:"Tap"`
 
 	Cgroup    cgroup.Spec `codec:"Cgroup"`
@@ -46,6 +47,17 @@ type taskState struct {
 	Image       string `codec:"Image"`       // as the job names it
 	ImageDigest string `codec:"ImageDigest"` // of its manifest, such as sha256:…
 	StopSignal  string `codec:"StopSignal"`  // the image's
+
+	// Links are the guest's net devices. Handles of versions 1 and 2 have none.
+	Links []link `codec:"Links"`
+}
+
+// allLinks returns the guest's links. A task of an earlier version has at most one.
+func (s taskState) allLinks() []link {
+	if len(s.Links) == 0 && s.Tap != "" {
+		return []link{{Mode: modeL2, Netns: s.Netns, Tap: s.Tap, IP: s.IP, MAC: s.MAC}}
+	}
+	return s.Links
 }
 
 // encodeHandle returns the handle of a running task.

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/network"
+)
+
+// A link connects a net device of a guest. The record and the handle keep it, so that the
+// next plugin can remove it.
+type link struct {
+	Device    string      `json:"Device" codec:"Device"` // in the guest's manifest
+	Mode      networkMode `json:"Mode" codec:"Mode"`
+	Netns     string      `json:"Netns" codec:"Netns"`         // of the tap; "" for the host's
+	Interface string      `json:"Interface" codec:"Interface"` // in Netns, to which the device leads; or ""
+	Tap       string      `json:"Tap" codec:"Tap"`             // in Netns; "" before it exists
+	IP        string      `json:"IP" codec:"IP"`               // "" without an address of this family
+	IPv6      string      `json:"IPv6" codec:"IPv6"`
+	MAC       string      `json:"MAC" codec:"MAC"`
+}
+
+// A networkMode is the way in which a net device is connected. The modes that a job can
+// choose, except for auto, are among them.
+type networkMode string
+
+const (
+	modeShared networkMode = "shared" // beside neighbors with the same address
+	modeL2     networkMode = "l2"     // the device takes the interface over
+	modeHost   networkMode = "host"   // in the host's namespace, by address translation
+	modeNone   networkMode = "none"   // leads nowhere
+)
+
+// removeLinks removes what the links of an ended guest have left. The taps went with the
+// last process that had them open. Their names may belong to other guests by now, so
+// removeLinks names none, and the network package finds what has lost its tap.
+func removeLinks(links []link) error {
+	var done []string
+	for _, l := range links {
+		switch {
+		case l.Mode == modeNone || slices.Contains(done, l.Netns):
+			continue
+		case l.Mode == modeHost:
+			if err := network.DetachHost(""); err != nil {
+				return fmt.Errorf("remove the rules of the device %q: %w", l.Device, err)
+			}
+		default:
+			if err := network.Detach(l.Netns, ""); err != nil {
+				return fmt.Errorf("remove the redirection to the device %q: %w", l.Device, err)
+			}
+		}
+		done = append(done, l.Netns)
+	}
+	return nil
+}

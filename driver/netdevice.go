@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/network"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+)
+
+// A netDevice is a net device of a guest with its tap.
+type netDevice struct {
+	link      link
+	tap       *network.Tap
+	addresses addresses // the zero value if the device leads nowhere
+}
+
+// netDevices are a guest's net devices, in the order of its manifest. The control device is
+// not among them.
+type netDevices []netDevice
+
+// Close closes the plugin's descriptors of the taps. The executor has its own.
+func (all netDevices) Close() {
+	for _, d := range all {
+		_ = d.tap.Close()
+	}
+}
+
+// device returns the device of a name in the manifest, which must exist.
+func (all netDevices) device(name string) netDevice {
+	for _, d := range all {
+		if d.link.Device == name {
+			return d
+		}
+	}
+	return netDevice{}
+}
+
+// connected returns the devices that lead somewhere.
+func (all netDevices) connected() []netDevice {
+	var found []netDevice
+	for _, d := range all {
+		if d.link.Mode != modeNone {
+			found = append(found, d)
+		}
+	}
+	return found
+}
+
+// addresses returns the addresses of the first device that leads somewhere. They are those
+// of the task.
+func (all netDevices) addresses() addresses {
+	for _, d := range all.connected() {
+		return d.addresses
+	}
+	return addresses{}
+}
+
+func (all netDevices) links() []link {
+	var links []link
+	for _, d := range all {
+		links = append(links, d.link)
+	}
+	return links
+}
+
+// connect creates the taps of a guest. The caller closes the result.
+func (d *Driver) connect(ctx context.Context, j job, dir taskDir, k *kernel, undo *undo) (netDevices, error) {
+	plan, err := d.planNetwork(j, k)
+	if err != nil || len(plan) == 0 {
+		return nil, err
+	}
+	if err := dir.recordLinks(plan.links()); err != nil {
+		return nil, retryable(err)
+	}
+	undo.add(func() error { return removeLinks(plan.links()) })
+	for i := range plan {
+		if err := d.attach(ctx, k, &plan[i]); err != nil {
+			plan[:i].Close()
+			return nil, err
+		}
+	}
+	if err := dir.recordLinks(plan.links()); err != nil {
+		plan.Close()
+		return nil, retryable(err)
+	}
+	return plan, nil
+}
+
+// recordLinks adds the links of a guest to the record in the task's directory.
+func (t taskDir) recordLinks(links []link) error {
+	r := t.record
+	r.Links = links
+	return r.update(t.path)
+}
+
+// planNetwork decides how to connect the net devices of a guest. The result has no taps.
+func (d *Driver) planNetwork(j job, k *kernel) (netDevices, error) {
+	name := k.netDevice()
+	if name == "" {
+		return nil, nil
+	}
+	netns := netnsOf(j.task)
+	found, err := network.Inspect(netns)
+	if err != nil {
+		return nil, err
+	}
+	a := addressesOf(found)
+	return netDevices{{
+		link: link{
+			Device: name, Mode: modeL2, Netns: netns, Interface: found.Name,
+			IP: a.ipv4(), IPv6: a.ipv6(), MAC: a.mac,
+		},
+		addresses: a,
+	}}, nil
+}
+
+// attach creates the tap of a device.
+func (d *Driver) attach(ctx context.Context, k *kernel, device *netDevice) (err error) {
+	options := d.tapOptions(k, device.link.Interface)
+	device.tap, err = awaitInterface(ctx, func() (*network.Tap, error) {
+		return network.AttachL2(device.link.Netns, options)
+	})
+	if err != nil {
+		return err
+	}
+	device.link.Tap = device.tap.Name
+	return nil
+}
+
+// tapOptions returns the properties of a guest's tap.
+func (d *Driver) tapOptions(k *kernel, interfaceName string) network.Options {
+	return network.Options{
+		Interface: interfaceName,
+		Offload:   k.supports(unikernel.FeatureOffload), AllowSpoofing: d.config.AllowSpoofing,
+	}
+}
+
+const (
+	// takenTimeout limits how long a start waits for the alloc's interface.
+	takenTimeout = 5 * time.Second
+	takenPause   = 20 * time.Millisecond
+)
+
+// awaitInterface repeats attach while another guest has the alloc's interface. When a
+// plugin dies during a start, its executor ends by itself, which takes milliseconds.
+// The next plugin cannot know the executor's process yet. It must wait here, because
+// Nomad does not repeat a start that fails right after the death of a plugin.
+func awaitInterface(ctx context.Context, attach func() (*network.Tap, error)) (*network.Tap, error) {
+	ctx, cancel := context.WithTimeout(ctx, takenTimeout)
+	defer cancel()
+	for {
+		tap, err := attach()
+		if !errors.Is(err, network.ErrTaken) {
+			return tap, err
+		}
+		select {
+		case <-time.After(takenPause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
