@@ -13,33 +13,90 @@ import (
 )
 
 // The kernel asks the classifiers of an interface in the order of their priorities. The
-// last one drops the frames that the one before it has not redirected. Without it, the
+// last one drops the frames that the ones before it have not redirected. Without it, the
 // namespace's own stack would receive them.
 const (
-	checkPriority = 1 // only for guests with offloads
-	passPriority  = 2
-	dropPriority  = 3
+	checkPriority = 2 // only for guests with offloads
+	passPriority  = 3
+	guestPriority = 4 // the first one that is free for classifiers after guardTap
+	dropPriority  = 0xfff0
 )
+
+// guardTap makes the tap drop frames that its guest must not send, according to the
+// options. All others go on to the classifiers from guestPriority on, and without any to
+// the namespace's stack.
+func (n *namespace) guardTap(tap netlink.Link, owner owner, o Options) error {
+	index, name := tap.Attrs().Index, tap.Attrs().Name
+	if err := n.QdiscAdd(ingressQdisc(index)); err != nil {
+		return fmt.Errorf("add the ingress qdisc of %s: %w", name, classifyRedirectError(err))
+	}
+	if filter := o.filter(owner); filter != nil {
+		if err := checkSize(filter); err != nil {
+			return err
+		}
+		if err := addClassifier(index, passPriority, withVerdicts(filter), nil); err != nil {
+			return fmt.Errorf("filter the frames from %s: %w", name, classifyFilterError(err))
+		}
+	}
+	if o.Offload && !o.AllowSpoofing {
+		return n.addChecksumCheck(tap)
+	}
+	return nil
+}
+
+// filter returns the program over the frames of a guest, or nil if all may pass.
+func (o Options) filter(owner owner) bpf.Program {
+	switch {
+	case !o.AllowSpoofing:
+		return owner.filter(o.BlockMetadata)
+	case o.BlockMetadata:
+		return metadataFilter()
+	}
+	return nil
+}
+
+// withVerdicts changes the results of a filter to those of a classifier without an action:
+// after a frame that passes, the kernel asks the next classifier.
+func withVerdicts(filter bpf.Program) bpf.Program {
+	const shot = uint32(netlink.TC_ACT_SHOT) // pass is TC_ACT_UNSPEC already
+	filter.ReplaceReturn(drop, shot)
+	return filter
+}
+
+func checkSize(filter bpf.Program) error {
+	if len(filter) > unix.BPF_MAXINSNS {
+		return fmt.Errorf("the interface has too many addresses: the guest's filter would have %d instructions, and the kernel allows %d",
+			len(filter), unix.BPF_MAXINSNS)
+	}
+	return nil
+}
 
 // redirectFiltered sends the frames that the filter passes out of another interface, and
 // drops all others that the first interface receives.
 func (n *namespace) redirectFiltered(from, to netlink.Link, filter bpf.Program) error {
-	if len(filter) > unix.BPF_MAXINSNS {
-		return fmt.Errorf("%s has too many addresses: its filter would have %d instructions, and the kernel allows %d",
-			to.Attrs().Name, len(filter), unix.BPF_MAXINSNS)
+	if err := checkSize(filter); err != nil {
+		return fmt.Errorf("%s: %w", to.Attrs().Name, err)
 	}
 	index, name := from.Attrs().Index, from.Attrs().Name
-	var dropAll bpf.Program
-	dropAll.Return(uint32(netlink.TC_ACT_SHOT))
 	if err := n.QdiscAdd(ingressQdisc(index)); err != nil {
 		return fmt.Errorf("add the ingress qdisc of %s: %w", name, classifyRedirectError(err))
 	}
-	if err := addClassifier(index, dropPriority, dropAll, nil); err != nil {
-		return fmt.Errorf("drop other frames from %s: %w", name, classifyFilterError(err))
+	if err := dropRest(from); err != nil {
+		return err
 	}
 	redirect := []netlink.Action{netlink.NewMirredAction(to.Attrs().Index)}
 	if err := addClassifier(index, passPriority, filter, redirect); err != nil {
 		return fmt.Errorf("filter the frames from %s to %s: %w", name, to.Attrs().Name, classifyFilterError(err))
+	}
+	return nil
+}
+
+// dropRest drops the frames that no other classifier of an interface redirects or passes.
+func dropRest(link netlink.Link) error {
+	var dropAll bpf.Program
+	dropAll.Return(uint32(netlink.TC_ACT_SHOT))
+	if err := addClassifier(link.Attrs().Index, dropPriority, dropAll, nil); err != nil {
+		return fmt.Errorf("drop other frames from %s: %w", link.Attrs().Name, classifyFilterError(err))
 	}
 	return nil
 }

@@ -12,8 +12,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/bpf"
 )
 
-// The results of the filter program. The kernel also returns drop for a frame that is
-// shorter than the headers that the program reads.
+// The results of the filter program. See withVerdicts for a program without an action.
 const (
 	drop = 0
 	pass = 1<<32 - 1
@@ -36,10 +35,13 @@ const (
 	ip4Fragment = etherPayload + 6
 	ip4Protocol = etherPayload + 9
 	ip4Source   = etherPayload + 12
+	ip4Target   = etherPayload + 16
+	ip4Payload  = etherPayload + 20 // without options
 
 	ip6Length     = etherPayload + 4
 	ip6NextHeader = etherPayload + 6
 	ip6Source     = etherPayload + 8
+	ip6Target     = etherPayload + 24
 	ip6Payload    = etherPayload + 40
 )
 
@@ -56,6 +58,9 @@ type owner struct {
 	mac        net.HardwareAddr
 	addresses4 [][]uint32 // in words of 32 bits, as bpf.Program compares them
 	addresses6 [][]uint32
+	// loopback allows 127.0.0.1 as the source of packets to the neighbors' aliases. A
+	// guest in shared mode answers them so.
+	loopback bool
 }
 
 // ownerOf returns the identity of the guest that takes the place of an interface: its
@@ -88,15 +93,19 @@ func wordsOf(a netip.Addr) (words []uint32) {
 	return words
 }
 
-// A frameFilter is a program over the frames that a guest sends. It passes ARP, IPv4 and
-// IPv6 from the owner's addresses, and drops all other frames.
+// A frameFilter is a program over the frames that a guest sends.
 type frameFilter struct {
 	bpf.Program
-	owner owner
+	owner         owner
+	blockMetadata bool
+	length        uint32 // every frame that reaches this point has so many bytes
 }
 
-func (o owner) filter() bpf.Program {
-	f := frameFilter{owner: o}
+// filter returns a program that passes ARP, IPv4 and IPv6 from the owner's addresses, and
+// drops all other frames.
+func (o owner) filter(blockMetadata bool) bpf.Program {
+	f := frameFilter{owner: o, blockMetadata: blockMetadata}
+	f.need(etherPayload)
 	f.LoadVLANTagPresent()
 	f.ReturnIf(bpf.NotEqual(0), drop)
 	f.requireMAC(etherSource)
@@ -110,11 +119,35 @@ func (o owner) filter() bpf.Program {
 
 // when runs body if c holds. Every path through body ends in a return.
 func (f *frameFilter) when(c bpf.Condition, body func(*frameFilter)) {
-	f.When(c, func(p *bpf.Program) {
-		inner := frameFilter{owner: f.owner}
-		body(&inner)
-		*p = inner.Program
-	})
+	f.When(c, func(p *bpf.Program) { *p = f.branch(body) })
+}
+
+// branch builds a part of the program that only some frames run.
+func (f *frameFilter) branch(body func(*frameFilter)) bpf.Program {
+	inner := frameFilter{owner: f.owner, blockMetadata: f.blockMetadata, length: f.length}
+	body(&inner)
+	return inner.Program
+}
+
+// need drops frames of less than a number of bytes. A load beyond the end of a frame would
+// end the program with 0, which passes the frame in a program with verdicts.
+func (f *frameFilter) need(length uint32) {
+	if length <= f.length {
+		return
+	}
+	f.LoadLength()
+	f.ReturnIf(bpf.Below(length), drop)
+	f.length = length
+}
+
+// needAfterX drops frames that have less than a number of bytes beside the X bytes of the
+// IPv4 header.
+func (f *frameFilter) needAfterX(length uint32) {
+	const longest = 1 << 20 // no frame is as long: the header is longer than the frame
+	f.LoadLength()
+	f.SubtractX()
+	f.ReturnIf(bpf.Below(length), drop)
+	f.ReturnIf(bpf.Above(longest), drop)
 }
 
 func (f *frameFilter) requireMAC(offset uint32) {
@@ -145,6 +178,7 @@ func (f *frameFilter) requireOwn6(offset uint32) {
 // address, which detects duplicates (RFC 5227), must ask for an own address, or else it
 // would look like a conflict to another host that is about to take the address.
 func (f *frameFilter) arp() {
+	f.need(arpTarget + 4)
 	f.requireWord(arpFormat, 1<<16|unix.ETH_P_IP) // Ethernet, IPv4
 	f.requireHalf(arpSizes, 6<<8|4)
 	f.requireMAC(arpSenderMAC)
@@ -154,29 +188,58 @@ func (f *frameFilter) arp() {
 		f.requireOwn4(arpTarget)
 		f.Return(pass)
 	})
+	if f.owner.loopback {
+		f.when(bpf.Equal(loopback4), func(f *frameFilter) {
+			f.ReturnUnlessOneOf(arpTarget, aliases4, drop)
+			f.Return(pass)
+		})
+	}
 	f.requireOwn4(arpSender)
 	f.LoadHalf(arpOperation)
 	f.ReturnIf(bpf.Above(2), drop) // neither a request nor a reply
 	f.Return(pass)
 }
 
-// ip4 passes packets of an own address, and IGMP of a host that has no address yet. The
-// first 8 bytes of the payload, which contain the ports or the type of a message, are
-// always in the first fragment.
+const loopback4 = 127<<24 | 1
+
+// aliases4 are the addresses of the neighbors; see NeighborLoopback. The third one is
+// that of neighbors whose packets to 127.0.0.1 the guest has received at its own address.
+var aliases4 = [][]uint32{{192<<24 | 1}, {192<<24 | 2}, {192<<24 | 3}}
+
+// ip4 passes packets of an own address, and IGMP of a host that has no address yet.
 func (f *frameFilter) ip4() {
-	const igmpQuery, icmpRedirect, icmpRouterAdvertisement = 0x11, 5, 9
+	const igmpQuery = 0x11
+	f.need(ip4Payload)
 	f.LoadHeaderLength(etherPayload)
+	if f.blockMetadata {
+		f.dropMetadata4()
+	}
 	f.Load(ip4Source)
 	f.when(bpf.Equal(0), func(f *frameFilter) {
 		f.LoadByte(ip4Protocol)
 		f.ReturnIf(bpf.NotEqual(unix.IPPROTO_IGMP), drop)
 		f.dropTypes4(igmpQuery)
 	})
+	if f.owner.loopback {
+		f.when(bpf.Equal(loopback4), func(f *frameFilter) {
+			f.ReturnUnlessOneOf(ip4Target, aliases4, drop)
+			f.payload4(igmpQuery)
+		})
+	}
 	f.requireOwn4(ip4Source)
+	f.payload4(igmpQuery)
+}
+
+// payload4 drops messages of routers and DHCP servers, and passes the rest. The first 8
+// bytes of the payload, which contain the ports or the type of a message, are always in
+// the first fragment.
+func (f *frameFilter) payload4(igmpQuery uint32) {
+	const icmpRedirect, icmpRouterAdvertisement = 5, 9
 	f.LoadHalf(ip4Fragment)
 	f.ReturnIf(bpf.AnyBit(0x1fff), pass) // not the first fragment
 	f.LoadByte(ip4Protocol)
 	f.when(bpf.Equal(unix.IPPROTO_UDP), func(f *frameFilter) {
+		f.needAfterX(etherPayload + udpDestination + 2)
 		f.LoadHalfAfterX(etherPayload + udpDestination)
 		f.ReturnIf(bpf.Equal(dhcp4Client), drop)
 		f.Return(pass)
@@ -190,6 +253,7 @@ func (f *frameFilter) ip4() {
 
 // dropTypes4 drops messages of ICMP or IGMP by their type, and passes the others.
 func (f *frameFilter) dropTypes4(types ...uint32) {
+	f.needAfterX(etherPayload + 1)
 	f.LoadByteAfterX(etherPayload)
 	for _, t := range types {
 		f.ReturnIf(bpf.Equal(t), drop)

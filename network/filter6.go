@@ -42,6 +42,10 @@ const fragmentSize = 8 // of the fragment header
 // header, and the hop-by-hop options of multicast listener reports: a message that must
 // not pass could hide behind all others.
 func (f *frameFilter) ip6() {
+	f.need(ip6Payload)
+	if f.blockMetadata {
+		f.dropMetadata6()
+	}
 	f.Load(ip6Source)
 	f.when(bpf.Equal(0), (*frameFilter).unspecified6)
 	f.requireOwn6(ip6Source)
@@ -57,6 +61,7 @@ func (f *frameFilter) ip6() {
 // those of extension headers for mobility, HIP and shim6, except for experiments.
 func (f *frameFilter) payload6(offset uint32) {
 	f.when(bpf.Equal(unix.IPPROTO_UDP), func(f *frameFilter) {
+		f.need(offset + udpDestination + 2)
 		f.LoadHalf(offset + udpDestination)
 		f.ReturnIf(bpf.Equal(dhcp6Client), drop)
 		f.Return(pass)
@@ -88,10 +93,13 @@ func (f *frameFilter) unspecified6() {
 	f.LoadByte(ip6NextHeader)
 	f.when(bpf.Equal(unix.IPPROTO_HOPOPTS), (*frameFilter).listenerReport)
 	f.ReturnIf(bpf.NotEqual(unix.IPPROTO_ICMPV6), drop)
+	f.need(ip6Payload + 1)
 	f.LoadByte(ip6Payload)
 	f.when(bpf.Equal(neighborSolicitation), func(f *frameFilter) {
+		f.need(ndOption)
 		f.requireOwn6(ndTarget)
 		f.passWithoutOption(ndOption)
+		f.need(ndOption + 2)
 		f.requireHalf(ndOption, ndNonce)
 		f.Return(pass)
 	})
@@ -114,9 +122,11 @@ func (f *frameFilter) passWithoutOption(end uint32) {
 // icmp6 passes the messages of hosts, and drops those of routers. Neighbor discovery
 // must be about an own address and the own MAC.
 func (f *frameFilter) icmp6() {
+	f.need(ip6Payload + 1)
 	f.LoadByte(ip6Payload)
 	f.when(bpf.Equal(neighborSolicitation), func(f *frameFilter) { f.ownOption(ndOption, ndSourceMAC) })
 	f.when(bpf.Equal(neighborAdvert), func(f *frameFilter) {
+		f.need(ndOption)
 		f.requireOwn6(ndTarget)
 		f.ownOption(ndOption, ndTargetMAC)
 	})
@@ -129,6 +139,7 @@ func (f *frameFilter) icmp6() {
 // that has the own MAC.
 func (f *frameFilter) ownOption(offset uint32, option uint16) {
 	f.passWithoutOption(offset)
+	f.need(offset + 8)
 	f.requireHalf(offset, option)
 	f.requireMAC(offset + 2)
 	f.Return(pass)
@@ -138,6 +149,7 @@ func (f *frameFilter) ownOption(offset uint32, option uint16) {
 // 8 bytes (RFC 2710).
 func (f *frameFilter) listenerReport() {
 	const options = 8
+	f.need(ip6Payload + options + 1)
 	f.requireHalf(ip6Payload, unix.IPPROTO_ICMPV6<<8)
 	f.LoadByte(ip6Payload + options)
 	for _, report := range []uint32{icmp6Report, icmp6Report2, icmp6Done} {
@@ -149,10 +161,12 @@ func (f *frameFilter) listenerReport() {
 // fragment6 passes fragments, but no first fragment of neighbor discovery (RFC 6980) or
 // of further extension headers. The payload's first 8 bytes are in the first fragment.
 func (f *frameFilter) fragment6() {
+	f.need(ip6Payload + fragmentSize)
 	f.LoadHalf(ip6Payload + 2)
 	f.ReturnIf(bpf.AnyBit(0xfff8), pass) // not the first fragment
 	f.LoadByte(ip6Payload)
 	f.when(bpf.Equal(unix.IPPROTO_ICMPV6), func(f *frameFilter) {
+		f.need(ip6Payload + fragmentSize + 1)
 		f.LoadByte(ip6Payload + fragmentSize)
 		f.ReturnIf(bpf.AtLeast(icmp6Informational), drop)
 		f.Return(pass)

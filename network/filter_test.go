@@ -209,7 +209,11 @@ func otherFrames(own net.HardwareAddr) []frameCase {
 func checkFrames(t *testing.T, o Options, want bool, cases func(own net.HardwareAddr) []frameCase) {
 	t.Helper()
 	a := newAlloc(t, 1500)
-	tap := a.attachWith(o)
+	a.checkFrames(t, a.attachWith(o), want, cases)
+}
+
+func (a *alloc) checkFrames(t *testing.T, tap *Tap, want bool, cases func(own net.HardwareAddr) []frameCase) {
+	t.Helper()
 	peer := newSniffer(t, a.peer, "peer7")
 	for i, c := range cases(a.mac) {
 		t.Run(c.name, func(t *testing.T) {

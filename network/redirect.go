@@ -68,14 +68,15 @@ func (n *namespace) removeStaleRedirect(link netlink.Link) error {
 	return n.removeIngress(link)
 }
 
-// redirectFromGuest redirects the frames of the guest to the alloc's interface. Unless the
-// options allow spoofing, it redirects only frames of the owner.
+// redirectFromGuest redirects the frames of the guest to the alloc's interface, except for
+// those that the options forbid.
 func (n *namespace) redirectFromGuest(tap, link netlink.Link, owner owner, o Options) error {
-	if o.AllowSpoofing {
+	filter := o.filter(owner)
+	if filter == nil {
 		return n.redirect(tap, link)
 	}
-	err := n.redirectFiltered(tap, link, owner.filter())
-	if err == nil && o.Offload {
+	err := n.redirectFiltered(tap, link, filter)
+	if err == nil && o.Offload && !o.AllowSpoofing {
 		err = n.addChecksumCheck(tap)
 	}
 	return err

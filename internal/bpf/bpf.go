@@ -18,8 +18,8 @@ import (
 // A Program is a sequence of instructions over struct seccomp_data or over a packet.
 // The kernel takes at most unix.BPF_MAXINSNS of them.
 //
-// A Program is built from conditions whose bodies all end in a return. The
-// instructions after a body run only if its condition did not hold, with the
+// A Program is built from conditions with bodies. If every path through a body ends in a
+// return, the instructions after it run only if its condition did not hold, with the
 // accumulator unchanged.
 type Program []unix.SockFilter
 
@@ -94,7 +94,8 @@ func (p *Program) ReturnIf(c Condition, action uint32) {
 	p.When(c, func(p *Program) { p.Return(action) })
 }
 
-// When runs body if c holds. Every path through body must end in a return.
+// When runs body if c holds. Unless body ends in a return, the program continues after it,
+// with the accumulator that body leaves.
 func (p *Program) When(c Condition, body func(*Program)) {
 	// A conditional jump reaches 255 instructions. To skip a longer
 	// body, add an unconditional jump, whose offset has 32 bits.

@@ -139,3 +139,20 @@ func TestProgram_LoadsPartsOfPacket(t *testing.T) {
 		must.Eq(t, yes, run(t, p, 0x11223341, 0x55667788), must.Sprint(name))
 	}
 }
+
+func TestProgram_WhenOneOfContinuesAfterItsBody(t *testing.T) {
+	var p bpf.Program
+	p.WhenOneOf(0, [][]uint32{{1}, {2}}, func(p *bpf.Program) {
+		p.Load(4)
+		p.ReturnIf(bpf.Equal(7), yes)
+	})
+	p.LoadLength()
+	p.ReturnIf(bpf.NotEqual(12), yes) // see run
+	p.Return(no)
+	p.ReplaceReturn(no, 3)
+	for _, first := range []uint32{1, 2} {
+		must.Eq(t, yes, run(t, p, first, 7))
+		must.Eq(t, 3, run(t, p, first, 8))
+	}
+	must.Eq(t, 3, run(t, p, 3, 7))
+}

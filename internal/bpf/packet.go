@@ -35,11 +35,32 @@ func (p *Program) LoadVLANTagPresent() {
 	p.Load(adOffset + vlanTagPresent)
 }
 
+// LoadLength loads the length of the packet in bytes into the accumulator.
+func (p *Program) LoadLength() { p.emit(unix.BPF_LD|unix.BPF_W|unix.BPF_LEN, 0) }
+
 // ReturnUnlessOneOf ends the program with an action if the words from an offset of the
 // packet on equal none of the values. A word has 32 bits.
 func (p *Program) ReturnUnlessOneOf(offset uint32, values [][]uint32, action uint32) {
-	var b Program
-	b.Return(action)
+	var otherwise Program
+	otherwise.Return(action)
+	p.unlessOneOf(offset, values, otherwise)
+}
+
+// WhenOneOf runs body if the words from an offset of the packet on equal one of the
+// values. Unlike the body of When, this body may end without a return: the program then
+// continues after it. The accumulator is undefined after WhenOneOf.
+func (p *Program) WhenOneOf(offset uint32, values [][]uint32, body func(*Program)) {
+	var b, skip Program
+	body(&b)
+	skip.emit(unix.BPF_JMP|unix.BPF_JA, uint32(len(b)))
+	p.unlessOneOf(offset, values, skip)
+	*p = append(*p, b...)
+}
+
+// unlessOneOf runs the instructions of otherwise if the words from an offset on equal
+// none of the values.
+func (p *Program) unlessOneOf(offset uint32, values [][]uint32, otherwise Program) {
+	b := otherwise
 	for _, words := range slices.Backward(values) {
 		// The comparison of a word and the jump to the end of all comparisons
 		// are two instructions each.
@@ -54,4 +75,13 @@ func (p *Program) ReturnUnlessOneOf(offset uint32, values [][]uint32, action uin
 		b = append(one, b...)
 	}
 	*p = append(*p, b...)
+}
+
+// ReplaceReturn makes the program return another action wherever it returns from.
+func (p Program) ReplaceReturn(from, to uint32) {
+	for i, instruction := range p {
+		if instruction.Code == unix.BPF_RET|unix.BPF_K && instruction.K == from {
+			p[i].K = to
+		}
+	}
 }
