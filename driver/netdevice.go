@@ -104,7 +104,7 @@ func (d *Driver) planNetwork(j job, k *kernel) (netDevices, error) {
 		return nil, nil
 	}
 	netns := netnsOf(j.task)
-	found, err := network.Inspect(netns)
+	found, err := network.Inspect(netns, "")
 	if err != nil {
 		return nil, err
 	}

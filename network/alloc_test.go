@@ -54,7 +54,7 @@ func newAlloc(t testing.TB, mtu int) *alloc {
 	a.address(a.path, a.name, guest4+"/24", guest6+"/64")
 	a.route("", peer4, 0)
 	a.route("", peer6, 0)
-	found, err := Inspect(a.path)
+	found, err := Inspect(a.path, "")
 	must.NoError(t, err)
 	a.mac = found.MAC
 	return a
@@ -176,7 +176,7 @@ type guest struct {
 
 func newGuest(t testing.TB, a *alloc, tap *Tap) *guest {
 	t.Helper()
-	found, err := Inspect(a.path)
+	found, err := Inspect(a.path, "")
 	must.NoError(t, err)
 	g := &guest{path: newNamespace(t)}
 	var own *os.File

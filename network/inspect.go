@@ -3,10 +3,9 @@
 package network
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -14,78 +13,100 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func (n *namespace) inspect() (*Interface, error) {
-	routes, err := n.RouteList(nil, netlink.FAMILY_ALL)
-	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
+// maxDumps limits the attempts to read a namespace that changes at the same time, for
+// example because a router advertises a prefix.
+const maxDumps = 10
+
+// inspect describes the interface of a name, or the allocation's if the name is "".
+func (n *namespace) inspect(name string) (found *Interface, err error) {
+	for range maxDumps {
+		found, err = n.inspectOnce(name)
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
 	}
-	link, err := n.findInterface(routes)
+	return found, err
+}
+
+func (n *namespace) inspectOnce(name string) (*Interface, error) {
+	routes, err := n.routes()
+	if err != nil {
+		return nil, err
+	}
+	link, err := n.chooseInterface(name, routes)
 	if err != nil {
 		return nil, err
 	}
 	attrs := link.Attrs()
 	found := &Interface{Name: attrs.Name, MAC: attrs.HardwareAddr, MTU: attrs.MTU}
-	if found.Addresses, err = n.addresses(link); err != nil {
+	addresses, err := n.addresses(link, routes)
+	if err != nil {
 		return nil, err
 	}
-	for _, r := range routes {
-		for _, gateway := range nextHops(&r, attrs.Index) {
-			found.addRoute(&r, gateway)
-		}
+	found.Addresses = addresses.usable
+	if len(found.Addresses) == 0 && name == "" {
+		return nil, fmt.Errorf("%w: %s", ErrNoInterface, addresses.missing(attrs.Name))
 	}
+	found.setRoutes(routes, attrs.Index)
 	return found, nil
 }
 
-// findInterface chooses the allocation's interface.
-func (n *namespace) findInterface(routes []netlink.Route) (netlink.Link, error) {
-	links, err := n.LinkList()
+// chooseInterface returns the interface of a name. Without a name, it returns that of the
+// default route, or else the only one with an address.
+func (n *namespace) chooseInterface(name string, routes []netlink.Route) (netlink.Link, error) {
+	all, err := n.LinkList()
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
+	links := slices.DeleteFunc(all, isLoopback)
+	if name != "" {
+		return byName(links, name)
+	}
+	if len(links) == 0 {
+		return nil, fmt.Errorf("%w: %w", ErrNoInterface, ErrOnlyLoopback)
+	}
 	if link := byDefaultRoute(links, routes); link != nil {
-		if !isUsable(link) {
-			return nil, fmt.Errorf("%w: the default route is through %s, which is down or not an Ethernet interface",
-				ErrNoInterface, link.Attrs().Name)
+		if problem := unusable(link); problem != "" {
+			return nil, fmt.Errorf("%w: the default route is through %s", ErrNoInterface, problem)
 		}
 		return link, nil
 	}
-	var candidates []netlink.Link
-	var names []string
-	for _, link := range links {
-		addresses, err := n.addresses(link)
-		if err != nil {
-			return nil, err
-		}
-		if isUsable(link) && len(addresses) > 0 {
-			candidates = append(candidates, link)
-			names = append(names, link.Attrs().Name)
-		}
-	}
-	switch len(candidates) {
-	case 1:
-		return candidates[0], nil
-	case 0:
-		return nil, fmt.Errorf("%w: no interface has an address", ErrNoInterface)
-	}
-	return nil, fmt.Errorf("%w: %s have addresses, and there is no default route to choose one of them",
-		ErrNoInterface, strings.Join(names, ", "))
+	return n.byAddress(links, routes)
 }
 
-// byDefaultRoute returns the interface of the best default route, or nil. IPv4 is
-// preferred to IPv6, then the lowest metric.
-func byDefaultRoute(links []netlink.Link, routes []netlink.Route) netlink.Link {
-	var defaults []netlink.Route
-	for _, r := range routes {
-		if isDefault(&r) {
-			defaults = append(defaults, r)
-		}
+func isLoopback(link netlink.Link) bool { return link.Attrs().Flags&net.FlagLoopback != 0 }
+
+func byName(links []netlink.Link, name string) (netlink.Link, error) {
+	i := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("%w: the network has no interface %q; it has %s", ErrNoInterface, name, namesOf(links))
 	}
-	slices.SortStableFunc(defaults, func(a, b netlink.Route) int {
-		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority))
-	})
-	for _, r := range defaults {
+	if problem := unusable(links[i]); problem != "" {
+		return nil, fmt.Errorf("%w: %s", ErrNoInterface, problem)
+	}
+	return links[i], nil
+}
+
+func namesOf(links []netlink.Link) string {
+	if len(links) == 0 {
+		return "none but lo"
+	}
+	var names []string
+	for _, l := range links {
+		names = append(names, l.Attrs().Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// byDefaultRoute returns the interface of the best default route of the main table, or
+// nil. The routes are in the order of preference.
+func byDefaultRoute(links []netlink.Link, routes []netlink.Route) netlink.Link {
+	for _, r := range routes {
+		if r.Table != unix.RT_TABLE_MAIN || !isDefault(&r) {
+			continue
+		}
 		for _, link := range links {
-			if link.Attrs().Flags&net.FlagLoopback == 0 && len(nextHops(&r, link.Attrs().Index)) > 0 {
+			if len(nextHops(&r, link.Attrs().Index)) > 0 {
 				return link
 			}
 		}
@@ -93,93 +114,48 @@ func byDefaultRoute(links []netlink.Link, routes []netlink.Route) netlink.Link {
 	return nil
 }
 
-// isUsable reports whether a guest can send Ethernet frames over an interface.
-func isUsable(link netlink.Link) bool {
+// byAddress returns the only usable interface that has an address.
+func (n *namespace) byAddress(links []netlink.Link, routes []netlink.Route) (netlink.Link, error) {
+	var candidates []netlink.Link
+	var problems []string
+	for _, link := range links {
+		addresses, err := n.addresses(link, routes)
+		if err != nil {
+			return nil, err
+		}
+		problem := unusable(link)
+		switch {
+		case len(addresses.usable) == 0:
+			problems = append(problems, addresses.missing(link.Attrs().Name))
+		case problem != "":
+			problems = append(problems, problem)
+		default:
+			candidates = append(candidates, link)
+		}
+	}
+	switch len(candidates) {
+	case 1:
+		return candidates[0], nil
+	case 0:
+		return nil, fmt.Errorf("%w: %s", ErrNoInterface, strings.Join(problems, "; "))
+	}
+	return nil, fmt.Errorf("%w: %s have addresses, and there is no default route to choose one of them: "+
+		"name the interface in the task's configuration", ErrNoInterface, namesOf(candidates))
+}
+
+// unusable returns the reason why a guest cannot send Ethernet frames over an interface,
+// beginning with its name. It returns "" for a usable one.
+func unusable(link netlink.Link) string {
 	a := link.Attrs()
-	return a.Flags&net.FlagLoopback == 0 && a.Flags&net.FlagUp != 0 && len(a.HardwareAddr) == 6
-}
-
-// addresses returns an interface's addresses without those of link or host scope, and
-// without temporary IPv6 addresses.
-func (n *namespace) addresses(link netlink.Link) ([]netip.Prefix, error) {
-	list, err := n.AddrList(link, netlink.FAMILY_ALL)
-	if err != nil {
-		return nil, fmt.Errorf("list the addresses of %s: %w", link.Attrs().Name, err)
-	}
-	var addresses []netip.Prefix
-	for _, a := range list {
-		p := toPrefix(a.IPNet)
-		// For IPv4, the same bit is IFA_F_SECONDARY; secondary addresses are kept.
-		temporary := p.Addr().Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0
-		if p.IsValid() && a.Scope < unix.RT_SCOPE_LINK && !temporary {
-			addresses = append(addresses, p)
-		}
-	}
-	return addresses, nil
-}
-
-// addRoute records a route of the main table through the interface.
-func (i *Interface) addRoute(r *netlink.Route, gateway netip.Addr) {
 	switch {
-	case r.Type != unix.RTN_UNICAST || r.Protocol == unix.RTPROT_KERNEL:
-		return // to the interface's own subnets, which follow from its addresses
-	case !isDefault(r):
-		if to := toPrefix(r.Dst); to.IsValid() && !to.Addr().IsMulticast() {
-			i.Routes = append(i.Routes, Route{Destination: to.Masked(), Gateway: gateway})
-		}
-	case gateway.Is4() && !i.Gateway4.IsValid():
-		i.Gateway4 = gateway
-	case gateway.Is6() && !i.Gateway6.IsValid():
-		i.Gateway6 = gateway
+	case a.Flags&net.FlagUp == 0:
+		return a.Name + " is down: the CNI configuration must bring it up"
+	case a.EncapType != "ether" || len(a.HardwareAddr) != 6:
+		return fmt.Sprintf("%s carries no Ethernet frames (its type is %s), which a guest needs: "+
+			"use a network of CNI's plugin bridge, ptp or macvlan", a.Name, a.EncapType)
+	case a.RawFlags&unix.IFF_NOARP != 0:
+		return a.Name + " does no ARP (NOARP), as ipvlan in the modes l3 and l3s, so a guest behind it finds no neighbor: " +
+			"use ipvlan's mode l2, or CNI's plugin bridge, ptp or macvlan"
 	}
-}
-
-// nextHops returns the next hops of a route through an interface. The zero Addr stands
-// for an on-link route.
-func nextHops(r *netlink.Route, index int) []netip.Addr {
-	var found []netip.Addr
-	if r.LinkIndex == index && len(r.MultiPath) == 0 {
-		found = append(found, gatewayAddr(r.Gw, r.Via))
-	}
-	for _, hop := range r.MultiPath {
-		if hop.LinkIndex == index {
-			found = append(found, gatewayAddr(hop.Gw, hop.Via))
-		}
-	}
-	return found
-}
-
-// gatewayAddr returns the address of a next hop. The kernel reports a gateway of another
-// family than the route's in via.
-func gatewayAddr(ip net.IP, via netlink.Destination) netip.Addr {
-	if v, ok := via.(*netlink.Via); ok && ip == nil {
-		ip = v.Addr
-	}
-	gateway, _ := netip.AddrFromSlice(ip)
-	return gateway.Unmap()
-}
-
-func isDefault(r *netlink.Route) bool {
-	if r.Type != unix.RTN_UNICAST {
-		return false
-	}
-	if r.Dst == nil {
-		return true
-	}
-	ones, _ := r.Dst.Mask.Size()
-	return ones == 0 && r.Dst.IP.IsUnspecified()
-}
-
-// toPrefix converts an address with its mask. net.IPNet may hold an IPv4 address in 4 or
-// in 16 bytes.
-func toPrefix(a *net.IPNet) netip.Prefix {
-	if a == nil {
-		return netip.Prefix{}
-	}
-	addr, ok := netip.AddrFromSlice(a.IP)
-	if !ok {
-		return netip.Prefix{}
-	}
-	ones, _ := a.Mask.Size()
-	return netip.PrefixFrom(addr.Unmap(), ones)
+	return ""
 }

@@ -113,7 +113,7 @@ func (a *alloc) attachGuarded(owner owner, o Options) *Tap {
 func TestGuard_FiltersBeforeOtherClassifiers(t *testing.T) {
 	for _, offload := range []bool{false, true} {
 		a := newAlloc(t, 1500)
-		found, err := Inspect(a.path)
+		found, err := Inspect(a.path, "")
 		must.NoError(t, err)
 		tap := a.attachGuarded(ownerOf(found), Options{Offload: offload, BlockMetadata: true})
 		a.checkFrames(t, tap, true, ownFrames)
@@ -124,7 +124,7 @@ func TestGuard_FiltersBeforeOtherClassifiers(t *testing.T) {
 
 func TestGuard_LoopbackReachesOnlyAliases(t *testing.T) {
 	a := newAlloc(t, 1500)
-	found, err := Inspect(a.path)
+	found, err := Inspect(a.path, "")
 	must.NoError(t, err)
 	owner := ownerOf(found)
 	const loopback = "127.0.0.1"

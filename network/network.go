@@ -18,8 +18,10 @@ import (
 var (
 	// ErrNoNamespace means that the path is not a network namespace.
 	ErrNoNamespace = errors.New("no network namespace")
-	// ErrNoInterface means that no interface of the namespace can be the allocation's.
-	ErrNoInterface = errors.New("no interface that a guest can take over")
+	// ErrNoInterface means that no interface of the namespace can be a guest's.
+	ErrNoInterface = errors.New("no usable network interface")
+	// ErrOnlyLoopback means that the namespace has no interface but lo.
+	ErrOnlyLoopback = errors.New("the network has only a loopback interface")
 	// ErrTaken means that a running guest already uses the allocation's network.
 	ErrTaken = errors.New("another unikernel of this group already uses the allocation's network: " +
 		"put each lkl task that has a network into its own group")
@@ -37,19 +39,26 @@ var (
 		"use a kernel with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF, or set allow_spoofing in the plugin's configuration")
 )
 
-// MaxMTU is the largest MTU of a guest's tap, in bytes. Legacy LKL guests fail with
-// larger ones.
+// MaxMTU is the largest MTU of a guest's tap unless Options.MaxMTU is set, in bytes.
+// Legacy LKL guests fail with larger ones.
 const MaxMTU = unikernel.MaxMTU
+
+// MaxTapMTU is the kernel's limit: a frame has at most 65535 bytes, and the header of
+// Ethernet has 14.
+const MaxTapMTU = 65535 - 14
 
 // Interface describes the allocation's interface in its namespace.
 type Interface struct {
 	Name      string
 	MAC       net.HardwareAddr
 	MTU       int            // bytes
-	Addresses []netip.Prefix // host address with prefix length; link-local addresses are left out
+	Addresses []netip.Prefix // the preferred first; link-local addresses are left out
 	Gateway4  netip.Addr     // of the default route; the zero Addr if there is no such route
 	Gateway6  netip.Addr
-	Routes    []Route // without default routes and routes to the interface's own subnets
+	// Routes are those that do not follow from the addresses and gateways. Routes
+	// without a gateway are first. A default route is among them if it has no gateway,
+	// or one of the other address family.
+	Routes []Route
 }
 
 // Route is a route through the interface.
@@ -64,7 +73,7 @@ type Tap struct {
 	File    *os.File         // O_NONBLOCK
 	Name    string           // in the allocation's namespace
 	MAC     net.HardwareAddr // of the interface; the guest uses it
-	MTU     int              // for the guest, in bytes: the interface's, at most MaxMTU
+	MTU     int              // for the guest, in bytes: the interface's, within the limits
 	Offload bool             // frames have a virtio header and may be unsegmented; see SetOffload
 	// Ephemeral is the range of ports for the guest's own connections; zero for any.
 	Ephemeral PortRange
@@ -73,13 +82,14 @@ type Tap struct {
 // Close closes this process's descriptor of the tap.
 func (t *Tap) Close() error { return t.File.Close() }
 
-// Inspect finds the allocation's interface in the namespace at a path such as
-// /var/run/netns/ID. It chooses the interface of the default route, or else the only
-// one that has an address beyond link-local. Errors: ErrNoNamespace, ErrNoInterface.
-func Inspect(netns string) (*Interface, error) {
+// Inspect finds an interface in the namespace at a path such as /var/run/netns/ID. If
+// the name is "", it chooses the interface of the default route, or else the only one
+// that has an address beyond link-local. An interface that is named needs no address.
+// Errors: ErrNoNamespace, ErrNoInterface, and with the latter ErrOnlyLoopback.
+func Inspect(netns, name string) (*Interface, error) {
 	var found *Interface
 	err := inNamespace(netns, func(n *namespace) (err error) {
-		found, err = n.inspect()
+		found, err = n.inspect(name)
 		return err
 	})
 	return found, err

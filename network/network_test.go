@@ -4,9 +4,7 @@ package network
 
 import (
 	"errors"
-	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"testing"
 
@@ -18,87 +16,12 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-func TestInspect_ReadsAddressesAndRoutes(t *testing.T) {
-	a := newAlloc(t, 1450)
-	a.address(a.path, a.name, "10.77.0.3/24", "192.0.2.9/32", "fd77::3/64")
-	a.route("198.51.100.0/24", "10.77.0.254", 0)
-	a.route("2001:db8::/32", "fd77::fe", 0)
-	found, err := Inspect(a.path)
-	must.NoError(t, err)
-	must.Eq(t, &Interface{
-		Name: "alloc7", MAC: a.mac, MTU: 1450,
-		Addresses: []netip.Prefix{
-			netip.MustParsePrefix("10.77.0.2/24"), netip.MustParsePrefix("192.0.2.9/32"),
-			netip.MustParsePrefix("10.77.0.3/24"),
-			netip.MustParsePrefix("fd77::3/64"), netip.MustParsePrefix("fd77::2/64"),
-		},
-		Gateway4: netip.MustParseAddr(peer4), Gateway6: netip.MustParseAddr(peer6),
-		Routes: []Route{
-			{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParseAddr("10.77.0.254")},
-			{netip.MustParsePrefix("2001:db8::/32"), netip.MustParseAddr("fd77::fe")},
-		},
-	}, found)
-	must.Eq(t, 6, len(found.MAC))
-}
-
-func TestInspect_ChoosesInterfaceOfDefaultRoute(t *testing.T) {
-	a := newAlloc(t, 1500)
-	a.in(a.path, func(n *namespace) error {
-		return n.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "other"})
-	})
-	a.address(a.path, "eth0", "10.99.0.1/24")
-	a.address(a.path, "other")
-	found, err := Inspect(a.path)
-	must.NoError(t, err)
-	must.Eq(t, "alloc7", found.Name)
-
-	// The other interface gets a default route with a better metric.
-	a.in(a.path, func(n *namespace) error {
-		return n.RouteDel(&netlink.Route{Gw: net.ParseIP(peer4)})
-	})
-	a.route("", peer4, 200)
-	a.in(a.path, func(n *namespace) error {
-		link, err := n.LinkByName("eth0")
-		return errors.Join(err, n.RouteAdd(&netlink.Route{
-			LinkIndex: link.Attrs().Index, Gw: net.ParseIP("10.99.0.2"), Priority: 100,
-		}))
-	})
-	found, err = Inspect(a.path)
-	must.NoError(t, err)
-	must.Eq(t, "eth0", found.Name)
-	must.Eq(t, "10.99.0.2", found.Gateway4.String())
-	must.False(t, found.Gateway6.IsValid())
-}
-
-func TestInspect_WithoutDefaultRouteChoosesOnlyInterfaceWithAddress(t *testing.T) {
-	testenv.Need(t, testenv.Root, testenv.Tun)
-	a := &alloc{t: t, path: newNamespace(t)}
-	_, err := Inspect(a.path)
-	must.ErrorIs(t, err, ErrNoInterface)
-	for i, name := range []string{"one", "two"} {
-		a.in(a.path, func(n *namespace) error {
-			return n.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "peer-" + name})
-		})
-		a.address(a.path, "peer-"+name)
-		a.address(a.path, name, fmt.Sprintf("10.77.%d.2/24", i))
-		found, err := Inspect(a.path)
-		if i > 0 {
-			must.ErrorIs(t, err, ErrNoInterface)
-			must.ErrorContains(t, err, "one, two have addresses")
-			continue
-		}
-		must.NoError(t, err)
-		must.Eq(t, name, found.Name)
-		must.False(t, found.Gateway4.IsValid())
-	}
-}
-
 func TestNetwork_ReportsMissingNamespace(t *testing.T) {
 	file, err := os.CreateTemp(t.TempDir(), "left")
 	must.NoError(t, err)
 	defer file.Close()
 	for _, path := range []string{"", "/var/run/netns/none", file.Name(), t.TempDir(), "/proc/self/ns/mnt"} {
-		_, err := Inspect(path)
+		_, err := Inspect(path, "")
 		must.ErrorIs(t, err, ErrNoNamespace, must.Sprint(path))
 		_, err = AttachL2(path, Options{})
 		must.ErrorIs(t, err, ErrNoNamespace, must.Sprint(path))
@@ -129,9 +52,16 @@ func TestAttachL2_CreatesTap(t *testing.T) {
 }
 
 func TestAttachL2_LimitsMTU(t *testing.T) {
-	for _, c := range []struct{ iface, tap int }{{1280, 1280}, {1500, 1500}, {9000, 1500}} {
+	for _, c := range []struct{ iface, limit, tap int }{
+		{1280, 0, 1280},
+		{1500, 0, 1500},
+		{9000, 0, 1500},
+		{1500, 65535, 1500},
+		{9000, 65535, 9000},
+		{65535, 65535, MaxTapMTU},
+	} {
 		a := newAlloc(t, c.iface)
-		tap := a.attach()
+		tap := a.attachWith(Options{MaxMTU: c.limit})
 		must.Eq(t, c.tap, tap.MTU)
 	}
 }

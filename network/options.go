@@ -3,6 +3,7 @@
 package network
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 )
@@ -15,6 +16,11 @@ type Options struct {
 	BlockMetadata bool   // drop the guest's packets to the metadata services of clouds
 	MaxMTU        int    // largest MTU that the guest supports, in bytes; 0 for MaxMTU
 	Bandwidth     Bandwidth
+}
+
+// maxMTU returns the largest MTU of the tap.
+func (o Options) maxMTU() int {
+	return min(cmp.Or(o.MaxMTU, MaxMTU), MaxTapMTU)
 }
 
 // Bandwidth limits a guest, in bits per second. 0 means unlimited.

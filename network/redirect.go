@@ -22,7 +22,7 @@ const (
 )
 
 func (n *namespace) attach(o Options) (_ *Tap, err error) {
-	found, err := n.inspect()
+	found, err := n.inspect(o.Interface)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func (n *namespace) attach(o Options) (_ *Tap, err error) {
 	if err := n.removeStaleRedirect(link); err != nil {
 		return nil, err
 	}
-	mtu := min(found.MTU, MaxMTU)
+	mtu := min(found.MTU, o.maxMTU())
 	f, tap, err := n.createTap(mtu, o.Offload)
 	if err != nil {
 		return nil, err

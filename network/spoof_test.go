@@ -131,7 +131,7 @@ func (h *neighborhood) portOfVictim() (name string) {
 // defaultRouter returns the victim's IPv6 router, which it learns from advertisements.
 func (h *neighborhood) defaultRouter() string {
 	h.victim.t.Helper()
-	found, err := Inspect(h.victim.path)
+	found, err := Inspect(h.victim.path, "")
 	must.NoError(h.victim.t, err)
 	return found.Gateway6.String()
 }

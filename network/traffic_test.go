@@ -256,7 +256,7 @@ func TestAttachL2_LeaksNothing(t *testing.T) {
 	}
 	var group sync.WaitGroup
 	for range 4 { // let the runtime create its threads
-		group.Go(func() { _, _ = Inspect(a.path) })
+		group.Go(func() { _, _ = Inspect(a.path, "") })
 	}
 	group.Wait()
 	cycle()
