@@ -36,6 +36,7 @@ type Config struct {
 	ImagePaths    []string   `codec:"image_paths"`
 	AllowExecHeap bool       `codec:"allow_exec_heap"`
 	AllowSpoofing bool       `codec:"allow_spoofing"`
+	BlockMetadata string     `codec:"block_metadata"`
 	MaxRootfsSize string     `codec:"max_rootfs_size"`
 	StartTimeout  string     `codec:"start_timeout"`
 	Auth          ClientAuth `codec:"auth"`
@@ -66,6 +67,7 @@ func (c *Config) validate() error {
 	if _, err := c.maxRootfsSize(); err != nil {
 		list.Addf("max_rootfs_size", "%w", err)
 	}
+	oneOf(&list, "block_metadata", c.BlockMetadata, metadataBlocks)
 	c.validateImages(&list)
 	if err := list.Err(); err != nil {
 		return fmt.Errorf("plugin %w: %w", errConfig, err)
@@ -86,6 +88,17 @@ func parseDuration(s, byDefault string) (time.Duration, error) {
 		return 0, fmt.Errorf("%q is not a positive duration, such as %q or %q", s, "90s", byDefault)
 	}
 	return d, nil
+}
+
+// blocksMetadata reports whether a guest's packets to metadata services are dropped.
+func (c *Config) blocksMetadata(mode networkMode) bool {
+	switch c.BlockMetadata {
+	case blockAlways:
+		return true
+	case blockNever:
+		return false
+	}
+	return mode == modeHost
 }
 
 // maxRootfsSize returns the max_rootfs_size in bytes. It returns the default for "".
@@ -147,7 +160,16 @@ var (
 	tenders = []string{auto, "spt"}
 	syncs   = []string{syncNone, syncFlush, syncWriteThrough}
 
+	metadataBlocks = []string{blockInHostMode, blockAlways, blockNever}
+
 	pullPolicies = []string{"missing", "always", "never"}
+)
+
+// The values of the plugin's option block_metadata.
+const (
+	blockInHostMode = "host"
+	blockAlways     = "always"
+	blockNever      = "never"
 )
 
 // The values of rootfs_sync.

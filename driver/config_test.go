@@ -32,6 +32,8 @@ func TestConfig_Validate(t *testing.T) {
 		{"start_timeout", Config{StateDir: "/a", StartTimeout: "90s"}, nil},
 		{"start_timeout without a unit", Config{StateDir: "/a", StartTimeout: "90"}, []string{"start_timeout"}},
 		{"start_timeout of zero", Config{StateDir: "/a", StartTimeout: "0s"}, []string{"start_timeout"}},
+		{"block_metadata", Config{StateDir: "/a", BlockMetadata: "always"}, nil},
+		{"unknown block_metadata", Config{StateDir: "/a", BlockMetadata: "yes"}, []string{"block_metadata"}},
 		{"negative start_timeout", Config{StateDir: "/a", StartTimeout: "-5m"}, []string{"start_timeout"}},
 		{
 			"registries", Config{
@@ -225,4 +227,13 @@ func TestSetConfig_KeepsTheOldConfigOnError(t *testing.T) {
 	must.NoError(t, base.MsgPackEncode(&data, &Config{StateDir: "relative"}))
 	must.Eq(t, []string{"state_dir"}, fields(d.SetConfig(&base.Config{PluginConfig: data})))
 	must.Eq(t, DefaultStateDir, d.config.StateDir)
+}
+
+func TestConfig_BlocksMetadataOnlyInHostModeByDefault(t *testing.T) {
+	for value, want := range map[string][2]bool{
+		"": {true, false}, blockInHostMode: {true, false}, blockAlways: {true, true}, blockNever: {false, false},
+	} {
+		c := Config{BlockMetadata: value}
+		must.Eq(t, want, [2]bool{c.blocksMetadata(modeHost), c.blocksMetadata(modeL2)}, must.Sprint(value))
+	}
 }

@@ -152,7 +152,9 @@ func (d *Driver) checkStateDir() error { return checkStateDir(d.config.StateDir)
 
 // checkNetwork returns an error if the kernel cannot connect a guest to a network.
 func (d *Driver) checkNetwork() error {
-	return network.CheckHost(network.Options{Offload: true, AllowSpoofing: d.config.AllowSpoofing})
+	return network.CheckHost(network.Options{
+		Offload: true, AllowSpoofing: d.config.AllowSpoofing, BlockMetadata: d.config.blocksMetadata(modeL2),
+	})
 }
 
 // checkExecutor returns an error if the executor's program cannot be installed.

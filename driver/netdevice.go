@@ -120,7 +120,7 @@ func (d *Driver) planNetwork(j job, k *kernel) (netDevices, error) {
 
 // attach creates the tap of a device.
 func (d *Driver) attach(ctx context.Context, k *kernel, device *netDevice) (err error) {
-	options := d.tapOptions(k, device.link.Interface)
+	options := d.tapOptions(k, device.link)
 	device.tap, err = awaitInterface(ctx, func() (*network.Tap, error) {
 		return network.AttachL2(device.link.Netns, options)
 	})
@@ -132,10 +132,11 @@ func (d *Driver) attach(ctx context.Context, k *kernel, device *netDevice) (err 
 }
 
 // tapOptions returns the properties of a guest's tap.
-func (d *Driver) tapOptions(k *kernel, interfaceName string) network.Options {
+func (d *Driver) tapOptions(k *kernel, l link) network.Options {
 	return network.Options{
-		Interface: interfaceName,
+		Interface: l.Interface,
 		Offload:   k.supports(unikernel.FeatureOffload), AllowSpoofing: d.config.AllowSpoofing,
+		BlockMetadata: d.config.blocksMetadata(l.Mode),
 	}
 }
 

@@ -45,6 +45,10 @@ var pluginOptions = []option{
 		doc: "Allow guests to send frames with any sender.",
 	},
 	{
+		name: "block_metadata", kind: "string", value: `"` + blockInHostMode + `"`,
+		doc: "Which guests cannot reach [metadata services](#metadata-services): those in mode `host`, `always` or `never`.",
+	},
+	{
 		name: "max_rootfs_size", kind: "string", value: `"` + DefaultMaxRootfsSize + `"`,
 		doc: "Largest [root disk](#limits-of-root-disks) of a task, and largest content of an [image](images.md).",
 	},
