@@ -209,10 +209,17 @@ func configureGuest(n *namespace, name string, tap *Tap, iface *Interface) error
 		err = errors.Join(err, parseErr, n.AddrAdd(link, addr))
 	}
 	err = errors.Join(err, n.LinkSetUp(link))
+	for _, r := range iface.Routes {
+		route := netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(r.Destination.String()), Gw: r.Gateway.AsSlice()}
+		if !r.Gateway.IsValid() {
+			route.Scope = netlink.SCOPE_LINK
+		}
+		err = errors.Join(err, n.RouteAdd(&route))
+	}
 	for _, gateway := range []netip.Addr{iface.Gateway4, iface.Gateway6} {
 		if gateway.IsValid() {
 			err = errors.Join(err, n.RouteAdd(&netlink.Route{
-				LinkIndex: link.Attrs().Index, Gw: gateway.AsSlice(),
+				LinkIndex: link.Attrs().Index, Gw: gateway.AsSlice(), Flags: int(netlink.FLAG_ONLINK),
 			}))
 		}
 	}
