@@ -268,6 +268,7 @@ func validateTask(list *problems.List, task *drivers.TaskConfig) {
 		list.Addf("volume_mount", "%s cannot be mounted: a unikernel has no access to the host's files, so add them to the rootfs",
 			mount.TaskPath)
 	}
+	validateDNS(list, task.DNS)
 	for _, device := range task.Devices {
 		list.Addf("device", "%s cannot be used by a unikernel: remove the device from the task", device.HostPath)
 	}

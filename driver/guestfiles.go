@@ -27,7 +27,7 @@ const (
 // guestFiles returns the files that the driver adds to the root disk of an LKL
 // guest. It leaves out the given files, from which the disk is made. The task's files belong
 // to the program's user.
-func guestFiles(ctx context.Context, j job, a addresses, exclude []*jobFile) ([]disk.File, error) {
+func guestFiles(ctx context.Context, j job, a addresses, resolver guestResolver, exclude []*jobFile) ([]disk.File, error) {
 	task := j.task
 	host := hostname(task)
 	seed := make([]byte, seedSize)
@@ -37,7 +37,7 @@ func guestFiles(ctx context.Context, j job, a addresses, exclude []*jobFile) ([]
 	files := []disk.File{
 		{Path: "/etc/hostname", Mode: 0o644, Content: []byte(host + "\n")},
 		{Path: "/etc/hosts", Mode: 0o644, Content: []byte(etcHosts(host, a))},
-		{Path: "/etc/resolv.conf", Mode: 0o644, Content: resolvConf(task.DNS)},
+		{Path: "/etc/resolv.conf", Mode: 0o644, Content: []byte(resolver.String())},
 		{Path: seedPath, Mode: 0o600, Content: seed},
 	}
 	trees, err := taskFiles(ctx, task, exclude)

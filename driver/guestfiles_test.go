@@ -31,12 +31,11 @@ func TestGuestFiles_ContainTheTasksFiles(t *testing.T) {
 		must.NoError(t, os.Chmod(path, mode))
 	}
 	task.AllocID = "0a1b2c3d-1111-2222-3333-444444444444"
-	task.DNS = &drivers.DNSConfig{Servers: []string{"10.0.0.53"}}
 	excluded, err := openJobFile(task, nil, "local/k")
 	must.NoError(t, err)
 	defer excluded.Close()
 
-	files, err := guestFiles(t.Context(), job{task: task}, addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}, []*jobFile{excluded, nil})
+	files, err := guestFiles(t.Context(), job{task: task}, addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}, newGuestResolver(&drivers.DNSConfig{Servers: []string{"10.0.0.53"}}, addresses{}), []*jobFile{excluded, nil})
 	must.NoError(t, err)
 	found := map[string]disk.File{}
 	for _, f := range files {
@@ -44,7 +43,7 @@ func TestGuestFiles_ContainTheTasksFiles(t *testing.T) {
 		must.Eq(t, 0, f.UID+f.GID, must.Sprint(f.Path))
 	}
 	must.Eq(t, "web-0a1b2c3d\n", string(found["/etc/hostname"].Content))
-	must.Eq(t, "nameserver 10.0.0.53\n", string(found["/etc/resolv.conf"].Content))
+	must.StrHasPrefix(t, "nameserver 10.0.0.53\n", string(found["/etc/resolv.conf"].Content))
 	must.StrContains(t, string(found["/etc/hosts"].Content), "\n172.26.64.5 web-0a1b2c3d\n")
 	must.Eq(t, 0o600, found[seedPath].Mode)
 	must.Eq(t, seedSize, len(found[seedPath].Content))
@@ -70,7 +69,7 @@ func TestGuestFiles_StayInsideTheAlloc(t *testing.T) {
 	must.NoError(t, os.Symlink(filepath.Dir(secret), filepath.Join(shared, "data")))
 	must.NoError(t, os.MkdirAll(filepath.Join(shared, "tmp"), 0o777))
 	must.NoError(t, os.Symlink(secret, filepath.Join(shared, "tmp", "link")))
-	files, err := guestFiles(t.Context(), job{task: task}, addresses{}, nil)
+	files, err := guestFiles(t.Context(), job{task: task}, addresses{}, guestResolver{}, nil)
 	must.NoError(t, err)
 	links := 0
 	for _, f := range files {
@@ -85,7 +84,7 @@ func TestGuestFiles_StayInsideTheAlloc(t *testing.T) {
 func TestGuestFiles_SeedsDiffer(t *testing.T) {
 	_, task := taskTree(t)
 	seed := func() string {
-		files, err := guestFiles(t.Context(), job{task: task}, addresses{}, nil)
+		files, err := guestFiles(t.Context(), job{task: task}, addresses{}, guestResolver{}, nil)
 		must.NoError(t, err)
 		return string(files[3].Content)
 	}
@@ -107,37 +106,4 @@ func TestHostname_IsADNSLabel(t *testing.T) {
 	must.Eq(t, "named", hostname(&drivers.TaskConfig{
 		Name: "web", NetworkIsolation: &drivers.NetworkIsolationSpec{HostsConfig: &drivers.HostsConfig{Hostname: "named"}},
 	}))
-}
-
-func TestResolvConf(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		must.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		return path
-	}
-	stub := write("stub", "# local\nnameserver 127.0.0.53\noptions edns0\n")
-	direct := write("real", "nameserver 192.0.2.1\nnameserver ::1\nsearch example.org\n")
-	missing := filepath.Join(dir, "missing")
-	cases := []struct {
-		name  string
-		paths []string
-		dns   *drivers.DNSConfig
-		want  string
-	}{
-		{"the job's", []string{direct}, &drivers.DNSConfig{
-			Servers: []string{"192.0.2.2", "192.0.2.3"}, Searches: []string{"a", "b"}, Options: []string{"ndots:2"},
-		}, "nameserver 192.0.2.2\nnameserver 192.0.2.3\nsearch a b\noptions ndots:2\n"},
-		{"the host's without loopback", []string{direct}, nil, "nameserver 192.0.2.1\nsearch example.org\n"},
-		{"the host's behind a stub", []string{stub, direct}, nil, "nameserver 192.0.2.1\nsearch example.org\n"},
-		{"only a stub", []string{stub, missing}, nil, "# local\noptions edns0\n"},
-		{"none", []string{missing}, nil, ""},
-	}
-	defer func(old []string) { hostResolvConfs = old }(hostResolvConfs)
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			hostResolvConfs = c.paths
-			must.Eq(t, c.want, string(resolvConf(c.dns)))
-		})
-	}
 }

@@ -3,67 +3,128 @@
 package driver
 
 import (
+	"fmt"
+	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/resolvconf"
 )
 
 // hostResolvConfs are the host's resolver configurations. The driver uses the
-// first one with a server that a guest can reach. systemd-resolved writes its
-// own loopback address to the first and its upstream servers to the second.
-var hostResolvConfs = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
+// first one with a server that a guest can reach. systemd-resolved and NetworkManager
+// write a loopback address to the first and the upstream servers to another one.
+var hostResolvConfs = []string{
+	"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf",
+}
 
-// resolvConf returns the guest's /etc/resolv.conf: the job's DNS configuration,
-// or the host's without servers on the host's loopback.
-func resolvConf(dns *drivers.DNSConfig) []byte {
+// A guestResolver is a guest's DNS configuration, and the problems that the guest will have
+// with it.
+type guestResolver struct {
+	resolvconf.Config
+	warnings []string
+}
+
+// newGuestResolver returns the DNS configuration of a guest with these addresses. As in
+// docker, each field that the job lacks comes from the host.
+func newGuestResolver(dns *drivers.DNSConfig, a addresses) guestResolver {
+	var job resolvconf.Config
 	if dns != nil {
-		return []byte(resolvText(dns))
+		job = resolvconf.Config{Servers: dns.Servers, Searches: dns.Searches, Options: dns.Options}
 	}
-	var text string
-	for _, path := range hostResolvConfs {
-		content, err := os.ReadFile(path)
+	host, unreachable := hostResolver()
+	r := guestResolver{Config: host.Override(job)}
+	if len(r.Servers) == 0 && a.ip() != "" {
+		r.warnings = append(r.warnings, noServer(unreachable))
+	}
+	if extra := len(job.Servers) - resolvconf.MaxServers; extra > 0 {
+		r.warn("The guest uses only the first %d of the DNS servers in the job's dns block, so the last %d have no effect",
+			resolvconf.MaxServers, extra)
+	}
+	if omitted := r.FitSearches(); omitted > 0 {
+		r.warn("The DNS search list is too long for the guest's resolver: the last %d domains are left out", omitted)
+	}
+	return r
+}
+
+func (r *guestResolver) warn(format string, args ...any) {
+	r.warnings = append(r.warnings, fmt.Sprintf(format, args...))
+}
+
+// noServer explains why a guest has no DNS server.
+func noServer(unreachable []string) string {
+	cause := "the host has none in " + hostResolvConfs[0]
+	if len(unreachable) > 0 {
+		cause = "those of the host are only reachable from the host itself: " + strings.Join(unreachable, ", ")
+	}
+	return "The guest has no DNS server, because " + cause +
+		`. Set dns { servers = ["ADDRESS"] } in the group's network block to a server that the guest reaches`
+}
+
+// hostResolver returns the host's DNS configuration without servers that a guest cannot
+// reach. If no other is left, it also returns these servers.
+func hostResolver() (resolvconf.Config, []string) {
+	var first resolvconf.Config
+	var unreachable []string
+	for i, path := range hostResolvConfs {
+		c, err := readResolvConf(path)
 		if err != nil {
 			continue
 		}
-		kept, reachable := withoutLoopback(string(content))
-		text = kept
-		if reachable {
-			break
+		all := c.Servers
+		c.Servers = slices.DeleteFunc(slices.Clone(all), isHostOnly)
+		if len(c.Servers) > 0 {
+			return c, nil
+		}
+		if i == 0 {
+			first, unreachable = c, all
 		}
 	}
-	return []byte(text)
+	return first, unreachable
 }
 
-func resolvText(dns *drivers.DNSConfig) string {
-	var b strings.Builder
-	for _, s := range dns.Servers {
-		b.WriteString("nameserver " + s + "\n")
+func readResolvConf(path string) (resolvconf.Config, error) {
+	const limit = 1 << 16 // bytes: many times the size of any real one
+	f, err := os.Open(path)
+	if err != nil {
+		return resolvconf.Config{}, err
 	}
-	if len(dns.Searches) > 0 {
-		b.WriteString("search " + strings.Join(dns.Searches, " ") + "\n")
-	}
-	if len(dns.Options) > 0 {
-		b.WriteString("options " + strings.Join(dns.Options, " ") + "\n")
-	}
-	return b.String()
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, limit))
+	return resolvconf.Parse(string(text)), err
 }
 
-// withoutLoopback removes the servers that a guest cannot reach. It reports
-// whether any other server is left.
-func withoutLoopback(text string) (string, bool) {
-	var kept strings.Builder
-	reachable := false
-	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) == 2 && fields[0] == "nameserver" {
-			if addr, err := netip.ParseAddr(fields[1]); err == nil && addr.IsLoopback() {
-				continue
+// isHostOnly reports whether only the host reaches a DNS server: one on its loopback, which
+// 0.0.0.0 also means, or one with a link-local IPv6 address, which is valid only on a link of
+// the host.
+func isHostOnly(server string) bool {
+	addr, err := netip.ParseAddr(server)
+	if err != nil {
+		return true
+	}
+	addr = addr.Unmap()
+	return addr.IsLoopback() || addr.IsUnspecified() || addr.Is6() && addr.IsLinkLocalUnicast()
+}
+
+// validateDNS reports values of the job's dns block that would damage the guest's
+// configuration.
+func validateDNS(list *problems.List, dns *drivers.DNSConfig) {
+	if dns == nil {
+		return
+	}
+	check := func(field string, values []string, check func(string) error) {
+		for i, value := range values {
+			if err := check(value); err != nil {
+				list.Addf(fmt.Sprintf("dns.%s[%d]", field, i), "%w", err)
 			}
-			reachable = true
 		}
-		kept.WriteString(line)
 	}
-	return kept.String(), reachable
+	check("servers", dns.Servers, resolvconf.CheckServer)
+	check("searches", dns.Searches, resolvconf.CheckWords)
+	check("options", dns.Options, resolvconf.CheckWords)
 }

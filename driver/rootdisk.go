@@ -56,7 +56,11 @@ func (d *Driver) makeRootDisk(ctx context.Context, j job, dir taskDir, k *kernel
 
 	var files []disk.File
 	if k.flavor == unikernel.FlavorLKL {
-		files, err = guestFiles(ctx, j, a, []*jobFile{k.jobFile, src, j.image.localFile()})
+		resolver := newGuestResolver(j.task.DNS, a)
+		for _, warning := range resolver.warnings {
+			d.events.emit(j.task, warning, nil)
+		}
+		files, err = guestFiles(ctx, j, a, resolver, []*jobFile{k.jobFile, src, j.image.localFile()})
 		if err != nil {
 			return nil, err
 		}
