@@ -36,7 +36,8 @@ func (n *namespace) routes() ([]netlink.Route, error) {
 
 // setRoutes records the routes through the interface. Of several to one destination, it
 // takes the most preferred. Of the tables of policy routing, it takes the default routes:
-// the CNI plugin sbr moves them there.
+// the CNI plugin sbr moves them there. Routes of a family without an address are useless
+// to a guest: a router may advertise itself on a link for which CNI has set no IPv6 address.
 func (i *Interface) setRoutes(routes []netlink.Route, index int) {
 	seen := map[netip.Prefix]bool{}
 	for _, r := range routes {
@@ -44,6 +45,7 @@ func (i *Interface) setRoutes(routes []netlink.Route, index int) {
 		hops := nextHops(&r, index)
 		switch {
 		case len(hops) == 0 || seen[to] || r.Type != unix.RTN_UNICAST:
+		case !slices.ContainsFunc(i.Addresses, func(p netip.Prefix) bool { return p.Addr().Is4() == to.Addr().Is4() }):
 		case r.Table != unix.RT_TABLE_MAIN && !isDefault(&r):
 		case to.Addr().IsMulticast() || to.Addr().IsLinkLocalUnicast() && to.Addr().Is6():
 		default:

@@ -189,6 +189,11 @@ func TestInspect_ReadsEveryShapeOfNetwork(t *testing.T) {
 			routes:    []netlink.Route{{Via: &netlink.Via{AddrFamily: unix.AF_INET6, Addr: gw("fd01::1")}, Dst: ipNet("0.0.0.0/0")}},
 			want:      []string{"10.1.0.2/24", "fd01::2/64", "0.0.0.0/0 via fd01::1"},
 		},
+		"router of a family without an address": {
+			addresses: []string{"10.1.0.2/24"},
+			routes:    []netlink.Route{{Gw: gw("10.1.0.1")}, {Gw: gw("fe80::1")}, {Dst: ipNet("fd04::/64"), Gw: gw("fe80::1")}},
+			want:      []string{"10.1.0.2/24", "default via 10.1.0.1"},
+		},
 		"source-based routing": {
 			addresses: []string{"10.1.0.2/24"},
 			routes: []netlink.Route{
