@@ -68,17 +68,16 @@ func (a addresses) lklInterface(device string, tap *network.Tap) lkl.Interface {
 	}
 }
 
-// lklRoutes returns the routes, except for the default routes, that an LKL guest
-// can use with its addresses. Any IPv4 gateway works: like the namespace, the
-// guest adds a host route for a gateway that is not on the link.
+// lklRoutes returns the routes, except for the default routes by a gateway. Any gateway
+// works: like the namespace, the guest adds a host route for one that is not on the link.
 func (a addresses) lklRoutes() []lkl.Route {
 	var routes []lkl.Route
 	for _, r := range a.routes {
-		usable := a.v4.IsValid()
+		own := a.v4
 		if r.Destination.Addr().Is6() {
-			usable = a.v6.IsValid() && (!r.Gateway.IsValid() || r.Gateway.IsLinkLocalUnicast() || a.v6.Contains(r.Gateway))
+			own = a.v6
 		}
-		if usable {
+		if own.IsValid() {
 			routes = append(routes, lkl.Route{To: r.Destination, Via: r.Gateway})
 		}
 	}

@@ -36,7 +36,7 @@ func TestAddressesOf_UsesTheFirstOfEachFamily(t *testing.T) {
 	must.Eq(t, "", addressesOf(&network.Interface{}).ip())
 }
 
-func TestLKLRoutes_LeavesOutUnusableRoutes(t *testing.T) {
+func TestLKLRoutes_LeavesOutRoutesOfMissingFamilies(t *testing.T) {
 	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
 	route4 := network.Route{Destination: prefix("10.9.0.0/16"), Gateway: addr("169.254.1.1")}
 	link6 := network.Route{Destination: prefix("fd01::/64")}
@@ -48,7 +48,7 @@ func TestLKLRoutes_LeavesOutUnusableRoutes(t *testing.T) {
 		a    addresses
 		want []network.Route
 	}{
-		{addresses{v4: prefix("10.0.0.2/24"), v6: prefix("fd00::2/64")}, []network.Route{route4, link6, local6, near6}},
+		{addresses{v4: prefix("10.0.0.2/24"), v6: prefix("fd00::2/64")}, []network.Route{route4, link6, local6, near6, far6}},
 		{addresses{v4: prefix("10.0.0.2/24")}, []network.Route{route4}},
 		{addresses{}, nil},
 	} {

@@ -88,6 +88,54 @@ func TestConfig_UsesGatewayOfSourceInterface(t *testing.T) {
 	}
 }
 
+// The networks of some CNI plugins have addresses of single hosts, gateways outside of
+// the address's network, or a default route without a gateway.
+func TestConfig_RoutesOfCNINetworks(t *testing.T) {
+	single := map[string]string{"name": "second", "ip": "10.1.0.2", "masklen": "32", "ipv6": "fd01::2", "masklen6": "128"}
+	sends := "send 10.1.0.2,10.1.0.7 send 10.1.0.2,1.1.1.1 send fd01::2,fd01::7 send fd01::2,2001:db8::1"
+	for _, c := range []struct {
+		name     string
+		config   map[string]any
+		nextHops []string // of all packets
+	}{
+		{"ptp", map[string]any{
+			"gateway": "10.1.0.1", "gateway6": "fd01::1",
+			"routes": []map[string]string{
+				{"to": "10.1.0.1/32"},
+				{"to": "fd01::1/128"},
+				{"to": "10.1.0.0/24", "via": "10.1.0.1"},
+				{"to": "fd01::/64", "via": "fd01::1"},
+			},
+		}, []string{"10.1.0.1", "fd01::1"}},
+		{"gateway outside", map[string]any{"gateway": "169.254.1.1", "gateway6": "fd09::1"}, []string{"169.254.1.1", "fd09::1"}},
+		{"link-local gateway", map[string]any{"gateway": "169.254.1.1", "gateway6": "fe80::1"}, []string{"169.254.1.1", "fe80::1"}},
+		{"no gateway", map[string]any{
+			"routes": []map[string]string{{"to": "0.0.0.0/0"}, {"to": "::/0"}},
+		}, []string{"10.1.0.7", "1.1.1.1", "fd01::7", "2001:db8::1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ours, cable := socketPair(t)
+			defer cable.Close()
+			c.config["interfaces"] = []map[string]string{single}
+			_, status := runGuest(t, guestSpec{
+				kernel:  compileGuest(t, "probe.c", "-manifest", "testdata/devices.json"),
+				extra:   cable,
+				options: []string{"--block:data=" + buildImage(t, 16, nil), "--net:second=@5"},
+				config:  c.config,
+				args:    strings.Fields(sends),
+			})
+			test.Eq(t, 0, status)
+			want := map[string]bool{}
+			for _, hop := range c.nextHops {
+				want[hop] = true
+			}
+			got := resolvedNeighbors(t, ours)
+			delete(got, "fd01::2") // the guest announces itself
+			test.Eq(t, want, got)
+		})
+	}
+}
+
 func runIP(t *testing.T, args string) {
 	t.Helper()
 	out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput()
