@@ -359,5 +359,5 @@ func TestBridge_CommandLineConfiguresLinux(t *testing.T) {
 	must.StrNotContains(t, output, "offload") // has another meaning for legacy LKL guests
 	hosts, err := ext4.ReadFile(stateOf(t, handle).Dir+"/"+diskFile, "/etc/hosts")
 	must.NoError(t, err)
-	must.StrContains(t, string(hosts), allocIP+" "+hostname(task))
+	must.StrContains(t, string(hosts), allocIP+" "+defaultHostname(task))
 }

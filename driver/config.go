@@ -142,6 +142,9 @@ type TaskConfig struct {
 	ImagePullTimeout string    `codec:"image_pull_timeout"`
 	// Sysctl may be a map or blocks. Nomad decodes both to a list of maps.
 	Sysctl []map[string]string `codec:"sysctl"`
+	// Hostname and ExtraHosts are as those of the docker driver.
+	Hostname   string   `codec:"hostname"`
+	ExtraHosts []string `codec:"extra_hosts"`
 }
 
 // sysctls returns the settings of all sysctl blocks.
@@ -204,6 +207,7 @@ func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
 		list.Addf("work_dir", "%q is not an absolute path in the guest, such as %q", t.WorkDir, "/srv")
 	}
 	t.validatePorts(&list, task)
+	t.validateHosts(&list)
 	validateTask(&list, task)
 	t.validateUser(&list, task.User)
 	return taskConfigError(&list)

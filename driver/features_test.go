@@ -38,7 +38,7 @@ func TestLinux_WithoutAControlDeviceUsesAllOtherFeatures(t *testing.T) {
 	task := p.linux(t, "signals.c", TaskConfig{WorkDir: "/local", RootfsSync: syncFlush})
 	task.User = "1000:100"
 	handle := p.startLinux(t, task)
-	waitForLine(t, task, "host="+hostname(task)+" uid=1000 gid=100 cwd=/local alloc="+task.AllocID)
+	waitForLine(t, task, "host="+defaultHostname(task)+" uid=1000 gid=100 cwd=/local alloc="+task.AllocID)
 	waitForLine(t, task, "disk=write back")
 	must.Greater(t, tender.MinBlockSize, bytesPerWrite(t, handle))
 	must.Eq(t, 60<<20-128<<10, stateOf(t, handle).GuestMemory)
@@ -61,7 +61,7 @@ func TestLinux_WithoutFeaturesIsALegacyGuest(t *testing.T) {
 	content = bytes.Replace(content, []byte("nomad-driver-lkl\x00"), []byte("another-owner-xx\x00"), 1)
 	must.NoError(t, os.WriteFile(kernel, content, 0o644))
 	handle := p.startLinux(t, task)
-	waitForLine(t, task, "host="+hostname(task)+" uid=0 gid=0 cwd=/ alloc="+task.AllocID)
+	waitForLine(t, task, "host="+defaultHostname(task)+" uid=0 gid=0 cwd=/ alloc="+task.AllocID)
 	must.LessEq(t, tender.MinBlockSize, bytesPerWrite(t, handle))
 	must.Eq(t, 48<<20, stateOf(t, handle).GuestMemory)
 	must.True(t, stateOf(t, handle).Control)

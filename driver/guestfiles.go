@@ -29,14 +29,17 @@ const (
 // to the program's user.
 func guestFiles(ctx context.Context, j job, a addresses, resolver guestResolver, exclude []*jobFile) ([]disk.File, error) {
 	task := j.task
-	host := hostname(task)
+	hosts, err := j.etcHosts(a)
+	if err != nil {
+		return nil, err
+	}
 	seed := make([]byte, seedSize)
 	if _, err := rand.Read(seed); err != nil {
 		return nil, fmt.Errorf("create the random seed: %w", err)
 	}
 	files := []disk.File{
-		{Path: "/etc/hostname", Mode: 0o644, Content: []byte(host + "\n")},
-		{Path: "/etc/hosts", Mode: 0o644, Content: []byte(etcHosts(host, a))},
+		{Path: "/etc/hostname", Mode: 0o644, Content: []byte(j.hostname() + "\n")},
+		{Path: "/etc/hosts", Mode: 0o644, Content: []byte(hosts)},
 		{Path: "/etc/resolv.conf", Mode: 0o644, Content: []byte(resolver.String())},
 		{Path: seedPath, Mode: 0o600, Content: seed},
 	}
@@ -110,35 +113,4 @@ func isAnyOf(path string, files []*jobFile) bool {
 		}
 	}
 	return false
-}
-
-// hostname returns the hostname of the group's network, if it has one. Otherwise
-// it joins the names of task and alloc, within the limit for a DNS label (RFC
-// 1035: 63 bytes).
-func hostname(task *drivers.TaskConfig) string {
-	if n := task.NetworkIsolation; n != nil && n.HostsConfig != nil && n.HostsConfig.Hostname != "" {
-		return n.HostsConfig.Hostname
-	}
-	const maxLabel, shortID = 63, 8
-	alloc := task.AllocID[:min(shortID, len(task.AllocID))]
-	label := strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-':
-			return r
-		case r >= 'A' && r <= 'Z':
-			return r - 'A' + 'a'
-		}
-		return '-'
-	}, task.Name)
-	label = label[:min(maxLabel-shortID-1, len(label))]
-	return strings.Trim(label+"-"+alloc, "-")
-}
-
-// etcHosts returns the content of /etc/hosts.
-func etcHosts(host string, a addresses) string {
-	ip := a.ip()
-	if ip == "" {
-		ip = "127.0.1.1"
-	}
-	return "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n" + ip + " " + host + "\n"
 }

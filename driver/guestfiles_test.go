@@ -99,11 +99,8 @@ func TestHostname_IsADNSLabel(t *testing.T) {
 		strings.Repeat("x", 100): strings.Repeat("x", 54) + "-0a1b2c3d",
 		"-":                      "0a1b2c3d",
 	} {
-		got := hostname(&drivers.TaskConfig{Name: name, AllocID: alloc})
+		got := job{task: &drivers.TaskConfig{Name: name, AllocID: alloc}}.hostname()
 		must.Eq(t, want, got)
 		must.LessEq(t, 63, len(got))
 	}
-	must.Eq(t, "named", hostname(&drivers.TaskConfig{
-		Name: "web", NetworkIsolation: &drivers.NetworkIsolationSpec{HostsConfig: &drivers.HostsConfig{Hostname: "named"}},
-	}))
 }

@@ -78,6 +78,12 @@ func (k kernelInfo) checkLinux(list *problems.List, config *TaskConfig) {
 	if len(sysctls) > 0 {
 		list.Addf("sysctl", "is only supported by guests of flavor lkl")
 	}
+	if config.Hostname != "" {
+		list.Addf("hostname", "is only supported by guests of flavor lkl")
+	}
+	if len(config.ExtraHosts) > 0 {
+		list.Addf("extra_hosts", "is only supported by guests of flavor lkl")
+	}
 	if config.KernelLog {
 		list.Addf("kernel_log", "is only supported by guests of flavor lkl")
 	}

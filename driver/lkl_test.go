@@ -59,7 +59,7 @@ func TestLinux_SignalsReachTheProgram(t *testing.T) {
 	handle := p.startLinux(t, task)
 	must.True(t, stateOf(t, handle).Control)
 	waitForLine(t, task, "arg1=[two words]\narg2=[\"\\]\narg3=[]")
-	waitForLine(t, task, "host="+hostname(task)+" uid=0 gid=0 cwd=/ alloc="+task.AllocID)
+	waitForLine(t, task, "host="+defaultHostname(task)+" uid=0 gid=0 cwd=/ alloc="+task.AllocID)
 	for _, name := range []string{"SIGHUP", "SIGUSR1", "SIGWINCH"} {
 		must.NoError(t, p.SignalTask(task.ID, name))
 	}
@@ -85,7 +85,7 @@ func TestLinux_ProgramHasUserAndWorkDir(t *testing.T) {
 	task := p.linux(t, "signals.c", TaskConfig{WorkDir: "/local"})
 	task.User = "1000:100"
 	handle := p.startLinux(t, task)
-	waitForLine(t, task, "host="+hostname(task)+" uid=1000 gid=100 cwd=/local alloc="+task.AllocID)
+	waitForLine(t, task, "host="+defaultHostname(task)+" uid=1000 gid=100 cwd=/local alloc="+task.AllocID)
 	must.NoError(t, p.StopTask(task.ID, time.Minute, ""))
 	image := filepath.Join(stateOf(t, handle).Dir, diskFile)
 	content, err := ext4.ReadFile(image, "/local/written") // the task's user owns the directory

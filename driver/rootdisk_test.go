@@ -66,7 +66,7 @@ func TestRootDisk_ContainsTheTasksFilesForLinux(t *testing.T) {
 	must.NoError(t, ext4.Check(image))
 	for path, want := range map[string]string{
 		"/own": "kept", "/local/data": "local", "/secrets/token": "secret", "/alloc/data/shared": "shared",
-		"/etc/hostname": hostname(task) + "\n",
+		"/etc/hostname": defaultHostname(task) + "\n",
 	} {
 		content, err := ext4.ReadFile(image, path)
 		must.NoError(t, err, must.Sprint(path))

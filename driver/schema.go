@@ -183,6 +183,14 @@ var taskOptions = []option{
 		doc: "Absolute path in the guest in which the program starts.",
 	},
 	{
+		name: "hostname", kind: "string",
+		doc: "[Host name](#host-name) of an LKL guest.",
+	},
+	{
+		name: "extra_hosts", kind: "list(string)",
+		doc: "[Entries](#host-name) of an LKL guest's `/etc/hosts`: `NAME:IP`, `NAME:[IPv6]` or `NAME:host-gateway`.",
+	},
+	{
 		name: "sysctl", kind: "list(map(string))",
 		doc: "[Kernel parameters](#linux) of an LKL guest.",
 	},
