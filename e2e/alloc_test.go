@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -23,28 +24,46 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/cluster"
 )
 
-// An alloc is the only alloc of a test's job.
+// An alloc is the only alloc of a group of a test's job. The methods are about one of its
+// tasks, by default the first.
 type alloc struct {
 	*api.Allocation
 	node *cluster.Nomad
 	task string
 }
 
-// explain logs the state, the events and the output of a failed test's alloc.
+// of returns the alloc with another one of its tasks.
+func (a *alloc) of(task string) *alloc { return &alloc{a.Allocation, a.node, task} }
+
+// explain logs the state, the events and the output of all tasks of a failed test's
+// alloc.
 func (a *alloc) explain(t *testing.T) {
 	if err := a.refresh(); err != nil {
 		t.Log(err)
 	}
 	t.Logf("alloc %s is %s; the agent's log is %s", a.ID, a.ClientStatus, a.node.LogFile())
-	for _, event := range a.events() {
-		t.Logf("  %s: %s", event.Type, event.DisplayMessage)
+	for _, task := range slices.Sorted(maps.Keys(a.TaskStates)) {
+		t.Logf(" task %s is %s", task, a.TaskStates[task].State)
+		for _, event := range a.of(task).events() {
+			t.Logf("  %s: %s", event.Type, event.DisplayMessage)
+		}
+		for _, stream := range []string{"stdout", "stderr"} {
+			if out, err := a.of(task).log(stream); err == nil {
+				t.Logf("  %s: %.1000s", stream, out)
+			}
+		}
 	}
-	if out, err := a.log("stdout"); err == nil {
-		t.Logf("  stdout: %.1000s", out)
+}
+
+// removed returns nil when the client has removed the alloc.
+func (a *alloc) removed() error {
+	// The API package returns an error for the empty answer. The server may also have
+	// removed the alloc before.
+	_ = nomad.API.Allocations().GC(a.Allocation, nil)
+	if left, _ := filepath.Glob(filepath.Join(a.node.Dir, "*", "*", a.ID)); len(left) > 0 {
+		return fmt.Errorf("%s still exists", left[0])
 	}
-	if out, err := a.log("stderr"); err == nil {
-		t.Logf("  stderr: %.1000s", out)
-	}
+	return nil
 }
 
 func (a *alloc) refresh() error {
@@ -95,6 +114,21 @@ func (a *alloc) events() []*api.TaskEvent {
 		return state.Events
 	}
 	return nil
+}
+
+// awaitRestarts waits until the task has been restarted a number of times and runs.
+func (a *alloc) awaitRestarts(t *testing.T, number uint64) {
+	t.Helper()
+	must.Wait(t, testenv.Eventually(func() error {
+		if err := a.refresh(); err != nil {
+			return err
+		}
+		state := a.TaskStates[a.task]
+		if state == nil || state.Restarts < number || state.State != "running" {
+			return fmt.Errorf("task %s has not been restarted: %+v", a.task, state)
+		}
+		return nil
+	}))
 }
 
 // log returns the output of the task up to now.

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -70,28 +71,45 @@ func parse(t *testing.T, file, variables string) *api.Job {
 	return job
 }
 
-// start registers a job on the node of an agent, and returns its alloc. The job is
-// purged at the end of the test.
+// start registers a job on the node of an agent, and returns the alloc of its first
+// group. The job is purged at the end of the test.
 func start(t *testing.T, on *cluster.Nomad, job *api.Job) *alloc {
+	t.Helper()
+	return startGroups(t, on, job)[*job.TaskGroups[0].Name]
+}
+
+// startGroups is start for jobs with several groups. It returns their allocs by the
+// names of the groups.
+func startGroups(t *testing.T, on *cluster.Nomad, job *api.Job) map[string]*alloc {
 	t.Helper()
 	job.NodePool = ptr(on.Pool)
 	_, _, err := nomad.API.Jobs().Register(job, nil)
 	must.NoError(t, err)
-	a := &alloc{node: on, task: job.TaskGroups[0].Tasks[0].Name}
-	t.Cleanup(func() { purge(t, *job.ID, a) })
+	groups := make(map[string]*alloc)
+	for _, group := range job.TaskGroups {
+		groups[*group.Name] = &alloc{node: on, task: group.Tasks[0].Name}
+	}
+	t.Cleanup(func() { purge(t, *job.ID, slices.Collect(maps.Values(groups))...) })
 	must.Wait(t, testenv.Eventually(func() error {
 		stubs, _, err := nomad.API.Jobs().Allocations(*job.ID, true, nil)
 		if err != nil {
 			return err
 		}
-		if len(stubs) == 0 {
-			return fmt.Errorf("job %s has no alloc", *job.ID)
+		if len(stubs) < len(groups) {
+			return fmt.Errorf("job %s has %d allocs, not %d", *job.ID, len(stubs), len(groups))
 		}
-		a.Allocation, _, err = nomad.API.Allocations().Info(stubs[0].ID, nil)
-		return err
+		for _, stub := range stubs {
+			a := groups[stub.TaskGroup]
+			if a.Allocation, _, err = nomad.API.Allocations().Info(stub.ID, nil); err != nil {
+				return err
+			}
+		}
+		return nil
 	}))
-	allocs.add(a.ID)
-	return a
+	for _, a := range groups {
+		allocs.add(a.ID)
+	}
+	return groups
 }
 
 // run starts a job and waits until the task runs.
@@ -102,25 +120,19 @@ func run(t *testing.T, on *cluster.Nomad, job *api.Job) *alloc {
 	return a
 }
 
-// purge stops a job and waits until the client has removed the alloc.
-func purge(t *testing.T, id string, a *alloc) {
-	if t.Failed() && a.Allocation != nil {
-		a.explain(t)
+// purge stops a job and waits until the client has removed its allocs.
+func purge(t *testing.T, id string, groups ...*alloc) {
+	groups = slices.DeleteFunc(groups, func(a *alloc) bool { return a.Allocation == nil })
+	if t.Failed() {
+		for _, a := range groups {
+			a.explain(t)
+		}
 	}
 	_, _, err := nomad.API.Jobs().Deregister(id, true, nil)
 	must.NoError(t, err)
-	if a.Allocation == nil {
-		return
+	for _, a := range groups {
+		must.Wait(t, testenv.Eventually(a.removed))
 	}
-	must.Wait(t, testenv.Eventually(func() error {
-		// The API package returns an error for the empty answer. The server may also
-		// have removed the alloc before.
-		_ = nomad.API.Allocations().GC(a.Allocation, nil)
-		if left, _ := filepath.Glob(filepath.Join(a.node.Dir, "*", "*", a.ID)); len(left) > 0 {
-			return fmt.Errorf("%s still exists", left[0])
-		}
-		return nil
-	}))
 }
 
 // allocs contains the IDs of the allocs of all tests.

@@ -10,6 +10,10 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
 )
 
+// SecondNetwork is the host_network of the agents whose address is
+// sandbox.SecondAddress.
+const SecondNetwork = "second"
+
 // config returns the agent's configuration. Several agents share the sandbox, so
 // each has its own ports, directories and bridge.
 func (n *Nomad) config() string {
@@ -59,6 +63,7 @@ func (n *Nomad) clientConfig() string {
 	return fmt.Sprintf(`
 client {
   enabled               = true
+  alloc_dir             = %q
   network_interface     = %q
   cni_path              = %q
   cni_config_dir        = %q
@@ -69,8 +74,14 @@ client {
     # These wait for a cloud's metadata service, which the sandbox does not have.
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
   }
+
+  # A port with host_network = %q has this address.
+  host_network %q {
+    interface = %q
+  }
 %s}
-`, sandbox.Link, n.tools.CNI, filepath.Join(n.Dir, "cni"), index, 64+16*index, server)
+`, filepath.Join(n.Dir, "data", "alloc"), sandbox.Link, n.tools.CNI, filepath.Join(n.Dir, "cni"), index, 64+16*index,
+		SecondNetwork, SecondNetwork, sandbox.SecondLink, server)
 }
 
 func (n *Nomad) pluginConfig() string {

@@ -5,6 +5,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -15,7 +16,10 @@ import (
 
 // Consul is a Consul agent on its usual ports of the loopback address.
 type Consul struct {
-	API     *consul.Client
+	API *consul.Client
+	// Socket is the HTTP API for tasks in the network of their alloc, as a value of
+	// CONSUL_HTTP_ADDR.
+	Socket  string
 	process *daemon.Process
 }
 
@@ -30,11 +34,13 @@ func StartConsul(ctx context.Context, tools Tools, dir string) (*Consul, error) 
 	if err != nil {
 		return nil, err
 	}
-	p, err := daemon.Start(filepath.Join(dir, "agent.log"), nil, tools.Consul, "agent", "-dev", "-log-level", "info")
+	socket := "unix://" + filepath.Join(dir, "http.sock")
+	p, err := daemon.Start(filepath.Join(dir, "agent.log"), nil, tools.Consul, "agent", "-dev", "-log-level", "info",
+		"-hcl", fmt.Sprintf("addresses { http = %q }", "127.0.0.1 "+socket))
 	if err != nil {
 		return nil, err
 	}
-	c := &Consul{API: client, process: p}
+	c := &Consul{API: client, Socket: socket, process: p}
 	err = daemon.Until(ctx, readyTimeout, func() error {
 		if err := p.Alive(); err != nil {
 			return err

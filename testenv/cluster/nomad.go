@@ -88,8 +88,12 @@ func (n *Nomad) Start(ctx context.Context) error {
 	if n.options.Server == nil {
 		args = append(args, "-dev")
 	}
-	// A development agent keeps allocs in the temporary directory.
-	env := []string{"TMPDIR=" + filepath.Join(n.Dir, "tmp")}
+	env := []string{
+		// A development agent mounts the directories of tasks in the temporary directory.
+		"TMPDIR=" + filepath.Join(n.Dir, "tmp"),
+		// The agent runs consul before each sidecar of Consul's service mesh.
+		"PATH=" + filepath.Dir(n.tools.Consul) + ":" + os.Getenv("PATH"),
+	}
 	var err error
 	if n.process, err = daemon.Start(n.LogFile(), env, n.tools.Nomad, args...); err != nil {
 		return err

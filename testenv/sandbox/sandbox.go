@@ -22,11 +22,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The name, the address and the prefix of the link that agents use.
+// The names, the addresses and the prefix of the links that agents use.
 const (
-	Link    = "e2e0"
-	Address = "10.111.0.1"
-	prefix  = 24
+	Link          = "e2e0"
+	Address       = "10.111.0.1"
+	SecondLink    = "e2e1"
+	SecondAddress = "10.112.0.1"
+	prefix        = 24
 )
 
 // Environment variables: the role of a process, and the directory.
