@@ -67,6 +67,7 @@ func (g guest) lklConfig() *lkl.Config {
 		c.Root = k.diskDevice()
 	}
 	g.addNetwork(c)
+	g.addDefaultSysctls(c)
 	return c
 }
 

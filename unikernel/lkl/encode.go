@@ -110,6 +110,9 @@ func (c Config) encode() (string, error) {
 	return strings.TrimSuffix(b.String(), "\n"), nil
 }
 
+// SysctlLength returns the length of all sysctl settings, in bytes. See MaxLegacySysctl.
+func (c Config) SysctlLength() int { return len(c.sysctlText()) }
+
 func (c Config) sysctlText() string {
 	var settings []string
 	for _, name := range slices.Sorted(maps.Keys(c.Sysctl)) {

@@ -21,9 +21,9 @@ import (
 const (
 	// maxTokens is the size of the parser's token table.
 	maxTokens = 300
-	// maxLegacySysctl is the maximum length of all sysctl settings, in bytes. A
+	// MaxLegacySysctl is the maximum length of all sysctl settings, in bytes. A
 	// longer text overflows the guest's buffer.
-	maxLegacySysctl = 255
+	MaxLegacySysctl = 255
 	// maxLegacySysctlName is the maximum length of one name, in bytes: the path
 	// /proc/sys/NAME must fit into 255 bytes.
 	maxLegacySysctlName = 245
@@ -210,8 +210,8 @@ func (v *validation) checkSysctl(c Config) {
 			v.addf("sysctl %s: the value has %d bytes, %d more than %d", name, len(value), len(value)-maxSysctlValue, maxSysctlValue)
 		}
 	}
-	if n := len(c.sysctlText()); n > maxLegacySysctl && v.legacy {
-		v.addf("the sysctl settings have %d bytes, %d more than the %d that the guest reads", n, n-maxLegacySysctl, maxLegacySysctl)
+	if n := c.SysctlLength(); n > MaxLegacySysctl && v.legacy {
+		v.addf("the sysctl settings have %d bytes, %d more than the %d that the guest reads", n, n-MaxLegacySysctl, MaxLegacySysctl)
 	}
 }
 

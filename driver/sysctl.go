@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
+)
+
+// sysctlPortStart is the first port on which a program that is not root can listen.
+const sysctlPortStart = "net.ipv4.ip_unprivileged_port_start"
+
+// sharedSysctls are the kernel parameters that a guest in shared mode needs, so a job cannot
+// set them.
+var sharedSysctls = []string{
+	"net.ipv4.conf.all.route_localnet", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports",
+}
+
+// setsSharedSysctls returns the parameters among sharedSysctls that a job sets, as the job
+// writes them. The guest takes slashes for dots.
+func (t *TaskConfig) setsSharedSysctls() (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(t.sysctls())) {
+		if slices.Contains(sharedSysctls, strings.ReplaceAll(name, "/", ".")) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// addDefaultSysctls adds the parameters that all guests have unless the job sets them. As in
+// docker, a program without privileges can serve port 80: the guest's ports are its own. A
+// legacy LKL guest reads few settings, so the job's come first there.
+func (g guest) addDefaultSysctls(c *lkl.Config) {
+	if _, set := c.Sysctl[sysctlPortStart]; set {
+		return
+	}
+	c.Sysctl[sysctlPortStart] = "0"
+	if !g.kernel.supports(unikernel.FeatureConfig) && c.SysctlLength() > lkl.MaxLegacySysctl {
+		delete(c.Sysctl, sysctlPortStart)
+	}
+}
