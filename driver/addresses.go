@@ -10,22 +10,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/nomad/plugins/drivers"
-
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 	"github.com/lkl-nomad/nomad-driver-lkl/network"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
-
-// netnsOf returns the path of the alloc's network namespace. It returns "" if
-// the group uses the host's network.
-func netnsOf(task *drivers.TaskConfig) string {
-	n := task.NetworkIsolation
-	if n == nil || n.Mode != drivers.NetIsolationModeGroup {
-		return ""
-	}
-	return n.Path
-}
 
 // addresses are the addresses and routes of a guest: those of its alloc. The
 // zero value is a guest without a network.
@@ -85,14 +73,28 @@ func (a addresses) lklRoutes() []lkl.Route {
 }
 
 // placeholders returns the placeholders in the arguments of a Solo5 guest, and
-// their values. The addresses are unknown when the job is written.
-func (a addresses) placeholders() map[string]string {
+// their values. The addresses are unknown when the job is written. A suffix such as ":tap"
+// names the device.
+func (a addresses) placeholders(suffix string) map[string]string {
 	return map[string]string{
-		"{{ipv4}}":         prefixText(a.v4),
-		"{{ipv4_gateway}}": addrText(a.gateway4),
-		"{{ipv6}}":         prefixText(a.v6),
-		"{{ipv6_gateway}}": addrText(a.gateway6),
+		"{{ipv4" + suffix + "}}":         prefixText(a.v4),
+		"{{ipv4_gateway" + suffix + "}}": addrText(a.gateway4),
+		"{{ipv6" + suffix + "}}":         prefixText(a.v6),
+		"{{ipv6_gateway" + suffix + "}}": addrText(a.gateway6),
 	}
+}
+
+// placeholders returns all placeholders of a guest and their values.
+func (all netDevices) placeholders() map[string]string {
+	values := all.addresses().placeholders("")
+	values["{{neighbors}}"] = ""
+	if all.shared() != nil {
+		values["{{neighbors}}"] = network.NeighborLoopback.String()
+	}
+	for _, d := range all {
+		maps.Copy(values, d.addresses.placeholders(":"+d.link.Device))
+	}
+	return values
 }
 
 func prefixText(p netip.Prefix) string {
@@ -111,9 +113,9 @@ func addrText(a netip.Addr) string {
 
 // expand replaces the placeholders in the arguments. A missing address is an
 // error, because the guest would misread the rest of the argument.
-func (a addresses) expand(args []string) ([]string, error) {
+func (all netDevices) expand(args []string) ([]string, error) {
 	expanded := slices.Clone(args)
-	values := a.placeholders()
+	values := all.placeholders()
 	names := slices.Sorted(maps.Keys(values))
 	var list problems.List
 	for i, arg := range args {
@@ -128,28 +130,4 @@ func (a addresses) expand(args []string) ([]string, error) {
 		}
 	}
 	return expanded, taskConfigError(&list)
-}
-
-// driverNetwork returns the address and ports that Nomad advertises for services
-// with address_mode "driver". Group networks map the same ports for the guest
-// as for the alloc. Without an address the result is nil, as Nomad expects.
-func driverNetwork(j job, a addresses) *drivers.DriverNetwork {
-	if a.ip() == "" {
-		return nil
-	}
-	n := &drivers.DriverNetwork{IP: a.ip(), PortMap: map[string]int{}}
-	ports := j.task.Resources.Ports
-	if ports == nil {
-		return n
-	}
-	for _, p := range *ports {
-		if len(j.config.Ports) > 0 && !slices.Contains(j.config.Ports, p.Label) {
-			continue
-		}
-		n.PortMap[p.Label] = p.To
-		if p.To <= 0 {
-			n.PortMap[p.Label] = p.Value
-		}
-	}
-	return n
 }

@@ -64,26 +64,57 @@ func TestLKLRoutes_LeavesOutRoutesOfMissingFamilies(t *testing.T) {
 func TestExpand_ReplacesPlaceholders(t *testing.T) {
 	a := addresses{v4: netip.MustParsePrefix("172.26.64.5/20"), gateway4: netip.MustParseAddr("172.26.64.1")}
 	args := []string{"--ipv4={{ipv4}}", "--ipv4-gateway={{ipv4_gateway}}", "{{other}}", "{{ipv4}},{{ipv4}}"}
-	got, err := a.expand(args)
+	got, err := connectedTo(a).expand(args)
 	must.NoError(t, err)
 	must.Eq(t, []string{"--ipv4=172.26.64.5/20", "--ipv4-gateway=172.26.64.1", "{{other}}", "172.26.64.5/20,172.26.64.5/20"}, got)
 	must.Eq(t, "--ipv4={{ipv4}}", args[0]) // untouched
 
-	_, err = addresses{}.expand([]string{"{{ipv6}}", "x", "{{ipv4}}"})
+	_, err = connectedTo(addresses{}).expand([]string{"{{ipv6}}", "x", "{{ipv4}}"})
 	must.Eq(t, []string{"args[0]", "args[2]"}, fields(err))
 }
 
+// connectedTo returns the devices of a guest with one device.
+func connectedTo(a addresses) netDevices {
+	return netDevices{{link: link{Device: "tap", Mode: modeL2}, addresses: a}}
+}
+
+func TestExpand_NamesTheDevice(t *testing.T) {
+	devices := netDevices{
+		{link: link{Device: "none", Mode: modeNone}},
+		{link: link{Device: "tap", Mode: modeShared}, addresses: addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}},
+		{link: link{Device: "tap2", Mode: modeShared}, addresses: addresses{v6: netip.MustParsePrefix("fd00::5/64")}},
+	}
+	got, err := devices.expand([]string{"{{ipv4}} {{ipv4:tap}} {{ipv6:tap2}} {{neighbors}}"})
+	must.NoError(t, err)
+	must.Eq(t, []string{"172.26.64.5/20 172.26.64.5/20 fd00::5/64 192.0.0.1"}, got)
+	_, err = devices.expand([]string{"{{ipv4:none}}", "{{ipv6}}", "{{ipv6:tap}}", "{{ipv6:tap3}}"})
+	must.Eq(t, []string{"args[0]", "args[1]", "args[2]"}, fields(err))
+	_, err = connectedTo(addresses{}).expand([]string{"{{neighbors}}"})
+	must.Eq(t, []string{"args[0]"}, fields(err))
+}
+
 func TestDriverNetwork_AdvertisesTheJobsPorts(t *testing.T) {
-	a := addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}
+	a := connectedTo(addresses{v4: netip.MustParsePrefix("172.26.64.5/20")})
 	task := &drivers.TaskConfig{Resources: &drivers.Resources{Ports: &structs.AllocatedPorts{
-		{Label: "http", Value: 23456, To: 8080}, {Label: "admin", Value: 23457},
+		{Label: "http", Value: 23456, To: 8080, HostIP: "192.0.2.1"},
+		{Label: "admin", Value: 23457, HostIP: "192.0.2.1"},
+		{Label: "other", Value: 23458, HostIP: "192.0.2.2"},
 	}}}
-	must.Eq(t, &drivers.DriverNetwork{IP: "172.26.64.5", PortMap: map[string]int{"http": 8080, "admin": 23457}},
-		driverNetwork(job{task: task}, a))
-	must.Eq(t, &drivers.DriverNetwork{IP: "172.26.64.5", PortMap: map[string]int{"http": 8080}},
-		driverNetwork(job{task: task, config: TaskConfig{Ports: []string{"http"}}}, a))
-	must.Nil(t, driverNetwork(job{task: task}, addresses{}))
-	must.False(t, driverNetwork(job{task: task}, a).Advertise())
+	ports := func(ports ...string) job { return job{task: task, config: TaskConfig{Ports: ports}} }
+	must.Eq(t, &drivers.DriverNetwork{
+		IP: "172.26.64.5", PortMap: map[string]int{"http": 8080, "admin": 23457, "other": 23458},
+	}, driverNetwork(ports(), a))
+	must.Eq(t, &drivers.DriverNetwork{IP: "172.26.64.5", PortMap: map[string]int{"http": 8080}}, driverNetwork(ports("http"), a))
+	must.Nil(t, driverNetwork(job{task: task}, nil))
+	must.Nil(t, driverNetwork(job{task: task}, connectedTo(addresses{})))
+	must.False(t, driverNetwork(ports(), a).Advertise())
+
+	// The address of a guest in host mode is of no use on other hosts.
+	a[0].link.Mode = modeHost
+	must.Eq(t, &drivers.DriverNetwork{IP: "192.0.2.1", PortMap: map[string]int{"http": 23456, "admin": 23457}}, driverNetwork(ports(), a))
+	must.Eq(t, &drivers.DriverNetwork{IP: "192.0.2.2", PortMap: map[string]int{"other": 23458}}, driverNetwork(ports("other"), a))
+	a[0].link.Mode = modeNone
+	must.Nil(t, driverNetwork(ports(), a))
 }
 
 func TestNetnsOf_IsEmptyForTheHostsNetwork(t *testing.T) {

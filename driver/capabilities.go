@@ -21,6 +21,7 @@ var capabilities = &drivers.Capabilities{
 	NetIsolationModes: []drivers.NetIsolationMode{
 		drivers.NetIsolationModeHost,
 		drivers.NetIsolationModeGroup,
+		drivers.NetIsolationModeNone,
 	},
 	MountConfigs: drivers.MountConfigSupportNone,
 }

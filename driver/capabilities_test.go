@@ -48,7 +48,9 @@ func TestCapabilities_MatchTheMethods(t *testing.T) {
 		}
 	})
 	t.Run("network", func(t *testing.T) {
-		must.Eq(t, []drivers.NetIsolationMode{drivers.NetIsolationModeHost, drivers.NetIsolationModeGroup}, caps.NetIsolationModes)
+		must.Eq(t, []drivers.NetIsolationMode{
+			drivers.NetIsolationModeHost, drivers.NetIsolationModeGroup, drivers.NetIsolationModeNone,
+		}, caps.NetIsolationModes)
 		must.False(t, caps.MustInitiateNetwork)
 		_, manages := any(p.impl).(drivers.DriverNetworkManager)
 		must.False(t, manages)

@@ -18,7 +18,7 @@ import (
 func (g guest) commandLine() (string, error) {
 	args := g.job.program.args
 	if g.kernel.flavor != unikernel.FlavorLKL {
-		args, err := g.network.addresses().expand(args)
+		args, err := g.network.expand(args)
 		if err != nil {
 			return "", err
 		}
@@ -39,6 +39,7 @@ func (g guest) environment() (map[string]string, error) {
 	if env == nil {
 		env = map[string]string{}
 	}
+	g.redirectUpstreams(env)
 	if _, ok := env[lkl.BootVariable]; ok || g.kernel.supports(unikernel.FeatureMemory) {
 		return env, nil
 	}
@@ -69,17 +70,6 @@ func (g guest) lklConfig() *lkl.Config {
 	g.addNetwork(c)
 	g.addDefaultSysctls(c)
 	return c
-}
-
-// addNetwork adds the guest's net devices to the configuration of an LKL guest.
-func (g guest) addNetwork(c *lkl.Config) {
-	for _, d := range g.network.connected() {
-		c.Interfaces = append(c.Interfaces, d.addresses.lklInterface(d.link.Device, d.tap))
-		c.Gateway, c.Gateway6 = d.addresses.gateway4, d.addresses.gateway6
-		if g.kernel.supports(unikernel.FeatureConfig) {
-			c.Routes = d.addresses.lklRoutes()
-		}
-	}
 }
 
 // diskOffer returns the block device calls beyond the Solo5 ABI that the tender

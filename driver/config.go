@@ -32,22 +32,23 @@ const DefaultMaxRootfsSize = "10GiB"
 
 // Config is the plugin's block in the agent's configuration.
 type Config struct {
-	StateDir      string     `codec:"state_dir"`
-	ImagePaths    []string   `codec:"image_paths"`
-	AllowExecHeap bool       `codec:"allow_exec_heap"`
-	AllowSpoofing bool       `codec:"allow_spoofing"`
-	BlockMetadata string     `codec:"block_metadata"`
-	MaxRootfsSize string     `codec:"max_rootfs_size"`
-	StartTimeout  string     `codec:"start_timeout"`
-	Auth          ClientAuth `codec:"auth"`
-	Registries    []Registry `codec:"registry"`
-	ImageGC       ImageGC    `codec:"image_gc"`
+	StateDir      string      `codec:"state_dir"`
+	ImagePaths    []string    `codec:"image_paths"`
+	AllowExecHeap bool        `codec:"allow_exec_heap"`
+	AllowSpoofing bool        `codec:"allow_spoofing"`
+	BlockMetadata string      `codec:"block_metadata"`
+	MaxRootfsSize string      `codec:"max_rootfs_size"`
+	StartTimeout  string      `codec:"start_timeout"`
+	Auth          ClientAuth  `codec:"auth"`
+	Registries    []Registry  `codec:"registry"`
+	ImageGC       ImageGC     `codec:"image_gc"`
+	HostNetwork   HostNetwork `codec:"host_network"`
 }
 
 // defaultConfig returns the configuration of a plugin without a block in the agent's
 // configuration.
 func defaultConfig() Config {
-	return Config{StateDir: DefaultStateDir, ImageGC: ImageGC{Enabled: true}}
+	return Config{StateDir: DefaultStateDir, ImageGC: ImageGC{Enabled: true}, HostNetwork: HostNetwork{Enabled: true}}
 }
 
 // validate reports every mistake in the plugin's configuration.
@@ -68,6 +69,7 @@ func (c *Config) validate() error {
 		list.Addf("max_rootfs_size", "%w", err)
 	}
 	oneOf(&list, "block_metadata", c.BlockMetadata, metadataBlocks)
+	c.HostNetwork.validate(&list)
 	c.validateImages(&list)
 	if err := list.Err(); err != nil {
 		return fmt.Errorf("plugin %w: %w", errConfig, err)
@@ -132,9 +134,12 @@ type TaskConfig struct {
 	Tender     string   `codec:"tender"`
 	ExecHeap   bool     `codec:"exec_heap"`
 	HugePages  bool     `codec:"huge_pages"`
-	Ports      []string `codec:"ports"`
-	WorkDir    string   `codec:"work_dir"`
-	KernelLog  bool     `codec:"kernel_log"`
+	// Ports is nil for a task that serves all ports.
+	Ports       []string                   `codec:"ports"`
+	NetworkMode string                     `codec:"network_mode"`
+	Interfaces  map[string]InterfaceConfig `codec:"interface"` // by net device
+	WorkDir     string                     `codec:"work_dir"`
+	KernelLog   bool                       `codec:"kernel_log"`
 	// These need an image.
 	Entrypoint       []string  `codec:"entrypoint"`
 	Auth             *TaskAuth `codec:"auth"`
@@ -206,7 +211,9 @@ func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
 	if t.WorkDir != "" && !path.IsAbs(t.WorkDir) {
 		list.Addf("work_dir", "%q is not an absolute path in the guest, such as %q", t.WorkDir, "/srv")
 	}
-	t.validatePorts(&list, task)
+	oneOf(&list, "network_mode", t.NetworkMode, networkModes)
+	t.servedPorts(&list, task)
+	t.validateInterfaces(&list)
 	t.validateHosts(&list)
 	validateTask(&list, task)
 	t.validateUser(&list, task.User)
@@ -237,27 +244,6 @@ func (t *TaskConfig) validateRootfs(list *problems.List, plugin *Config) {
 	}
 	if !hasRoot {
 		list.Addf("rootfs_size", "is set without a rootfs: set rootfs too, or remove it")
-	}
-}
-
-func (t *TaskConfig) validatePorts(list *problems.List, task *drivers.TaskConfig) {
-	var labels []string
-	if task.Resources != nil && task.Resources.Ports != nil {
-		for _, p := range *task.Resources.Ports {
-			labels = append(labels, p.Label)
-		}
-	}
-	known := "which has no ports"
-	if len(labels) > 0 {
-		known = "which has " + strings.Join(labels, ", ")
-	}
-	for i, label := range t.Ports {
-		switch field := fmt.Sprintf("ports[%d]", i); {
-		case !slices.Contains(labels, label):
-			list.Addf(field, "%q is not a port of the group's network, %s", label, known)
-		case slices.Contains(t.Ports[:i], label):
-			list.Addf(field, "%q is listed twice", label)
-		}
 	}
 }
 

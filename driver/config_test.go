@@ -35,6 +35,23 @@ func TestConfig_Validate(t *testing.T) {
 		{"block_metadata", Config{StateDir: "/a", BlockMetadata: "always"}, nil},
 		{"unknown block_metadata", Config{StateDir: "/a", BlockMetadata: "yes"}, []string{"block_metadata"}},
 		{"negative start_timeout", Config{StateDir: "/a", StartTimeout: "-5m"}, []string{"start_timeout"}},
+		{"host_network", Config{StateDir: "/a", HostNetwork: HostNetwork{Subnet: "10.1.0.0/16", Subnet6: "fd00:1::/64"}}, nil},
+		{"small host_network", Config{StateDir: "/a", HostNetwork: HostNetwork{Subnet: "10.1.0.0/22", Subnet6: "fd00:1::/118"}}, nil},
+		{
+			"too small host_network",
+			Config{StateDir: "/a", HostNetwork: HostNetwork{Subnet: "10.1.0.0/23", Subnet6: "fd00:1::/119"}},
+			[]string{"host_network.subnet", "host_network.subnet6"},
+		},
+		{
+			"swapped host_network",
+			Config{StateDir: "/a", HostNetwork: HostNetwork{Subnet: "fd00:1::/64", Subnet6: "10.1.0.0/16"}},
+			[]string{"host_network.subnet", "host_network.subnet6"},
+		},
+		{
+			"wrong host_network",
+			Config{StateDir: "/a", HostNetwork: HostNetwork{Subnet: "10.1.0.1/16", Subnet6: "::ffff:10.1.0.0/104"}},
+			[]string{"host_network.subnet", "host_network.subnet6"},
+		},
 		{
 			"registries", Config{
 				StateDir: "/a", Auth: ClientAuth{Config: "/root/.docker/config.json", Helper: "ecr-login"},
@@ -70,7 +87,7 @@ func TestConfig_Validate(t *testing.T) {
 	}
 }
 
-var fieldName = regexp.MustCompile(`^([a-z_.]+(?:\[\d+\])?): `)
+var fieldName = regexp.MustCompile(`^([a-z0-9_.]+(?:\[\d+\])?): `)
 
 // fields returns the fields that a configuration error names, in order.
 func fields(err error) []string {
@@ -149,6 +166,28 @@ var taskConfigCases = []struct {
 	{name: "exec heap", job: TaskConfig{Kernel: "k", ExecHeap: true}, wrong: []string{"exec_heap"}},
 	{name: "sync without rootfs", job: TaskConfig{Kernel: "k", RootfsSync: syncFlush}, wrong: []string{"rootfs_sync"}},
 	{name: "size without rootfs", job: TaskConfig{Kernel: "k", RootfsSize: "1G"}, wrong: []string{"rootfs_size"}},
+	{name: "ports by number", job: TaskConfig{Kernel: "k", Ports: []string{"9001", "9000/tcp", "9002-9010", "9000/udp", "http/tcp", "http/udp", "1", "65535"}}},
+	{
+		name: "wrong ports", job: TaskConfig{Kernel: "k", Ports: []string{
+			"0", "65536", "9010-9000", "-", "9000-", "53/sctp", "/udp", "", "9001", "9000-9010", "9001/udp", "9011/udp", "https/tcp", "http", "http/tcp",
+		}},
+		wrong: []string{
+			"ports[0]", "ports[1]", "ports[2]", "ports[3]", "ports[4]", "ports[5]", "ports[6]", "ports[7]", "ports[9]", "ports[10]", "ports[12]", "ports[14]",
+		},
+	},
+	{name: "network modes", job: TaskConfig{Kernel: "k", NetworkMode: "shared"}},
+	{name: "unknown network mode", job: TaskConfig{Kernel: "k", NetworkMode: "bridge"}, wrong: []string{"network_mode"}},
+	{
+		name: "interfaces", job: TaskConfig{Kernel: "k", Interfaces: map[string]InterfaceConfig{
+			"a": {Name: "eth0"}, "b": {Name: "none"}, "c": {Name: "none"}, "d": {Name: "a-name_of.15byt"},
+		}},
+	},
+	{
+		name: "wrong interfaces", job: TaskConfig{Kernel: "k", Interfaces: map[string]InterfaceConfig{
+			"a": {Name: ""}, "b": {Name: "lo"}, "c": {Name: "eth0"}, "d": {Name: "eth0"}, "e": {Name: "../eth1"}, "f": {Name: "a-name-of-16-byt"}, "g": {Name: "eth 1"},
+		}},
+		wrong: []string{"interface.a.name", "interface.b.name", "interface.d.name", "interface.e.name", "interface.f.name", "interface.g.name"},
+	},
 	{name: "port twice", job: TaskConfig{Kernel: "k", Ports: []string{"http", "http"}}, wrong: []string{"ports[1]"}},
 	{
 		name: "everything at once",

@@ -147,5 +147,20 @@ func TestReportDropped_ReportsEachLossOnce(t *testing.T) {
 
 func TestAttributes_LeaveOutEmptyValues(t *testing.T) {
 	must.MapNotContainsKey(t, taskState{}.attributes(), "ip")
-	must.Eq(t, "172.26.64.5", taskState{IP: "172.26.64.5"}.attributes()["ip"])
+	must.Eq(t, "172.26.64.5", taskState{IP: "172.26.64.5", Tap: "lkl0"}.attributes()["ip"]) // of an earlier plugin
+}
+
+func TestAttributes_NameTheDevicesBeyondTheFirst(t *testing.T) {
+	all := taskState{Links: []link{
+		{Device: "spare", Mode: modeNone, Tap: "lkl0"},
+		{Device: "tap", Mode: modeShared, Interface: "eth0", IP: "172.26.64.5", IPv6: "fd00::5"},
+		{Device: "tap2", Mode: modeShared, Interface: "eth1", IPv6: "fd00:1::5"},
+	}}.attributes()
+	for name, want := range map[string]string{
+		"spare.network_mode": "none", "spare.tap": "lkl0", "network_mode": "shared", "interface": "eth0",
+		"ip": "172.26.64.5", "ipv6": "fd00::5", "tap2.interface": "eth1", "tap2.ip": "fd00:1::5",
+	} {
+		must.Eq(t, want, all[name], must.Sprint(name))
+	}
+	must.Eq(t, "none", taskState{Links: []link{{Device: "tap", Mode: modeNone}}}.attributes()["network_mode"])
 }

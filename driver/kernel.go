@@ -125,8 +125,13 @@ func isControl(d unikernel.Device) bool {
 // diskDevice returns the name of the block device for the rootfs, or "".
 func (k kernelInfo) diskDevice() string { return firstOrEmpty(k.devices(unikernel.Block)) }
 
-// netDevice returns the name of the net device for the alloc's network, or "".
-func (k kernelInfo) netDevice() string { return firstOrEmpty(k.devices(unikernel.Net)) }
+// maxMTU returns the largest MTU of a net device that the guest supports, in bytes.
+func (k kernelInfo) maxMTU() int {
+	if k.flavor != unikernel.FlavorLKL {
+		return unikernel.MaxMTU
+	}
+	return k.elf.Features.MaxMTU()
+}
 
 func firstOrEmpty(names []string) string {
 	if len(names) == 0 {

@@ -32,12 +32,22 @@ var (
 	lklDevices = []unikernel.Device{blockEntry("rootfs"), netEntry("tap"), netEntry("control")}
 )
 
+var (
+	tapOnly     = []unikernel.Device{netEntry("tap")}
+	hostAllowed = Config{HostNetwork: HostNetwork{Enabled: true}}
+)
+
+func withInterface(device, name string) TaskConfig {
+	return TaskConfig{Interfaces: map[string]InterfaceConfig{device: {Name: name}}}
+}
+
 var kernelCases = []struct {
 	name     string
 	manifest []unikernel.Device
 	features unikernel.Features
 	job      TaskConfig
 	network  *drivers.NetworkIsolationSpec
+	plugin   Config
 	wrong    []string
 }{
 	{name: "no device"},
@@ -53,9 +63,25 @@ var kernelCases = []struct {
 	{name: "rootfs without a device", job: withRoot, wrong: []string{"rootfs"}},
 	{name: "a device without rootfs", manifest: []unikernel.Device{blockEntry("rootfs")}, wrong: []string{"rootfs"}},
 	{name: "two disks", manifest: []unikernel.Device{blockEntry("rootfs"), blockEntry("data")}, job: withRoot, wrong: []string{"kernel"}},
-	{name: "net in host mode", manifest: []unikernel.Device{netEntry("tap")}, network: hostNetwork, wrong: []string{"network"}},
-	{name: "net without a network", manifest: []unikernel.Device{netEntry("tap")}, wrong: []string{"network"}},
-	{name: "two nets", manifest: []unikernel.Device{netEntry("tap"), netEntry("net1")}, network: groupNetwork, wrong: []string{"kernel"}},
+	{name: "net in host mode", manifest: tapOnly, network: hostNetwork, plugin: hostAllowed},
+	{name: "net without a network", manifest: tapOnly, plugin: hostAllowed},
+	{name: "host mode is forbidden", manifest: tapOnly, network: hostNetwork, wrong: []string{"network"}},
+	{name: "host mode is forbidden, but without an effect", manifest: tapOnly, job: TaskConfig{NetworkMode: "none"}},
+	{name: "shared in host mode", manifest: tapOnly, job: TaskConfig{NetworkMode: "shared"}, plugin: hostAllowed, wrong: []string{"network_mode"}},
+	{name: "l2 in host mode", manifest: tapOnly, job: TaskConfig{NetworkMode: "l2"}, plugin: hostAllowed, wrong: []string{"network_mode"}},
+	{name: "labels in host mode", manifest: tapOnly, job: TaskConfig{Ports: []string{"http", "admin"}}, plugin: hostAllowed},
+	{
+		name: "numbers in host mode", manifest: tapOnly, job: TaskConfig{Ports: []string{"9001", "http", "53/udp"}}, plugin: hostAllowed,
+		wrong: []string{"ports", "ports"},
+	},
+	{name: "interface in host mode", manifest: tapOnly, job: withInterface("tap", "eth1"), plugin: hostAllowed, wrong: []string{"interface.tap"}},
+	{name: "nowhere in host mode", manifest: tapOnly, job: withInterface("tap", "none"), plugin: hostAllowed},
+	{name: "ports without a network", manifest: tapOnly, job: TaskConfig{NetworkMode: "none", Ports: []string{"http"}}, wrong: []string{"ports"}},
+	{name: "two nets", manifest: []unikernel.Device{netEntry("tap"), netEntry("net1")}, network: groupNetwork},
+	{name: "interface", manifest: tapOnly, job: withInterface("tap", "eth1"), network: groupNetwork},
+	{name: "interface for another device", manifest: tapOnly, job: withInterface("tap2", "eth1"), network: groupNetwork, wrong: []string{"interface.tap2"}},
+	{name: "interface without a device", job: withInterface("tap", "eth1"), network: groupNetwork, wrong: []string{"interface.tap"}},
+	{name: "interface for control", manifest: lklDevices, job: withInterface("control", "eth1"), network: groupNetwork, wrong: []string{"rootfs", "interface.control"}},
 	{name: "work_dir for legacy lkl", manifest: []unikernel.Device{blockEntry("rootfs"), netEntry("tap")}, job: withWorkDir, network: groupNetwork, wrong: []string{"work_dir"}},
 	{name: "work_dir for an lkl with control", manifest: lklDevices, job: withWorkDir, network: groupNetwork, wrong: []string{"work_dir"}},
 	{name: "work_dir with the feature", manifest: lklDevices, features: unikernel.FeatureConfig | unikernel.FeatureProgram, job: withWorkDir, network: groupNetwork},
@@ -73,7 +99,8 @@ var kernelCases = []struct {
 	{
 		name:     "everything",
 		manifest: []unikernel.Device{blockEntry("a"), blockEntry("b"), netEntry("c")},
-		wrong:    []string{"kernel", "network"},
+		job:      TaskConfig{NetworkMode: "l2", Ports: []string{"80"}, Interfaces: map[string]InterfaceConfig{"c": {Name: "eth0"}, "d": {Name: "none"}}},
+		wrong:    []string{"kernel", "interface.c", "interface.d", "network", "ports"},
 	},
 }
 
@@ -89,7 +116,7 @@ func TestKernel_CheckComparesJobAndManifest(t *testing.T) {
 			if k.flavor = unikernel.Flavor(c.job.Flavor); k.flavor == "" {
 				k.flavor = k.elf.Flavor()
 			}
-			must.Eq(t, c.wrong, fields(k.check(job{task: task, config: c.job, program: jobProgram(&c.job, task)})))
+			must.Eq(t, c.wrong, fields(k.check(job{task: task, config: c.job, program: jobProgram(&c.job, task)}, &c.plugin)))
 		})
 	}
 }
@@ -100,5 +127,5 @@ func TestKernel_FlushesADiskWithTheLongestName(t *testing.T) {
 		Features: unikernel.FeatureConfig | unikernel.FeatureFlush, Entry: 0x100000, End: 0x101000,
 		Segments: []unikernel.Segment{{Addr: 0x100000, Start: 0x100000, MemSize: 0x1000, End: 0x101000}},
 	}}
-	must.NoError(t, k.check(job{task: plainTask(), config: TaskConfig{Rootfs: "local/root", RootfsSync: syncFlush}}))
+	must.NoError(t, k.check(job{task: plainTask(), config: TaskConfig{Rootfs: "local/root", RootfsSync: syncFlush}}, &Config{}))
 }

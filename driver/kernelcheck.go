@@ -14,10 +14,10 @@ import (
 const inspectHint = "run `nomad-driver-lkl inspect KERNEL` to list its features"
 
 // check reports every way in which the job does not fit the kernel.
-func (k kernelInfo) check(j job) error {
+func (k kernelInfo) check(j job, plugin *Config) error {
 	var list problems.List
 	k.checkDisk(&list, &j.config)
-	k.checkNetwork(&list, j)
+	k.checkNetwork(&list, j, plugin)
 	k.checkProgram(&list, j)
 	if err := k.checkMemory(memoryLimit(j.task)); err != nil {
 		list.Addf("resources", "%w", err)
@@ -51,16 +51,12 @@ func (k kernelInfo) checkDisk(list *problems.List, config *TaskConfig) {
 	}
 }
 
-// checkNetwork compares the group's network with the manifest's net devices.
-func (k kernelInfo) checkNetwork(list *problems.List, j job) {
-	names := k.devices(unikernel.Net)
-	switch {
-	case len(names) > 1:
-		list.Addf("kernel", "declares the net devices %s, but the driver supports only one", strings.Join(names, ", "))
-	case len(names) == 1 && netnsOf(j.task) == "":
-		list.Addf("network", "the kernel declares the net device %q, which needs a network namespace: "+
-			"add network { mode = \"bridge\" } to the group", names[0])
-	case len(names) == 0 && len(j.config.Ports) > 0:
+// checkNetwork compares the job's network options with the manifest's net devices.
+func (k kernelInfo) checkNetwork(list *problems.List, j job, plugin *Config) {
+	k.checkInterfaces(list, j)
+	if len(k.devices(unikernel.Net)) > 0 {
+		j.config.checkNetworkMode(list, plugin, j.task)
+	} else if len(j.config.Ports) > 0 {
 		list.Addf("ports", "cannot be used with this kernel, which declares no net device")
 	}
 }

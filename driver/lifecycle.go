@@ -140,11 +140,15 @@ func (d *Driver) destroy(ctx context.Context, h *handle) error {
 	return nil
 }
 
-// InspectTask returns the state of a task.
+// InspectTask returns the state of a task, with the current counters of its network.
 func (d *Driver) InspectTask(id string) (*drivers.TaskStatus, error) {
 	h, err := d.tasks.get(id)
 	if err != nil {
 		return nil, err
 	}
-	return h.status(), nil
+	status := h.status()
+	if status.State == drivers.TaskStateRunning {
+		networkAttributes(status.DriverAttributes, h.state.allLinks(), link.counters)
+	}
+	return status, nil
 }

@@ -22,17 +22,6 @@ type link struct {
 	MAC       string      `json:"MAC" codec:"MAC"`
 }
 
-// A networkMode is the way in which a net device is connected. The modes that a job can
-// choose, except for auto, are among them.
-type networkMode string
-
-const (
-	modeShared networkMode = "shared" // beside neighbors with the same address
-	modeL2     networkMode = "l2"     // the device takes the interface over
-	modeHost   networkMode = "host"   // in the host's namespace, by address translation
-	modeNone   networkMode = "none"   // leads nowhere
-)
-
 // removeLinks removes what the links of an ended guest have left. The taps went with the
 // last process that had them open. Their names may belong to other guests by now, so
 // removeLinks names none, and the network package finds what has lost its tap.

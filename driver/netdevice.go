@@ -5,6 +5,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/network"
@@ -59,6 +60,16 @@ func (all netDevices) addresses() addresses {
 	return addresses{}
 }
 
+// shared returns the first device in shared mode, or nil.
+func (all netDevices) shared() *netDevice {
+	for i := range all {
+		if all[i].link.Mode == modeShared {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
 func (all netDevices) links() []link {
 	var links []link
 	for _, d := range all {
@@ -67,10 +78,19 @@ func (all netDevices) links() []link {
 	return links
 }
 
+// setAddresses sets the addresses of a device.
+func (d *netDevice) setAddresses(a addresses) {
+	d.addresses = a
+	d.link.IP, d.link.IPv6 = a.ipv4(), a.ipv6()
+}
+
 // connect creates the taps of a guest. The caller closes the result.
 func (d *Driver) connect(ctx context.Context, j job, dir taskDir, k *kernel, undo *undo) (netDevices, error) {
 	plan, err := d.planNetwork(j, k)
 	if err != nil || len(plan) == 0 {
+		return nil, err
+	}
+	if err := d.tasks.claim(j.task, claimOf(j, plan.links())); err != nil {
 		return nil, err
 	}
 	if err := dir.recordLinks(plan.links()); err != nil {
@@ -78,7 +98,7 @@ func (d *Driver) connect(ctx context.Context, j job, dir taskDir, k *kernel, und
 	}
 	undo.add(func() error { return removeLinks(plan.links()) })
 	for i := range plan {
-		if err := d.attach(ctx, k, &plan[i]); err != nil {
+		if err := d.attach(ctx, j, k, &plan[i]); err != nil {
 			plan[:i].Close()
 			return nil, err
 		}
@@ -97,38 +117,51 @@ func (t taskDir) recordLinks(links []link) error {
 	return r.update(t.path)
 }
 
-// planNetwork decides how to connect the net devices of a guest. The result has no taps.
-func (d *Driver) planNetwork(j job, k *kernel) (netDevices, error) {
-	name := k.netDevice()
-	if name == "" {
-		return nil, nil
+// attach creates the tap of a device.
+func (d *Driver) attach(ctx context.Context, j job, k *kernel, device *netDevice) (err error) {
+	options, l := d.tapOptions(k, device.link), &device.link
+	switch l.Mode {
+	case modeNone:
+		device.tap, err = network.AttachNowhere(options)
+	case modeHost:
+		err = d.attachHost(j, options, device)
+	case modeShared:
+		device.tap, err = network.AttachShared(l.Netns, options, sharing(j, k))
+	case modeL2:
+		device.tap, err = awaitInterface(ctx, func() (*network.Tap, error) { return network.AttachL2(l.Netns, options) })
 	}
-	netns := netnsOf(j.task)
-	found, err := network.Inspect(netns, "")
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("device %q: %w", l.Device, err)
 	}
-	a := addressesOf(found)
-	return netDevices{{
-		link: link{
-			Device: name, Mode: modeL2, Netns: netns, Interface: found.Name,
-			IP: a.ipv4(), IPv6: a.ipv6(), MAC: a.mac,
-		},
-		addresses: a,
-	}}, nil
+	l.Tap, l.MAC = device.tap.Name, device.tap.MAC.String()
+	return nil
 }
 
-// attach creates the tap of a device.
-func (d *Driver) attach(ctx context.Context, k *kernel, device *netDevice) (err error) {
-	options := d.tapOptions(k, device.link)
-	device.tap, err = awaitInterface(ctx, func() (*network.Tap, error) {
-		return network.AttachL2(device.link.Netns, options)
-	})
+// attachHost creates the tap of a device in host mode.
+func (d *Driver) attachHost(j job, options network.Options, device *netDevice) error {
+	ports, err := j.portClaim().hostPorts(groupPorts(j.task))
 	if err != nil {
 		return err
 	}
-	device.link.Tap = device.tap.Name
+	h := d.config.HostNetwork.options()
+	h.Ports = ports
+	tap, found, err := network.AttachHost(options, h)
+	if err != nil {
+		return err
+	}
+	device.tap = tap
+	device.setAddresses(addressesOf(found))
 	return nil
+}
+
+// sharing returns the packets that are for a guest in shared mode. Only a guest with Linux
+// can be told the range of ports for its own connections. Another one gets every port that
+// no neighbor uses.
+func sharing(j job, k *kernel) network.Sharing {
+	s := j.portClaim().sharing()
+	s.Rest = s.Rest || k.flavor != unikernel.FlavorLKL
+	s.LoopbackTarget = k.flavor == unikernel.FlavorLKL
+	return s
 }
 
 // tapOptions returns the properties of a guest's tap.
@@ -136,7 +169,7 @@ func (d *Driver) tapOptions(k *kernel, l link) network.Options {
 	return network.Options{
 		Interface: l.Interface,
 		Offload:   k.supports(unikernel.FeatureOffload), AllowSpoofing: d.config.AllowSpoofing,
-		BlockMetadata: d.config.blocksMetadata(l.Mode),
+		BlockMetadata: d.config.blocksMetadata(l.Mode), MaxMTU: k.maxMTU(),
 	}
 }
 

@@ -22,8 +22,9 @@ type option struct {
 
 // The kinds of options that are blocks.
 const (
-	kindBlock  = "block"  // at most one
-	kindBlocks = "blocks" // any number
+	kindBlock  = "block"          // at most one
+	kindBlocks = "blocks"         // any number
+	kindByName = "blocks by name" // any number, each with another label
 )
 
 // pluginOptions is the plugin's block in the agent's configuration.
@@ -90,6 +91,15 @@ var pluginOptions = []option{
 				name: "ca_file", kind: "string",
 				doc: "Path of the CA certificates that sign the registry's, in PEM.",
 			},
+		},
+	},
+	{
+		name: "host_network", kind: kindBlock,
+		doc: "Tasks of groups [without a network of their own](#host-network).",
+		nested: []option{
+			{name: "enabled", kind: "bool", value: "true", doc: "Allow guests to use the host's network."},
+			{name: "subnet", kind: "string", value: `"` + DefaultHostSubnet + `"`, doc: "IPv4 addresses for these guests."},
+			{name: "subnet6", kind: "string", value: `""`, doc: "IPv6 addresses for these guests, or none."},
 		},
 	},
 	{
@@ -176,7 +186,18 @@ var taskOptions = []option{
 	},
 	{
 		name: "ports", kind: "list(string)",
-		doc: "Labels of the group's ports that the task serves.",
+		doc: "[Ports](#ports) that the task serves: labels of the group's ports, or numbers. Without it: all.",
+	},
+	{
+		name: "network_mode", kind: "string", value: `"auto"`,
+		doc: "[How the task uses the group's network](#network): `shared`, `l2`, `none`, or `auto` for `shared` if the host can.",
+	},
+	{
+		name: "interface", kind: kindByName,
+		doc: "[Interface](#interfaces) for the net device of this name in the kernel's manifest.",
+		nested: []option{
+			{name: "name", kind: "string", required: true, doc: "Interface of the group's network, such as `eth1`, or `none`."},
+		},
 	},
 	{
 		name: "work_dir", kind: "string",
@@ -219,6 +240,8 @@ func (o option) spec() *hclspec.Spec {
 		spec, value = hclspec.NewBlock(o.name, o.required, schema(o.nested)), defaults(o.nested)
 	case kindBlocks:
 		spec = hclspec.NewBlockList(o.name, schema(o.nested))
+	case kindByName:
+		spec = hclspec.NewBlockMap(o.name, []string{"name"}, schema(o.nested))
 	default:
 		spec = hclspec.NewAttr(o.name, o.kind, o.required)
 	}

@@ -52,7 +52,11 @@ config {
   tender      = "spt"
   exec_heap   = true
   huge_pages  = true
-  ports       = ["http"]
+  ports       = ["http", "9000-9010/udp"]
+  network_mode = "l2"
+  interface "tap2" {
+    name = "eth1"
+  }
   work_dir    = "/srv"
   kernel_log  = true
   sysctl = {
@@ -62,9 +66,10 @@ config {
 }`, &job)
 	must.Eq(t, TaskConfig{
 		Kernel: "local/web.spt", Rootfs: "local/root.tar.gz", RootfsSize: "1GiB", RootfsSync: "flush", Args: []string{"--port", "8080", "a b"},
-		Flavor: "lkl", Tender: "spt", ExecHeap: true, HugePages: true, Ports: []string{"http"}, WorkDir: "/srv",
+		Flavor: "lkl", Tender: "spt", ExecHeap: true, HugePages: true, Ports: []string{"http", "9000-9010/udp"}, WorkDir: "/srv",
 		ImagePullTimeout: DefaultImagePullTimeout,
-		KernelLog:        true, Sysctl: []map[string]string{{"net.core.somaxconn": "4096", "vm.swappiness": "0"}},
+		NetworkMode:      "l2", Interfaces: map[string]InterfaceConfig{"tap2": {Name: "eth1"}},
+		KernelLog: true, Sysctl: []map[string]string{{"net.core.somaxconn": "4096", "vm.swappiness": "0"}},
 	}, job)
 }
 
@@ -85,6 +90,7 @@ config {
 		Image: "registry.example.com/team/web:1.0", Entrypoint: []string{"/web.spt", "-v"},
 		ImagePullPolicy: "always", ImagePullTimeout: "90s", Auth: &TaskAuth{Username: "robot", Password: "secret"},
 		RootfsSync: "none", Flavor: auto, Tender: auto,
+		NetworkMode: auto, Interfaces: map[string]InterfaceConfig{},
 	}, job)
 }
 
@@ -132,6 +138,38 @@ func TestPluginSchema_CanDisableTheGarbageCollection(t *testing.T) {
 	must.False(t, config.ImageGC.Enabled)
 }
 
+func TestPluginSchema_CanForbidTheHostsNetwork(t *testing.T) {
+	var config Config
+	hclutils.NewConfigParser(schema(pluginOptions)).ParseHCL(t, `config { host_network { enabled = false } }`, &config)
+	must.Eq(t, HostNetwork{Subnet: DefaultHostSubnet}, config.HostNetwork)
+}
+
+// Without ports, a task serves all ports of its group. With an empty list, it serves none.
+func TestTaskSchema_KeepsAnEmptyListOfPorts(t *testing.T) {
+	for text, all := range map[string]bool{"": true, "ports = []": false, `ports = ["http"]`: false} {
+		var job TaskConfig
+		hclutils.NewConfigParser(schema(taskOptions)).ParseHCL(t, "config {\n"+text+"\n}", &job)
+		must.Eq(t, all, job.servesAll())
+		task := plainTask()
+		must.NoError(t, task.EncodeConcreteDriverConfig(&job))
+		var decoded TaskConfig
+		must.NoError(t, task.DecodeDriverConfig(&decoded))
+		must.Eq(t, all, decoded.servesAll())
+	}
+}
+
+// The agent sends blocks with labels in the first form.
+func TestTaskSchema_ParsesInterfacesInJSON(t *testing.T) {
+	for _, blocks := range []string{
+		`[{"tap": [{"name": "eth1"}]}, {"tap2": [{"name": "none"}]}]`,
+		`{"tap": {"name": "eth1"}, "tap2": {"name": "none"}}`,
+	} {
+		var job TaskConfig
+		hclutils.NewConfigParser(schema(taskOptions)).ParseJson(t, `{"Config": {"interface": `+blocks+`}}`, &job)
+		must.Eq(t, map[string]InterfaceConfig{"tap": {Name: "eth1"}, "tap2": {Name: "none"}}, job.Interfaces)
+	}
+}
+
 func TestTaskSchema_Defaults(t *testing.T) {
 	var job TaskConfig
 	hclutils.NewConfigParser(schema(taskOptions)).ParseHCL(t, `
@@ -139,7 +177,10 @@ config {
   kernel      = "local/web.spt"
   rootfs_size = 256
 }`, &job)
-	must.Eq(t, TaskConfig{Kernel: "local/web.spt", RootfsSize: "256", RootfsSync: "none", Flavor: auto, Tender: auto, ImagePullTimeout: DefaultImagePullTimeout}, job)
+	must.Eq(t, TaskConfig{
+		Kernel: "local/web.spt", RootfsSize: "256", RootfsSync: "none", Flavor: auto, Tender: auto, NetworkMode: auto,
+		Interfaces: map[string]InterfaceConfig{}, ImagePullTimeout: DefaultImagePullTimeout,
+	}, job)
 }
 
 func TestPluginSchema_Defaults(t *testing.T) {
@@ -150,6 +191,7 @@ func TestPluginSchema_Defaults(t *testing.T) {
 	must.False(t, config.AllowExecHeap)
 	must.False(t, config.AllowSpoofing)
 	must.Eq(t, DefaultStartTimeout, config.StartTimeout)
+	must.Eq(t, HostNetwork{Enabled: true, Subnet: DefaultHostSubnet}, config.HostNetwork)
 	must.Eq(t, ImageGC{Enabled: true, MaxAge: DefaultImageMaxAge, MaxSize: DefaultImageMaxSize}, config.ImageGC)
 	must.SliceEmpty(t, config.Registries)
 	must.Eq(t, ClientAuth{}, config.Auth)
@@ -162,7 +204,7 @@ func TestSchema_HasAnOptionForEachField(t *testing.T) {
 
 // checkFields compares options with the fields of the struct to which Nomad decodes them.
 func checkFields(t *testing.T, options []option, decoded reflect.Type) {
-	if kind := decoded.Kind(); kind == reflect.Pointer || kind == reflect.Slice {
+	if kind := decoded.Kind(); kind == reflect.Pointer || kind == reflect.Slice || kind == reflect.Map {
 		decoded = decoded.Elem()
 	}
 	var names, fields []string

@@ -35,6 +35,7 @@ func (d *Driver) StartTask(task *drivers.TaskConfig) (*drivers.TaskHandle, *driv
 		return nil, nil, err
 	}
 	d.track(task, running.state, running.client)
+	d.reportNetwork(task, running.state.Links)
 	return running.handle, running.network, nil
 }
 
@@ -143,7 +144,7 @@ func (d *Driver) openKernel(ctx context.Context, j job, dir taskDir) (*kernel, e
 	if err != nil {
 		return nil, err
 	}
-	if err := k.check(j); err != nil {
+	if err := k.check(j, &d.config); err != nil {
 		k.Close()
 		return nil, err
 	}
@@ -173,6 +174,6 @@ func (d *Driver) launch(ctx context.Context, g guest, commandLine string, dir ta
 	}
 	state := g.state(dir, started)
 	handle, err := encodeHandle(g.job.task, state)
-	network := driverNetwork(g.job, g.network.addresses())
+	network := driverNetwork(g.job, g.network)
 	return runningTask{handle: handle, network: network, state: state, client: c}, err
 }

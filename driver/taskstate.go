@@ -4,6 +4,7 @@ package driver
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
@@ -101,17 +102,10 @@ func (s taskState) attributes() map[string]string {
 		"kernel_sha256": s.KernelDigest,
 		"guest_memory":  strconv.FormatUint(s.GuestMemory, 10),
 		"cgroup":        cgroupPath(s.Cgroup),
-		"ip":            s.IP,
-		"mac":           s.MAC,
-		"tap":           s.Tap,
-		"netns":         s.Netns,
 		"image":         s.Image,
 		"image_digest":  s.ImageDigest,
 	}
-	for name, value := range all {
-		if value == "" {
-			delete(all, name)
-		}
-	}
+	networkAttributes(all, s.allLinks(), link.attributes)
+	maps.DeleteFunc(all, func(_, value string) bool { return value == "" })
 	return all
 }

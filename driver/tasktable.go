@@ -21,6 +21,7 @@ type taskTable struct {
 // A reservation is a start or a recovery of a task that is under way.
 type reservation struct {
 	task   record
+	claim  *claim // nil before it is known
 	cancel context.CancelCauseFunc
 	ended  chan struct{} // closed by taskTable.release
 	// undoErr is why a failed start could not be undone. It may be read after

@@ -74,9 +74,11 @@ type Interface struct {
 	Offload bool
 }
 
-// A Route is a route through the first interface.
+// A Route is a route through an interface.
 type Route struct {
-	To netip.Prefix
+	// Interface is the device of the interface in the manifest; "" for the first.
+	Interface string
+	To        netip.Prefix
 	// Via is the router; zero for a destination on the link.
 	Via netip.Addr
 }

@@ -58,8 +58,9 @@ type encodedInterface struct {
 }
 
 type encodedRoute struct {
-	To  netip.Prefix `json:"to"`
-	Via netip.Addr   `json:"via,omitzero"`
+	Interface string       `json:"interface,omitempty"`
+	To        netip.Prefix `json:"to"`
+	Via       netip.Addr   `json:"via,omitzero"`
 }
 
 type encodedNeighbors struct {

@@ -224,6 +224,8 @@ func (v *validation) checkRoutes(c Config) {
 	}
 	for _, r := range c.Routes {
 		switch {
+		case r.Interface != "" && !slices.ContainsFunc(c.Interfaces, func(n Interface) bool { return n.Name == r.Interface }):
+			v.addf("route to %s: there is no interface %q", r.To, r.Interface)
 		case !r.To.IsValid() || r.To != r.To.Masked():
 			v.addf("route to %s: the destination is not a network", r.To)
 		case r.Via.IsValid() && (r.Via.Is4() != r.To.Addr().Is4() || r.Via.Zone() != ""):

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
+	"github.com/lkl-nomad/nomad-driver-lkl/network"
+)
+
+// DefaultHostSubnet is the default of host_network.subnet. It is next to the subnet of
+// Nomad's bridge, 172.26.64.0/20.
+const DefaultHostSubnet = "172.26.80.0/20"
+
+// A HostNetwork is the plugin's block about guests in the host's network.
+type HostNetwork struct {
+	Enabled bool   `codec:"enabled"`
+	Subnet  string `codec:"subnet"`  // "" for the default
+	Subnet6 string `codec:"subnet6"` // "" for no IPv6
+}
+
+// The subnets hold at least this many links, each with 4 addresses.
+const minLinkBits = 8
+
+func (h HostNetwork) validate(list *problems.List) {
+	if _, err := parseSubnet(cmp.Or(h.Subnet, DefaultHostSubnet), netip.Addr.Is4); err != nil {
+		list.Addf("host_network.subnet", "%w, such as %q", err, DefaultHostSubnet)
+	}
+	if h.Subnet6 == "" {
+		return
+	}
+	if _, err := parseSubnet(h.Subnet6, netip.Addr.Is6); err != nil {
+		list.Addf("host_network.subnet6", "%w, such as %q", err, "fd00:26:80::/64")
+	}
+}
+
+// parseSubnet parses a network of one address family.
+func parseSubnet(text string, family func(netip.Addr) bool) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil || !family(p.Addr()) || p.Addr().Is4In6() || p != p.Masked() {
+		return netip.Prefix{}, fmt.Errorf("%q is not a network of this address family", text)
+	}
+	const linkBits = 2
+	if p.Addr().BitLen()-p.Bits() < minLinkBits+linkBits {
+		return netip.Prefix{}, fmt.Errorf("%q is too small for %d guests with 4 addresses each: use a larger network", text, 1<<minLinkBits)
+	}
+	return p, nil
+}
+
+// options returns the valid block in the form of the network package.
+func (h HostNetwork) options() network.HostOptions {
+	subnet, _ := parseSubnet(cmp.Or(h.Subnet, DefaultHostSubnet), netip.Addr.Is4)
+	subnet6, _ := parseSubnet(h.Subnet6, netip.Addr.Is6)
+	return network.HostOptions{Subnet: subnet, Subnet6: subnet6}
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
+	"github.com/lkl-nomad/nomad-driver-lkl/network"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+)
+
+// An InterfaceConfig is the block of a task for one net device of its guest.
+type InterfaceConfig struct {
+	Name string `codec:"name"` // of the alloc's interface, or nowhere
+}
+
+// nowhere is the name of the interface of a device that leads nowhere.
+const nowhere = "none"
+
+// validateInterfaces reports mistakes in the interface blocks that need no kernel.
+func (t *TaskConfig) validateInterfaces(list *problems.List) {
+	used := map[string]string{}
+	for _, device := range slices.Sorted(maps.Keys(t.Interfaces)) {
+		field, name := interfaceField(device), t.Interfaces[device].Name
+		switch other, taken := used[name]; {
+		case name == "":
+			list.Addf(field+".name", "is empty: set it to the name of an interface of the group's network, or to %q", nowhere)
+		case strings.ContainsAny(name, "/ \t\n\x00") || len(name) > 15: // IFNAMSIZ without the NUL
+			list.Addf(field+".name", "%q is not the name of an interface", name)
+		case name == "lo":
+			list.Addf(field+".name", "%q is no interface that leads out of the group: use one such as %q", name, "eth0")
+		case taken && name != nowhere:
+			list.Addf(field+".name", "%q is the interface of the device %q already: each interface can belong to one device", name, other)
+		}
+		used[name] = device
+	}
+}
+
+func interfaceField(device string) string { return "interface." + device }
+
+// checkInterfaces compares the interface blocks with the manifest's net devices.
+func (k kernelInfo) checkInterfaces(list *problems.List, j job) {
+	devices := k.devices(unikernel.Net)
+	mode := j.config.baseMode(j.task)
+	for _, device := range slices.Sorted(maps.Keys(j.config.Interfaces)) {
+		field, name := interfaceField(device), j.config.Interfaces[device].Name
+		switch {
+		case device == unikernel.DeviceControl && len(k.elf.Manifest) > 0:
+			list.Addf(field, "the device %q is for signals, and has no interface: remove the block", device)
+		case len(devices) == 0:
+			list.Addf(field, "cannot be used with this kernel, which declares no net device")
+		case !slices.Contains(devices, device):
+			list.Addf(field, "is not a net device of the kernel, which declares %s", strings.Join(devices, ", "))
+		case mode == modeHost && name != nowhere:
+			list.Addf(field, "%q needs a network namespace: add network { mode = \"cni/NAME\" } to the group, or use name = %q", name, nowhere)
+		}
+	}
+}
+
+// interfaceOf returns the name of the interface to which a device leads: nowhere, or "" for
+// the interface of the default route.
+func (t *TaskConfig) interfaceOf(device string, first bool) string {
+	block, exists := t.Interfaces[device]
+	switch {
+	case exists:
+		return block.Name
+	case first:
+		return ""
+	}
+	return nowhere
+}
+
+// planNetwork decides how to connect the net devices of a guest. The result has no taps.
+func (d *Driver) planNetwork(j job, k *kernel) (netDevices, error) {
+	names := k.devices(unikernel.Net)
+	if len(names) == 0 {
+		return nil, nil
+	}
+	mode, note := d.chooseMode(j)
+	var plan netDevices
+	for i, name := range names {
+		device, err := planDevice(j, name, mode, i == 0)
+		if err != nil {
+			return nil, err
+		}
+		plan = append(plan, device)
+	}
+	if err := plan.checkInterfaces(j); err != nil {
+		return nil, err
+	}
+	if note != "" && len(plan.connected()) > 0 {
+		d.events.emit(j.task, note, nil)
+	}
+	return plan, nil
+}
+
+// planDevice decides how to connect a net device. mode is that of the task's devices.
+func planDevice(j job, name string, mode networkMode, first bool) (netDevice, error) {
+	device := netDevice{link: link{Device: name, Mode: mode}}
+	wanted := j.config.interfaceOf(name, first)
+	if wanted == nowhere || mode == modeNone {
+		device.link.Mode = modeNone
+		return device, nil
+	}
+	if mode == modeHost {
+		return device, nil // the network package chooses the addresses
+	}
+	netns := netnsOf(j.task)
+	found, err := network.Inspect(netns, wanted)
+	switch {
+	case errors.Is(err, network.ErrOnlyLoopback) && wanted == "":
+		device.link.Mode = modeNone
+		return device, nil
+	case errors.Is(err, network.ErrNoInterface) && wanted != "":
+		var list problems.List
+		list.Addf(interfaceField(name)+".name", "%w", err)
+		return device, taskConfigError(&list)
+	case err != nil:
+		return device, err
+	}
+	device.link.Netns, device.link.Interface = netns, found.Name
+	device.setAddresses(addressesOf(found))
+	return device, nil
+}
+
+// checkInterfaces reports an interface to which several devices lead: the one without a
+// block, and one that a block names.
+func (all netDevices) checkInterfaces(j job) error {
+	var list problems.List
+	owners := map[string]string{}
+	for _, d := range all.connected() {
+		name := d.link.Interface
+		if owner, taken := owners[name]; taken {
+			list.Addf(interfaceField(d.link.Device)+".name", "%q is the interface of the device %q already, because it has the default route: "+
+				"add a block interface %q with another name, or with name = %q", name, owner, owner, nowhere)
+		}
+		owners[name] = d.link.Device
+	}
+	return taskConfigError(&list)
+}
