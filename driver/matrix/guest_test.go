@@ -98,10 +98,10 @@ func newTask(t *testing.T, s spec) *drivers.TaskConfig {
 		Env: map[string]string{},
 		Resources: &drivers.Resources{
 			LinuxResources: &drivers.LinuxResources{
-				MemoryLimitBytes: 96 << 20, CPUShares: 100,
+				MemoryLimitBytes: 128 << 20, CPUShares: 100,
 				CpusetCgroupPath: testenv.TaskCgroup(t, allocID, s.name),
 			},
-			NomadResources: &structs.AllocatedTaskResources{Memory: structs.AllocatedMemoryResources{MemoryMB: 96}},
+			NomadResources: &structs.AllocatedTaskResources{Memory: structs.AllocatedMemoryResources{MemoryMB: 128}},
 			Ports:          &s.ports,
 		},
 		NetworkIsolation: s.network, DNS: s.dns,

@@ -29,6 +29,7 @@
 #define LINE_SIZE 512
 #define MAX_DATAGRAM 65536
 #define MAX_CONNECTIONS 1024
+#define STACK_SIZE (48 << 10)	/* of a thread: there is one for each connection */
 #define TRIES 80	/* of a datagram, one each second */
 #define ETHER_ADDR 6
 #define ETHER_TYPE_ARP 0x0806
@@ -562,14 +563,18 @@ static void *echo_datagrams(void *arg)
 	return NULL;
 }
 
-static int start_thread(void *(*run)(void *), long fd)
+static int start_thread(void *(*run)(void *), void *arg)
 {
+	pthread_attr_t attr;
 	pthread_t thread;
 
-	errno = pthread_create(&thread, NULL, run, (void *)fd);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	errno = pthread_create(&thread, &attr, run, arg);
 	if (errno)
-		return fail(fd);
-	return pthread_detach(thread);
+		perror("pthread_create");
+	return errno ? -1 : 0;
 }
 
 struct server {
@@ -584,8 +589,10 @@ static void *accept_connections(void *arg)
 	for (;;) {
 		int fd = accept(s->fd, NULL, NULL);
 
-		if (fd >= 0)
-			start_thread(s->serve, fd);
+		if (fd < 0)
+			perror("accept");
+		else if (start_thread(s->serve, (void *)(long)fd))
+			close(fd);
 	}
 	return NULL;
 }
@@ -610,7 +617,6 @@ static int bind_port(int type, const char *host, const char *port)
 static int start_server(void *(*serve)(void *), const char *host, const char *port)
 {
 	struct server *s = malloc(sizeof(*s));
-	pthread_t thread;
 
 	if (!s)
 		return -1;
@@ -618,15 +624,14 @@ static int start_server(void *(*serve)(void *), const char *host, const char *po
 	s->fd = bind_port(SOCK_STREAM, host, port);
 	if (s->fd < 0)
 		return -1;
-	errno = pthread_create(&thread, NULL, accept_connections, s);
-	return errno ? -1 : pthread_detach(thread);
+	return start_thread(accept_connections, s);
 }
 
 static int start_echo(const char *host, const char *port)
 {
-	int fd = bind_port(SOCK_DGRAM, host, port);
+	long fd = bind_port(SOCK_DGRAM, host, port);
 
-	if (fd < 0 || start_thread(echo_datagrams, fd))
+	if (fd < 0 || start_thread(echo_datagrams, (void *)fd))
 		return -1;
 	return start_server(echo_stream, host, port);
 }
