@@ -169,6 +169,7 @@ func (a *alloc) ingressState() (state ingressState) {
 // guest is a real network stack behind the tap: a third namespace with a tap in it.
 // Two goroutines copy the frames between both taps.
 type guest struct {
+	tap             *Tap
 	path            string
 	longestReceived atomic.Int64 // in bytes
 	longestSent     atomic.Int64

@@ -56,15 +56,6 @@ var (
 
 var errNotImplemented = errors.New("not implemented")
 
-// AttachShared creates a tap in an allocation's namespace whose guest shares the address
-// of the allocation's interface. The namespace's stack keeps the interface. Tap.Ephemeral
-// is the range from which the guest must take the ports of its own connections.
-//
-// The caller closes the tap and calls Detach when the guest has ended.
-func AttachShared(netns string, o Options, s Sharing) (*Tap, error) {
-	return nil, errNotImplemented
-}
-
 // HostPort is a port of the host that leads to a guest.
 type HostPort struct {
 	Address netip.Addr // of the host; the zero Addr for all

@@ -30,7 +30,7 @@ func (n *namespace) attach(o Options) (_ *Tap, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := n.removeStaleRedirect(link); err != nil {
+	if err := n.claimAlone(link); err != nil {
 		return nil, err
 	}
 	mtu := min(found.MTU, o.maxMTU())
@@ -47,25 +47,6 @@ func (n *namespace) attach(o Options) (_ *Tap, err error) {
 		return nil, err
 	}
 	return &Tap{File: f, Name: tap.Attrs().Name, MAC: found.MAC, MTU: mtu, Offload: o.Offload}, nil
-}
-
-// removeStaleRedirect removes the redirection of a guest that has ended. ErrTaken: the
-// guest is running. ErrForeign: another program uses the interface's ingress.
-func (n *namespace) removeStaleRedirect(link netlink.Link) error {
-	state, err := n.ingressState(link)
-	if err != nil {
-		return err
-	}
-	name := link.Attrs().Name
-	switch {
-	case !state.exists:
-		return nil
-	case state.foreign:
-		return fmt.Errorf("%s: %w", name, ErrForeign)
-	case state.tapName != "":
-		return fmt.Errorf("%s is redirected to %s: %w", name, state.tapName, ErrTaken)
-	}
-	return n.removeIngress(link)
 }
 
 // redirectFromGuest redirects the frames of the guest to the alloc's interface, except for
@@ -146,82 +127,6 @@ func (n *namespace) removeIngress(link netlink.Link) error {
 	}
 	if err != nil {
 		return fmt.Errorf("remove the ingress qdisc of %s: %w", link.Attrs().Name, err)
-	}
-	return nil
-}
-
-// ingressState describes the traffic control of the frames that an interface receives.
-type ingressState struct {
-	exists  bool
-	foreign bool   // another program made it
-	tapName string // the redirection's target; "" if that tap no longer exists
-}
-
-func (n *namespace) ingressState(link netlink.Link) (ingressState, error) {
-	qdiscs, err := n.QdiscList(link)
-	if err != nil {
-		return ingressState{}, fmt.Errorf("list the qdiscs of %s: %w", link.Attrs().Name, err)
-	}
-	var state ingressState
-	for _, q := range qdiscs {
-		if q.Attrs().Parent == netlink.HANDLE_INGRESS {
-			state.exists = true
-			state.foreign = q.Type() != "ingress"
-		}
-	}
-	if !state.exists || state.foreign {
-		return state, nil
-	}
-	filters, err := n.FilterList(link, ingressHandle)
-	if err != nil {
-		return ingressState{}, fmt.Errorf("list the filters of %s: %w", link.Attrs().Name, err)
-	}
-	for _, f := range filters {
-		target, ok := redirectTarget(f)
-		if !ok {
-			state.foreign = true
-			return state, nil
-		}
-		if tap, err := n.LinkByIndex(target); err == nil && target != 0 {
-			state.tapName = tap.Attrs().Name
-		}
-	}
-	return state, nil
-}
-
-// redirectTarget returns the index of the interface that a filter of this package
-// redirects to, or 0 if that interface no longer exists. The result is false for
-// filters of other programs.
-func redirectTarget(f netlink.Filter) (int, bool) {
-	u, ok := f.(*netlink.U32)
-	if !ok || u.Priority != filterPriority || len(u.Actions) != 1 {
-		return 0, false
-	}
-	mirred, ok := u.Actions[0].(*netlink.MirredAction)
-	if !ok {
-		return 0, false
-	}
-	return mirred.Ifindex, true
-}
-
-func (n *namespace) detach(tapName string) error {
-	links, err := n.LinkList()
-	if err != nil {
-		return fmt.Errorf("list interfaces: %w", err)
-	}
-	for _, link := range links {
-		if link.Attrs().Name == tapName {
-			continue // the kernel removes the tap's own ingress with the tap
-		}
-		state, err := n.ingressState(link)
-		if err != nil {
-			return err
-		}
-		if state.exists && !state.foreign && (state.tapName == tapName || state.tapName == "") {
-			if err := n.removeIngress(link); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }

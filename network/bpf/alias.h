@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The aliases under which a guest reaches its neighbors and sees them. */
+
+#define MAX_ADDRESSES 16
+
+/* package programs sets these fields before it loads the programs. The compiler takes them
+ * for zero wherever the code reads them without volatile.
+ */
+struct config {
+	struct address own[MAX_ADDRESSES]; /* of the allocation's interface */
+	struct address main4, main6; /* the first of each family */
+	__u32 count; /* of own */
+	__u32 tap, wire; /* indexes of the guest's and the allocation's interface */
+	__u16 first, last; /* the guest's ephemeral ports */
+	__u8 mac[ETH_ALEN]; /* of the guest */
+	__u8 loopback_target; /* the guest accepts packets to 127.0.0.1 from its interface */
+	__u8 rest; /* the guest has all ports that no neighbor uses */
+	__u8 any_source_port; /* towards the wire */
+	__u8 unused[7];
+};
+
+const volatile struct config config = {};
+
+/* 192.0.0.0 and fd6c:6b6c:6c6b:: */
+#define ALIAS4 bpf_htonl(0xc0000000)
+#define ALIAS6_HIGH bpf_htonl(0xfd6c6b6c)
+#define ALIAS6_LOW bpf_htonl(0x6c6b0000)
+
+#define ALIAS_MAC ((const __u8[ETH_ALEN]){ 0x02, 'l', 'k', 'l', 0, 1 })
+
+/* The number of an alias describes the addresses that neighbors see. */
+#define NEIGHBOR_LOOPBACK 1
+#define NEIGHBOR_ADDRESS 2
+#define GUEST_LOOPBACK 2 /* added to one of the others: the guest has the loopback address */
+#define LAST_ALIAS 4
+
+static inline bool is_ip4(const struct address *a)
+{
+	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == bpf_htonl(0xffff);
+}
+
+/* Reports whether an address is in the network of the aliases, and stores its number,
+ * which may be that of no alias.
+ */
+static inline bool is_alias(const struct address *a, __u32 *number)
+{
+	if (is_ip4(a)) {
+		*number = bpf_ntohl(a->word[3]) & 7;
+		return (a->word[3] & bpf_htonl(0xfffffff8)) == ALIAS4;
+	}
+	*number = a->word[2] ? 0 : bpf_ntohl(a->word[3]);
+	return a->word[0] == ALIAS6_HIGH && a->word[1] == ALIAS6_LOW;
+}
+
+static inline struct address alias(bool ip4, __u32 number)
+{
+	if (ip4)
+		return mapped(ALIAS4 | bpf_htonl(number));
+	return (struct address){ { ALIAS6_HIGH, ALIAS6_LOW, 0, bpf_htonl(number) } };
+}
+
+/* The network 127.0.0.0/8, and ::1. */
+static inline bool is_loopback(const struct address *a)
+{
+	if (is_ip4(a))
+		return (a->word[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == 0 && a->word[3] == bpf_htonl(1);
+}
+
+/* Not inline, because a copy in each place would double the size of the programs. */
+static __attribute__((noinline)) bool is_own(const struct address *a)
+{
+	for (__u32 i = 0; i < MAX_ADDRESSES && i < config.count; i++) {
+		if (config.own[i].word[3] == a->word[3] && config.own[i].word[2] == a->word[2] &&
+		    config.own[i].word[1] == a->word[1] && config.own[i].word[0] == a->word[0])
+			return true;
+	}
+	return false;
+}
+
+static inline struct address loopback(bool ip4)
+{
+	if (ip4)
+		return mapped(bpf_htonl(0x7f000001));
+	return (struct address){ { 0, 0, 0, bpf_htonl(1) } };
+}
+
+static inline struct address main_address(bool ip4)
+{
+	const volatile struct address *from = ip4 ? &config.main4 : &config.main6;
+
+	return (struct address){ { from->word[0], from->word[1], from->word[2], from->word[3] } };
+}
+
+/* Translates the addresses of a packet between a neighbor (peer) and the guest (own), as
+ * neighbors see them, to those that the guest sees. Both must be loopback addresses or
+ * own addresses. A negative result means that the guest cannot see this pair.
+ */
+static inline int to_guest(struct address *peer, struct address *own)
+{
+	bool ip4 = is_ip4(peer);
+	struct address lo = loopback(ip4);
+	__u32 number = NEIGHBOR_ADDRESS;
+
+	if (is_loopback(peer)) {
+		if (!same(peer, &lo))
+			return -1; /* the way back leads to 127.0.0.1 */
+		number = NEIGHBOR_LOOPBACK;
+	}
+	if (is_loopback(own) && !(ip4 && config.loopback_target)) {
+		if (!same(own, &lo))
+			return -1;
+		number += GUEST_LOOPBACK;
+		*own = main_address(ip4);
+	}
+	*peer = alias(ip4, number);
+	return 0;
+}
+
+/* The inverse of to_guest. A negative result means that the guest may not send from or to
+ * such an address.
+ */
+static inline int to_neighbor(struct address *peer, struct address *own)
+{
+	bool ip4 = is_ip4(peer);
+	bool from_loopback = ip4 && config.loopback_target && is_loopback(own);
+	__u32 number;
+
+	if (ip4 != is_ip4(own) || !is_alias(peer, &number) || number == 0 || number > LAST_ALIAS)
+		return -1;
+	if (!from_loopback && !is_own(own))
+		return -1;
+	if (number & 1)
+		*peer = loopback(ip4);
+	else
+		*peer = from_loopback ? main_address(ip4) : *own;
+	if (number > GUEST_LOOPBACK)
+		*own = loopback(ip4);
+	return 0;
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Package programs contains the traffic control programs of package network. "make build"
+// compiles them from network/bpf/share.c.
+package programs
+
+import (
+	"bytes"
+	_ "embed" // for object
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/cilium/ebpf"
+)
+
+// object is the compiled programs. Without it the compiler stops here: run make build.
+//
+//go:embed run-make-build/share.o
+var object []byte
+
+// MaxAddresses is the number of addresses that a guest can share.
+const MaxAddresses = 16
+
+// A Ports contains TCP or UDP ports.
+type Ports [65536 / 8]byte
+
+// Add adds the ports from first to last.
+func (p *Ports) Add(first, last uint16) {
+	for port := uint32(first); port <= uint32(last); port++ {
+		p[port/8] |= 1 << (port % 8)
+	}
+}
+
+// Guest describes a guest that shares the addresses of an interface.
+type Guest struct {
+	Tap, Interface int // indexes
+	MAC            net.HardwareAddr
+	Addresses      []netip.Addr // the first of each family has the loopback addresses' connections
+	First, Last    uint16       // ephemeral ports
+	TCP, UDP       Ports        // declared ports
+	Rest           bool         // the guest has all other ports, too
+	LoopbackTarget bool         // the guest accepts packets to 127.0.0.1
+	AnySourcePort  bool         // the guest may send from any port to the interface
+}
+
+// config is struct config of alias.h.
+type config struct {
+	Own            [MaxAddresses][16]byte
+	Main4, Main6   [16]byte
+	Count          uint32
+	Tap, Interface uint32
+	First, Last    uint16
+	MAC            [6]byte
+	LoopbackTarget bool
+	Rest           bool
+	AnySourcePort  bool
+	_              [7]byte
+}
+
+func (g *Guest) config() (*config, error) {
+	if len(g.Addresses) > MaxAddresses {
+		return nil, fmt.Errorf("the interface has %d addresses; a guest can share at most %d", len(g.Addresses), MaxAddresses)
+	}
+	c := &config{
+		Count: uint32(len(g.Addresses)), Tap: uint32(g.Tap), Interface: uint32(g.Interface),
+		First: g.First, Last: g.Last, MAC: [6]byte(g.MAC),
+		LoopbackTarget: g.LoopbackTarget, Rest: g.Rest, AnySourcePort: g.AnySourcePort,
+	}
+	for i, a := range g.Addresses {
+		c.Own[i] = a.As16()
+		main := &c.Main6
+		if a.Is4() {
+			main = &c.Main4
+		}
+		if *main == [16]byte{} && !a.IsLinkLocalUnicast() {
+			*main = a.As16()
+		}
+	}
+	return c, nil
+}
+
+// Programs are a guest's programs in the kernel. Traffic control keeps those that it uses
+// after Close.
+type Programs struct {
+	FromGuest     *ebpf.Program `ebpf:"from_guest"`
+	WireDeclared  *ebpf.Program `ebpf:"wire_declared"`
+	WireEphemeral *ebpf.Program `ebpf:"wire_ephemeral"`
+	WireRest      *ebpf.Program `ebpf:"wire_rest"`
+	LoDeclared    *ebpf.Program `ebpf:"lo_declared"`
+	LoEphemeral   *ebpf.Program `ebpf:"lo_ephemeral"`
+	LoRest        *ebpf.Program `ebpf:"lo_rest"`
+}
+
+// Close closes this process's descriptors of the programs.
+func (p *Programs) Close() {
+	for _, program := range []*ebpf.Program{
+		p.FromGuest, p.WireDeclared, p.WireEphemeral, p.WireRest, p.LoDeclared, p.LoEphemeral, p.LoRest,
+	} {
+		_ = program.Close() // it was only read
+	}
+}
+
+var parse = sync.OnceValues(func() (*ebpf.CollectionSpec, error) {
+	return ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+})
+
+// Load loads the programs of a guest into the kernel. The caller closes them.
+func Load(g *Guest) (*Programs, error) {
+	parsed, err := parse()
+	if err != nil {
+		return nil, err
+	}
+	c, err := g.config()
+	if err != nil {
+		return nil, err
+	}
+	spec := parsed.Copy()
+	for name, value := range map[string]any{"config": c, "tcp_ports": g.TCP, "udp_ports": g.UDP} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	p := new(Programs)
+	if err := spec.LoadAndAssign(p, nil); err != nil {
+		return nil, err
+	}
+	return p, nil
+}

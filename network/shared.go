@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package network
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	cilium "github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/network/programs"
+)
+
+// AttachShared creates a tap in an allocation's namespace whose guest shares the address
+// of the allocation's interface. The namespace's stack keeps the interface. Tap.Ephemeral
+// is the range from which the guest must take the ports of its own connections.
+//
+// The guest reaches its neighbors at NeighborLoopback and NeighborAddress; they reach it
+// at 127.0.0.1 and at the interface's address. There is no table of connections: programs
+// of traffic control decide about each packet by its ports. Unless the options allow
+// spoofing, the guest can send only from its own ports.
+//
+// The caller closes the tap and calls Detach when the guest has ended. Errors: ErrTaken if
+// another guest uses the interface alone, ErrTooMany, ErrForeign, ErrNoSharing,
+// ErrNoFilter, ErrNoChecksumCheck, and those of Inspect.
+func AttachShared(netns string, o Options, s Sharing) (*Tap, error) {
+	attachMutex.Lock()
+	defer attachMutex.Unlock()
+	var tap *Tap
+	err := inNamespace(netns, func(n *namespace) (err error) {
+		tap, err = n.attachShared(o, s)
+		return err
+	})
+	return tap, err
+}
+
+var (
+	// ErrTooMany means that as many guests as possible share the namespace.
+	ErrTooMany = fmt.Errorf("%d unikernels share this network already, and no more can", maxSharing)
+	// ErrNoSharing means that the kernel cannot run the programs of shared mode.
+	ErrNoSharing = errors.New("the kernel cannot share an interface with a guest: " +
+		"use a kernel with CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF, or network_mode = \"l2\"")
+)
+
+// The filters of guests in shared mode have priorities from sharedPriority on: those of a
+// level for all guests, by slot, before those of the next level.
+const (
+	sharedPriority = 0x6c80
+	sharedLevels   = 3
+	levelSize      = 32
+)
+
+// maxSharing is the number of guests that can share a namespace. The ports of their own
+// connections are below those of the namespace's stack, which begin at 32768.
+const maxSharing = 13
+
+// ephemeralPorts returns the ports for the connections of the guest in a slot.
+func ephemeralPorts(slot uint16) PortRange {
+	const first, size = 4096, 1024
+	if slot == 0 {
+		return PortRange{16384, 32767}
+	}
+	begin := first + (slot-1)*size
+	return PortRange{begin, begin + size - 1}
+}
+
+func (n *namespace) attachShared(o Options, s Sharing) (*Tap, error) {
+	found, err := n.inspect(o.Interface)
+	if err != nil {
+		return nil, err
+	}
+	link, err := n.LinkByName(found.Name)
+	if err != nil {
+		return nil, err
+	}
+	lo, err := n.LinkByName("lo")
+	if err != nil {
+		return nil, err
+	}
+	slot, err := n.claimSlot(link, lo)
+	if err != nil {
+		return nil, err
+	}
+	mtu := min(found.MTU, o.maxMTU())
+	f, tap, err := n.createTap(mtu, o.Offload)
+	if err != nil {
+		return nil, err
+	}
+	g := &sharedGuest{tap: tap, link: link, lo: lo, slot: slot, found: found, Options: o, Sharing: s}
+	if err := n.share(g); err != nil {
+		f.Close() // the kernel removes the tap's filters together with the tap
+		return nil, errors.Join(err, n.detach(tap.Attrs().Name))
+	}
+	return &Tap{
+		File: f, Name: tap.Attrs().Name, MAC: found.MAC, MTU: mtu, Offload: o.Offload,
+		Ephemeral: ephemeralPorts(slot),
+	}, nil
+}
+
+// claimSlot returns the first free slot after it has removed the filters of guests that
+// have ended.
+func (n *namespace) claimSlot(links ...netlink.Link) (uint16, error) {
+	if err := n.detach(""); err != nil {
+		return 0, err
+	}
+	var used [levelSize]bool
+	for _, link := range links {
+		state, err := n.ingressState(link)
+		if err != nil {
+			return 0, err
+		}
+		switch {
+		case state.foreign:
+			return 0, fmt.Errorf("%s: %w", link.Attrs().Name, ErrForeign)
+		case state.tapName != "":
+			return 0, fmt.Errorf("%s is redirected to %s: %w", link.Attrs().Name, state.tapName, ErrTaken)
+		}
+		for _, f := range state.sharing {
+			used[(f.priority-sharedPriority)%levelSize] = true
+		}
+	}
+	for slot := range uint16(maxSharing) {
+		if !used[slot] {
+			return slot, nil
+		}
+	}
+	return 0, ErrTooMany
+}
+
+// A sharedGuest is a guest that is being attached.
+type sharedGuest struct {
+	tap, link, lo netlink.Link
+	slot          uint16
+	found         *Interface
+	Options
+	Sharing
+}
+
+func (g *sharedGuest) load() (*programs.Programs, error) {
+	ephemeral := ephemeralPorts(g.slot)
+	guest := &programs.Guest{
+		Tap: g.tap.Attrs().Index, Interface: g.link.Attrs().Index, MAC: g.found.MAC,
+		First: ephemeral.First, Last: ephemeral.Last,
+		Rest: g.Rest, LoopbackTarget: g.LoopbackTarget, AnySourcePort: g.AllowSpoofing,
+	}
+	for _, p := range g.found.Addresses {
+		guest.Addresses = append(guest.Addresses, p.Addr())
+	}
+	guest.Addresses = append(guest.Addresses, linkLocal(g.found.MAC))
+	for _, r := range g.TCP {
+		guest.TCP.Add(r.First, r.Last)
+	}
+	for _, r := range g.UDP {
+		guest.UDP.Add(r.First, r.Last)
+	}
+	loaded, err := programs.Load(guest)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoSharing, err)
+	}
+	return loaded, nil
+}
+
+// share connects the guest with the interface and with its neighbors.
+func (n *namespace) share(g *sharedGuest) error {
+	loaded, err := g.load()
+	if err != nil {
+		return err
+	}
+	defer loaded.Close() // the filters keep the programs
+	owner := ownerOf(g.found)
+	owner.loopback = g.LoopbackTarget
+	if err := n.guardTap(g.tap, owner, g.Options); err != nil {
+		return err
+	}
+	if g.Offload && g.AllowSpoofing { // a forged checksum could change an address after its translation
+		if err := n.addChecksumCheck(g.tap); err != nil {
+			return err
+		}
+	}
+	if err := n.addSharedFilter(g, g.tap, guestPriority, loaded.FromGuest); err != nil {
+		return err
+	}
+	if err := n.openLoopback(); err != nil {
+		return err
+	}
+	return errors.Join(
+		n.addSharedFilters(g, g.lo, loaded.LoDeclared, loaded.LoEphemeral, loaded.LoRest),
+		n.addSharedFilters(g, g.link, loaded.WireDeclared, loaded.WireEphemeral, loaded.WireRest))
+}
+
+// addSharedFilters adds the filters of an interface, one for each level that the guest
+// needs.
+func (n *namespace) addSharedFilters(g *sharedGuest, link netlink.Link, levels ...*cilium.Program) error {
+	if err := n.QdiscAdd(ingressQdisc(link.Attrs().Index)); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("add the ingress qdisc of %s: %w", link.Attrs().Name, classifyRedirectError(err))
+	}
+	for level, program := range levels {
+		if level == len(levels)-1 && !g.Rest {
+			break
+		}
+		priority := sharedPriority + uint16(level)*levelSize + g.slot
+		if err := n.addSharedFilter(g, link, priority, program); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *namespace) addSharedFilter(g *sharedGuest, link netlink.Link, priority uint16, p *cilium.Program) error {
+	err := n.FilterAdd(&netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{
+			LinkIndex: link.Attrs().Index, Parent: ingressHandle, Handle: 1, Priority: priority, Protocol: unix.ETH_P_ALL,
+		},
+		Fd: p.FD(), Name: g.tap.Attrs().Name, DirectAction: true,
+	})
+	if err != nil {
+		return fmt.Errorf("add the filter of %s to %s: %w", g.tap.Attrs().Name, link.Attrs().Name, classifyFilterError(err))
+	}
+	return nil
+}
+
+// These settings let the stack accept packets from the loopback interface that a guest has
+// sent from the interface's address or to 127.0.0.1. Those of processes of the namespace
+// have been routed already when the stack receives them.
+var loopbackSettings = []string{"accept_local", "route_localnet"}
+
+const devicesIPv4 = "/proc/sys/net/ipv4/conf/"
+
+func (n *namespace) openLoopback() error {
+	for _, name := range loopbackSettings {
+		if err := os.WriteFile(devicesIPv4+"lo/"+name, []byte("1"), 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoreLoopback resets the settings if the last guest has left the loopback interface.
+func (n *namespace) restoreLoopback(link netlink.Link) error {
+	if link.Attrs().Name != "lo" {
+		return nil
+	}
+	state, err := n.ingressState(link)
+	if err != nil || len(state.sharing) > 0 {
+		return err
+	}
+	for _, name := range loopbackSettings {
+		value, err := os.ReadFile(devicesIPv4 + "default/" + name) // lo has got it at first
+		if err == nil {
+			err = os.WriteFile(devicesIPv4+"lo/"+name, value, 0)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
