@@ -14,12 +14,23 @@ import (
 // same connection as AttachL2 in a network namespace that exists during the call.
 // Errors: ErrNoRedirect, ErrNoFilter, ErrNoChecksumCheck.
 func CheckHost(o Options) error {
+	return inNewNamespace(func(n *namespace) error { return n.connectLoopback(o) })
+}
+
+// CheckSharing checks that the kernel can connect guests in shared mode with these
+// options. It makes the same connection as AttachShared in a network namespace that exists
+// during the call. Errors: ErrNoSharing, ErrNoRedirect, ErrNoFilter, ErrNoChecksumCheck.
+func CheckSharing(o Options) error {
+	return inNewNamespace(func(n *namespace) error { return n.shareTap(o) })
+}
+
+// inNewNamespace calls do in a network namespace that ends with the call's thread.
+func inNewNamespace(do func(*namespace) error) error {
 	return osthread.Run(func() error {
-		// The namespace ends with this thread.
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("create a network namespace: %w", err)
 		}
-		return withNetlink(func(n *namespace) error { return n.connectLoopback(o) })
+		return withNetlink(do)
 	})
 }
 
@@ -38,4 +49,24 @@ func (n *namespace) connectLoopback(o Options) error {
 		return err
 	}
 	return n.redirectToGuest(link, tap)
+}
+
+// shareTap shares a tap in place of the alloc's interface with another tap.
+func (n *namespace) shareTap(o Options) error {
+	lo, err := n.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	wire, link, err := n.createTap(MaxMTU, o.Offload)
+	if err != nil {
+		return err
+	}
+	defer wire.Close()
+	f, tap, err := n.createTap(MaxMTU, o.Offload)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	found := &Interface{Name: link.Attrs().Name, MAC: link.Attrs().HardwareAddr}
+	return n.share(&sharedGuest{tap: tap, link: link, lo: lo, found: found, Options: o, Sharing: Sharing{Rest: true}})
 }

@@ -17,6 +17,7 @@ func TestCheckHost_LeavesTheHostAlone(t *testing.T) {
 	must.NoError(t, err)
 	for _, o := range []Options{{}, {Offload: true}, {AllowSpoofing: true}, {Offload: true, AllowSpoofing: true}} {
 		must.NoError(t, CheckHost(o))
+		must.NoError(t, CheckSharing(o))
 	}
 	after, err := net.Interfaces()
 	must.NoError(t, err)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/network/programs"
 )
 
 // ingressState describes the traffic control of the frames that an interface receives.
@@ -81,7 +83,7 @@ func redirectTarget(f netlink.Filter) (int, bool) {
 // other filters.
 func (n *namespace) sharedFilterOf(f netlink.Filter) (sharedFilter, bool) {
 	b, ok := f.(*netlink.BpfFilter)
-	if !ok || b.Priority < sharedPriority || b.Priority >= sharedPriority+sharedLevels*levelSize {
+	if !ok || b.Priority < sharedPriority || b.Priority >= sharedPriority+programs.Levels*levelSize {
 		return sharedFilter{}, false
 	}
 	_, err := n.LinkByName(b.Name)

@@ -50,7 +50,6 @@ var (
 // level for all guests, by slot, before those of the next level.
 const (
 	sharedPriority = 0x6c80
-	sharedLevels   = 3
 	levelSize      = 32
 )
 
@@ -188,19 +187,18 @@ func (n *namespace) share(g *sharedGuest) error {
 		return err
 	}
 	return errors.Join(
-		n.addSharedFilters(g, g.lo, loaded.LoDeclared, loaded.LoEphemeral, loaded.LoRest),
-		n.addSharedFilters(g, g.link, loaded.WireDeclared, loaded.WireEphemeral, loaded.WireRest))
+		n.addSharedFilters(g, g.lo, &loaded.FromLoopback),
+		n.addSharedFilters(g, g.link, &loaded.FromInterface))
 }
 
-// addSharedFilters adds the filters of an interface, one for each level that the guest
-// needs.
-func (n *namespace) addSharedFilters(g *sharedGuest, link netlink.Link, levels ...*cilium.Program) error {
+// addSharedFilters adds the filters of an interface.
+func (n *namespace) addSharedFilters(g *sharedGuest, link netlink.Link, levels *[programs.Levels]*cilium.Program) error {
 	if err := n.QdiscAdd(ingressQdisc(link.Attrs().Index)); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add the ingress qdisc of %s: %w", link.Attrs().Name, classifyRedirectError(err))
 	}
 	for level, program := range levels {
-		if level == len(levels)-1 && !g.Rest {
-			break
+		if program == nil {
+			continue
 		}
 		priority := sharedPriority + uint16(level)*levelSize + g.slot
 		if err := n.addSharedFilter(g, link, priority, program); err != nil {

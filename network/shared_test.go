@@ -117,7 +117,7 @@ func TestDetach_LeavesNamespaceAsBeforeSharing(t *testing.T) {
 	must.Eq(t, PortRange{4096, 5119}, second.Ephemeral)
 	must.NoError(t, first.Close())
 	must.NoError(t, Detach(a.path, first.Name))
-	must.Eq(t, 3, len(a.ingressState().sharing))
+	must.Eq(t, 2, len(a.ingressState().sharing))
 	must.NoError(t, second.Close())
 	must.NoError(t, Detach(a.path, second.Name))
 	must.NoError(t, Detach(a.path, second.Name))

@@ -36,7 +36,7 @@ const volatile struct config config = {};
 
 static inline bool is_ip4(const struct address *a)
 {
-	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == bpf_htonl(0xffff);
+	return !(a->word[0] | a->word[1] | (a->word[2] ^ bpf_htonl(0xffff)));
 }
 
 /* Reports whether an address is in the network of the aliases, and stores its number,
@@ -64,18 +64,22 @@ static inline bool is_loopback(const struct address *a)
 {
 	if (is_ip4(a))
 		return (a->word[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
-	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == 0 && a->word[3] == bpf_htonl(1);
+	return !(a->word[0] | a->word[1] | a->word[2] | (a->word[3] ^ bpf_htonl(1)));
 }
 
-/* Not inline, because a copy in each place would double the size of the programs. */
-static __attribute__((noinline)) bool is_own(const struct address *a)
+verified_once int is_own(const struct address *a)
 {
+	bool found = false;
+
+	if (!a)
+		return false;
 	for (__u32 i = 0; i < MAX_ADDRESSES && i < config.count; i++) {
-		if (config.own[i].word[3] == a->word[3] && config.own[i].word[2] == a->word[2] &&
-		    config.own[i].word[1] == a->word[1] && config.own[i].word[0] == a->word[0])
-			return true;
+		const volatile struct address *own = &config.own[i];
+
+		found |= !((own->word[0] ^ a->word[0]) | (own->word[1] ^ a->word[1]) |
+			   (own->word[2] ^ a->word[2]) | (own->word[3] ^ a->word[3]));
 	}
-	return false;
+	return found;
 }
 
 static inline struct address loopback(bool ip4)
@@ -96,12 +100,16 @@ static inline struct address main_address(bool ip4)
  * neighbors see them, to those that the guest sees. Both must be loopback addresses or
  * own addresses. A negative result means that the guest cannot see this pair.
  */
-static inline int to_guest(struct address *peer, struct address *own)
+verified_once int to_guest(struct address *peer, struct address *own)
 {
-	bool ip4 = is_ip4(peer);
-	struct address lo = loopback(ip4);
 	__u32 number = NEIGHBOR_ADDRESS;
+	struct address lo;
+	bool ip4;
 
+	if (!peer || !own)
+		return -1;
+	ip4 = is_ip4(peer);
+	lo = loopback(ip4);
 	if (is_loopback(peer)) {
 		if (!same(peer, &lo))
 			return -1; /* the way back leads to 127.0.0.1 */
@@ -120,12 +128,15 @@ static inline int to_guest(struct address *peer, struct address *own)
 /* The inverse of to_guest. A negative result means that the guest may not send from or to
  * such an address.
  */
-static inline int to_neighbor(struct address *peer, struct address *own)
+verified_once int to_neighbor(struct address *peer, struct address *own)
 {
-	bool ip4 = is_ip4(peer);
-	bool from_loopback = ip4 && config.loopback_target && is_loopback(own);
+	bool ip4, from_loopback;
 	__u32 number;
 
+	if (!peer || !own)
+		return -1;
+	ip4 = is_ip4(peer);
+	from_loopback = ip4 && config.loopback_target && is_loopback(own);
 	if (ip4 != is_ip4(own) || !is_alias(peer, &number) || number == 0 || number > LAST_ALIAS)
 		return -1;
 	if (!from_loopback && !is_own(own))

@@ -16,6 +16,11 @@
 
 #define inline inline __attribute__((always_inline))
 
+/* A function that the kernel verifies once for a program, and not for each state in which
+ * the program calls it. It must check its pointers, and its result must be a number.
+ */
+#define verified_once __attribute__((noinline))
+
 /* linux/icmp.h and linux/if_arp.h need headers of the C library for the machine. */
 enum icmp4 {
 	ICMP4_ECHO_REPLY = 0,
@@ -56,7 +61,7 @@ struct arp {
 /* An IPv6 address, or an IPv4 address in the form ::ffff:a.b.c.d. */
 struct address {
 	__be32 word[4];
-};
+} __attribute__((aligned(8)));
 
 enum kind {
 	OTHER, /* the namespace's stack is responsible */
@@ -67,9 +72,23 @@ enum kind {
 	SOLICITATION, /* of a neighbor, by IPv6 */
 };
 
-struct packet {
+struct addresses {
 	struct address src, dst;
-	struct address inner_src, inner_dst; /* of the packet that an ERROR is about */
+};
+
+struct packet {
+	union {
+		struct addresses outer;
+		struct {
+			struct address src, dst;
+		};
+	};
+	union { /* of the packet that an ERROR is about */
+		struct addresses embedded;
+		struct {
+			struct address inner_src, inner_dst;
+		};
+	};
 	__u32 payload; /* offset of the header of TCP, UDP or ICMP */
 	__u32 inner; /* offset of the IP header that an ERROR is about */
 	__u32 checksum; /* offset of a checksum with a pseudo-header, or 0 */
@@ -85,10 +104,11 @@ static inline struct address mapped(__be32 ip4)
 	return (struct address){ { 0, 0, bpf_htonl(0xffff), ip4 } };
 }
 
+/* Without branches, of which each would double the kernel's work to verify a program. */
 static inline bool same(const struct address *a, const struct address *b)
 {
-	return a->word[3] == b->word[3] && a->word[2] == b->word[2] &&
-	       a->word[1] == b->word[1] && a->word[0] == b->word[0];
+	return !((a->word[0] ^ b->word[0]) | (a->word[1] ^ b->word[1]) |
+		 (a->word[2] ^ b->word[2]) | (a->word[3] ^ b->word[3]));
 }
 
 static inline int parse_ports(struct __sk_buff *skb, struct packet *p, __u32 at)
@@ -265,8 +285,10 @@ static inline int parse6(struct __sk_buff *skb, struct packet *p)
 /* Returns a negative number for a truncated or invalid packet. The addresses are valid
  * if the version is.
  */
-static inline int parse(struct __sk_buff *skb, struct packet *p)
+verified_once int parse(struct __sk_buff *skb, struct packet *p)
 {
+	if (!p)
+		return -1;
 	switch (skb->protocol) {
 	case bpf_htons(ETH_P_IP):
 		return parse4(skb, p);

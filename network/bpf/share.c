@@ -76,12 +76,13 @@ static __attribute__((noinline)) bool has_udp_socket(struct __sk_buff *skb, stru
  * counts only if a connection is opened: it may have come later than the guest's
  * connection.
  */
-static __attribute__((noinline)) bool
-neighbor_has_socket(struct __sk_buff *skb, __u8 protocol, struct ends *e)
+verified_once int neighbor_has_socket(struct __sk_buff *skb, __u8 protocol, struct ends *e)
 {
 	struct bpf_sock_tuple tuple = {};
 	__u32 size = sizeof(tuple.ipv6);
 
+	if (!e)
+		return true;
 	if (is_ip4(&e->own)) {
 		size = sizeof(tuple.ipv4);
 		tuple.ipv4.saddr = e->peer.word[3];
@@ -116,46 +117,57 @@ static inline bool owns(struct __sk_buff *skb, __u8 protocol, struct ends *e, en
 
 /* ---- Changes of packets ---------------------------------------------------------- */
 
-/* Replaces an address in the IP header at an offset, and corrects the checksums. */
-static inline int replace(struct __sk_buff *skb, struct packet *p, __u32 header, bool source,
-			  const struct address *from, const struct address *to)
+static inline int replace4(struct __sk_buff *skb, struct packet *p, __u32 header, const struct address *from,
+			   const struct address *to, __u32 offset)
+{
+	__be32 old = from->word[3], new = to->word[3];
+	__u64 flags = BPF_F_PSEUDO_HDR | sizeof(new);
+
+	if (p->kind == PORTS && p->protocol == IPPROTO_UDP)
+		flags |= BPF_F_MARK_MANGLED_0;
+	if (bpf_l3_csum_replace(skb, header + __builtin_offsetof(struct iphdr, check), old, new, sizeof(new)))
+		return -1;
+	if (p->checksum && bpf_l4_csum_replace(skb, p->checksum, old, new, flags))
+		return -1;
+	return bpf_skb_store_bytes(skb, header + offset, &new, sizeof(new), 0);
+}
+
+/* Replaces the addresses in the IP header at an offset, and corrects the checksums. The
+ * checksum of an ICMP error stays correct, because the changes of an embedded IPv4 header
+ * and of its checksum cancel each other out.
+ */
+static __attribute__((noinline)) int replace(struct __sk_buff *skb, struct packet *p, __u32 header,
+					     struct addresses *from, struct addresses *to)
 {
 	__u64 flags = BPF_F_PSEUDO_HDR;
 	__s64 difference;
-	__u32 at;
 
-	if (same(from, to))
-		return 0;
-	if (p->protocol == IPPROTO_UDP && p->kind == PORTS)
-		flags |= BPF_F_MARK_MANGLED_0;
 	if (p->version == 4) {
-		at = header + (source ? __builtin_offsetof(struct iphdr, saddr) :
-					__builtin_offsetof(struct iphdr, daddr));
-		if (bpf_l3_csum_replace(skb, header + __builtin_offsetof(struct iphdr, check),
-					from->word[3], to->word[3], 4))
+		if (!same(&from->src, &to->src) &&
+		    replace4(skb, p, header, &from->src, &to->src, __builtin_offsetof(struct iphdr, saddr)))
 			return -1;
-		if (p->checksum && bpf_l4_csum_replace(skb, p->checksum, from->word[3], to->word[3], flags | 4))
-			return -1;
-		return bpf_skb_store_bytes(skb, at, &to->word[3], 4, 0);
+		if (same(&from->dst, &to->dst))
+			return 0;
+		return replace4(skb, p, header, &from->dst, &to->dst, __builtin_offsetof(struct iphdr, daddr));
 	}
-	at = header + (source ? __builtin_offsetof(struct ipv6hdr, saddr) :
-				__builtin_offsetof(struct ipv6hdr, daddr));
+	if (p->kind == PORTS && p->protocol == IPPROTO_UDP)
+		flags |= BPF_F_MARK_MANGLED_0;
 	difference = bpf_csum_diff((__be32 *)from, sizeof(*from), (__be32 *)to, sizeof(*to), 0);
 	if (p->checksum && bpf_l4_csum_replace(skb, p->checksum, 0, difference, flags))
 		return -1;
-	return bpf_skb_store_bytes(skb, at, to, sizeof(*to), 0);
+	return bpf_skb_store_bytes(skb, header + __builtin_offsetof(struct ipv6hdr, saddr), to, sizeof(*to), 0);
 }
 
 /* Changes the addresses in a packet from those of one description to those of another. */
-static inline int translate(struct __sk_buff *skb, struct packet *from, struct packet *to)
+verified_once int translate(struct __sk_buff *skb, struct packet *from, struct packet *to)
 {
-	if (replace(skb, from, ETH_HLEN, true, &from->src, &to->src) ||
-	    replace(skb, from, ETH_HLEN, false, &from->dst, &to->dst))
+	if (!from || !to)
+		return -1;
+	if (replace(skb, from, ETH_HLEN, &from->outer, &to->outer))
 		return -1;
 	if (from->kind != ERROR)
 		return 0;
-	return replace(skb, from, from->inner, true, &from->inner_src, &to->inner_src) ||
-	       replace(skb, from, from->inner, false, &from->inner_dst, &to->inner_dst);
+	return replace(skb, from, from->inner, &from->embedded, &to->embedded);
 }
 
 static inline int set_macs(struct __sk_buff *skb, const __u8 *to, const __u8 *from)

@@ -81,26 +81,24 @@ func (g *Guest) config() (*config, error) {
 	return c, nil
 }
 
+// Levels is the number of programs that a guest can have on an interface. Those of a level
+// come before those of the next one of all guests.
+const Levels = 3
+
+// levels are the ends of the programs' names.
+var levels = [Levels]string{"declared", "ephemeral", "rest"}
+
 // Programs are a guest's programs in the kernel. Traffic control keeps those that it uses
 // after Close.
 type Programs struct {
-	FromGuest     *ebpf.Program `ebpf:"from_guest"`
-	WireDeclared  *ebpf.Program `ebpf:"wire_declared"`
-	WireEphemeral *ebpf.Program `ebpf:"wire_ephemeral"`
-	WireRest      *ebpf.Program `ebpf:"wire_rest"`
-	LoDeclared    *ebpf.Program `ebpf:"lo_declared"`
-	LoEphemeral   *ebpf.Program `ebpf:"lo_ephemeral"`
-	LoRest        *ebpf.Program `ebpf:"lo_rest"`
+	FromGuest     *ebpf.Program         // for the tap
+	FromInterface [Levels]*ebpf.Program // nil if the guest does not need it
+	FromLoopback  [Levels]*ebpf.Program
+	collection    *ebpf.Collection
 }
 
 // Close closes this process's descriptors of the programs.
-func (p *Programs) Close() {
-	for _, program := range []*ebpf.Program{
-		p.FromGuest, p.WireDeclared, p.WireEphemeral, p.WireRest, p.LoDeclared, p.LoEphemeral, p.LoRest,
-	} {
-		_ = program.Close() // it was only read
-	}
-}
+func (p *Programs) Close() { p.collection.Close() }
 
 var parse = sync.OnceValues(func() (*ebpf.CollectionSpec, error) {
 	return ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
@@ -122,9 +120,20 @@ func Load(g *Guest) (*Programs, error) {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	p := new(Programs)
-	if err := spec.LoadAndAssign(p, nil); err != nil {
+	for level, needed := range [Levels]bool{g.TCP != Ports{} || g.UDP != Ports{}, true, g.Rest} {
+		if !needed {
+			delete(spec.Programs, "wire_"+levels[level])
+			delete(spec.Programs, "lo_"+levels[level])
+		}
+	}
+	collection, err := ebpf.NewCollection(spec)
+	if err != nil {
 		return nil, err
+	}
+	p := &Programs{FromGuest: collection.Programs["from_guest"], collection: collection}
+	for level, name := range levels {
+		p.FromInterface[level] = collection.Programs["wire_"+name]
+		p.FromLoopback[level] = collection.Programs["lo_"+name]
 	}
 	return p, nil
 }
