@@ -11,9 +11,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/network"
 )
 
-// DefaultHostSubnet is the default of host_network.subnet. It is next to the subnet of
-// Nomad's bridge, 172.26.64.0/20.
-const DefaultHostSubnet = "172.26.80.0/20"
+// DefaultHostSubnet is the default of host_network.subnet.
+var DefaultHostSubnet = network.DefaultHostSubnet.String()
 
 // A HostNetwork is the plugin's block about guests in the host's network.
 type HostNetwork struct {

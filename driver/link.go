@@ -32,7 +32,7 @@ func removeLinks(links []link) error {
 		case l.Mode == modeNone || slices.Contains(done, l.Netns):
 			continue
 		case l.Mode == modeHost:
-			if err := network.DetachHost(""); err != nil {
+			if err := network.DetachHost(); err != nil {
 				return fmt.Errorf("remove the rules of the device %q: %w", l.Device, err)
 			}
 		default:

@@ -179,6 +179,12 @@ func newGuest(t testing.TB, a *alloc, tap *Tap) *guest {
 	t.Helper()
 	found, err := Inspect(a.path, "")
 	must.NoError(t, err)
+	return runGuest(t, tap, found)
+}
+
+// runGuest runs a network stack with the addresses of an interface behind a tap.
+func runGuest(t testing.TB, tap *Tap, found *Interface) *guest {
+	t.Helper()
 	g := &guest{path: newNamespace(t)}
 	var own *os.File
 	must.NoError(t, inNamespace(g.path, func(n *namespace) error {

@@ -77,6 +77,8 @@ type Tap struct {
 	Offload bool             // frames have a virtio header and may be unsegmented; see SetOffload
 	// Ephemeral is the range of ports for the guest's own connections; zero for any.
 	Ephemeral PortRange
+	// Warnings are properties of the host that the operator should know.
+	Warnings []string
 }
 
 // Close closes this process's descriptor of the tap.

@@ -4,7 +4,6 @@ package network
 
 import (
 	"cmp"
-	"errors"
 	"net/netip"
 )
 
@@ -53,41 +52,3 @@ var (
 	NeighborLoopback6 = netip.MustParseAddr("fd6c:6b6c:6c6b::1")
 	NeighborAddress6  = netip.MustParseAddr("fd6c:6b6c:6c6b::2")
 )
-
-var errNotImplemented = errors.New("not implemented")
-
-// HostPort is a port of the host that leads to a guest.
-type HostPort struct {
-	Address netip.Addr // of the host; the zero Addr for all
-	Port    uint16     // of the host
-	Target  uint16     // of the guest
-}
-
-// HostOptions are the properties of a guest's link in the host's namespace.
-type HostOptions struct {
-	Subnet, Subnet6 netip.Prefix // networks of the links; the zero Prefix leaves a family out
-	Ports           []HostPort
-}
-
-// AttachHost creates a tap in the host's network namespace, with an address, and an
-// interface's description for the guest at its other end. Packets that the guest sends
-// elsewhere leave with the host's address. The caller calls DetachHost when the guest has
-// ended.
-func AttachHost(o Options, h HostOptions) (*Tap, *Interface, error) {
-	return nil, nil, errNotImplemented
-}
-
-// DetachHost removes the rules of a tap that AttachHost has created, and of all such taps
-// that no longer exist. With the last one, it restores the host's settings.
-func DetachHost(tap string) error { return errNotImplemented }
-
-// AttachNowhere creates a tap in a namespace without any other interface. The kernel
-// removes both with the tap's last descriptor.
-func AttachNowhere(o Options) (*Tap, error) { return nil, errNotImplemented }
-
-// Counters are the packets and bytes that have passed a guest's tap, as the guest sees
-// them.
-type Counters struct{ ReceivedPackets, ReceivedBytes, SentPackets, SentBytes, DroppedPackets uint64 }
-
-// ReadCounters returns the counters of a tap in a namespace; "" is the host's.
-func ReadCounters(netns, tap string) (Counters, error) { return Counters{}, errNotImplemented }
