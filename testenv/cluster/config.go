@@ -80,8 +80,16 @@ client {
     interface = %q
   }
 %s}
-`, filepath.Join(n.Dir, "data", "alloc"), sandbox.Link, n.tools.CNI, filepath.Join(n.Dir, "cni"), index, 64+16*index,
+`, filepath.Join(n.Dir, "data", "alloc"), sandbox.Link, n.cniPath(), filepath.Join(n.Dir, "cni"), index, 64+16*index,
 		SecondNetwork, SecondNetwork, sandbox.SecondLink, server)
+}
+
+// cniPath returns the directories of CNI plugins.
+func (n *Nomad) cniPath() string {
+	if n.options.CNIPath == "" {
+		return n.tools.CNI
+	}
+	return n.tools.CNI + ":" + n.options.CNIPath
 }
 
 func (n *Nomad) pluginConfig() string {

@@ -34,6 +34,9 @@ type Options struct {
 	Index  int // unique among the running agents; 0 for the server
 	// PluginConfig is added to the plugin's config block, as HCL.
 	PluginConfig string
+	// Conflists are CNI networks of the client, as JSON. Jobs use them by their name.
+	Conflists []string
+	CNIPath   string // a directory with further CNI plugins, or ""
 }
 
 // Nomad is a running agent.
@@ -71,6 +74,12 @@ func StartNomad(ctx context.Context, tools Tools, dir string, options Options) (
 	}
 	if err := copyFile(tools.Plugin, filepath.Join(n.Dir, "plugins", filepath.Base(tools.Plugin))); err != nil {
 		return nil, fmt.Errorf("install the plugin: %w", err)
+	}
+	for i, conflist := range options.Conflists {
+		file := filepath.Join(n.Dir, "cni", fmt.Sprintf("%d.conflist", i))
+		if err := os.WriteFile(file, []byte(conflist), 0o600); err != nil {
+			return nil, err
+		}
 	}
 	if err := os.WriteFile(n.configFile(), []byte(n.config()), 0o600); err != nil {
 		return nil, err
