@@ -14,6 +14,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/shoenig/test/must"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // dump describes the state of the alloc's namespace: links, addresses, routes, rules,
@@ -34,12 +35,18 @@ func (a *alloc) dump(t testing.TB) (lines []string) {
 		addresses, err := n.AddrList(nil, netlink.FAMILY_ALL)
 		must.NoError(t, err)
 		for _, a := range addresses {
+			if a.Scope == unix.RT_SCOPE_LINK {
+				continue // the kernel adds it some time after the link is up
+			}
 			lines = append(lines, "address "+a.IPNet.String())
 		}
 		routes, err := n.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{}, netlink.RT_FILTER_TABLE)
 		must.NoError(t, err)
 		for _, r := range routes {
-			lines = append(lines, "route "+r.String())
+			// The kernel adds those of IPv6 some time after the address.
+			if r.Table != unix.RT_TABLE_LOCAL || r.Family == unix.AF_INET {
+				lines = append(lines, "route "+r.String())
+			}
 		}
 		conn, err := nftables.New()
 		must.NoError(t, err)
@@ -71,4 +78,17 @@ func sysctls(t testing.TB) (lines []string) {
 	}))
 	must.Positive(t, len(lines))
 	return lines
+}
+
+// moveLink moves an interface of the alloc's namespace to another one.
+func (a *alloc) moveLink(t testing.TB, name, path string) {
+	t.Helper()
+	ns, err := os.Open(path)
+	must.NoError(t, err)
+	defer ns.Close()
+	a.in(a.path, func(n *namespace) error {
+		link, err := n.LinkByName(name)
+		must.NoError(t, err)
+		return n.LinkSetNsFd(link, int(ns.Fd()))
+	})
 }

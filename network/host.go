@@ -130,14 +130,16 @@ func (n *hostNamespace) attachHost(o Options, h HostOptions) (_ *Tap, _ *Interfa
 	if err := n.sweep(name); err != nil { // rules of an earlier tap with this name
 		return nil, nil, err
 	}
-	families, warnings := n.usableFamilies(h)
-	link, err := newHostLink(name, families)
+	mtu, err := n.hostMTU(o)
 	if err != nil {
 		return nil, nil, err
 	}
-	if link.mtu, err = n.hostMTU(o); err != nil {
+	subnets, warnings := usableSubnets(h, mtu)
+	link, err := newHostLink(name, subnets)
+	if err != nil {
 		return nil, nil, err
 	}
+	link.mtu = mtu
 	if err := n.checkSubnets(link); err != nil {
 		return nil, nil, err
 	}
@@ -176,6 +178,9 @@ func (n *hostNamespace) connectHost(link *hostLink, ports []portRule, o Options)
 		if err := s.write("1"); err != nil {
 			return err
 		}
+	}
+	if len(ports) > 0 {
+		forgetFlows(toPorts(ports))
 	}
 	if err := n.LinkSetUp(tap); err != nil {
 		return fmt.Errorf("bring it up: %w", err)
@@ -235,6 +240,9 @@ func (n *hostNamespace) sweep(name string) error {
 		if !exists[tap] {
 			gone = append(gone, tap)
 		}
+	}
+	if len(gone) > 0 {
+		defer forgetFlows(state.ofGuests(gone))
 	}
 	if len(gone) < len(state.taps) {
 		return n.table.remove(state, gone)

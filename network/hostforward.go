@@ -50,16 +50,19 @@ func familyOf(a netip.Addr) *family {
 	return ip6
 }
 
-// usableFamilies returns the subnets of the families that the host can forward, and the
+// usableSubnets returns the subnets of the families that the host can forward, and the
 // reasons why it cannot forward others.
-func (n *hostNamespace) usableFamilies(h HostOptions) (subnets []netip.Prefix, warnings []string) {
+func usableSubnets(h HostOptions, mtu int) (subnets []netip.Prefix, warnings []string) {
+	const leastMTU6 = 1280 // RFC 8200
 	if h.Subnet.IsValid() {
 		subnets = append(subnets, h.Subnet)
 	}
-	if !h.Subnet6.IsValid() || !hasIPv6() {
+	switch {
+	case !h.Subnet6.IsValid() || !hasIPv6():
 		return subnets, nil
-	}
-	if !ip6.canForward() {
+	case mtu < leastMTU6:
+		return subnets, []string{fmt.Sprintf("the guest has no IPv6 address: the MTU of the default route, %d, is less than %d", mtu, leastMTU6)}
+	case !ip6.canForward():
 		return subnets, []string{"the guest has no IPv6 address: before Linux 6.17, forwarding IPv6 for guests makes the host a router. " +
 			"To allow it, set net.ipv6.conf.all.forwarding=1, and accept_ra=2 for interfaces that router advertisements configure"}
 	}

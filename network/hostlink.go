@@ -133,10 +133,7 @@ func (l *hostLink) writeSettings() error {
 // hostMTU returns the MTU of a guest's link: the smallest of the interfaces with a default
 // route, so that a packet of the guest fits all of them.
 func (n *hostNamespace) hostMTU(o Options) (int, error) {
-	mtu := MaxMTU
-	if o.MaxMTU != 0 {
-		mtu = o.MaxMTU
-	}
+	mtu := o.maxMTU()
 	routes, err := n.RouteList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return 0, fmt.Errorf("list routes: %w", err)

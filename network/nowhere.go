@@ -4,31 +4,20 @@ package network
 
 import (
 	"crypto/rand"
-	"fmt"
 	"net"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/lkl-nomad/nomad-driver-lkl/internal/osthread"
 )
 
 // AttachNowhere creates a tap in a network namespace without any other interface but an
 // inactive lo. The kernel removes both with the tap's last descriptor.
 func AttachNowhere(o Options) (*Tap, error) {
 	var tap *Tap
-	err := osthread.Run(func() error {
-		// The thread ends here. The tap keeps its namespace.
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("create a network namespace: %w", err)
+	err := inNewNamespace(func(n *namespace) error {
+		f, link, err := n.createTap(MaxMTU, o.Offload)
+		if err != nil {
+			return err
 		}
-		return withNetlink(func(n *namespace) error {
-			f, link, err := n.createTap(MaxMTU, o.Offload)
-			if err != nil {
-				return err
-			}
-			tap = &Tap{File: f, Name: link.Attrs().Name, MAC: randomMAC(), MTU: MaxMTU, Offload: o.Offload}
-			return nil
-		})
+		tap = &Tap{File: f, Name: link.Attrs().Name, MAC: randomMAC(), MTU: MaxMTU, Offload: o.Offload}
+		return nil
 	})
 	return tap, err
 }

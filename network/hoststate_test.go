@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package network
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/shoenig/test/must"
+)
+
+// A plugin that is killed does not call DetachHost. The next guest gets the same tap.
+func TestAttachHost_ReplacesRulesOfEndedGuests(t *testing.T) {
+	a := newHost(t)
+	before := a.dump(t)
+	for i := range 3 {
+		g, tap, _ := a.newHostGuest(t, hostOptions(HostPort{Port: 80, Target: uint16(7 + i)}))
+		must.Eq(t, "lkl0", tap.Name)
+		go serveEcho(listen(t, g.path, "tcp4", fmt.Sprintf(":%d", 7+i)))
+		checkEcho(t, dial(t, a.peer, "tcp4", guest4+":80"))
+		must.NoError(t, tap.Close())
+	}
+	a.detachHost(t)
+	must.Eq(t, before, a.dump(t))
+	a.detachHost(t) // without a table
+}
+
+func TestDetachHost_KeepsOtherGuests(t *testing.T) {
+	a := newHost(t)
+	before := a.dump(t)
+	_, first, _ := a.newHostGuest(t, hostOptions(HostPort{Port: 80, Target: 7}))
+	g, second, _ := a.newHostGuest(t, hostOptions(HostPort{Port: 81, Target: 7}))
+	go serveEcho(listen(t, g.path, "tcp4", ":7"))
+	must.NoError(t, first.Close())
+	a.detachHost(t)
+	checkEcho(t, dial(t, a.peer, "tcp4", guest4+":81"))
+	_, third, _ := a.newHostGuest(t, hostOptions(HostPort{Port: 80, Target: 7}))
+	must.Eq(t, first.Name, third.Name)
+	a.detachHost(t)
+	checkEcho(t, dial(t, a.peer, "tcp4", guest4+":81"))
+	for _, tap := range []*Tap{second, third} {
+		must.NotEq(t, before, a.dump(t))
+		must.NoError(t, tap.Close())
+		a.detachHost(t)
+	}
+	must.Eq(t, before, a.dump(t))
+}
+
+// Guests start and end at once.
+func TestAttachHost_IsAtomic(t *testing.T) {
+	a := newHost(t)
+	before := a.dump(t)
+	var group sync.WaitGroup
+	for i := range 4 {
+		group.Go(func() {
+			for range 10 {
+				tap, _, err := a.tryHost(Options{}, hostOptions(HostPort{Port: uint16(80 + i), Target: 7}))
+				must.NoError(t, err)
+				must.NoError(t, tap.Close())
+				if i > 0 { // the last one of these is swept by another
+					a.detachHost(t)
+				}
+			}
+		})
+	}
+	group.Wait()
+	a.detachHost(t)
+	must.Eq(t, before, a.dump(t))
+}
+
+// Nomad's bridge and docker switch forwarding on when they start.
+func TestDetachHost_KeepsForwardingOfOthers(t *testing.T) {
+	a := newHost(t)
+	setting := func(path, value string) string {
+		if value != "" {
+			a.in(a.path, func(*namespace) error { return os.WriteFile("/proc/sys/net/ipv4/"+path, []byte(value), 0) })
+		}
+		var found string
+		a.in(a.path, func(*namespace) error { found = readSetting("/proc/sys/net/ipv4/" + path); return nil })
+		return found
+	}
+	const own = "conf/alloc7/forwarding"
+	for _, c := range []struct{ before, during, after string }{{"0", "", "0"}, {"0", "1", "1"}, {"1", "", "1"}, {"1", "0", "0"}} {
+		setting("ip_forward", c.before)
+		tap, _ := a.attachHost(t, hostOptions())
+		must.Eq(t, "1", setting(own, ""))
+		setting("ip_forward", c.during)
+		must.NoError(t, tap.Close())
+		a.detachHost(t)
+		must.Eq(t, c.after, setting(own, ""), must.Sprintf("%+v", c))
+	}
+	// An interface that may not forward, on a host that forwards.
+	setting("ip_forward", "1")
+	setting(own, "0")
+	tap, _ := a.attachHost(t, hostOptions())
+	must.Eq(t, "1", setting(own, ""))
+	must.NoError(t, tap.Close())
+	a.detachHost(t)
+	must.Eq(t, "0", setting(own, ""))
+}
+
+func TestAttachHost_WarnsOfFirewalls(t *testing.T) {
+	a := newHost(t)
+	a.in(a.path, func(*namespace) error {
+		conn, err := nftables.New()
+		must.NoError(t, err)
+		policy := nftables.ChainPolicyDrop
+		table := conn.AddTable(&nftables.Table{Name: "filter", Family: nftables.TableFamilyIPv4})
+		conn.AddChain(&nftables.Chain{
+			Name: "FORWARD", Table: table, Type: nftables.ChainTypeFilter, Policy: &policy,
+			Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+		})
+		return conn.Flush()
+	})
+	tap, _ := a.attachHost(t, hostOptions())
+	must.SliceLen(t, 1, tap.Warnings)
+	must.StrContains(t, tap.Warnings[0], "lkl+")
+}
+
+func TestAttachHost_LeavesIPv6OutWhereItIsDisabled(t *testing.T) {
+	a := newHost(t)
+	a.in(a.path, func(*namespace) error {
+		return os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
+	})
+	_, _, iface := a.newHostGuest(t, hostOptions())
+	must.SliceLen(t, 1, iface.Addresses)
+	must.False(t, iface.Gateway6.IsValid())
+	_, _, err := a.tryHost(Options{}, hostOptions(HostPort{Address: netip.MustParseAddr(guest6), Port: 80, Target: 7}))
+	must.ErrorIs(t, err, ErrHostPort)
+}
+
+// The guest cannot send with another address.
+func TestAttachHost_DropsOtherSenders(t *testing.T) {
+	for _, allow := range []bool{false, true} {
+		a := newHost(t)
+		tap, iface, err := a.tryHost(Options{AllowSpoofing: allow}, hostOptions())
+		must.NoError(t, err)
+		defer tap.Close()
+		server := listenUDP(t, a.path, ":99")
+		write := func(from, data string) {
+			frame := etherFrame(tap.MAC, a.macOf(a.path, tap.Name), 0x0800,
+				ip4Packet(from, guest4, 17, 0, udpPacket(1000, 99, data)))
+			_, err := tap.File.Write(frame)
+			must.NoError(t, err)
+		}
+		a.in(a.path, func(*namespace) error { // the kernel's own check of senders
+			return os.WriteFile("/proc/sys/net/ipv4/conf/"+tap.Name+"/rp_filter", []byte("0"), 0)
+		})
+		write("198.18.0.6", "other")
+		write(iface.Addresses[0].Addr().String(), "own")
+		data, _ := receive(t, server)
+		must.Eq(t, map[bool]string{true: "other", false: "own"}[allow], data)
+	}
+}
+
+// Each packet up to the MTU of the default route fits.
+func TestAttachHost_HasTheMTUOfTheDefaultRoute(t *testing.T) {
+	for mtu, want := range map[int]int{1280: 1280, 1400: 1400, 1500: 1500, 9000: 1500} {
+		a := newAlloc(t, mtu)
+		tap, iface := a.attachHost(t, hostOptions())
+		must.Eq(t, want, tap.MTU)
+		must.Eq(t, want, iface.MTU)
+	}
+	a := newAlloc(t, 9000)
+	tap, _, err := a.tryHost(Options{MaxMTU: 65535}, hostOptions())
+	must.NoError(t, err)
+	defer tap.Close()
+	must.Eq(t, 9000, tap.MTU)
+}
+
+func TestAttachHost_ConnectsGuestWithOffloads(t *testing.T) {
+	a := newHost(t)
+	tap, iface, err := a.tryHost(Options{Offload: true, BlockMetadata: true}, hostOptions(HostPort{Port: 80, Target: 7}))
+	must.NoError(t, err)
+	defer tap.Close()
+	g := runGuest(t, tap, iface)
+	for network, address := range map[string]string{"tcp4": guest4, "tcp6": guest6} {
+		go serveEcho(listen(t, g.path, network, ":7"))
+		a.echoDigest(t, network, net.JoinHostPort(address, "80"))
+	}
+	must.Greater(t, int64(10000), g.longestReceived.Load(), must.Sprint("frames should be large"))
+}
