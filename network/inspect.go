@@ -58,7 +58,7 @@ func (n *namespace) chooseInterface(name string, routes []netlink.Route) (netlin
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
-	links := slices.DeleteFunc(all, isLoopback)
+	links := slices.DeleteFunc(all, leadsNowhere)
 	if name != "" {
 		return byName(links, name)
 	}
@@ -74,10 +74,14 @@ func (n *namespace) chooseInterface(name string, routes []netlink.Route) (netlin
 	return n.byAddress(links, routes)
 }
 
-func isLoopback(link netlink.Link) bool { return link.Attrs().Flags&net.FlagLoopback != 0 }
+// leadsNowhere reports whether a link is the loopback interface or the tap of a guest.
+func leadsNowhere(link netlink.Link) bool {
+	tap, ok := link.(*netlink.Tuntap)
+	return link.Attrs().Flags&net.FlagLoopback != 0 || ok && tap.Mode == netlink.TUNTAP_MODE_TAP && tap.NonPersist
+}
 
 func byName(links []netlink.Link, name string) (netlink.Link, error) {
-	i := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == name })
+	i := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == name || slices.Contains(l.Attrs().AltNames, name) })
 	if i < 0 {
 		return nil, fmt.Errorf("%w: the network has no interface %q; it has %s", ErrNoInterface, name, namesOf(links))
 	}
@@ -140,7 +144,7 @@ func (n *namespace) byAddress(links []netlink.Link, routes []netlink.Route) (net
 		return nil, fmt.Errorf("%w: %s", ErrNoInterface, strings.Join(problems, "; "))
 	}
 	return nil, fmt.Errorf("%w: %s have addresses, and there is no default route to choose one of them: "+
-		"name the interface in the task's configuration", ErrNoInterface, namesOf(candidates))
+		"choose one by interface \"DEVICE\" { name = \"NAME\" } in the task's config", ErrNoInterface, namesOf(candidates))
 }
 
 // unusable returns the reason why a guest cannot send Ethernet frames over an interface,

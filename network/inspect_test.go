@@ -164,6 +164,16 @@ func TestInspect_ReportsNamespaceWithoutInterface(t *testing.T) {
 	_, err = Inspect(path, "eth0")
 	must.ErrorIs(t, err, ErrNoInterface)
 	must.ErrorContains(t, err, "it has none but lo")
+	must.NoError(t, inNamespace(path, func(n *namespace) error {
+		f, _, err := n.createTap(1500, false)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = n.inspect("")
+		must.ErrorIs(t, err, ErrOnlyLoopback, must.Sprint("a guest's tap is no interface for another guest"))
+		return nil
+	}))
 }
 
 func TestInspect_PrefersPermanentIPv6Addresses(t *testing.T) {
