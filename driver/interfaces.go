@@ -124,6 +124,7 @@ func planDevice(j job, name string, mode networkMode, first bool) (netDevice, er
 	}
 	device.link.Netns, device.link.Interface = netns, found.Name
 	device.setAddresses(addressesOf(found))
+	device.mtu = found.MTU
 	return device, nil
 }
 

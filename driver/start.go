@@ -69,6 +69,9 @@ func (d *Driver) startGuest(ctx context.Context, job job, dir taskDir, undo *und
 		return runningTask{}, startError("network", err)
 	}
 	defer devices.Close()
+	if err := d.fitNetwork(job, kernel, devices); err != nil {
+		return runningTask{}, startError("network", err)
+	}
 	if err := d.createCgroup(dir, undo); err != nil {
 		return runningTask{}, startError("control group", retryable(err))
 	}

@@ -217,6 +217,13 @@ func TestCNI(t *testing.T) {
 	t.Parallel()
 	client, recorded := cniClient(t)
 	t.Run("every network", func(t *testing.T) { requireEveryNetwork(t, client, recorded) })
+	t.Run("loopback only", func(t *testing.T) {
+		job := lkl(t, "lkl-hello.nomad.hcl", "cni-loopback")
+		job.TaskGroups[0].Networks = []*api.NetworkResource{{Mode: "cni/lo"}}
+		a := start(t, client, job)
+		a.await(t, api.AllocClientStatusComplete)
+		must.Eq(t, 0, a.awaitEvent(t, api.TaskTerminated).ExitCode)
+	})
 	t.Run("no ARP", func(t *testing.T) {
 		a := start(t, client, station(t, "noarp", "auto"))
 		a.await(t, api.AllocClientStatusFailed)
