@@ -109,10 +109,6 @@ func TestDriverNetwork_AdvertisesTheJobsPorts(t *testing.T) {
 	must.Nil(t, driverNetwork(job{task: task}, connectedTo(addresses{})))
 	must.False(t, driverNetwork(ports(), a).Advertise())
 
-	// The address of a guest in host mode is of no use on other hosts.
-	a[0].link.Mode = modeHost
-	must.Eq(t, &drivers.DriverNetwork{IP: "192.0.2.1", PortMap: map[string]int{"http": 23456, "admin": 23457}}, driverNetwork(ports(), a))
-	must.Eq(t, &drivers.DriverNetwork{IP: "192.0.2.2", PortMap: map[string]int{"other": 23458}}, driverNetwork(ports("other"), a))
 	a[0].link.Mode = modeNone
 	must.Nil(t, driverNetwork(ports(), a))
 }

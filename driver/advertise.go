@@ -16,30 +16,20 @@ import (
 
 // driverNetwork returns the address and ports that Nomad advertises for services
 // with address_mode "driver". Group networks map the same ports for the guest
-// as for the alloc. In host mode, the guest's own address is known on this host only, so the
-// result has an address of the host. Without an address the result is nil, as Nomad expects.
+// as for the alloc. Nomad combines this address with a port's number in the guest, so in
+// host mode, too, it must be the guest's own. Without an address the result is nil, as
+// Nomad expects.
 func driverNetwork(j job, devices netDevices) *drivers.DriverNetwork {
 	connected := devices.connected()
-	if len(connected) == 0 {
+	if len(connected) == 0 || connected[0].addresses.ip() == "" {
 		return nil
 	}
-	inHost := connected[0].link.Mode == modeHost
-	n := &drivers.DriverNetwork{PortMap: map[string]int{}}
-	if !inHost {
-		n.IP = connected[0].addresses.ip()
-	}
+	n := &drivers.DriverNetwork{IP: connected[0].addresses.ip(), PortMap: map[string]int{}}
 	claim := j.portClaim()
 	for _, p := range groupPorts(j.task) {
-		switch {
-		case !claim.serves(p.Label):
-		case !inHost:
+		if claim.serves(p.Label) {
 			n.PortMap[p.Label] = int(guestPort(p))
-		case n.IP == "" || n.IP == p.HostIP:
-			n.IP, n.PortMap[p.Label] = p.HostIP, p.Value
 		}
-	}
-	if n.IP == "" {
-		return nil
 	}
 	return n
 }

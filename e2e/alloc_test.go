@@ -93,18 +93,30 @@ func (a *alloc) await(t *testing.T, status string) {
 // awaitEvent waits for an event of the task and returns it.
 func (a *alloc) awaitEvent(t *testing.T, kind string) *api.TaskEvent {
 	t.Helper()
+	return a.findEvent(t, kind, "")
+}
+
+// awaitMessage waits for an event of the driver that contains the text.
+func (a *alloc) awaitMessage(t *testing.T, text string) {
+	t.Helper()
+	a.findEvent(t, api.TaskDriverMessage, text)
+}
+
+// findEvent waits for an event of a kind that contains the text.
+func (a *alloc) findEvent(t *testing.T, kind, text string) *api.TaskEvent {
+	t.Helper()
 	var found *api.TaskEvent
 	must.Wait(t, testenv.Eventually(func() error {
 		if err := a.refresh(); err != nil {
 			return err
 		}
 		for _, event := range a.events() {
-			if event.Type == kind {
+			if event.Type == kind && strings.Contains(event.DisplayMessage, text) {
 				found = event
 				return nil
 			}
 		}
-		return fmt.Errorf("no event %q", kind)
+		return fmt.Errorf("no event %q of the task %s contains %q", kind, a.task, text)
 	}))
 	return found
 }

@@ -35,6 +35,7 @@ var examples = map[string]example{
 	"nginx-config.nomad.hcl":  {images, servesTheTemplate},
 	"redis.nomad.hcl":         {images, func(t *testing.T, a *alloc) { a.redis(t) }},
 	"python3.nomad.hcl":       {images, servesFromPython},
+	"host.nomad.hcl":          {images, answers("nginx")},
 	"rootfs.nomad.hcl":        {allKernels, completesWith("argument: from two files\n")},
 	"image-archive.nomad.hcl": {serveArchive, completesWith("command line: from an archive\n")},
 	"image-private.nomad.hcl": {privateImage, completesWith("command line: from a private registry\n")},
@@ -65,6 +66,14 @@ func serveHello(t *testing.T) string {
 	t.Helper()
 	url, checksum := serve(t, filepath.Join(tools.Guests, "hello.spt"))
 	return fmt.Sprintf("source = %q\nchecksum = %q\n", url, checksum)
+}
+
+// answers requires a page at the port http that contains the text.
+func answers(text string) func(*testing.T, *alloc) {
+	return func(t *testing.T, a *alloc) {
+		t.Helper()
+		must.StrContains(t, a.awaitAnswer(t), text)
+	}
 }
 
 func completesWith(output string) func(*testing.T, *alloc) {

@@ -56,6 +56,21 @@ func httpdGuest(port string) *api.Task {
 		Require(&api.Resources{CPU: ptr(50), MemoryMB: ptr(16)})
 }
 
+// oneRequest returns a task that makes one request, prints the answer and exits.
+func oneRequest(task *api.Task, url string) *api.Task {
+	task.Templates[0].EmbeddedTmpl = ptr(fmt.Sprintf(`
+import sys, time, urllib.request
+
+while True:  # the server may not listen yet
+    try:
+        print(%q, urllib.request.urlopen(%q, timeout=5).read().decode())
+        sys.exit(0)
+    except OSError:
+        time.sleep(0.1)
+`, "the answer:", url))
+	return task
+}
+
 func withMemberProgram(task *api.Task) *api.Task {
 	task.Templates = append(task.Templates, &api.Template{
 		DestPath: ptr("local/member.py"), EmbeddedTmpl: &memberProgram,

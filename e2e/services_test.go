@@ -47,14 +47,14 @@ func TestServices_HaveTheAddressOfTheirMode(t *testing.T) {
 			}
 			job.TaskGroups[0].Services = []*api.Service{checked(name("alloc"), provider, "alloc")}
 			a := run(t, nomad, job)
+			if provider == "nomad" {
+				a.awaitChecks(t)
+			}
 			outside, inside := a.address(t, "web"), net.JoinHostPort(a.ip(t), "9001")
 			requireService(t, find, name("auto"), outside)
 			requireService(t, find, name("host"), outside)
 			requireService(t, find, name("alloc"), inside)
 			requireService(t, find, name("driver"), inside)
-			if provider == "nomad" {
-				a.awaitChecks(t)
-			}
 		})
 	}
 }
