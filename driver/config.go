@@ -150,6 +150,8 @@ type TaskConfig struct {
 	// Hostname and ExtraHosts are as those of the docker driver.
 	Hostname   string   `codec:"hostname"`
 	ExtraHosts []string `codec:"extra_hosts"`
+
+	Bandwidth *BandwidthConfig `codec:"bandwidth"`
 }
 
 // sysctls returns the settings of all sysctl blocks.
@@ -215,6 +217,7 @@ func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
 	t.servedPorts(&list, task)
 	t.validateInterfaces(&list)
 	t.validateHosts(&list)
+	t.validateBandwidth(&list)
 	validateTask(&list, task)
 	t.validateUser(&list, task.User)
 	return taskConfigError(&list)

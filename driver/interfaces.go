@@ -92,6 +92,11 @@ func (d *Driver) planNetwork(j job, k *kernel) (netDevices, error) {
 	if err := plan.checkInterfaces(j); err != nil {
 		return nil, err
 	}
+	if plan.shared() != nil {
+		if err := j.config.checkSharedSysctls(); err != nil {
+			return nil, err
+		}
+	}
 	if note != "" && len(plan.connected()) > 0 {
 		d.events.emit(j.task, note, nil)
 	}

@@ -96,6 +96,11 @@ var kernelCases = []struct {
 	{name: "sysctl with a bad name", manifest: lklDevices, job: TaskConfig{Rootfs: "local/root", Sysctl: []map[string]string{{"a b": "0"}}}, network: groupNetwork, wrong: []string{"sysctl"}},
 	{name: "sysctl for another guest", job: TaskConfig{KernelLog: true, Sysctl: []map[string]string{{"vm.swappiness": "0"}}}, wrong: []string{"sysctl", "kernel_log"}},
 	{name: "ports and no net", job: TaskConfig{Ports: []string{"http"}}, network: groupNetwork, wrong: []string{"ports"}},
+	{name: "bandwidth and no net", job: TaskConfig{Bandwidth: &BandwidthConfig{Ingress: "1mbit"}}, wrong: []string{"bandwidth"}},
+	{
+		name: "host names for another guest", job: TaskConfig{Hostname: "a", ExtraHosts: []string{"b:10.0.0.1"}},
+		wrong: []string{"hostname", "extra_hosts"},
+	},
 	{
 		name:     "everything",
 		manifest: []unikernel.Device{blockEntry("a"), blockEntry("b"), netEntry("c")},

@@ -56,8 +56,14 @@ func (k kernelInfo) checkNetwork(list *problems.List, j job, plugin *Config) {
 	k.checkInterfaces(list, j)
 	if len(k.devices(unikernel.Net)) > 0 {
 		j.config.checkNetworkMode(list, plugin, j.task)
-	} else if len(j.config.Ports) > 0 {
-		list.Addf("ports", "cannot be used with this kernel, which declares no net device")
+		return
+	}
+	const message = "cannot be used with this kernel, which declares no net device"
+	if len(j.config.Ports) > 0 {
+		list.Addf("ports", message)
+	}
+	if j.config.Bandwidth != nil {
+		list.Addf("bandwidth", message)
 	}
 }
 

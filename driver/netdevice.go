@@ -120,7 +120,7 @@ func (t taskDir) recordLinks(links []link) error {
 
 // attach creates the tap of a device.
 func (d *Driver) attach(ctx context.Context, j job, k *kernel, device *netDevice) (err error) {
-	options, l := d.tapOptions(k, device.link), &device.link
+	options, l := d.tapOptions(j, k, device.link), &device.link
 	switch l.Mode {
 	case modeNone:
 		device.tap, err = network.AttachNowhere(options)
@@ -166,11 +166,12 @@ func sharing(j job, k *kernel) network.Sharing {
 }
 
 // tapOptions returns the properties of a guest's tap.
-func (d *Driver) tapOptions(k *kernel, l link) network.Options {
+func (d *Driver) tapOptions(j job, k *kernel, l link) network.Options {
 	return network.Options{
 		Interface: l.Interface,
 		Offload:   k.supports(unikernel.FeatureOffload), AllowSpoofing: d.config.AllowSpoofing,
 		BlockMetadata: d.config.blocksMetadata(l.Mode), MaxMTU: k.maxMTU(),
+		Bandwidth: j.config.bandwidth(),
 	}
 }
 

@@ -204,6 +204,14 @@ var taskOptions = []option{
 		doc: "Absolute path in the guest in which the program starts.",
 	},
 	{
+		name: "bandwidth", kind: kindBlock,
+		doc: "[Limits](#bandwidth) of the guest's network.",
+		nested: []option{
+			{name: "ingress", kind: "string", doc: "Rate to the guest in bits per second, such as `100mbit`."},
+			{name: "egress", kind: "string", doc: "Rate from the guest."},
+		},
+	},
+	{
 		name: "hostname", kind: "string",
 		doc: "[Host name](#host-name) of an LKL guest.",
 	},

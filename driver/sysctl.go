@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
@@ -17,18 +18,20 @@ const sysctlPortStart = "net.ipv4.ip_unprivileged_port_start"
 // sharedSysctls are the kernel parameters that a guest in shared mode needs, so a job cannot
 // set them.
 var sharedSysctls = []string{
-	"net.ipv4.conf.all.route_localnet", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports",
+	"net.ipv4.conf.all.route_localnet", sysctlPortRange, sysctlReserved,
 }
 
-// setsSharedSysctls returns the parameters among sharedSysctls that a job sets, as the job
-// writes them. The guest takes slashes for dots.
-func (t *TaskConfig) setsSharedSysctls() (names []string) {
+// checkSharedSysctls reports parameters among sharedSysctls that a job sets. The guest takes
+// slashes for dots.
+func (t *TaskConfig) checkSharedSysctls() error {
+	var list problems.List
 	for _, name := range slices.Sorted(maps.Keys(t.sysctls())) {
 		if slices.Contains(sharedSysctls, strings.ReplaceAll(name, "/", ".")) {
-			names = append(names, name)
+			list.Addf("sysctl", "%s is set by the driver in the network mode %s: remove it, or set network_mode = %q",
+				name, modeShared, modeL2)
 		}
 	}
-	return names
+	return taskConfigError(&list)
 }
 
 // addDefaultSysctls adds the parameters that all guests have unless the job sets them. As in

@@ -61,9 +61,13 @@ func TestSysctl_Defaults(t *testing.T) {
 	}
 }
 
-func TestSysctl_FindsThoseOfSharedMode(t *testing.T) {
+func TestSysctl_RefusesThoseOfSharedMode(t *testing.T) {
 	c := TaskConfig{Sysctl: []map[string]string{
 		{"net.ipv4.ip_local_port_range": "1 2", "net.core.somaxconn": "4096"}, {"net/ipv4/conf/all/route_localnet": "0"},
 	}}
-	must.Eq(t, []string{"net.ipv4.ip_local_port_range", "net/ipv4/conf/all/route_localnet"}, c.setsSharedSysctls())
+	err := c.checkSharedSysctls()
+	must.ErrorContains(t, err, "net.ipv4.ip_local_port_range")
+	must.ErrorContains(t, err, "net/ipv4/conf/all/route_localnet")
+	must.StrNotContains(t, err.Error(), "somaxconn")
+	must.NoError(t, (&TaskConfig{Sysctl: []map[string]string{{"net.core.somaxconn": "1"}}}).checkSharedSysctls())
 }

@@ -16,6 +16,7 @@ import (
 // last one drops the frames that the ones before it have not redirected. Without it, the
 // namespace's own stack would receive them.
 const (
+	limitPriority = 1 // only for guests with limited bandwidth
 	checkPriority = 2 // only for guests with offloads
 	passPriority  = 3
 	guestPriority = 4 // the first one that is free for classifiers after guardTap
@@ -39,9 +40,11 @@ func (n *namespace) guardTap(tap netlink.Link, owner owner, o Options) error {
 		}
 	}
 	if o.Offload && !o.AllowSpoofing {
-		return n.addChecksumCheck(tap)
+		if err := n.addChecksumCheck(tap); err != nil {
+			return err
+		}
 	}
-	return nil
+	return n.limitBandwidth(tap, o.Bandwidth)
 }
 
 // filter returns the program over the frames of a guest, or nil if all may pass.

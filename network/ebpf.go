@@ -31,11 +31,16 @@ const (
 
 // Helpers of the kernel (linux/bpf.h).
 const (
+	ktimeGet        = 5
 	skbLoadBytes    = 26
 	probeReadKernel = 113
 )
 
 const instructionSize = 8
+
+// mapValue is the kind of a constant that names a map by its descriptor, and loads the address
+// of its first value: BPF_PSEUDO_MAP_VALUE of linux/bpf.h.
+const mapValue = 2
 
 func (p *ebpf) emit(op, to, from byte, offset int16, value int32) {
 	p.code = append(p.code, op, from<<4|to)
@@ -64,6 +69,28 @@ func (p *ebpf) load(size, to byte, at int16) {
 func (p *ebpf) pointTo(to byte, at int32) {
 	p.move(to, stackEnd)
 	p.compute(unix.BPF_ADD, to, at)
+}
+
+// constant loads a constant of 64 bits.
+func (p *ebpf) constant(to, kind byte, value uint64) {
+	p.emit(unix.BPF_LD|unix.BPF_DW|unix.BPF_IMM, to, kind, 0, int32(uint32(value)))
+	p.emit(0, 0, 0, 0, int32(uint32(value>>32)))
+}
+
+// loadWord loads 32 bits from an address.
+func (p *ebpf) loadWord(to, from byte, at int16) {
+	p.emit(unix.BPF_LDX|unix.BPF_MEM|unix.BPF_W, to, from, at, 0)
+}
+
+// combine computes with two registers.
+func (p *ebpf) combine(op, to, from byte) {
+	p.emit(unix.BPF_ALU64|op|unix.BPF_X, to, from, 0, 0)
+}
+
+// jump2 jumps to a label if the comparison of two registers holds.
+func (p *ebpf) jump2(op, left, right byte, label string) {
+	p.jumps[p.next()] = label
+	p.emit(unix.BPF_JMP|op|unix.BPF_X, left, right, 0, 0)
 }
 
 // jump jumps to a label if the comparison of a register with a value holds.
@@ -116,6 +143,17 @@ func loadClassifier(code []byte) (*os.File, error) {
 	runtime.KeepAlive(license)
 	if errno != 0 {
 		return nil, fmt.Errorf("load a program into the kernel: %w", errno)
+	}
+	return os.NewFile(fd, "bpf"), nil
+}
+
+// newVariable creates a map with one value of 8 bytes, which is 0.
+func newVariable() (*os.File, error) {
+	attributes := struct{ kind, keySize, valueSize, entries, flags uint32 }{unix.BPF_MAP_TYPE_ARRAY, 4, 8, 1, 0}
+	fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_MAP_CREATE, uintptr(unsafe.Pointer(&attributes)), unsafe.Sizeof(attributes))
+	runtime.KeepAlive(&attributes)
+	if errno != 0 {
+		return nil, fmt.Errorf("create a map in the kernel: %w", errno)
 	}
 	return os.NewFile(fd, "bpf"), nil
 }

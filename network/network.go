@@ -34,6 +34,9 @@ var (
 	// ErrNoFilter means that the kernel lacks the classifier that prevents spoofing.
 	ErrNoFilter = errors.New("the kernel cannot filter the guest's frames: " +
 		"load the module cls_bpf (CONFIG_NET_CLS_BPF), or set allow_spoofing in the plugin's configuration")
+	// ErrNoBandwidth means that the kernel cannot limit a guest's bandwidth.
+	ErrNoBandwidth = errors.New("the kernel cannot limit the guest's bandwidth: " +
+		"load the module sch_tbf and use a kernel with CONFIG_BPF_SYSCALL, or remove bandwidth from the task's config")
 	// ErrNoChecksumCheck means that the kernel cannot confine a guest with offloads.
 	ErrNoChecksumCheck = errors.New("the kernel cannot check the guest's checksum offloads: " +
 		"use a kernel with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF, or set allow_spoofing in the plugin's configuration")

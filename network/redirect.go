@@ -52,15 +52,19 @@ func (n *namespace) attach(o Options) (_ *Tap, err error) {
 // redirectFromGuest redirects the frames of the guest to the alloc's interface, except for
 // those that the options forbid.
 func (n *namespace) redirectFromGuest(tap, link netlink.Link, owner owner, o Options) error {
-	filter := o.filter(owner)
-	if filter == nil {
-		return n.redirect(tap, link)
+	var err error
+	if filter := o.filter(owner); filter == nil {
+		err = n.redirect(tap, link)
+	} else {
+		err = n.redirectFiltered(tap, link, filter)
 	}
-	err := n.redirectFiltered(tap, link, filter)
 	if err == nil && o.Offload && !o.AllowSpoofing {
 		err = n.addChecksumCheck(tap)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return n.limitBandwidth(tap, o.Bandwidth)
 }
 
 // redirectToGuest redirects the frames that the alloc's interface receives to the tap. If

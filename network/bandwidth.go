@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package network
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Limits of Bandwidth, in bits per second.
+const (
+	MinBandwidth = 64_000
+	MaxBandwidth = 32_000_000_000
+)
+
+// The shaper of frames to a guest holds them back in a queue, for about queueTime. It passes a
+// burst at once, and splits pieces of up to 64 KiB only if they are longer than that.
+const (
+	burstTime = 10 * time.Millisecond
+	minBurst  = 16 << 10 // bytes
+	maxBurst  = 4 << 20
+	queueTime = 50 * time.Millisecond
+	minQueue  = 128 << 10 // bytes
+	maxQueue  = 8 << 20   // the memory counts toward no limit of the task
+)
+
+// policerBurst is the time at the limit that a guest may make up for after a pause. The policer
+// drops frames: nothing can hold back what a guest sends. On a fast link, TCP cannot send
+// slowly enough, loses many segments at once, and stops for 200 ms, the smallest timeout of
+// retransmissions. With a burst of 100 ms, it reached half of the rate.
+const policerBurst = 250 * time.Millisecond
+
+// limitBandwidth limits the frames to and from a guest. The tap must have its ingress qdisc
+// already. Its limits go with the tap.
+func (n *namespace) limitBandwidth(tap netlink.Link, b Bandwidth) error {
+	if b.Ingress != 0 {
+		if err := n.QdiscAdd(shaper(tap.Attrs().Index, b.Ingress)); err != nil {
+			return fmt.Errorf("limit the frames to %s: %w", tap.Attrs().Name, classifyShaperError(err))
+		}
+	}
+	if b.Egress == 0 {
+		return nil
+	}
+	program, err := loadPolicer(b.Egress)
+	if err != nil {
+		return fmt.Errorf("limit the frames from %s: %w: %w", tap.Attrs().Name, ErrNoBandwidth, err)
+	}
+	defer program.Close() // the classifier keeps the program
+	err = n.FilterAdd(&netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{
+			LinkIndex: tap.Attrs().Index, Parent: ingressHandle, Priority: limitPriority, Protocol: unix.ETH_P_ALL,
+		},
+		Fd: int(program.Fd()), Name: policerName(b.Egress), DirectAction: true,
+	})
+	if err != nil {
+		return fmt.Errorf("limit the frames from %s: %w", tap.Attrs().Name, classifyFilterError(err))
+	}
+	return nil
+}
+
+// policerName is the name of the policer in the list of an interface's filters.
+func policerName(rate uint64) string { return fmt.Sprintf("limit to %d bit/s", rate) }
+
+// shaper is a token bucket for frames that leave an interface, at a rate in bits per second.
+func shaper(linkIndex int, rate uint64) netlink.Qdisc {
+	perSecond := float64(rate) / 8 // bytes
+	bytesIn := func(d time.Duration, least, most float64) float64 {
+		return min(max(perSecond*d.Seconds(), least), most)
+	}
+	burst := bytesIn(burstTime, minBurst, maxBurst)
+	const tick = 64 * time.Nanosecond // the kernel's unit for the time of a burst
+	return &netlink.Tbf{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: linkIndex, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
+		Rate:       rate / 8,
+		Limit:      uint32(burst + bytesIn(queueTime, minQueue, maxQueue)),
+		Buffer:     uint32(burst / perSecond * float64(time.Second/tick)),
+	}
+}
+
+// classifyShaperError adds ErrNoBandwidth if the kernel has no sch_tbf.
+func classifyShaperError(err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("%w: %w", ErrNoBandwidth, err)
+	}
+	return err
+}
+
+// loadPolicer loads a program that drops the frames of a guest beyond a rate in bits per
+// second.
+func loadPolicer(rate uint64) (*os.File, error) {
+	state, err := newVariable()
+	if err != nil {
+		return nil, err
+	}
+	defer state.Close() // the program keeps the variable
+	return loadClassifier(policer(rate, policerBurst, int32(state.Fd())))
+}
+
+// costShift is the number of binary places in the time that a byte takes.
+const costShift = 20
+
+// policer returns the program. The variable is the time, in ns, at which all frames so far
+// have been sent at the rate. A frame passes if this is not too far ahead, whatever its
+// length, so that large frames have the same chance as small ones.
+func policer(rate uint64, burst time.Duration, variable int32) []byte {
+	perByte := 8 * uint64(time.Second) << costShift / rate
+	p := newEBPF()
+	p.loadWord(r6, r1, 0) // the frame's length, the first field of struct __sk_buff
+	p.emit(unix.BPF_JMP|unix.BPF_CALL, 0, 0, 0, ktimeGet)
+	p.constant(r1, 0, perByte)
+	p.combine(unix.BPF_MUL, r6, r1)
+	p.compute(unix.BPF_RSH, r6, costShift)
+	p.constant(r1, mapValue, uint64(uint32(variable)))
+	p.emit(unix.BPF_LDX|unix.BPF_MEM|unix.BPF_DW, r2, r1, 0, 0)
+	p.jump2(unix.BPF_JGE, r2, r0, "busy")
+	p.move(r2, r0)
+	p.label("busy")
+	p.move(r3, r2)
+	p.subtract(r3, r0)
+	p.jump(unix.BPF_JGT, r3, int32(burst), "drop")
+	p.combine(unix.BPF_ADD, r2, r6)
+	p.emit(unix.BPF_STX|unix.BPF_MEM|unix.BPF_DW, r1, r2, 0, 0)
+	p.exit(netlink.TC_ACT_UNSPEC) // the next classifier decides
+	p.label("drop")
+	p.exit(netlink.TC_ACT_SHOT)
+	return p.link()
+}
