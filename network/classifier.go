@@ -18,8 +18,9 @@ import (
 const (
 	limitPriority = 1 // only for guests with limited bandwidth
 	checkPriority = 2 // only for guests with offloads
-	passPriority  = 3
-	guestPriority = 4 // the first one that is free for classifiers after guardTap
+	sharePriority = 3 // only in shared mode
+	passPriority  = 4
+	guestPriority = 5 // the first one that is free for classifiers after guardTap
 	dropPriority  = 0xfff0
 )
 

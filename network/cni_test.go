@@ -186,21 +186,21 @@ func TestAttachShared_WorksInCNINetworks(t *testing.T) {
 	for _, c := range cniNetworks() {
 		t.Run(c.name, func(t *testing.T) {
 			a := c.make(t)
-			g := a.shared(t, Options{}, Sharing{TCP: onPort(guestPort)})
-			for network, address := range map[string]string{"tcp4": "10.1.0.2", "tcp6": "fd01::2"} {
-				serve(t, g.path, network, address, guestPort)
-				serve(t, a.path, network, address, neighborPort)
-				checkDial(t, a.peer, network, address, guestPort)
-				checkDial(t, a.peer, network, address, neighborPort)
-				checkDial(t, a.path, network, address, guestPort)
+			g := a.share(t, Options{}, declared(guestPort))
+			for _, address := range []string{"10.1.0.2", "fd01::2"} {
+				serve(t, g.path, address, guestPort)
+				serve(t, a.path, address, neighborPort)
+				reaches(t, a.peer, address, guestPort)
+				reaches(t, a.peer, address, neighborPort)
+				reaches(t, a.path, address, guestPort)
 			}
-			for network, address := range map[string]string{"tcp4": outside4, "tcp6": outside6} {
-				if c.only4 && network == "tcp6" {
+			for _, address := range []string{outside4, outside6} {
+				if c.only4 && address == outside6 {
 					continue
 				}
-				serve(t, a.peer, network, address, peerPort)
-				checkDial(t, g.path, network, address, peerPort)
-				checkDial(t, a.path, network, address, peerPort)
+				serve(t, a.peer, address, peerPort)
+				reaches(t, g.path, address, peerPort)
+				reaches(t, a.path, address, peerPort)
 			}
 		})
 	}

@@ -58,9 +58,6 @@ type owner struct {
 	mac        net.HardwareAddr
 	addresses4 [][]uint32 // in words of 32 bits, as bpf.Program compares them
 	addresses6 [][]uint32
-	// loopback allows 127.0.0.1 as the source of packets to the neighbors' aliases. A
-	// guest in shared mode answers them so.
-	loopback bool
 }
 
 // ownerOf returns the identity of the guest that takes the place of an interface: its
@@ -188,23 +185,11 @@ func (f *frameFilter) arp() {
 		f.requireOwn4(arpTarget)
 		f.Return(pass)
 	})
-	if f.owner.loopback {
-		f.when(bpf.Equal(loopback4), func(f *frameFilter) {
-			f.ReturnUnlessOneOf(arpTarget, aliases4, drop)
-			f.Return(pass)
-		})
-	}
 	f.requireOwn4(arpSender)
 	f.LoadHalf(arpOperation)
 	f.ReturnIf(bpf.Above(2), drop) // neither a request nor a reply
 	f.Return(pass)
 }
-
-const loopback4 = 127<<24 | 1
-
-// aliases4 are the addresses of the neighbors; see NeighborLoopback. The third one is
-// that of neighbors whose packets to 127.0.0.1 the guest has received at its own address.
-var aliases4 = [][]uint32{{192<<24 | 1}, {192<<24 | 2}, {192<<24 | 3}}
 
 // ip4 passes packets of an own address, and IGMP of a host that has no address yet.
 func (f *frameFilter) ip4() {
@@ -220,12 +205,6 @@ func (f *frameFilter) ip4() {
 		f.ReturnIf(bpf.NotEqual(unix.IPPROTO_IGMP), drop)
 		f.dropTypes4(igmpQuery)
 	})
-	if f.owner.loopback {
-		f.when(bpf.Equal(loopback4), func(f *frameFilter) {
-			f.ReturnUnlessOneOf(ip4Target, aliases4, drop)
-			f.payload4(igmpQuery)
-		})
-	}
 	f.requireOwn4(ip4Source)
 	f.payload4(igmpQuery)
 }

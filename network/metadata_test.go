@@ -122,39 +122,6 @@ func TestGuard_FiltersBeforeOtherClassifiers(t *testing.T) {
 	}
 }
 
-func TestGuard_LoopbackReachesOnlyAliases(t *testing.T) {
-	a := newAlloc(t, 1500)
-	found, err := Inspect(a.path, "")
-	must.NoError(t, err)
-	owner := ownerOf(found)
-	const loopback = "127.0.0.1"
-	udp := udpPacket(5000, 5001, "hello")
-	toAliases := func(own net.HardwareAddr) (cases []frameCase) {
-		for _, alias := range []string{"192.0.0.1", "192.0.0.2", "192.0.0.3"} {
-			cases = append(cases, ip4Case("to "+alias, own, ip4Packet(loopback, alias, unix.IPPROTO_UDP, 0, udp)),
-				arpCase("for "+alias, own, arpPacket(1, own, loopback, alias)))
-		}
-		return cases
-	}
-	toOthers := func(own net.HardwareAddr) []frameCase {
-		return []frameCase{
-			ip4Case("to a stranger", own, ip4Packet(loopback, peer4, unix.IPPROTO_UDP, 0, udp)),
-			ip4Case("to a neighboring address", own, ip4Packet(loopback, "192.0.0.4", unix.IPPROTO_UDP, 0, udp)),
-			ip4Case("from 127.0.0.2", own, ip4Packet("127.0.0.2", "192.0.0.1", unix.IPPROTO_UDP, 0, udp)),
-			arpCase("for a stranger", own, arpPacket(1, own, loopback, peer4)),
-			arpCase("announcement", own, arpPacket(1, own, loopback, loopback)),
-		}
-	}
-	tap := a.attachGuarded(owner, Options{})
-	a.checkFrames(t, tap, false, toAliases)
-	owner.loopback = true
-	tap = a.attachGuarded(owner, Options{})
-	a.checkFrames(t, tap, true, toAliases)
-	a.checkFrames(t, tap, true, ownFrames)
-	a.checkFrames(t, tap, false, toOthers)
-	a.checkFrames(t, tap, false, forgedFrames)
-}
-
 // A load beyond the end of a frame ends a program with 0. This is TC_ACT_OK in a
 // classifier without an action: the namespace's stack would receive the frame.
 func TestGuard_ShortFramesHaveVerdict(t *testing.T) {
@@ -162,7 +129,7 @@ func TestGuard_ShortFramesHaveVerdict(t *testing.T) {
 	iface := &Interface{MAC: own}
 	programs := map[string]bpf.Program{
 		"metadata": metadataFilter(), "owner": ownerOf(iface).filter(true),
-		"shared": owner{mac: own, addresses4: addressWords(guest4), addresses6: addressWords(guest6), loopback: true}.filter(true),
+		"shared": owner{mac: own, addresses4: addressWords(guest4), addresses6: addressWords(guest6)}.filter(true),
 	}
 	cases := slices.Concat(ownFrames(own), forgedFrames(own), metadataFrames(own), framesBesideMetadata(own))
 	for name, program := range programs {

@@ -38,8 +38,8 @@ type Sharing struct {
 	TCP, UDP []PortRange
 	// Rest gives the guest every other port that no neighbor uses at the moment.
 	Rest bool
-	// LoopbackTarget says that the guest accepts packets to 127.0.0.1 from its interface
-	// (net.ipv4.conf.all.route_localnet). Other guests receive them at their address.
+	// LoopbackTarget says that the guest exchanges packets from and to 127.0.0.1 and ::1
+	// with the aliases of its neighbors. Other guests use their address instead.
 	LoopbackTarget bool
 }
 

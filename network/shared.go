@@ -142,7 +142,7 @@ type sharedGuest struct {
 func (g *sharedGuest) load() (*programs.Programs, error) {
 	ephemeral := ephemeralPorts(g.slot)
 	guest := &programs.Guest{
-		Tap: g.tap.Attrs().Index, Interface: g.link.Attrs().Index, MAC: g.found.MAC,
+		Tap: g.tap.Attrs().Index, MAC: g.found.MAC,
 		First: ephemeral.First, Last: ephemeral.Last,
 		Rest: g.Rest, LoopbackTarget: g.LoopbackTarget, AnySourcePort: g.AllowSpoofing,
 	}
@@ -170,9 +170,7 @@ func (n *namespace) share(g *sharedGuest) error {
 		return err
 	}
 	defer loaded.Close() // the filters keep the programs
-	owner := ownerOf(g.found)
-	owner.loopback = g.LoopbackTarget
-	if err := n.guardTap(g.tap, owner, g.Options); err != nil {
+	if err := n.redirectFromGuest(g.tap, g.link, ownerOf(g.found), g.Options); err != nil {
 		return err
 	}
 	if g.Offload && g.AllowSpoofing { // a forged checksum could change an address after its translation
@@ -180,7 +178,7 @@ func (n *namespace) share(g *sharedGuest) error {
 			return err
 		}
 	}
-	if err := n.addSharedFilter(g, g.tap, guestPriority, loaded.FromGuest); err != nil {
+	if err := n.addSharedFilter(g, g.tap, sharePriority, loaded.FromGuest); err != nil {
 		return err
 	}
 	if err := n.openLoopback(); err != nil {

@@ -13,15 +13,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// shared attaches a guest in shared mode that accepts packets to 127.0.0.1.
-func (a *alloc) shared(t testing.TB, o Options, s Sharing) *guest {
-	t.Helper()
-	s.LoopbackTarget = true
-	return a.sharedWith(t, o, s)
-}
-
-// sharedWith attaches a guest in shared mode and configures it as the driver does.
-func (a *alloc) sharedWith(t testing.TB, o Options, s Sharing) *guest {
+// share attaches a guest in shared mode and configures it as the driver does.
+func (a *alloc) share(t testing.TB, o Options, s Sharing) *guest {
 	t.Helper()
 	tap, err := AttachShared(a.path, o, s)
 	must.NoError(t, err)
@@ -44,19 +37,40 @@ func (a *alloc) sharedWith(t testing.TB, o Options, s Sharing) *guest {
 	return g
 }
 
-func onPort(port uint16) []PortRange { return []PortRange{{port, port}} }
-
-// serve starts an echo service in a namespace.
-func serve(t testing.TB, path, network, address string, port int) {
+// serve starts an echo service for TCP and one for UDP in a namespace.
+func serve(t testing.TB, path, address string, port int) {
 	t.Helper()
-	go serveEcho(listen(t, path, network, net.JoinHostPort(address, fmt.Sprint(port))))
+	target := net.JoinHostPort(address, fmt.Sprint(port))
+	go serveEcho(listen(t, path, "tcp", target))
+	must.NoError(t, inNamespace(path, func(*namespace) error {
+		socket, err := net.ListenPacket("udp", target)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { _ = socket.Close() })
+		go func() {
+			buffer := make([]byte, 1<<16)
+			for {
+				size, from, err := socket.ReadFrom(buffer)
+				if errors.Is(err, net.ErrClosed) {
+					return
+				}
+				if err == nil {
+					_, _ = socket.WriteTo(buffer[:size], from) // the test expects the answer
+				}
+			}
+		}()
+		return nil
+	}))
 }
 
-// checkDial connects from a namespace and expects an echo.
-func checkDial(t testing.TB, path, network, address string, port int) {
+// reaches connects by TCP and UDP from a namespace and expects echoes.
+func reaches(t testing.TB, path, address string, port int) {
 	t.Helper()
-	t.Logf("%s %s %d", network, address, port)
-	checkEcho(t, dial(t, path, network, net.JoinHostPort(address, fmt.Sprint(port))))
+	for _, network := range []string{"tcp", "udp"} {
+		t.Logf("%s %s %d", network, address, port)
+		checkEcho(t, dial(t, path, network, net.JoinHostPort(address, fmt.Sprint(port))))
+	}
 }
 
 const (
@@ -65,51 +79,104 @@ const (
 	peerPort     = 6000
 )
 
+// Addresses of a family. The last ones are those of the neighbors for the guest.
+type sharedFamily struct{ any, loopback, peer, own, neighborLoopback, neighborAddress string }
+
+var sharedFamilies = []sharedFamily{
+	{"0.0.0.0", "127.0.0.1", peer4, guest4, NeighborLoopback.String(), NeighborAddress.String()},
+	{"::", "::1", peer6, guest6, NeighborLoopback6.String(), NeighborAddress6.String()},
+}
+
+func declared(port uint16) Sharing {
+	ports := []PortRange{{port, port}}
+	return Sharing{TCP: ports, UDP: ports}
+}
+
 func TestAttachShared_ConnectsGuestNeighborAndWire(t *testing.T) {
-	for _, offload := range []bool{false, true} {
-		t.Run(fmt.Sprint(offload), func(t *testing.T) {
+	for _, o := range []Options{{}, {Offload: true}, {AllowSpoofing: true, Offload: true}, {BlockMetadata: true}} {
+		for _, f := range sharedFamilies {
+			t.Run(fmt.Sprintf("%+v %s", o, f.any), func(t *testing.T) {
+				a := newAlloc(t, 1500)
+				g := a.share(t, o, declared(guestPort))
+				serve(t, g.path, f.any, guestPort)
+				serve(t, a.path, f.any, neighborPort)
+				serve(t, a.peer, f.any, peerPort)
+				reaches(t, a.peer, f.own, guestPort)
+				reaches(t, a.peer, f.own, neighborPort)
+				reaches(t, g.path, f.peer, peerPort)
+				reaches(t, a.path, f.peer, peerPort)
+				reaches(t, a.path, f.loopback, guestPort)
+				reaches(t, a.path, f.own, guestPort)
+				reaches(t, g.path, f.neighborLoopback, neighborPort)
+				reaches(t, g.path, f.neighborAddress, neighborPort)
+				reaches(t, a.path, f.loopback, neighborPort)
+				reaches(t, a.path, f.own, neighborPort)
+			})
+		}
+	}
+}
+
+// A guest that accepts packets to 127.0.0.1 from its interface is reached by programs that
+// listen only there.
+func TestAttachShared_ReachesLoopbackOfGuest(t *testing.T) {
+	a := newAlloc(t, 1500)
+	s := declared(guestPort)
+	s.LoopbackTarget = true
+	g := a.share(t, Options{}, s)
+	serve(t, g.path, "127.0.0.1", guestPort)
+	serve(t, a.path, "127.0.0.1", neighborPort)
+	reaches(t, a.path, "127.0.0.1", guestPort)
+	reaches(t, g.path, NeighborLoopback.String(), neighborPort)
+}
+
+func TestAttachShared_ConnectsGuests(t *testing.T) {
+	for _, f := range sharedFamilies {
+		t.Run(f.any, func(t *testing.T) {
 			a := newAlloc(t, 1500)
-			g := a.shared(t, Options{Offload: offload}, Sharing{TCP: onPort(guestPort)})
-			serve(t, g.path, "tcp4", "0.0.0.0", guestPort)
-			serve(t, a.path, "tcp4", "0.0.0.0", neighborPort)
-			serve(t, a.peer, "tcp4", "0.0.0.0", peerPort)
-			checkDial(t, a.peer, "tcp4", guest4, guestPort)
-			checkDial(t, a.peer, "tcp4", guest4, neighborPort)
-			checkDial(t, g.path, "tcp4", peer4, peerPort)
-			checkDial(t, a.path, "tcp4", peer4, peerPort)
-			checkDial(t, a.path, "tcp4", "127.0.0.1", guestPort)
-			checkDial(t, a.path, "tcp4", guest4, guestPort)
-			checkDial(t, g.path, "tcp4", "192.0.0.1", neighborPort)
-			checkDial(t, g.path, "tcp4", "192.0.0.2", neighborPort)
-			checkDial(t, a.path, "tcp4", "127.0.0.1", neighborPort)
+			first := a.share(t, Options{}, declared(guestPort))
+			second := a.share(t, Options{Offload: true}, declared(guestPort+1))
+			serve(t, first.path, f.any, guestPort)
+			serve(t, second.path, f.any, guestPort+1)
+			for _, alias := range []string{f.neighborLoopback, f.neighborAddress} {
+				reaches(t, first.path, alias, guestPort+1)
+				reaches(t, second.path, alias, guestPort)
+			}
+			reaches(t, a.peer, f.own, guestPort)
+			reaches(t, a.peer, f.own, guestPort+1)
+			reaches(t, a.path, f.loopback, guestPort)
+			reaches(t, a.path, f.loopback, guestPort+1)
 		})
 	}
 }
 
-func TestAttachShared_ConnectsByIPv6(t *testing.T) {
-	for _, offload := range []bool{false, true} {
-		t.Run(fmt.Sprint(offload), func(t *testing.T) {
+// The rest of the ports belongs to the guest as long as no neighbor uses them.
+func TestAttachShared_RestExceptForNeighbors(t *testing.T) {
+	for _, f := range sharedFamilies {
+		t.Run(f.any, func(t *testing.T) {
 			a := newAlloc(t, 1500)
-			g := a.shared(t, Options{Offload: offload}, Sharing{TCP: onPort(guestPort)})
-			serve(t, g.path, "tcp6", "::", guestPort)
-			serve(t, a.path, "tcp6", "::", neighborPort)
-			serve(t, a.peer, "tcp6", "::", peerPort)
-			checkDial(t, a.peer, "tcp6", guest6, guestPort)
-			checkDial(t, a.peer, "tcp6", guest6, neighborPort)
-			checkDial(t, g.path, "tcp6", peer6, peerPort)
-			checkDial(t, a.path, "tcp6", peer6, peerPort)
-			checkDial(t, a.path, "tcp6", "::1", guestPort)
-			checkDial(t, a.path, "tcp6", guest6, guestPort)
-			checkDial(t, g.path, "tcp6", "fd6c:6b6c:6c6b::1", neighborPort)
-			checkDial(t, g.path, "tcp6", "fd6c:6b6c:6c6b::2", neighborPort)
-			checkDial(t, a.path, "tcp6", "::1", neighborPort)
+			g := a.share(t, Options{}, Sharing{Rest: true})
+			other := a.share(t, Options{}, declared(guestPort+1))
+			serve(t, a.path, f.any, neighborPort)
+			serve(t, other.path, f.any, guestPort+1)
+			serve(t, g.path, f.any, guestPort)
+			serve(t, a.peer, f.any, peerPort)
+			for _, path := range []string{a.peer, a.path} {
+				reaches(t, path, f.own, guestPort)
+				reaches(t, path, f.own, guestPort+1)
+				reaches(t, path, f.own, neighborPort)
+			}
+			reaches(t, g.path, f.neighborLoopback, neighborPort)
+			reaches(t, g.path, f.neighborLoopback, guestPort+1)
+			for _, path := range []string{a.path, g.path, other.path} {
+				reaches(t, path, f.peer, peerPort)
+			}
 		})
 	}
 }
 
 func TestDetach_LeavesNamespaceAsBeforeSharing(t *testing.T) {
 	a := newAlloc(t, 1500)
-	first, err := AttachShared(a.path, Options{}, Sharing{TCP: onPort(guestPort)})
+	first, err := AttachShared(a.path, Options{}, declared(guestPort))
 	must.NoError(t, err)
 	second, err := AttachShared(a.path, Options{}, Sharing{Rest: true})
 	must.NoError(t, err)

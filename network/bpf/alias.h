@@ -10,13 +10,13 @@ struct config {
 	struct address own[MAX_ADDRESSES]; /* of the allocation's interface */
 	struct address main4, main6; /* the first of each family */
 	__u32 count; /* of own */
-	__u32 tap, wire; /* indexes of the guest's and the allocation's interface */
+	__u32 tap; /* the interface's index */
 	__u16 first, last; /* the guest's ephemeral ports */
 	__u8 mac[ETH_ALEN]; /* of the guest */
-	__u8 loopback_target; /* the guest accepts packets to 127.0.0.1 from its interface */
+	__u8 loopback_target; /* the guest exchanges packets from and to loopback addresses */
 	__u8 rest; /* the guest has all ports that no neighbor uses */
 	__u8 any_source_port; /* towards the wire */
-	__u8 unused[7];
+	__u8 unused[3];
 };
 
 const volatile struct config config = {};
@@ -28,11 +28,15 @@ const volatile struct config config = {};
 
 #define ALIAS_MAC ((const __u8[ETH_ALEN]){ 0x02, 'l', 'k', 'l', 0, 1 })
 
-/* The number of an alias describes the addresses that neighbors see. */
-#define NEIGHBOR_LOOPBACK 1
-#define NEIGHBOR_ADDRESS 2
-#define GUEST_LOOPBACK 2 /* added to one of the others: the guest has the loopback address */
-#define LAST_ALIAS 4
+/* The number of an alias describes the addresses that neighbors see. A guest with
+ * loopback_target has its end's address in the packet, and uses the first two only.
+ */
+enum {
+	LOOPBACK_ALIAS = 1, /* both ends have the loopback address */
+	ADDRESS_ALIAS, /* both ends have the interface's address */
+	NEIGHBOR_LOOPBACK_ALIAS, /* only the neighbor has the loopback address */
+	GUEST_LOOPBACK_ALIAS, /* only the guest has it */
+};
 
 static inline bool is_ip4(const struct address *a)
 {
@@ -57,6 +61,11 @@ static inline struct address alias(bool ip4, __u32 number)
 	if (ip4)
 		return mapped(ALIAS4 | bpf_htonl(number));
 	return (struct address){ { ALIAS6_HIGH, ALIAS6_LOW, 0, bpf_htonl(number) } };
+}
+
+static inline bool is_unspecified(const struct address *a)
+{
+	return !(a->word[0] | a->word[1] | a->word[2] | a->word[3]);
 }
 
 /* The network 127.0.0.0/8, and ::1. */
@@ -102,27 +111,30 @@ static inline struct address main_address(bool ip4)
  */
 verified_once int to_guest(struct address *peer, struct address *own)
 {
-	__u32 number = NEIGHBOR_ADDRESS;
+	bool ip4, peer_loopback, own_loopback;
 	struct address lo;
-	bool ip4;
+	__u32 number;
 
 	if (!peer || !own)
 		return -1;
 	ip4 = is_ip4(peer);
 	lo = loopback(ip4);
-	if (is_loopback(peer)) {
-		if (!same(peer, &lo))
-			return -1; /* the way back leads to 127.0.0.1 */
-		number = NEIGHBOR_LOOPBACK;
-	}
-	if (is_loopback(own) && !(ip4 && config.loopback_target)) {
-		if (!same(own, &lo))
-			return -1;
-		number += GUEST_LOOPBACK;
-		*own = main_address(ip4);
+	peer_loopback = is_loopback(peer);
+	own_loopback = is_loopback(own);
+	if (peer_loopback && !same(peer, &lo))
+		return -1; /* the way back leads to 127.0.0.1 */
+	number = peer_loopback ? LOOPBACK_ALIAS : ADDRESS_ALIAS;
+	if (!config.loopback_target) {
+		if (peer_loopback != own_loopback)
+			number = peer_loopback ? NEIGHBOR_LOOPBACK_ALIAS : GUEST_LOOPBACK_ALIAS;
+		if (own_loopback) {
+			if (!same(own, &lo))
+				return -1;
+			*own = main_address(ip4);
+		}
 	}
 	*peer = alias(ip4, number);
-	return 0;
+	return is_unspecified(own) ? -1 : 0;
 }
 
 /* The inverse of to_guest. A negative result means that the guest may not send from or to
@@ -131,21 +143,32 @@ verified_once int to_guest(struct address *peer, struct address *own)
 verified_once int to_neighbor(struct address *peer, struct address *own)
 {
 	bool ip4, from_loopback;
+	struct address lo;
 	__u32 number;
 
 	if (!peer || !own)
 		return -1;
 	ip4 = is_ip4(peer);
-	from_loopback = ip4 && config.loopback_target && is_loopback(own);
-	if (ip4 != is_ip4(own) || !is_alias(peer, &number) || number == 0 || number > LAST_ALIAS)
+	lo = loopback(ip4);
+	from_loopback = config.loopback_target && same(own, &lo);
+	if (ip4 != is_ip4(own) || !is_alias(peer, &number) || (!from_loopback && !is_own(own)))
 		return -1;
-	if (!from_loopback && !is_own(own))
-		return -1;
-	if (number & 1)
-		*peer = loopback(ip4);
-	else
+	switch (number) {
+	case LOOPBACK_ALIAS:
+		*peer = lo;
+		if (!config.loopback_target)
+			*own = lo;
+		return 0;
+	case ADDRESS_ALIAS:
 		*peer = from_loopback ? main_address(ip4) : *own;
-	if (number > GUEST_LOOPBACK)
-		*own = loopback(ip4);
-	return 0;
+		return is_unspecified(peer) ? -1 : 0;
+	case NEIGHBOR_LOOPBACK_ALIAS:
+		*peer = lo;
+		return config.loopback_target ? -1 : 0;
+	case GUEST_LOOPBACK_ALIAS:
+		*peer = *own;
+		*own = lo;
+		return config.loopback_target ? -1 : 0;
+	}
+	return -1;
 }

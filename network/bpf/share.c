@@ -280,8 +280,7 @@ static inline int from_loopback(struct __sk_buff *skb, enum level level)
 	if (parse(skb, &p) || !is_local(&p.src) || !is_local(&p.dst))
 		return TC_ACT_UNSPEC;
 	if (p.kind == REPLY) {
-		/* Guests ask from their address. */
-		if (level != EPHEMERAL || is_loopback(&p.dst))
+		if (level != EPHEMERAL)
 			return TC_ACT_UNSPEC;
 	} else if (p.kind == PORTS || p.kind == ERROR) {
 		ends = received_ends(&p);
@@ -303,11 +302,6 @@ static inline int from_loopback(struct __sk_buff *skb, enum level level)
 
 /* ---- Packets of the guest ---------------------------------------------------------- */
 
-static inline int to_wire(void)
-{
-	return bpf_redirect(config.wire, 0);
-}
-
 /* Answers a request for the MAC of an alias. */
 static inline int answer_arp(struct __sk_buff *skb)
 {
@@ -317,11 +311,11 @@ static inline int answer_arp(struct __sk_buff *skb)
 	__be32 guest;
 
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, &arp, sizeof(arp)))
-		return to_wire();
+		return TC_ACT_UNSPEC;
 	target = mapped(arp.target);
 	if (!is_alias(&target, &number))
-		return to_wire();
-	if (arp.operation != ARP_REQUEST || number == 0 || number > LAST_ALIAS)
+		return TC_ACT_UNSPEC;
+	if (arp.operation != ARP_REQUEST || number == 0 || number > GUEST_LOOPBACK_ALIAS)
 		return TC_ACT_SHOT;
 	guest = arp.sender;
 	arp.operation = ARP_REPLY;
@@ -372,10 +366,10 @@ static inline int answer_solicitation(struct __sk_buff *skb, struct packet *p)
 	if (p->payload != ETH_HLEN + sizeof(ip) ||
 	    bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) ||
 	    bpf_skb_load_bytes(skb, p->payload, &m, __builtin_offsetof(struct neighbor_message, option)))
-		return to_wire();
+		return TC_ACT_UNSPEC;
 	if (!is_alias(&m.target, &number))
-		return is_alias(&p->dst, &number) ? TC_ACT_SHOT : to_wire();
-	if (number == 0 || number > LAST_ALIAS || ip.payload_len != bpf_htons(sizeof(m)) || !is_own(&p->src))
+		return is_alias(&p->dst, &number) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	if (number == 0 || number > GUEST_LOOPBACK_ALIAS || ip.payload_len != bpf_htons(sizeof(m)) || is_unspecified(&p->src))
 		return TC_ACT_SHOT;
 	__builtin_memcpy(&ip.daddr, &p->src, sizeof(p->src));
 	__builtin_memcpy(&ip.saddr, &m.target, sizeof(m.target));
@@ -442,12 +436,14 @@ static inline int check_port(struct __sk_buff *skb, struct packet *p)
 	struct ends ends;
 
 	if (config.any_source_port || p->kind != PORTS || is_ephemeral(bpf_ntohs(p->src_port)))
-		return to_wire();
+		return TC_ACT_UNSPEC;
 	ends = sent_ends(p);
-	return may_send(skb, p->protocol, &ends) ? to_wire() : TC_ACT_SHOT;
+	return may_send(skb, p->protocol, &ends) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }
 
-/* The filters before this program have dropped frames of another sender. */
+/* Frames that this program does not decide about go to the interface if the filters after
+ * it pass them. Those filters do not know the addresses of neighbors.
+ */
 SEC("tc")
 int from_guest(struct __sk_buff *skb)
 {
@@ -456,14 +452,14 @@ int from_guest(struct __sk_buff *skb)
 	int bad;
 
 	if (skb->vlan_present)
-		return to_wire();
+		return TC_ACT_UNSPEC;
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return answer_arp(skb);
 	bad = parse(skb, &p);
 	if (!p.version)
-		return to_wire();
+		return TC_ACT_UNSPEC;
 	if (bad)
-		return is_alias(&p.dst, &number) ? TC_ACT_SHOT : to_wire();
+		return is_alias(&p.dst, &number) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 	if (p.kind == SOLICITATION)
 		return answer_solicitation(skb, &p);
 	if (is_alias(&p.dst, &number))

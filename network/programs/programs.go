@@ -35,13 +35,13 @@ func (p *Ports) Add(first, last uint16) {
 
 // Guest describes a guest that shares the addresses of an interface.
 type Guest struct {
-	Tap, Interface int // indexes
+	Tap            int // the interface's index
 	MAC            net.HardwareAddr
 	Addresses      []netip.Addr // the first of each family has the loopback addresses' connections
 	First, Last    uint16       // ephemeral ports
 	TCP, UDP       Ports        // declared ports
 	Rest           bool         // the guest has all other ports, too
-	LoopbackTarget bool         // the guest accepts packets to 127.0.0.1
+	LoopbackTarget bool         // the guest exchanges packets from and to loopback addresses
 	AnySourcePort  bool         // the guest may send from any port to the interface
 }
 
@@ -50,13 +50,13 @@ type config struct {
 	Own            [MaxAddresses][16]byte
 	Main4, Main6   [16]byte
 	Count          uint32
-	Tap, Interface uint32
+	Tap            uint32
 	First, Last    uint16
 	MAC            [6]byte
 	LoopbackTarget bool
 	Rest           bool
 	AnySourcePort  bool
-	_              [7]byte
+	_              [3]byte
 }
 
 func (g *Guest) config() (*config, error) {
@@ -64,7 +64,7 @@ func (g *Guest) config() (*config, error) {
 		return nil, fmt.Errorf("the interface has %d addresses; a guest can share at most %d", len(g.Addresses), MaxAddresses)
 	}
 	c := &config{
-		Count: uint32(len(g.Addresses)), Tap: uint32(g.Tap), Interface: uint32(g.Interface),
+		Count: uint32(len(g.Addresses)), Tap: uint32(g.Tap),
 		First: g.First, Last: g.Last, MAC: [6]byte(g.MAC),
 		LoopbackTarget: g.LoopbackTarget, Rest: g.Rest, AnySourcePort: g.AnySourcePort,
 	}

@@ -16,7 +16,7 @@ import (
 
 func testGuest() *Guest {
 	return &Guest{
-		Tap: 1, Interface: 1, MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1},
+		Tap: 1, MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1},
 		Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")},
 		First:     1, Last: 2,
 	}
