@@ -27,8 +27,9 @@ static const struct key disk_keys[] = {
 	KEY(disk, "name", name), KEY(disk, "transfer", transfer), KEY(disk, "flush", flush), { 0 }
 };
 static const struct key interface_keys[] = {
-	KEY(interface, "name", name), KEY(interface, "ip", ip), KEY(interface, "masklen", masklen),
-	KEY(interface, "ipv6", ip6), KEY(interface, "masklen6", masklen6),
+	KEY(interface, "name", name), KEY(interface, "rename", rename), KEY(interface, "ip", ip),
+	KEY(interface, "masklen", masklen), KEY(interface, "ipv6", ip6),
+	KEY(interface, "masklen6", masklen6),
 	KEY(interface, "ifgateway", gateway), KEY(interface, "ifgateway6", gateway6),
 	KEY(interface, "mac", mac), KEY(interface, "mtu", mtu),
 	KEY(interface, "offload", offload), { 0 }
@@ -36,6 +37,10 @@ static const struct key interface_keys[] = {
 static const struct key mount_keys[] = {
 	KEY(mount, "device", device), KEY(mount, "path", path), KEY(mount, "type", type),
 	KEY(mount, "options", options), { 0 }
+};
+static const struct key neighbors_keys[] = {
+	KEY(neighbors, "loopback", loopback), KEY(neighbors, "loopback6", loopback6),
+	KEY(neighbors, "address", address), KEY(neighbors, "address6", address6), { 0 }
 };
 static const struct key route_keys[] = {
 	KEY(route, "to", to), KEY(route, "via", via), KEY(route, "interface", interface), { 0 }
@@ -65,8 +70,9 @@ static const struct list lists[] = {
 
 struct reader {
 	struct config *config;
-	const struct list *list;	/* the list that is being read */
-	void *record;			/* its current record */
+	const struct list *list;	/* the list that is being read, or NULL */
+	void *record;			/* the list's current record, or an object */
+	const struct key *keys;		/* of the record */
 	bool failed;
 };
 
@@ -102,9 +108,20 @@ static bool begin_list(struct reader *r, const struct json_value *v)
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
 		if (!strcmp(lists[i].name, v->key)) {
 			r->list = &lists[i];
+			r->keys = lists[i].keys;
 			return true;
 		}
 	return ignore_key(v->key);
+}
+
+static bool begin_object(struct reader *r, const struct json_value *v)
+{
+	if (strcmp(v->key, "neighbors"))
+		return ignore_key(v->key);
+	r->list = NULL;
+	r->record = &r->config->neighbors;
+	r->keys = neighbors_keys;
+	return true;
 }
 
 static bool begin_record(struct reader *r, const struct json_value *v)
@@ -119,7 +136,10 @@ static bool begin_record(struct reader *r, const struct json_value *v)
 	return true;
 }
 
-/* Depth 1: the keys of the document. 2: the records of a list. 3: their keys. */
+/*
+ * Depth 1: the keys of the document. 2: the records of a list, or the keys of an object.
+ * 3: the keys of a record.
+ */
 static bool visit(void *to, const struct json_value *v)
 {
 	struct reader *r = to;
@@ -132,11 +152,15 @@ static bool visit(void *to, const struct json_value *v)
 	case 1:
 		if (v->type == JSON_ARRAY)
 			return begin_list(r, v);
+		if (v->type == JSON_OBJECT)
+			return begin_object(r, v);
 		return set_value(r->config, top_keys, v);
 	case 2:
-		return begin_record(r, v);
+		if (r->list)
+			return begin_record(r, v);
+		return set_value(r->record, r->keys, v);
 	default:
-		return set_value(r->record, r->list->keys, v);
+		return set_value(r->record, r->keys, v);
 	}
 }
 
@@ -148,6 +172,13 @@ bool config_read(struct config *c, char *json)
 	if (error && !r.failed)
 		fail(&r, "JSON syntax error at: ", *error ? error : "the end");
 	return !r.failed;
+}
+
+bool config_has_neighbors(const struct config *c)
+{
+	const struct neighbors *n = &c->neighbors;
+
+	return n->loopback || n->loopback6 || n->address || n->address6;
 }
 
 long config_number(const char *key, const char *text, long fallback, long max)

@@ -15,7 +15,8 @@ enum {
 	OFFLOAD = 1 << 3,	/* the key offload of an interface */
 	TRANSFER = 1 << 4,	/* the key transfer of a disk, under spt */
 	FLUSH = 1 << 5,		/* the key flush of a disk, under spt */
-	FSGSBASE = 1 << 6	/* the key fsgsbase, under spt */
+	FSGSBASE = 1 << 6,	/* the key fsgsbase, under spt */
+	NETWORK = 1 << 7	/* the keys rename and neighbors; an MTU of up to 65535 */
 };
 
 #define OWNER "nomad-driver-lkl"
@@ -27,5 +28,5 @@ static const struct {
 	uint32_t features;
 } note __attribute__((section(".note.lkl"), used, aligned(4))) = {
 	sizeof(OWNER), sizeof(note.features), TYPE, OWNER,
-	CONFIG | MEMORY | PROGRAM | OFFLOAD | TRANSFER | FLUSH | FSGSBASE
+	CONFIG | MEMORY | PROGRAM | OFFLOAD | TRANSFER | FLUSH | FSGSBASE | NETWORK
 };

@@ -10,13 +10,16 @@
  * functions that work on memory alone (string.h, inet_pton()).
  *
  * Files call functions of files further down in this order only: start; program,
- * network, mounts, disks; config, source_route, identity; exit; cmdline, console,
- * text. build-sdk checks that there is no cycle.
+ * network, mounts, disks; neighbors; interface; address; config, source_route,
+ * identity; exit; cmdline, console, netlink, text. build-sdk checks that there is no
+ * cycle.
  */
 #ifndef LKL_START_H
 #define LKL_START_H
 
 #include <asm/lkl.h>
+#include <linux/netlink.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,7 +39,13 @@
 #define MAX_WORDS 1024
 
 struct interface {
-	const char *name, *ip, *masklen, *ip6, *masklen6, *gateway, *gateway6, *mac, *mtu, *offload;
+	const char *name, *rename;
+	const char *ip, *masklen, *ip6, *masklen6, *gateway, *gateway6, *mac, *mtu, *offload;
+};
+
+/* Addresses of tasks that share the first interface's addresses. */
+struct neighbors {
+	const char *loopback, *loopback6, *address, *address6;
 };
 
 struct route {
@@ -59,6 +68,7 @@ struct config {
 	struct mount mounts[MAX_MOUNTS];
 	struct route routes[MAX_ROUTES];
 	int n_disks, n_interfaces, n_mounts, n_routes;
+	struct neighbors neighbors;
 	const char *gateway, *gateway6, *sysctl;
 	const char *root, *root_options, *hostname, *workdir, *uid, *gid;
 	const char *entropy, *stack, *delay, *fsgsbase;
@@ -76,6 +86,7 @@ bool cmdline_split(struct cmdline *c, char *line);
 
 /* config.c: decodes the JSON in place. Returns false, and prints why, if that fails. */
 bool config_read(struct config *c, char *json);
+bool config_has_neighbors(const struct config *c);
 /*
  * Returns the number of a key, or fallback if text is NULL. Ends the guest if the
  * text is not a number from 0 to max.
@@ -93,6 +104,56 @@ long program_start(const struct config *c, struct cmdline *line);
 void set_hostname(const char *name);
 void set_sysctls(const char *list);
 void add_entropy(const char *hex);
+
+/* address.c: these functions end the guest if the text is not an address. */
+struct address {
+	union {
+		struct in_addr four;
+		struct in6_addr six;
+	};
+};
+
+struct network {
+	struct address address;
+	long length;		/* of the prefix, in bits */
+};
+
+struct address parse_address(const char *text, int family);
+/* "address/length", or an address alone for a single host. */
+struct network parse_network(const char *text, int family);
+in_addr_t netmask(long length);
+/* Prints that a value of the configuration is not what it must be, and ends the guest. */
+_Noreturn void config_malformed(const char *what, const char *value);
+
+/* interface.c: prints an error about an interface, named as in the manifest, and ends the guest. */
+_Noreturn void interface_fail(const char *interface, const char *what, const char *value, long err);
+/* Names and configures all interfaces. */
+void interfaces_up(const struct config *c);
+/* Returns the name in the guest. */
+const char *interface_name(const struct interface *i);
+/* Returns 0 if there is no interface of this name in the guest. */
+int interface_index(const char *name);
+/* An ioctl of a socket of the family. */
+long network_ioctl(int family, int number, void *request);
+void network_ioctl_close(void);
+
+/* neighbors.c: passes the addresses on to the kernel. */
+void neighbors_set(const struct config *c);
+
+/* netlink.c: messages of rtnetlink that create something. */
+struct netlink_message {
+	struct nlmsghdr header;
+	char body[128];
+};
+
+/* Returns a socket or a negative error number. */
+long netlink_open(void);
+/* Begins a message whose body starts with a fixed structure. */
+struct netlink_message netlink_begin(int type, const void *fixed, size_t size);
+/* Adds an attribute. */
+void netlink_add(struct netlink_message *m, int type, const void *value, size_t size);
+/* Sends the message. Returns the kernel's answer: 0 or a negative error number. */
+long netlink_send(long socket, const struct netlink_message *m);
 
 /* source_route.c: a default route for packets that are sent from one address. */
 struct source_route {

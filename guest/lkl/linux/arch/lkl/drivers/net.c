@@ -9,6 +9,9 @@
  * that stays on the host needs no checksums. The host announces this in
  * its configuration (the key "offload" of --config), and the start program passes
  * it on with LKL_SIOC_OFFLOAD before it brings the interface up.
+ *
+ * Neighbors (neighbors.c) exchange frames as long as those of lo, which has a larger
+ * MTU than the interface: LKL_SIOC_LONG_FRAMES.
  */
 #include <linux/etherdevice.h>
 #include <linux/gfp.h>
@@ -34,8 +37,9 @@ struct solo5_net {
 	struct net_device *dev;
 	struct napi_struct napi;
 	struct sk_buff *spare;	/* for the next frame */
+	const char *name;	/* in the manifest */
 	u64 handle;
-	unsigned int frame;	/* bytes of the longest frame without offloads */
+	unsigned int frame;	/* bytes of the longest frame to receive */
 	bool offload;
 };
 
@@ -143,22 +147,36 @@ error:
 	return NULL;
 }
 
-/* Receives a frame with a virtio header; *skb is NULL if it had to be dropped. */
+/* Receives a frame with a virtio header. *skb is NULL if the frame had to be dropped. */
 static int solo5_net_receive_offload(struct solo5_net *net, struct sk_buff **skb)
 {
 	size_t len;
-	int result = solo5_net_read(net->handle, solo5_net_buffer, SOLO5_NET_MAX_FRAME, &len);
+	int result = solo5_net_read(net->handle, solo5_net_buffer, net->frame, &len);
 
 	if (result == SOLO5_R_OK)
 		*skb = solo5_net_unpack(net, len);
 	return result;
 }
 
+/* Receives a frame without a header that may be long. *skb is NULL if it had to be dropped. */
+static int solo5_net_receive_long(struct solo5_net *net, struct sk_buff **skb)
+{
+	size_t len;
+	int result = solo5_net_read(net->handle, solo5_net_buffer, net->frame, &len);
+
+	if (result != SOLO5_R_OK)
+		return result;
+	*skb = solo5_net_copy(net, solo5_net_buffer, len);
+	if (!*skb)
+		net->dev->stats.rx_dropped++;
+	return SOLO5_R_OK;
+}
+
 /*
  * Receives a frame without a header. The skb has to be allocated first; if no
  * frame is waiting, the next call uses it.
  */
-static int solo5_net_receive(struct solo5_net *net, struct sk_buff **skb)
+static int solo5_net_receive_short(struct solo5_net *net, struct sk_buff **skb)
 {
 	size_t len;
 	int result;
@@ -178,6 +196,15 @@ static int solo5_net_receive(struct solo5_net *net, struct sk_buff **skb)
 	return result;
 }
 
+static int solo5_net_receive(struct solo5_net *net, struct sk_buff **skb)
+{
+	if (net->offload)
+		return solo5_net_receive_offload(net, skb);
+	if (net->frame > SOLO5_NET_COPY_MAX)
+		return solo5_net_receive_long(net, skb);
+	return solo5_net_receive_short(net, skb);
+}
+
 static int solo5_net_poll(struct napi_struct *napi, int budget)
 {
 	struct solo5_net *net = container_of(napi, struct solo5_net, napi);
@@ -186,15 +213,11 @@ static int solo5_net_poll(struct napi_struct *napi, int budget)
 
 	for (done = 0; done < budget; done++) {
 		struct sk_buff *skb;
-		int result;
+		int result = solo5_net_receive(net, &skb);
 
-		if (net->offload)
-			result = solo5_net_receive_offload(net, &skb);
-		else
-			result = solo5_net_receive(net, &skb);
 		if (result != SOLO5_R_OK) {
 			if (result != SOLO5_R_AGAIN)
-				lkl_device_gone(dev->name);
+				lkl_device_gone(net->name);
 			break;
 		}
 		if (!skb)
@@ -220,6 +243,11 @@ static int solo5_net_open(struct net_device *dev)
 {
 	struct solo5_net *net = netdev_priv(dev);
 
+	if (!solo5_net_buffer && net->frame > SOLO5_NET_COPY_MAX) {
+		solo5_net_buffer = alloc_pages_exact(SOLO5_NET_MAX_FRAME, GFP_KERNEL);
+		if (!solo5_net_buffer)
+			return -ENOMEM;
+	}
 	napi_enable(&net->napi);
 	netif_start_queue(dev);
 	lkl_device_ready(net->handle, solo5_net_ready, net);
@@ -235,28 +263,33 @@ static int solo5_net_stop(struct net_device *dev)
 	return 0;
 }
 
-/* LKL_SIOC_OFFLOAD. */
-static int solo5_net_siocdevprivate(struct net_device *dev, struct ifreq *ifr, void __user *data,
-				    int cmd)
+static void solo5_net_offload(struct net_device *dev)
 {
 	struct solo5_net *net = netdev_priv(dev);
 
-	if (cmd != LKL_SIOC_OFFLOAD)
-		return -EOPNOTSUPP;
-	if (!capable(CAP_NET_ADMIN))
-		return -EPERM;
-	if (dev->flags & IFF_UP)
-		return -EBUSY;
-	if (!solo5_net_buffer)
-		solo5_net_buffer = alloc_pages_exact(SOLO5_NET_MAX_FRAME, GFP_KERNEL);
-	if (!solo5_net_buffer)
-		return -ENOMEM;
-	solo5_net_set_longest(net->handle, SOLO5_NET_MAX_FRAME);
 	net->offload = true;
 	dev->needed_headroom = sizeof(struct virtio_net_hdr);
 	dev->hw_features |= SOLO5_NET_OFFLOADS;
 	dev->wanted_features |= SOLO5_NET_OFFLOADS;
 	netdev_update_features(dev);
+}
+
+/* LKL_SIOC_OFFLOAD and LKL_SIOC_LONG_FRAMES. */
+static int solo5_net_siocdevprivate(struct net_device *dev, struct ifreq *ifr, void __user *data,
+				    int cmd)
+{
+	struct solo5_net *net = netdev_priv(dev);
+
+	if (cmd != LKL_SIOC_OFFLOAD && cmd != LKL_SIOC_LONG_FRAMES)
+		return -EOPNOTSUPP;
+	if (!capable(CAP_NET_ADMIN))
+		return -EPERM;
+	if (dev->flags & IFF_UP)
+		return -EBUSY;
+	solo5_net_set_longest(net->handle, SOLO5_NET_MAX_FRAME);
+	net->frame = SOLO5_NET_MAX_FRAME;
+	if (cmd == LKL_SIOC_OFFLOAD)
+		solo5_net_offload(dev);
 	return 0;
 }
 
@@ -276,11 +309,13 @@ static int __init solo5_net_add(u64 handle, const struct solo5_device *info)
 	int err;
 
 	BUILD_BUG_ON(LKL_SIOC_OFFLOAD != SIOCDEVPRIVATE);
+	BUILD_BUG_ON(LKL_SIOC_LONG_FRAMES - 1 != SIOCDEVPRIVATE);
 	dev = alloc_etherdev(sizeof(*net));
 	if (!dev)
 		return -ENOMEM;
 	net = netdev_priv(dev);
 	net->dev = dev;
+	net->name = info->name;
 	net->handle = handle;
 	net->frame = info->net.mtu + ETH_HLEN;
 	strscpy(dev->name, info->name, IFNAMSIZ);

@@ -173,6 +173,8 @@ static long lkl_private_call(unsigned long nr, long arg)
 		return 0;
 	case LKL_NR_DISK:
 		return lkl_disk_offer((const struct lkl_disk_offer *)arg);
+	case LKL_NR_NEIGHBORS:
+		return lkl_set_neighbors((const struct lkl_neighbor_addresses *)arg);
 	}
 	return -ENOSYS;
 }

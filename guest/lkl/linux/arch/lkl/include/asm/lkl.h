@@ -45,6 +45,9 @@ void lkl_device_gone(const char *name);
 /* drivers/block.c: handles LKL_NR_DISK. */
 int lkl_disk_offer(const struct lkl_disk_offer *offer);
 
+/* drivers/neighbors.c: handles LKL_NR_NEIGHBORS. */
+int lkl_set_neighbors(const struct lkl_neighbor_addresses *n);
+
 /*
  * arena.c: to be called before and after the page allocator takes over the
  * memory. Between the two calls no page that is freed counts as dirty.

@@ -14,6 +14,7 @@
 #define LKL_NR_UNMAP	0x4c4b0002	/* write back and close all mapped files */
 #define LKL_NR_DISK	0x4c4b0010	/* take a struct lkl_disk_offer */
 #define LKL_NR_FSGSBASE	0x4c4b0011	/* the host lets the guest use wrfsbase */
+#define LKL_NR_NEIGHBORS 0x4c4b0012	/* take a struct lkl_neighbor_addresses */
 
 /*
  * LKL_NR_DISK: the features of a disk that the tender offers beyond Solo5's ABI.
@@ -30,10 +31,23 @@ struct lkl_disk_offer {
 #define LKL_DISK_NAME_MAX	31
 
 /*
- * SIOCDEVPRIVATE of a network device: the host puts a virtio header before each
- * frame. Valid only while the interface is down.
+ * LKL_NR_NEIGHBORS: the guest's addresses and those by which it reaches tasks that have
+ * the same addresses. IPv4 addresses are mapped to IPv6. Zero leaves an address out.
+ */
+struct lkl_neighbor_addresses {
+	int interface;		/* index of the interface that leads to the neighbors */
+	unsigned char own[16], own6[16];
+	unsigned char loopback[16], loopback6[16];	/* stand for 127.0.0.1 and ::1 */
+	unsigned char address[16], address6[16];	/* stand for own and own6 */
+};
+
+/*
+ * SIOCDEVPRIVATE of a network device. Valid only while the interface is down.
+ * LKL_SIOC_OFFLOAD: the host puts a virtio header before each frame.
+ * LKL_SIOC_LONG_FRAMES: frames may be longer than the MTU.
  */
 #define LKL_SIOC_OFFLOAD	0x89f0
+#define LKL_SIOC_LONG_FRAMES	0x89f1
 
 /* Sent to pid 1 when the host has removed a network device: SIGPWR. */
 #define LKL_SIG_DEVICE_GONE	30
