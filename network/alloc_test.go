@@ -153,10 +153,15 @@ func (a *alloc) links() (names []string) {
 	return names
 }
 
-func (a *alloc) ingressState() (state ingressState) {
+func (a *alloc) ingressState() ingressState {
+	a.t.Helper()
+	return a.ingressOf(a.name)
+}
+
+func (a *alloc) ingressOf(name string) (state ingressState) {
 	a.t.Helper()
 	a.in(a.path, func(n *namespace) error {
-		link, err := n.LinkByName(a.name)
+		link, err := n.LinkByName(name)
 		if err != nil {
 			return err
 		}

@@ -150,6 +150,10 @@ func (g *sharedGuest) load() (*programs.Programs, error) {
 		guest.Addresses = append(guest.Addresses, p.Addr())
 	}
 	guest.Addresses = append(guest.Addresses, linkLocal(g.found.MAC))
+	if len(guest.Addresses) > programs.MaxAddresses {
+		return nil, fmt.Errorf("%s has %d addresses, and guests can share at most %d: use network_mode = \"l2\"",
+			g.found.Name, len(g.found.Addresses), programs.MaxAddresses-1)
+	}
 	for _, r := range g.TCP {
 		guest.TCP.Add(r.First, r.Last)
 	}

@@ -190,12 +190,8 @@ func TestDetach_LeavesNamespaceAsBeforeSharing(t *testing.T) {
 	must.NoError(t, Detach(a.path, second.Name))
 	must.Eq(t, ingressState{}, a.ingressState())
 	must.Eq(t, []string{"lo", "alloc7"}, a.links())
-	a.in(a.path, func(n *namespace) error {
-		lo, err := n.LinkByName("lo")
-		must.NoError(t, err)
-		state, err := n.ingressState(lo)
-		must.NoError(t, err)
-		must.Eq(t, ingressState{}, state)
+	must.Eq(t, ingressState{}, a.ingressOf("lo"))
+	a.in(a.path, func(*namespace) error {
 		for _, name := range loopbackSettings {
 			value, err := os.ReadFile(devicesIPv4 + "lo/" + name)
 			must.NoError(t, err)
@@ -203,4 +199,93 @@ func TestDetach_LeavesNamespaceAsBeforeSharing(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func TestAttachShared_RefusesInterfaceOfGuestAlone(t *testing.T) {
+	a := newAlloc(t, 1500)
+	alone := a.attach()
+	_, err := AttachShared(a.path, Options{}, Sharing{Rest: true})
+	must.ErrorIs(t, err, ErrTaken)
+	must.NoError(t, alone.Close())
+	tap, err := AttachShared(a.path, Options{}, Sharing{Rest: true})
+	must.NoError(t, err, must.Sprint("the redirection of a guest that has ended must be replaced"))
+	_, err = AttachL2(a.path, Options{})
+	must.ErrorIs(t, err, ErrTaken)
+	must.ErrorContains(t, err, tap.Name)
+	must.NoError(t, tap.Close())
+	a.attach()
+	must.Eq(t, ingressState{}, a.ingressOf("lo"))
+}
+
+func TestAttachShared_RefusesForeignTrafficControl(t *testing.T) {
+	for _, name := range []string{"lo", "alloc7"} {
+		a := newAlloc(t, 1500)
+		a.in(a.path, func(n *namespace) error {
+			link, err := n.LinkByName(name)
+			must.NoError(t, err)
+			return n.QdiscAdd(&netlink.GenericQdisc{QdiscType: "clsact", QdiscAttrs: netlink.QdiscAttrs{
+				LinkIndex: link.Attrs().Index, Handle: ingressHandle, Parent: netlink.HANDLE_INGRESS,
+			}})
+		})
+		_, err := AttachShared(a.path, Options{}, Sharing{Rest: true})
+		must.ErrorIs(t, err, ErrForeign)
+		must.ErrorContains(t, err, name)
+		must.Eq(t, []string{"lo", "alloc7"}, a.links())
+		must.Eq(t, name == "lo", a.ingressOf("lo").exists)
+	}
+}
+
+// A guest that is killed leaves filters, which the next one replaces. Its slot is free.
+func TestAttachShared_ReplacesFiltersOfEndedGuests(t *testing.T) {
+	a := newAlloc(t, 1500)
+	var taps []*Tap
+	for range 3 {
+		tap, err := AttachShared(a.path, Options{}, declared(guestPort))
+		must.NoError(t, err)
+		taps = append(taps, tap)
+	}
+	filters := len(a.ingressState().sharing)
+	must.NoError(t, taps[1].Close())
+	g := a.share(t, Options{}, declared(guestPort+1))
+	must.Eq(t, taps[1].Ephemeral, g.tap.Ephemeral)
+	must.Eq(t, filters, len(a.ingressState().sharing))
+	must.Eq(t, filters, len(a.ingressOf("lo").sharing))
+	serve(t, g.path, "0.0.0.0", guestPort+1)
+	reaches(t, a.peer, guest4, guestPort+1)
+	reaches(t, a.path, "127.0.0.1", guestPort+1)
+	for _, tap := range taps {
+		_ = tap.Close() // one is closed already
+	}
+	must.NoError(t, Detach(a.path, g.tap.Name))
+	must.Eq(t, ingressState{}, a.ingressState())
+	must.Eq(t, ingressState{}, a.ingressOf("lo"))
+}
+
+func TestAttachShared_LimitsGuests(t *testing.T) {
+	a := newAlloc(t, 1500)
+	ranges := map[PortRange]bool{}
+	for range maxSharing {
+		tap, err := AttachShared(a.path, Options{}, Sharing{Rest: true})
+		must.NoError(t, err)
+		defer tap.Close()
+		ranges[tap.Ephemeral] = true
+		must.GreaterEq(t, 1023, int(tap.Ephemeral.Last)-int(tap.Ephemeral.First))
+		must.Less(t, 32768, tap.Ephemeral.Last)
+	}
+	must.Eq(t, maxSharing, len(ranges))
+	_, err := AttachShared(a.path, Options{}, Sharing{Rest: true})
+	must.ErrorIs(t, err, ErrTooMany)
+}
+
+// Failed attempts leave nothing.
+func TestAttachShared_LimitsAddresses(t *testing.T) {
+	a := newAlloc(t, 1500)
+	for i := range 20 {
+		a.address(a.path, a.name, fmt.Sprintf("10.77.1.%d/24", i+1))
+	}
+	_, err := AttachShared(a.path, Options{}, Sharing{Rest: true})
+	must.ErrorContains(t, err, "addresses")
+	must.Eq(t, []string{"lo", "alloc7"}, a.links())
+	must.Eq(t, ingressState{}, a.ingressState())
+	must.Eq(t, ingressState{}, a.ingressOf("lo"))
 }
