@@ -140,7 +140,7 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(d.ctx, cancel)
 	context.AfterFunc(ctx, func() { stop() })
-	host := hostcheck.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools, d.checkNetwork)
+	host := hostcheck.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools, d.checkNetwork, d.checkSharing)
 	return fingerprint.Watch(ctx, d.log, fingerprintPeriod, hostcheck.WatchDevices(ctx),
 		func(ctx context.Context) *drivers.Fingerprint {
 			return fingerprint.Read(ctx, version.Version, host)
@@ -154,6 +154,13 @@ func (d *Driver) checkStateDir() error { return checkStateDir(d.config.StateDir)
 func (d *Driver) checkNetwork() error {
 	return network.CheckHost(network.Options{
 		Offload: true, AllowSpoofing: d.config.AllowSpoofing, BlockMetadata: d.config.blocksMetadata(modeL2),
+	})
+}
+
+// checkSharing returns an error if the kernel cannot share an interface between tasks.
+func (d *Driver) checkSharing() error {
+	return network.CheckSharing(network.Options{
+		Offload: true, AllowSpoofing: d.config.AllowSpoofing, BlockMetadata: d.config.blocksMetadata(modeShared),
 	})
 }
 

@@ -28,7 +28,7 @@ func TestFingerprint_FollowsTheFileSystemOfTheStateDirectory(t *testing.T) {
 	d.install = builtExecutor(t)
 	must.NoError(t, testenv.OnSmallDisk(t, func(dir string) error {
 		d.use(Config{StateDir: filepath.Join(dir, "state")})
-		host := hostcheck.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools, d.checkNetwork)
+		host := hostcheck.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools, d.checkNetwork, d.checkSharing)
 		expect := func(reason string) error {
 			f := fingerprint.Read(t.Context(), version.Version, host)
 			healthy := f.Health == drivers.HealthStateHealthy

@@ -31,7 +31,7 @@ func Read(ctx context.Context, version string, host hostcheck.Host) *drivers.Fin
 		}
 	}
 	sptErr, kvmErr, tapErr, ext4Err := host.SPT(ctx), host.KVM(), host.Tap(), host.Ext4()
-	landlockErr := host.Landlock()
+	landlockErr, sharingErr := host.Landlock(), host.Sharing()
 	cgroupVersion, cgroupErr := host.Cgroup()
 	f := &drivers.Fingerprint{
 		Attributes: map[string]*structs.Attribute{
@@ -43,6 +43,7 @@ func Read(ctx context.Context, version string, host hostcheck.Host) *drivers.Fin
 			"driver.lkl.tap":      structs.NewBoolAttribute(tapErr == nil),
 			"driver.lkl.ext4":     structs.NewBoolAttribute(ext4Err == nil),
 			"driver.lkl.landlock": structs.NewBoolAttribute(landlockErr == nil),
+			"driver.lkl.shared":   structs.NewBoolAttribute(sharingErr == nil),
 		},
 	}
 	if cgroupErr == nil {
@@ -59,7 +60,7 @@ func Read(ctx context.Context, version string, host hostcheck.Host) *drivers.Fin
 		return f
 	}
 	f.Health = drivers.HealthStateHealthy
-	f.HealthDescription = describeHealthy(tapErr, ext4Err, landlockErr)
+	f.HealthDescription = describeHealthy(tapErr, sharingErr, ext4Err, landlockErr)
 	return f
 }
 
@@ -82,10 +83,13 @@ func describeFaults(all []fault) string {
 
 // describeHealthy adds the facilities that are missing for some jobs, or for a second line
 // of defense.
-func describeHealthy(tapErr, ext4Err, landlockErr error) string {
+func describeHealthy(tapErr, sharingErr, ext4Err, landlockErr error) string {
 	parts := []string{drivers.DriverHealthy}
 	if tapErr != nil {
 		parts = append(parts, fmt.Sprintf("guests with a network cannot run: %v", tapErr))
+	}
+	if sharingErr != nil && tapErr == nil {
+		parts = append(parts, fmt.Sprintf("guests cannot share a network with other tasks: %v", sharingErr))
 	}
 	if ext4Err != nil {
 		parts = append(parts, fmt.Sprintf("guests with a rootfs cannot run: %v", ext4Err))

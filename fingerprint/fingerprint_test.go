@@ -21,9 +21,9 @@ func workingHost() hostcheck.Host {
 	succeed := func() error { return nil }
 	return hostcheck.Host{
 		Supported: succeed, StateDir: succeed, Executor: succeed, KVM: succeed, Tap: succeed, Ext4: succeed,
-		Landlock: succeed,
-		SPT:      func(context.Context) error { return nil },
-		Cgroup:   func() (string, error) { return "v2", nil },
+		Landlock: succeed, Sharing: succeed,
+		SPT:    func(context.Context) error { return nil },
+		Cgroup: func() (string, error) { return "v2", nil },
 	}
 }
 
@@ -48,6 +48,7 @@ func TestRead_ReportsAttributes(t *testing.T) {
 		"driver.lkl.tap":      "true",
 		"driver.lkl.ext4":     "true",
 		"driver.lkl.landlock": "true",
+		"driver.lkl.shared":   "true",
 		"driver.lkl.cgroup":   "v2",
 	}, attributes(f))
 }
@@ -72,6 +73,7 @@ func TestRead_FaultsDetermineHealth(t *testing.T) {
 			drivers.HealthStateUnhealthy, "",
 		},
 		{"no tap", func(h *hostcheck.Host) { h.Tap = fault }, drivers.HealthStateHealthy, "driver.lkl.tap"},
+		{"no sharing", func(h *hostcheck.Host) { h.Sharing = fault }, drivers.HealthStateHealthy, "driver.lkl.shared"},
 		{"no ext4", func(h *hostcheck.Host) { h.Ext4 = fault }, drivers.HealthStateHealthy, "driver.lkl.ext4"},
 		{"no Landlock", func(h *hostcheck.Host) { h.Landlock = fault }, drivers.HealthStateHealthy, "driver.lkl.landlock"},
 	}

@@ -35,6 +35,9 @@ type Host struct {
 	KVM func() error
 	// Tap opens the tap device, and checks that the kernel can connect a tap.
 	Tap func() error
+	// Sharing checks that the kernel can share an interface between a guest and other
+	// tasks.
+	Sharing func() error
 	// Ext4 looks for the tools that build root disks.
 	Ext4 func() error
 	// Landlock fails if the kernel has no Landlock, which is a second line of defense.
@@ -45,12 +48,12 @@ type Host struct {
 
 // LocalHost returns the probes of this machine. The driver passes the checks of its state
 // directory, of its executor, and of the tools that build root disks. It also passes the
-// check that the kernel can connect a tap, which may be nil.
+// checks that the kernel can connect a tap, and share an interface; both may be nil.
 //
 // All of them are cheap enough to be repeated every period: the guest runs for about a
 // millisecond, and the others are a few system calls. There are two exceptions. KVM creates a machine only when /dev/kvm has changed; see kvmProbe. A tap is
 // connected only until that succeeds once; see tapProbe.
-func LocalHost(stateDir, executor, ext4, connectTap func() error) Host {
+func LocalHost(stateDir, executor, ext4, connectTap, share func() error) Host {
 	kvm := kvmProbe{device: "/dev/kvm", create: createVM}
 	return Host{
 		Supported: supported,
@@ -59,6 +62,7 @@ func LocalHost(stateDir, executor, ext4, connectTap func() error) Host {
 		SPT:       runSPT,
 		KVM:       kvm.check,
 		Tap:       tapProbe(connectTap),
+		Sharing:   tapProbe(share),
 		Ext4:      ext4,
 		Landlock:  findLandlock,
 		Cgroup:    cgroupVersion,

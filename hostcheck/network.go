@@ -48,6 +48,19 @@ func checkConnection(context.Context) Finding {
 	return failed(fix, "guests with a network cannot run: %v", err)
 }
 
+// checkSharing shares a tap between a guest and a namespace's stack, in a network namespace
+// that exists only during the check.
+func checkSharing(context.Context) Finding {
+	if openTap() != nil {
+		return skipped("without /dev/net/tun")
+	}
+	if err := network.CheckSharing(network.Options{Offload: true}); err != nil {
+		return warning("apt-get install linux-image-amd64 && reboot",
+			"guests cannot share a network with other tasks of their group: %v", err)
+	}
+	return ok("guests can share a network with other tasks of their group")
+}
+
 var iptablesVersion = regexp.MustCompile(`^iptables v([0-9.]+)(?: \((\w+)\))?`)
 
 // checkIPTables reports the version of iptables and its backend. It lists no rule, because

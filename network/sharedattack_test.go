@@ -37,8 +37,7 @@ func (s *sniffer) seesBefore(data, mark string) bool {
 }
 
 // datagram is a packet of UDP with its Ethernet header, from a guest or from the wire.
-func datagram(mac net.HardwareAddr, from, to string, fromPort, toPort uint16, data string) []byte {
-	udp := udpPacket(fromPort, toPort, data)
+func datagram(mac net.HardwareAddr, from, to string, udp []byte) []byte {
 	if net.ParseIP(from).To4() != nil {
 		return etherFrame(mac, mac, unix.ETH_P_IP, ip4Packet(from, to, unix.IPPROTO_UDP, 0, udp))
 	}
@@ -58,7 +57,7 @@ func icmpError(mac net.HardwareAddr, from, to string, innerFrom, innerTo uint16)
 func toNeighbors(own net.HardwareAddr) []frameCase {
 	const alias = "192.0.0.1"
 	attack := func(from, to string, port uint16) []byte {
-		return datagram(own, from, to, port, neighborPort, attackData)
+		return datagram(own, from, to, udpPacket(port, neighborPort, attackData))
 	}
 	packet := udpPacket(guestPort, neighborPort, attackData)
 	return []frameCase{
@@ -94,7 +93,7 @@ func TestShared_GuestReachesNeighborsOnlyByAliasesAndOwnPorts(t *testing.T) {
 		defer tap.Close()
 		lo := newSniffer(t, a.path, "lo")
 		to := func(alias, data string) []byte {
-			return datagram(a.mac, guest4, alias, guestPort, neighborPort, data)
+			return datagram(a.mac, guest4, alias, udpPacket(guestPort, neighborPort, data))
 		}
 		for _, c := range append(toNeighbors(a.mac), frameCase{valid, to("192.0.0.1", attackData)}) {
 			t.Run(c.name, func(t *testing.T) {
@@ -108,7 +107,7 @@ func TestShared_GuestReachesNeighborsOnlyByAliasesAndOwnPorts(t *testing.T) {
 // fromWire are frames that a guest must not receive from the interface.
 func fromWire(own net.HardwareAddr) []frameCase {
 	attack := func(from, to string, port uint16) []byte {
-		return datagram(own, from, to, foreignPort, port, attackData)
+		return datagram(own, from, to, udpPacket(foreignPort, port, attackData))
 	}
 	return []frameCase{
 		{"from the neighbors' alias", attack("192.0.0.1", guest4, guestPort)},
@@ -132,7 +131,9 @@ func TestShared_GuestReceivesOnlyItsPackets(t *testing.T) {
 	must.NoError(t, err)
 	defer tap.Close()
 	guest := newSniffer(t, a.path, tap.Name)
-	from := func(data string) []byte { return datagram(a.mac, peer4, guest4, foreignPort, guestPort, data) }
+	from := func(data string) []byte {
+		return datagram(a.mac, peer4, guest4, udpPacket(foreignPort, guestPort, data))
+	}
 	send := newSender(t, a.peer, "peer7")
 	for _, c := range append(fromWire(a.mac), frameCase{valid, from(attackData)}) {
 		t.Run(c.name, func(t *testing.T) {

@@ -139,9 +139,13 @@ func TestAttachShared_PassesFragments(t *testing.T) {
 				path, address string
 				port          int
 			}{
-				{a.peer, f.own, guestPort}, {a.peer, f.own, guestPort + 1}, {a.peer, f.own, neighborPort},
-				{g.path, f.peer, peerPort}, {a.path, f.peer, peerPort},
-				{g.path, f.neighborLoopback, neighborPort}, {g.path, f.neighborAddress, neighborPort},
+				{a.peer, f.own, guestPort},
+				{a.peer, f.own, guestPort + 1},
+				{a.peer, f.own, neighborPort},
+				{g.path, f.peer, peerPort},
+				{a.path, f.peer, peerPort},
+				{g.path, f.neighborLoopback, neighborPort},
+				{g.path, f.neighborAddress, neighborPort},
 				{a.path, f.loopback, guestPort},
 				{g.path, f.neighborLoopback, guestPort + 1},
 			} {
@@ -189,9 +193,12 @@ func TestAttachShared_PassesStreams(t *testing.T) {
 					path, address string
 					port          int
 				}{
-					{a.peer, f.own, guestPort}, {g.path, f.peer, peerPort},
-					{g.path, f.neighborLoopback, neighborPort}, {a.path, f.loopback, guestPort},
-					{g.path, f.neighborAddress, guestPort + 1}, {other.path, f.neighborLoopback, guestPort},
+					{a.peer, f.own, guestPort},
+					{g.path, f.peer, peerPort},
+					{g.path, f.neighborLoopback, neighborPort},
+					{a.path, f.loopback, guestPort},
+					{g.path, f.neighborAddress, guestPort + 1},
+					{other.path, f.neighborLoopback, guestPort},
 				} {
 					t.Logf("%s %d", c.address, c.port)
 					exchange(t, dial(t, c.path, "tcp", net.JoinHostPort(c.address, fmt.Sprint(c.port))), size)
