@@ -67,7 +67,7 @@ func (n *namespace) chooseInterface(name string, routes []netlink.Route) (netlin
 	}
 	if link := byDefaultRoute(links, routes); link != nil {
 		if problem := unusable(link); problem != "" {
-			return nil, fmt.Errorf("%w: the default route is through %s", ErrNoInterface, problem)
+			return nil, fmt.Errorf("%w: the default route leads through %s, but %s", ErrNoInterface, link.Attrs().Name, problem)
 		}
 		return link, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"testing"
 
 	"github.com/shoenig/test/must"
@@ -98,6 +99,20 @@ func TestInspect_ChoosesNamedInterface(t *testing.T) {
 	a.attachWith(Options{Interface: long})
 	a.attachWith(Options{Interface: "net1"})
 	a.attach()
+}
+
+func TestAttachShared_AcceptsEveryNameOfAnInterface(t *testing.T) {
+	a := newEmptyAlloc(t)
+	for i, name := range []string{"fifteen.bytes@x", "a", "eth0.100"} {
+		a.in(a.path, func(n *namespace) error {
+			return n.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: fmt.Sprintf("other%d", i)})
+		})
+		a.address(a.path, name, fmt.Sprintf("10.%d.0.2/24", i))
+		tap, err := AttachShared(a.path, Options{Interface: name}, Sharing{})
+		must.NoError(t, err)
+		must.NoError(t, tap.Close())
+		must.NoError(t, Detach(a.path, ""))
+	}
 }
 
 func TestInspect_SaysWhyAnInterfaceIsUnusable(t *testing.T) {
@@ -232,4 +247,42 @@ func TestInspect_LeavesOutDuplicateAddress(t *testing.T) {
 	_, err := Inspect(a.path, "")
 	must.ErrorIs(t, err, ErrNoInterface)
 	must.ErrorContains(t, err, "another host on the link uses fd01::2")
+}
+
+func TestInspect_ReadsAdvertisedRouter(t *testing.T) {
+	a := newEmptyAlloc(t)
+	a.address(a.path, "eth0", "10.1.0.2/24", "fd01::2/64")
+	router := net.HardwareAddr{2, 0, 0, 0, 0, 0x77}
+	advert := ip6Packet("fe80::77", "ff02::1", unix.IPPROTO_ICMPV6, routerAdvert("fdbd::", router))
+	must.Wait(t, testenv.Eventually(func() error {
+		a.send("eth0x", etherFrame(router, net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, unix.ETH_P_IPV6, advert))
+		found, err := Inspect(a.path, "")
+		must.NoError(t, err)
+		if !found.Gateway6.IsValid() || len(found.Addresses) < 3 {
+			return fmt.Errorf("the router is not known yet: %q", texts(found))
+		}
+		own := linkLocal(found.MAC).As16()
+		copy(own[:8], bytesOf("fdbd::"))
+		must.Eq(t, []string{
+			"10.1.0.2/24", "fd01::2/64", netip.AddrFrom16(own).String() + "/64", "default via fe80::77",
+		}, texts(found))
+		return nil
+	}))
+}
+
+// send sends a frame from an interface of the alloc.
+func (a *alloc) send(name string, frame []byte) {
+	a.t.Helper()
+	a.in(a.path, func(n *namespace) error {
+		link, err := n.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: link.Attrs().Index})
+	})
 }

@@ -117,6 +117,8 @@ func TestAttachL2_RefusesForeignTrafficControl(t *testing.T) {
 	addQdisc("ingress", true)
 	_, err := AttachL2(a.path, Options{})
 	must.ErrorIs(t, err, ErrForeign)
+	_, err = AttachShared(a.path, Options{}, Sharing{})
+	must.ErrorIs(t, err, ErrForeign)
 	must.NoError(t, Detach(a.path, "lkl0"))
 	must.True(t, a.ingressState().foreign)
 	removeQdisc()
