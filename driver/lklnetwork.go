@@ -55,14 +55,16 @@ func (g guest) shareNetwork(c *lkl.Config, d netDevice) {
 			c.Sysctl[name] = value
 		}
 	}
-	if !g.kernel.supports(unikernel.FeatureNetwork) {
+	// The guest looks for its neighbors behind its first interface.
+	if !g.kernel.supports(unikernel.FeatureNetwork) || c.Interfaces[0].Name != d.link.Device {
 		return
 	}
+	c.Neighbors.Loopback, c.Neighbors.Loopback6 = network.NeighborLoopback, network.NeighborLoopback6
 	if d.addresses.v4.IsValid() {
-		c.Neighbors.Loopback, c.Neighbors.Address = network.NeighborLoopback, network.NeighborAddress
+		c.Neighbors.Address = network.NeighborAddress
 	}
 	if d.addresses.v6.IsValid() {
-		c.Neighbors.Loopback6, c.Neighbors.Address6 = network.NeighborLoopback6, network.NeighborAddress6
+		c.Neighbors.Address6 = network.NeighborAddress6
 	}
 }
 

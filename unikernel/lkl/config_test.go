@@ -88,20 +88,22 @@ func TestConfig_EncodesNeighbors(t *testing.T) {
 	must.NoError(t, err)
 	must.StrContains(t, got, `"neighbors":{"loopback":"192.0.0.1","loopback6":"fd6c:6b6c:6c6b::1","address":"192.0.0.2","address6":"fd6c:6b6c:6c6b::2"}`)
 	for says, change := range map[string]func(*lkl.Config){
-		"need an interface":                 func(c *lkl.Config) { c.Interfaces = nil },
-		"loopback fd00::1 is not":           func(c *lkl.Config) { c.Neighbors.Loopback = addr("fd00::1") },
-		"loopback6 192.0.0.1 is not":        func(c *lkl.Config) { c.Neighbors.Loopback6 = addr("192.0.0.1") },
-		"address 127.0.0.1 is not":          func(c *lkl.Config) { c.Neighbors.Address = addr("127.0.0.1") },
-		"address6 ff02::1 is not":           func(c *lkl.Config) { c.Neighbors.Address6 = addr("ff02::1") },
-		"address 10.0.0.2 is the guest's":   func(c *lkl.Config) { c.Neighbors.Address = addr("10.0.0.2") },
-		"must differ":                       func(c *lkl.Config) { c.Neighbors.Address = addr("192.0.0.1") },
-		"loopback6 fd6c:6b6c:6c6b::1 needs": func(c *lkl.Config) { c.Interfaces = []lkl.Interface{{Name: "tap", Address: prefix("10.0.0.2/24")}} },
+		"need an interface":               func(c *lkl.Config) { c.Interfaces = nil },
+		"loopback fd00::1 is not":         func(c *lkl.Config) { c.Neighbors.Loopback = addr("fd00::1") },
+		"loopback6 192.0.0.1 is not":      func(c *lkl.Config) { c.Neighbors.Loopback6 = addr("192.0.0.1") },
+		"address 127.0.0.1 is not":        func(c *lkl.Config) { c.Neighbors.Address = addr("127.0.0.1") },
+		"address6 ff02::1 is not":         func(c *lkl.Config) { c.Neighbors.Address6 = addr("ff02::1") },
+		"address 10.0.0.2 is the guest's": func(c *lkl.Config) { c.Neighbors.Address = addr("10.0.0.2") },
+		"must differ":                     func(c *lkl.Config) { c.Neighbors.Address = addr("192.0.0.1") },
+		"address and address6 need":       func(c *lkl.Config) { c.Interfaces = []lkl.Interface{{Name: "tap", Address: prefix("10.0.0.2/24")}} },
 	} {
 		c := config
 		change(&c)
 		must.ErrorIs(t, c.Validate(features), lkl.ErrConfig)
 		must.ErrorContains(t, c.Validate(features), says)
 	}
+	config.Interfaces[0].Address, config.Neighbors.Address = netip.Prefix{}, netip.Addr{}
+	must.NoError(t, config.Validate(features), must.Sprint("127.0.0.1 needs no other IPv4 address"))
 }
 
 func TestConfig_MTUDependsOnTheGuest(t *testing.T) {

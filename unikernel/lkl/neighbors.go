@@ -30,6 +30,9 @@ func (v *validation) checkNeighbors(c Config) {
 	v.checkNeighbor("loopback6", n.Loopback6, n.Loopback6.Is6(), own.Address6)
 	v.checkNeighbor("address", n.Address, n.Address.Is4(), own.Address)
 	v.checkNeighbor("address6", n.Address6, n.Address6.Is6(), own.Address6)
+	if n.Address.IsValid() && !own.Address.IsValid() || n.Address6.IsValid() && !own.Address6.IsValid() {
+		v.addf("neighbors: address and address6 need an address of their family on the first interface")
+	}
 	if n.Loopback.IsValid() && n.Loopback == n.Address || n.Loopback6.IsValid() && n.Loopback6 == n.Address6 {
 		v.addf("neighbors: the two addresses of a family must differ")
 	}
@@ -40,8 +43,6 @@ func (v *validation) checkNeighbor(key string, a netip.Addr, family bool, own ne
 	case !a.IsValid():
 	case !family || !isUnicast(a) || a.IsLoopback() || a.Is4In6() || a.Zone() != "":
 		v.addf("neighbors: %s %s is not a unicast address of its family", key, a)
-	case !own.IsValid():
-		v.addf("neighbors: %s %s needs an address of its family on the first interface", key, a)
 	case a == own.Addr():
 		v.addf("neighbors: %s %s is the guest's address", key, a)
 	}

@@ -18,14 +18,15 @@
 #include <linux/init.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
+#include <linux/sizes.h>
 #include <linux/virtio_net.h>
 #include <asm/lkl.h>
 #include <asm/solo5.h>
 
 #define SOLO5_NET_OFFLOADS (NETIF_F_SG | NETIF_F_HW_CSUM | NETIF_F_TSO | NETIF_F_TSO_ECN | \
 			    NETIF_F_TSO6 | NETIF_F_RXCSUM)
-/* The longest frame with its virtio header: the longest IP packet in Ethernet. */
-#define SOLO5_NET_MAX_FRAME (sizeof(struct virtio_net_hdr) + ETH_HLEN + 65535)
+/* The longest frame with its virtio header: a packet of the MTU of lo in Ethernet. */
+#define SOLO5_NET_MAX_FRAME (sizeof(struct virtio_net_hdr) + ETH_HLEN + SZ_64K)
 /*
  * The longest frame that an skb holds in one piece. Of a longer one the skb holds
  * this many bytes, enough for all headers of TCP over IPv6; the rest is in pages.
