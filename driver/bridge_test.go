@@ -206,7 +206,9 @@ func TestBridge_GuestUsesAnotherAddressOnlyIfAllowed(t *testing.T) {
 	for _, allow := range []bool{false, true} {
 		p := newTestPluginWith(t, Config{StateDir: t.TempDir(), ImagePaths: []string{guestDir(t)}, AllowSpoofing: allow})
 		n := newTestNetwork(t)
-		handle, _, err := p.StartTask(p.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: []string{"ip=" + other + "/24", "port=8080"}}))
+		handle, _, err := p.StartTask(p.bridged(t, n, TaskConfig{
+			Kernel: "httpd.spt", Args: []string{"ip=" + other + "/24", "port=8080"}, NetworkMode: string(modeL2),
+		}))
 		must.NoError(t, err)
 		filtered := false
 		within(t, n.alloc, func(h *netlink.Handle) {
@@ -310,15 +312,14 @@ func TestBridge_ReplacesAGuestUnknownToNomad(t *testing.T) {
 	must.Eq(t, 0, ingress)
 }
 
-func TestBridge_RefusesASecondGuestInAGroup(t *testing.T) {
+// A plugin that knows nothing of the other guest refuses, too.
+func TestBridge_RefusesASecondGuestOfAnInterface(t *testing.T) {
 	n := newTestNetwork(t)
-	args := []string{"ip={{ipv4}}", "port=8080"}
+	job := TaskConfig{Kernel: "httpd.spt", Args: []string{"ip={{ipv4}}", "port=8080"}, NetworkMode: string(modeL2)}
 	first, second := newTestPlugin(t), newTestPlugin(t)
-	task := first.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: args})
-	_, _, err := first.StartTask(task)
+	_, _, err := first.StartTask(first.bridged(t, n, job))
 	must.NoError(t, err)
-	other := second.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: args})
-	_, _, err = second.StartTask(other)
+	_, _, err = second.StartTask(second.bridged(t, n, job))
 	must.ErrorContains(t, err, "into its own group")
 	waitFor(t, "an answer of the first guest", func() bool { _, err := n.get(t, "/"); return err == nil })
 }

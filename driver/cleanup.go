@@ -38,6 +38,9 @@ func removeTask(ctx context.Context, dir string, r record, known client.Known) e
 	if now, err := readRecord(dir); err == nil { // r may be older than the links
 		links = append(links, now.allLinks()...)
 	}
+	if known.Executor.Pid == 0 {
+		awaitTaps(ctx, links)
+	}
 	if err := removeLinks(links); err != nil {
 		return err
 	}

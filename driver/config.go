@@ -48,7 +48,7 @@ type Config struct {
 // defaultConfig returns the configuration of a plugin without a block in the agent's
 // configuration.
 func defaultConfig() Config {
-	return Config{StateDir: DefaultStateDir, ImageGC: ImageGC{Enabled: true}, HostNetwork: HostNetwork{Enabled: true}}
+	return Config{StateDir: DefaultStateDir, ImageGC: ImageGC{Enabled: true}, HostNetwork: defaultHostNetwork()}
 }
 
 // validate reports every mistake in the plugin's configuration.

@@ -73,8 +73,14 @@ func (p *testPlugin) restart(t *testing.T) *testPlugin {
 // task prepares a task, with an alloc directory and control groups. With logs, a
 // logmon collects its console.
 func (p *testPlugin) task(t *testing.T, config TaskConfig, logs bool) *drivers.TaskConfig {
-	allocID := uuid.Generate()
-	const name = "web"
+	task := p.taskOf(t, uuid.Generate(), "web", logs)
+	configure(t, task, config)
+	return task
+}
+
+// taskOf is task for a task of an alloc, without a config block. The tasks of an alloc have
+// separate alloc directories.
+func (p *testPlugin) taskOf(t *testing.T, allocID, name string, logs bool) *drivers.TaskConfig {
 	task := &drivers.TaskConfig{
 		ID: allocID + "/" + name + "/" + uuid.Short(), AllocID: allocID, Name: name,
 		Env: map[string]string{},
@@ -89,7 +95,6 @@ func (p *testPlugin) task(t *testing.T, config TaskConfig, logs bool) *drivers.T
 	}
 	makeAllocDir(t, task, logs)
 	t.Cleanup(func() { _ = p.impl.DestroyTask(task.ID, true) })
-	configure(t, task, config)
 	return task
 }
 

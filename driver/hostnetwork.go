@@ -11,9 +11,6 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/network"
 )
 
-// DefaultHostSubnet is the default of host_network.subnet.
-var DefaultHostSubnet = network.DefaultHostSubnet.String()
-
 // A HostNetwork is the plugin's block about guests in the host's network.
 type HostNetwork struct {
 	Enabled bool   `codec:"enabled"`
@@ -21,19 +18,29 @@ type HostNetwork struct {
 	Subnet6 string `codec:"subnet6"` // "" for no IPv6
 }
 
+func defaultHostNetwork() HostNetwork {
+	return HostNetwork{
+		Enabled: true, Subnet: network.DefaultHostSubnet.String(), Subnet6: network.DefaultHostSubnet6.String(),
+	}
+}
+
 // The subnets hold at least this many links, each with 4 addresses.
 const minLinkBits = 8
 
 func (h HostNetwork) validate(list *problems.List) {
-	if _, err := parseSubnet(cmp.Or(h.Subnet, DefaultHostSubnet), netip.Addr.Is4); err != nil {
-		list.Addf("host_network.subnet", "%w, such as %q", err, DefaultHostSubnet)
+	if _, err := h.subnet(); err != nil {
+		list.Addf("host_network.subnet", "%w, such as %q", err, network.DefaultHostSubnet)
 	}
 	if h.Subnet6 == "" {
 		return
 	}
 	if _, err := parseSubnet(h.Subnet6, netip.Addr.Is6); err != nil {
-		list.Addf("host_network.subnet6", "%w, such as %q", err, "fd00:26:80::/64")
+		list.Addf("host_network.subnet6", "%w, such as %q", err, network.DefaultHostSubnet6)
 	}
+}
+
+func (h HostNetwork) subnet() (netip.Prefix, error) {
+	return parseSubnet(cmp.Or(h.Subnet, network.DefaultHostSubnet.String()), netip.Addr.Is4)
 }
 
 // parseSubnet parses a network of one address family.
@@ -51,7 +58,7 @@ func parseSubnet(text string, family func(netip.Addr) bool) (netip.Prefix, error
 
 // options returns the valid block in the form of the network package.
 func (h HostNetwork) options() network.HostOptions {
-	subnet, _ := parseSubnet(cmp.Or(h.Subnet, DefaultHostSubnet), netip.Addr.Is4)
+	subnet, _ := h.subnet()
 	subnet6, _ := parseSubnet(h.Subnet6, netip.Addr.Is6)
 	return network.HostOptions{Subnet: subnet, Subnet6: subnet6}
 }

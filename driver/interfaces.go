@@ -45,7 +45,7 @@ func interfaceField(device string) string { return "interface." + device }
 // checkInterfaces compares the interface blocks with the manifest's net devices.
 func (k kernelInfo) checkInterfaces(list *problems.List, j job) {
 	devices := k.devices(unikernel.Net)
-	mode := j.config.baseMode(j.task)
+	mode := j.config.mode(j.task)
 	for _, device := range slices.Sorted(maps.Keys(j.config.Interfaces)) {
 		field, name := interfaceField(device), j.config.Interfaces[device].Name
 		switch {
@@ -75,30 +75,26 @@ func (t *TaskConfig) interfaceOf(device string, first bool) string {
 }
 
 // planNetwork decides how to connect the net devices of a guest. The result has no taps.
-func (d *Driver) planNetwork(j job, k *kernel) (netDevices, error) {
-	names := k.devices(unikernel.Net)
-	if len(names) == 0 {
-		return nil, nil
-	}
-	mode, note := d.chooseMode(j)
+func planNetwork(j job, k *kernel) (netDevices, error) {
+	mode := j.config.mode(j.task)
 	var plan netDevices
-	for i, name := range names {
+	for i, name := range k.devices(unikernel.Net) {
+		if mode == modeShared && plan.shared() != nil {
+			mode = modeL2 // a guest has one range of ports for its connections, on one interface
+		}
 		device, err := planDevice(j, name, mode, i == 0)
 		if err != nil {
 			return nil, err
 		}
 		plan = append(plan, device)
 	}
-	if err := plan.checkInterfaces(j); err != nil {
+	if err := plan.checkInterfaces(); err != nil {
 		return nil, err
 	}
 	if plan.shared() != nil {
 		if err := j.config.checkSharedSysctls(); err != nil {
 			return nil, err
 		}
-	}
-	if note != "" && len(plan.connected()) > 0 {
-		d.events.emit(j.task, note, nil)
 	}
 	return plan, nil
 }
@@ -135,7 +131,7 @@ func planDevice(j job, name string, mode networkMode, first bool) (netDevice, er
 
 // checkInterfaces reports an interface to which several devices lead: the one without a
 // block, and one that a block names.
-func (all netDevices) checkInterfaces(j job) error {
+func (all netDevices) checkInterfaces() error {
 	var list problems.List
 	owners := map[string]string{}
 	for _, d := range all.connected() {

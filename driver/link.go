@@ -3,8 +3,10 @@
 package driver
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/network"
 )
@@ -20,6 +22,32 @@ type link struct {
 	IP        string      `json:"IP" codec:"IP"`               // "" without an address of this family
 	IPv6      string      `json:"IPv6" codec:"IPv6"`
 	MAC       string      `json:"MAC" codec:"MAC"`
+}
+
+const (
+	tapTimeout = 2 * time.Second
+	tapPause   = 10 * time.Millisecond
+)
+
+// awaitTaps waits until the taps of a guest are gone whose processes are not known. When a
+// plugin dies during a start, its executor ends by itself, which takes milliseconds. Only
+// then can removeLinks find what has lost its tap. A tap that stays belongs to another
+// guest: the kernel reuses names.
+func awaitTaps(ctx context.Context, links []link) {
+	ctx, cancel := context.WithTimeout(ctx, tapTimeout)
+	defer cancel()
+	for _, l := range links {
+		for l.Tap != "" && l.Mode != modeNone {
+			if _, err := network.ReadCounters(l.Netns, l.Tap); err != nil {
+				break // no such tap
+			}
+			select {
+			case <-time.After(tapPause):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 // removeLinks removes what the links of an ended guest have left. The taps went with the

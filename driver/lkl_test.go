@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/nomad/helper/uuid"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
 	"github.com/vishvananda/netlink"
@@ -32,9 +33,16 @@ func (p *testPlugin) linux(t *testing.T, program string, job TaskConfig) *driver
 
 func (p *testPlugin) linuxIn(t *testing.T, n *testNetwork, program string, job TaskConfig) *drivers.TaskConfig {
 	t.Helper()
-	job.Kernel, job.Rootfs, job.RootfsSize = "local/kernel", "local/root", "32MiB"
-	task := p.task(t, TaskConfig{Kernel: "hello.spt"}, true) // creates the task directory
+	task := p.taskOf(t, uuid.Generate(), "web", true)
 	task.NetworkIsolation = n.spec()
+	compileLinux(t, task, program, job)
+	return task
+}
+
+// compileLinux makes a task run a C program on Linux.
+func compileLinux(t *testing.T, task *drivers.TaskConfig, program string, job TaskConfig) {
+	t.Helper()
+	job.Kernel, job.Rootfs, job.RootfsSize = "local/kernel", "local/root", "32MiB"
 	task.Env["NOMAD_ALLOC_ID"] = task.AllocID
 	local := task.TaskDir().LocalDir
 	must.NoError(t, exec.Command("mkdir", "-p", filepath.Join(local, "root", "srv")).Run())
@@ -42,7 +50,6 @@ func (p *testPlugin) linuxIn(t *testing.T, n *testNetwork, program string, job T
 		filepath.Join("testdata", program)).CombinedOutput()
 	must.NoError(t, err, must.Sprint(string(out)))
 	must.NoError(t, task.EncodeConcreteDriverConfig(&job))
-	return task
 }
 
 func (p *testPlugin) startLinux(t *testing.T, task *drivers.TaskConfig) *drivers.TaskHandle {

@@ -27,7 +27,9 @@ type netDevices []netDevice
 // Close closes the plugin's descriptors of the taps. The executor has its own.
 func (all netDevices) Close() {
 	for _, d := range all {
-		_ = d.tap.Close()
+		if d.tap != nil {
+			_ = d.tap.Close()
+		}
 	}
 }
 
@@ -87,7 +89,7 @@ func (d *netDevice) setAddresses(a addresses) {
 
 // connect creates the taps of a guest. The caller closes the result.
 func (d *Driver) connect(ctx context.Context, j job, dir taskDir, k *kernel, undo *undo) (netDevices, error) {
-	plan, err := d.planNetwork(j, k)
+	plan, err := planNetwork(j, k)
 	if err != nil || len(plan) == 0 {
 		return nil, err
 	}
@@ -98,17 +100,46 @@ func (d *Driver) connect(ctx context.Context, j job, dir taskDir, k *kernel, und
 		return nil, retryable(err)
 	}
 	undo.add(func() error { return removeLinks(plan.links()) })
-	for i := range plan {
-		if err := d.attach(ctx, j, k, &plan[i]); err != nil {
-			plan[:i].Close()
-			return nil, err
-		}
+	err = d.attachAll(ctx, j, k, plan)
+	if errors.Is(err, network.ErrNoSharing) && j.config.choosesMode() {
+		err = d.attachAlone(ctx, j, k, plan, err)
 	}
-	if err := dir.recordLinks(plan.links()); err != nil {
+	if err == nil {
+		err = retryable(dir.recordLinks(plan.links()))
+	}
+	if err != nil {
 		plan.Close()
-		return nil, retryable(err)
+		return nil, err
 	}
 	return plan, nil
+}
+
+// attachAll creates the taps that do not exist yet.
+func (d *Driver) attachAll(ctx context.Context, j job, k *kernel, plan netDevices) error {
+	for i := range plan {
+		if plan[i].tap != nil {
+			continue
+		}
+		if err := d.attach(ctx, j, k, &plan[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attachAlone attaches the devices of a guest in mode l2, because the host cannot share the
+// network for the given reason.
+func (d *Driver) attachAlone(ctx context.Context, j job, k *kernel, plan netDevices, reason error) error {
+	for i := range plan {
+		if plan[i].link.Mode == modeShared {
+			plan[i].link.Mode = modeL2
+		}
+	}
+	if err := d.tasks.claim(j.task, claimOf(j, plan.links())); err != nil {
+		return err
+	}
+	d.events.emit(j.task, "The guest takes the group's network over, because this host cannot share it: "+reason.Error(), nil)
+	return d.attachAll(ctx, j, k, plan)
 }
 
 // recordLinks adds the links of a guest to the record in the task's directory.
@@ -127,12 +158,16 @@ func (d *Driver) attach(ctx context.Context, j job, k *kernel, device *netDevice
 	case modeHost:
 		err = d.attachHost(j, options, device)
 	case modeShared:
-		device.tap, err = network.AttachShared(l.Netns, options, sharing(j, k))
+		share := sharing(j, k)
+		device.tap, err = awaitInterface(ctx, func() (*network.Tap, error) { return network.AttachShared(l.Netns, options, share) })
 	case modeL2:
 		device.tap, err = awaitInterface(ctx, func() (*network.Tap, error) { return network.AttachL2(l.Netns, options) })
 	}
 	if err != nil {
 		return fmt.Errorf("device %q: %w", l.Device, err)
+	}
+	for _, warning := range device.tap.Warnings {
+		d.events.emit(j.task, fmt.Sprintf("Network: the device %s: %s", l.Device, warning), nil)
 	}
 	l.Tap, l.MAC = device.tap.Name, device.tap.MAC.String()
 	return nil
@@ -181,7 +216,7 @@ const (
 	takenPause   = 20 * time.Millisecond
 )
 
-// awaitInterface repeats attach while another guest has the alloc's interface. When a
+// awaitInterface repeats attach while another guest has taken the interface over. When a
 // plugin dies during a start, its executor ends by itself, which takes milliseconds.
 // The next plugin cannot know the executor's process yet. It must wait here, because
 // Nomad does not repeat a start that fails right after the death of a plugin.

@@ -3,8 +3,6 @@
 package driver
 
 import (
-	"errors"
-
 	"github.com/hashicorp/nomad/plugins/drivers"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
@@ -34,17 +32,17 @@ func netnsOf(task *drivers.TaskConfig) string {
 	return n.Path
 }
 
-// baseMode returns the mode of a task's devices as far as the job and Nomad decide it. In an
-// alloc's namespace the result may be "", which leaves the choice to the host's abilities.
-func (t *TaskConfig) baseMode(task *drivers.TaskConfig) networkMode {
+// mode returns the mode of a task's first device. It is shared for auto, although the host's
+// kernel may be unable to share.
+func (t *TaskConfig) mode(task *drivers.TaskConfig) networkMode {
 	n := task.NetworkIsolation
 	switch {
 	case t.NetworkMode == string(modeNone) || n != nil && n.Mode == drivers.NetIsolationModeNone:
 		return modeNone
 	case netnsOf(task) == "":
 		return modeHost
-	case t.NetworkMode == "" || t.NetworkMode == auto:
-		return ""
+	case t.choosesMode():
+		return modeShared
 	}
 	return networkMode(t.NetworkMode)
 }
@@ -52,7 +50,7 @@ func (t *TaskConfig) baseMode(task *drivers.TaskConfig) networkMode {
 // checkNetworkMode reports options that the group's network cannot fulfill. It is called
 // only for kernels with a net device.
 func (t *TaskConfig) checkNetworkMode(list *problems.List, plugin *Config, task *drivers.TaskConfig) {
-	mode := t.baseMode(task)
+	mode := t.mode(task)
 	if mode == modeNone && len(t.Ports) > 0 {
 		list.Addf("ports", "cannot be reached without a network: remove ports, or use another network mode")
 	}
@@ -81,16 +79,5 @@ func (t *TaskConfig) checkHostPorts(list *problems.List, task *drivers.TaskConfi
 	}
 }
 
-// chooseMode returns the mode of the task's devices. The note, if any, is for an event.
-func (d *Driver) chooseMode(j job) (mode networkMode, note string) {
-	if mode = j.config.baseMode(j.task); mode != "" {
-		return mode, ""
-	}
-	if err := d.canShare(); err != nil {
-		return modeL2, "The guest takes the group's network over, because this host cannot share it between tasks: " + err.Error()
-	}
-	return modeShared, ""
-}
-
-// canShare returns nil if the host supports the mode shared.
-func (d *Driver) canShare() error { return errors.New("shared mode is not implemented") }
+// choosesMode reports whether the driver may replace the mode shared by l2.
+func (t *TaskConfig) choosesMode() bool { return t.NetworkMode == "" || t.NetworkMode == auto }

@@ -3,9 +3,12 @@
 package driver
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/nomad/plugins/shared/hclspec"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/network"
 )
 
 // An option is an attribute of a configuration block. Options define both the
@@ -98,8 +101,8 @@ var pluginOptions = []option{
 		doc: "Tasks of groups [without a network of their own](#host-network).",
 		nested: []option{
 			{name: "enabled", kind: "bool", value: "true", doc: "Allow guests to use the host's network."},
-			{name: "subnet", kind: "string", value: `"` + DefaultHostSubnet + `"`, doc: "IPv4 addresses for these guests."},
-			{name: "subnet6", kind: "string", value: `""`, doc: "IPv6 addresses for these guests, or none."},
+			{name: "subnet", kind: "string", value: strconv.Quote(network.DefaultHostSubnet.String()), doc: "IPv4 addresses for these guests."},
+			{name: "subnet6", kind: "string", value: strconv.Quote(network.DefaultHostSubnet6.String()), doc: "IPv6 addresses for these guests, or `\"\"` for none."},
 		},
 	},
 	{

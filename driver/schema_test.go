@@ -141,7 +141,7 @@ func TestPluginSchema_CanDisableTheGarbageCollection(t *testing.T) {
 func TestPluginSchema_CanForbidTheHostsNetwork(t *testing.T) {
 	var config Config
 	hclutils.NewConfigParser(schema(pluginOptions)).ParseHCL(t, `config { host_network { enabled = false } }`, &config)
-	must.Eq(t, HostNetwork{Subnet: DefaultHostSubnet}, config.HostNetwork)
+	must.Eq(t, HostNetwork{Subnet: "198.18.0.0/16", Subnet6: "fd6c:6b6c:6c6b:1::/64"}, config.HostNetwork)
 }
 
 // Without ports, a task serves all ports of its group. With an empty list, it serves none.
@@ -191,7 +191,7 @@ func TestPluginSchema_Defaults(t *testing.T) {
 	must.False(t, config.AllowExecHeap)
 	must.False(t, config.AllowSpoofing)
 	must.Eq(t, DefaultStartTimeout, config.StartTimeout)
-	must.Eq(t, HostNetwork{Enabled: true, Subnet: DefaultHostSubnet}, config.HostNetwork)
+	must.Eq(t, HostNetwork{Enabled: true, Subnet: "198.18.0.0/16", Subnet6: "fd6c:6b6c:6c6b:1::/64"}, config.HostNetwork)
 	must.Eq(t, ImageGC{Enabled: true, MaxAge: DefaultImageMaxAge, MaxSize: DefaultImageMaxSize}, config.ImageGC)
 	must.SliceEmpty(t, config.Registries)
 	must.Eq(t, ClientAuth{}, config.Auth)
