@@ -7,10 +7,15 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/shoenig/test/must"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 // share attaches a guest in shared mode and configures it as the driver does.
@@ -288,4 +293,42 @@ func TestAttachShared_LimitsAddresses(t *testing.T) {
 	must.Eq(t, []string{"lo", "alloc7"}, a.links())
 	must.Eq(t, ingressState{}, a.ingressState())
 	must.Eq(t, ingressState{}, a.ingressOf("lo"))
+}
+
+// A guest asks for the aliases' MACs, without an IPv4 address or from a link-local address
+// if the alloc has no address of the family. The namespace's stack and the wire do not see
+// these requests.
+func TestAttachShared_ResolvesAliases(t *testing.T) {
+	a := newAlloc(t, 1500)
+	tap, err := AttachShared(a.path, Options{}, Sharing{Rest: true})
+	must.NoError(t, err)
+	defer tap.Close()
+	must.NoError(t, tap.File.SetReadDeadline(time.Now().Add(testenv.Patience)))
+	aliasMAC := net.HardwareAddr{2, 'l', 'k', 'l', 0, 1}
+	ask := func(question, answer []byte) {
+		t.Helper()
+		sendAll(t, tap, question)
+		frame := make([]byte, 2000)
+		for {
+			n, err := tap.File.Read(frame)
+			must.NoError(t, err)
+			if slices.Equal(frame[6:12], aliasMAC) {
+				must.Eq(t, answer, frame[:n])
+				return
+			}
+		}
+	}
+	for _, sender := range []string{guest4, "0.0.0.0", "127.0.0.1"} {
+		answer := arpPacket(2, aliasMAC, "192.0.0.1", sender)
+		copy(answer[18:], a.mac)
+		ask(etherFrame(a.mac, broadcastMAC, unix.ETH_P_ARP, arpPacket(1, a.mac, sender, "192.0.0.1")),
+			etherFrame(aliasMAC, a.mac, unix.ETH_P_ARP, answer))
+	}
+	const alias = "fd6c:6b6c:6c6b::2"
+	for _, sender := range []string{guest6, linkLocal(a.mac).String()} {
+		question := neighborMessage(135, 0, alias, macOption(1, a.mac))
+		answer := neighborMessage(136, 0x60, alias, macOption(2, aliasMAC))
+		ask(etherFrame(a.mac, broadcastMAC, unix.ETH_P_IPV6, ip6Packet(sender, "ff02::1:ff00:2", unix.IPPROTO_ICMPV6, question)),
+			etherFrame(aliasMAC, a.mac, unix.ETH_P_IPV6, ip6Packet(alias, sender, unix.IPPROTO_ICMPV6, answer)))
+	}
 }
