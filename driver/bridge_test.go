@@ -41,7 +41,8 @@ func newTestNetwork(t *testing.T) *testNetwork {
 	n := &testNetwork{alloc: newNamespace(t), peer: newNamespace(t)}
 	within(t, n.peer, func(h *netlink.Handle) {
 		must.NoError(t, h.LinkAdd(&netlink.Veth{
-			LinkAttrs: netlink.LinkAttrs{Name: "peer"}, PeerName: "eth9", PeerNamespace: netlink.NsFd(n.alloc.Fd()),
+			LinkAttrs: netlink.LinkAttrs{Name: "peer"}, PeerNamespace: netlink.NsFd(n.alloc.Fd()),
+			PeerName: "eth9", PeerTxQLen: -1, // the default of 1000, as CNI plugins leave it
 		}))
 		addAddress(t, h, "peer", peerIP+"/24")
 	})

@@ -9,6 +9,8 @@ import (
 
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv/netstate"
 )
 
 // newHost returns a namespace that stands for the host, and a peer beside it.
@@ -16,6 +18,16 @@ func newHost(t testing.TB) *alloc { return newAlloc(t, 1500) }
 
 func hostOptions(ports ...HostPort) HostOptions {
 	return HostOptions{Subnet: DefaultHostSubnet, Subnet6: DefaultHostSubnet6, Ports: ports}
+}
+
+// dump describes the state of the alloc's namespace.
+func (a *alloc) dump(t testing.TB) (lines []string) {
+	t.Helper()
+	a.in(a.path, func(*namespace) (err error) {
+		lines, err = netstate.Describe()
+		return err
+	})
+	return lines
 }
 
 // attachHost attaches a guest in host mode.

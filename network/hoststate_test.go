@@ -140,7 +140,7 @@ func TestAttachHost_DropsOtherSenders(t *testing.T) {
 		a := newHost(t)
 		tap, iface, err := a.tryHost(Options{AllowSpoofing: allow}, hostOptions())
 		must.NoError(t, err)
-		defer tap.Close()
+		t.Cleanup(func() { _ = tap.Close() })
 		server := listenUDP(t, a.path, ":99")
 		write := func(from, data string) {
 			frame := etherFrame(tap.MAC, a.macOf(a.path, tap.Name), 0x0800,
@@ -169,7 +169,7 @@ func TestAttachHost_HasTheMTUOfTheDefaultRoute(t *testing.T) {
 	a := newAlloc(t, 9000)
 	tap, _, err := a.tryHost(Options{MaxMTU: 65535}, hostOptions())
 	must.NoError(t, err)
-	defer tap.Close()
+	t.Cleanup(func() { _ = tap.Close() })
 	must.Eq(t, 9000, tap.MTU)
 }
 
@@ -177,7 +177,7 @@ func TestAttachHost_ConnectsGuestWithOffloads(t *testing.T) {
 	a := newHost(t)
 	tap, iface, err := a.tryHost(Options{Offload: true, BlockMetadata: true}, hostOptions(HostPort{Port: 80, Target: 7}))
 	must.NoError(t, err)
-	defer tap.Close()
+	t.Cleanup(func() { _ = tap.Close() })
 	g := runGuest(t, tap, iface)
 	for network, address := range map[string]string{"tcp4": guest4, "tcp6": guest6} {
 		go serveEcho(listen(t, g.path, network, ":7"))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ func listenUDP(t testing.TB, path, address string) *net.UDPConn {
 		c, err = net.ListenPacket("udp", address)
 		return err
 	}))
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 	must.NoError(t, c.SetDeadline(time.Now().Add(testenv.Patience)))
 	return c.(*net.UDPConn)
 }
@@ -122,11 +123,9 @@ func TestHostTraffic_GuestsAreReachedOnlyAtDeclaredPorts(t *testing.T) {
 	must.Eq(t, "good", data)
 	for to, mac := range map[string]net.HardwareAddr{"peer7": a.mac, tap.Name: a.macOf(a.path, tap.Name)} {
 		frame := func(address string, port uint16, data string) []byte {
-			from, sender := peer4, broadcastMAC
-			if to == tap.Name {
-				from, sender = iface.Addresses[0].Addr().String(), tap.MAC
-			} else {
-				sender = a.macOf(a.peer, to)
+			from, sender := iface.Addresses[0].Addr().String(), tap.MAC
+			if to != tap.Name {
+				from, sender = peer4, a.macOf(a.peer, to)
 			}
 			return etherFrame(sender, mac, unix.ETH_P_IP, ip4Packet(from, address, unix.IPPROTO_UDP, 0, udpPacket(1000, port, data)))
 		}
@@ -200,10 +199,14 @@ const far4, far6 = "10.88.0.2", "fd88::2"
 func (a *alloc) joinFar(t *testing.T, far string) {
 	t.Helper()
 	b := &alloc{t: t, path: far, peer: a.path, name: "far8"}
+	ns, err := os.Open(far)
+	must.NoError(t, err)
+	defer ns.Close()
 	a.in(a.path, func(n *namespace) error {
-		return n.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "near8"}, PeerName: "far8"})
+		return n.LinkAdd(&netlink.Veth{
+			LinkAttrs: netlink.LinkAttrs{Name: "near8"}, PeerName: "far8", PeerNamespace: netlink.NsFd(ns.Fd()),
+		})
 	})
-	a.moveLink(t, "far8", far)
 	b.address(a.path, "near8", "10.88.0.1/24", "fd88::1/64")
 	b.address(far, "far8", far4+"/24", far6+"/64")
 	b.route("", "10.88.0.1", 0)
