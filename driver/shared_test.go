@@ -252,3 +252,27 @@ func TestShared_RefusesConflictsWithinTheGroup(t *testing.T) {
 	}
 	g.waitForAnswer(t, g.network.peer, allocIP, httpPort, "web")
 }
+
+// Guests with the feature network see their neighbors at 127.0.0.1 and at the alloc's
+// addresses, as processes do.
+func TestShared_GuestsReachTheirNeighborsAtNativeAddresses(t *testing.T) {
+	g := newTestGroup(t)
+	g.serveNative(t)
+	web := g.task(t, "web", httpPort, TaskConfig{Ports: []string{"http"}}, "127.0.0.1", nativePort, "127.0.0.1", apiPort, allocIP, apiPort,
+		"127.0.0.1", httpPort, allocIP, httpPort)
+	api := g.task(t, "api", apiPort, TaskConfig{}, "127.0.0.1", httpPort, allocIP, httpPort)
+	g.plugin.startLinux(t, web)
+	g.plugin.startLinux(t, api) // at once, although the other guest runs
+	waitForLine(t, web, "interface eth0")
+	waitForLine(t, web, "NOMAD_UPSTREAM_ADDR_db=127.0.0.1:"+nativePort+"\nNOMAD_UPSTREAM_IP_db=127.0.0.1")
+	for _, line := range []string{
+		"127.0.0.1 port " + nativePort + ": native", "127.0.0.1 port " + apiPort + ": api", allocIP + " port " + apiPort + ": api",
+		"127.0.0.1 port " + httpPort + ": web", allocIP + " port " + httpPort + ": web",
+	} {
+		waitForLine(t, web, line)
+	}
+	waitForLine(t, api, "127.0.0.1 port "+httpPort+": web")
+	waitForLine(t, api, allocIP+" port "+httpPort+": web")
+	g.waitForService(t, httpPort, "web")
+	g.waitForService(t, apiPort, "api")
+}
