@@ -155,6 +155,18 @@ func TestInspect_SaysWhyAnInterfaceIsUnusable(t *testing.T) {
 	}
 }
 
+// The kernels of the tests have no ipvlan. It sets NOARP in the modes l3 and l3s.
+func TestUnusable_DependsOnTheModeOfIPVLAN(t *testing.T) {
+	for mode, flags := range map[netlink.IPVlanMode]uint32{
+		netlink.IPVLAN_MODE_L2: unix.IFF_UP, netlink.IPVLAN_MODE_L3: unix.IFF_UP | unix.IFF_NOARP, netlink.IPVLAN_MODE_L3S: unix.IFF_UP | unix.IFF_NOARP,
+	} {
+		link := &netlink.IPVlan{Mode: mode, LinkAttrs: netlink.LinkAttrs{
+			Name: "eth0", Flags: net.FlagUp, RawFlags: flags, EncapType: "ether", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1},
+		}}
+		must.Eq(t, mode == netlink.IPVLAN_MODE_L2, unusable(link) == "")
+	}
+}
+
 func TestInspect_RefusesDefaultRouteWithoutARP(t *testing.T) {
 	a := newAlloc(t, 1500)
 	a.veth("other")
