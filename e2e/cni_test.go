@@ -178,6 +178,10 @@ func requireEveryNetwork(t *testing.T, client *cluster.Nomad, plugins string) {
 			must.Eq(t, g.pids, g.alloc.pids(t))
 			must.NoError(t, g.refresh())
 			must.Eq(t, 0, int(g.TaskStates[g.task].Restarts))
+			// Another guest takes the place of the first.
+			must.NoError(t, nomad.API.Allocations().Restart(g.Allocation, g.task, nil))
+			g.awaitRestarts(t, 1)
+			g.requireNetwork(t, g.network, port)
 			g.stop(t)
 		})
 	}
