@@ -20,6 +20,7 @@ import (
 type addresses struct {
 	v4, v6             netip.Prefix
 	gateway4, gateway6 netip.Addr
+	others             []netip.Addr    // IPv4 addresses of the interface that the guest does not have
 	routes             []network.Route // except for the default routes
 	mac                string
 }
@@ -31,6 +32,8 @@ func addressesOf(i *network.Interface) addresses {
 		switch addr := p.Addr(); {
 		case addr.Is4() && !a.v4.IsValid():
 			a.v4 = p
+		case addr.Is4():
+			a.others = append(a.others, addr)
 		case addr.Is6() && !a.v6.IsValid():
 			a.v6 = p
 		}

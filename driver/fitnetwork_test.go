@@ -116,6 +116,7 @@ func TestFitNetwork_TellsLegacyGuestWhatItCanUse(t *testing.T) {
 	p := newTestPlugin(t)
 	n := newTestNetwork(t)
 	n.asPTP(t, 9000)
+	within(t, n.alloc, func(h *netlink.Handle) { addAddress(t, h, "eth9", "10.78.9.9/32") })
 	task := p.bridged(t, n, TaskConfig{Kernel: "hello-lkl.spt", Rootfs: "local"})
 	messages := p.events(t, task)
 	_, _, err := p.StartTask(task)
@@ -123,9 +124,10 @@ func TestFitNetwork_TellsLegacyGuestWhatItCanUse(t *testing.T) {
 	must.True(t, p.wait(t, task).Successful())
 	waitFor(t, "the console", func() bool { return strings.Contains(console(task), "net tap") })
 	must.StrContains(t, console(task), `\"ip\":\"10.78.0.5\",\"masklen\":\"29\"`)
-	var neighbors, mtu bool
-	for !neighbors || !mtu {
+	var neighbors, mtu, other bool
+	for !neighbors || !mtu || !other {
 		message := <-messages
+		other = other || strings.Contains(message, "It does not answer at 10.78.9.9")
 		neighbors = neighbors || strings.Contains(message, "does not reach other neighbors than its gateway in 10.78.0.0/29")
 		mtu = mtu || strings.Contains(message, "The guest's MTU is 1500 bytes, and the network's is 9000")
 	}

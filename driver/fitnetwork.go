@@ -24,6 +24,10 @@ func (d *Driver) fitNetwork(j job, k *kernel, devices netDevices) error {
 	for i := range devices {
 		device := &devices[i]
 		notes := mtuNotes(device.mtu, device.tap)
+		for _, other := range device.addresses.others {
+			notes = append(notes, fmt.Sprintf("The guest has the address %s. It does not answer at %s, another address of the interface %s",
+				device.link.IP, other, device.link.Interface))
+		}
 		if k.flavor == unikernel.FlavorLKL && !k.supports(unikernel.FeatureConfig) {
 			a, more, err := device.addresses.forLegacy()
 			if err != nil {
