@@ -35,6 +35,8 @@ var examples = map[string]example{
 	"nginx-config.nomad.hcl":  {images, servesTheTemplate},
 	"redis.nomad.hcl":         {images, func(t *testing.T, a *alloc) { a.redis(t) }},
 	"python3.nomad.hcl":       {images, servesFromPython},
+	"group.nomad.hcl":         {images, answers("visit ")},
+	"connect.nomad.hcl":       {mesh, answers("alloc ")},
 	"host.nomad.hcl":          {images, answers("nginx")},
 	"rootfs.nomad.hcl":        {allKernels, completesWith("argument: from two files\n")},
 	"image-archive.nomad.hcl": {serveArchive, completesWith("command line: from an archive\n")},
@@ -67,6 +69,9 @@ func serveHello(t *testing.T) string {
 	url, checksum := serve(t, filepath.Join(tools.Guests, "hello.spt"))
 	return fmt.Sprintf("source = %q\nchecksum = %q\n", url, checksum)
 }
+
+// mesh sets the variables of the example connect.
+func mesh(t *testing.T) string { return images(t) + fmt.Sprintf("consul = %q\n", consul.Socket) }
 
 // answers requires a page at the port http that contains the text.
 func answers(text string) func(*testing.T, *alloc) {

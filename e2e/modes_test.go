@@ -83,7 +83,7 @@ func TestHostMode_ServicesHaveTheAddressOfTheirMode(t *testing.T) {
 func (a *alloc) requireDriverService(t *testing.T, find func(name string) ([]string, error), name string) {
 	t.Helper()
 	message := a.findEvent(t, api.TaskDriverMessage, "(mode host").DisplayMessage
-	found := regexp.MustCompile(`has (\S+) \(mode host`).FindStringSubmatch(message)
+	found := regexp.MustCompile(`has (\S+)(?: and \S+)? \(mode host`).FindStringSubmatch(message)
 	must.Len(t, 2, found, must.Sprint(message))
 	requireService(t, find, name, net.JoinHostPort(found[1], "9001"))
 }
