@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -147,7 +148,8 @@ func (n *hostNamespace) attachHost(o Options, h HostOptions) (_ *Tap, _ *Interfa
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := n.connectHost(link, ports, o); err != nil {
+	bridges, err := n.connectHost(link, ports, o)
+	if err != nil {
 		return nil, nil, fmt.Errorf("tap %s: %w", name, err)
 	}
 	firewalls, err := n.table.firewalls()
@@ -156,36 +158,34 @@ func (n *hostNamespace) attachHost(o Options, h HostOptions) (_ *Tap, _ *Interfa
 	}
 	tap := &Tap{
 		File: f, Name: name, MAC: link.mac, MTU: link.mtu, Offload: o.Offload,
-		Warnings: append(warnings, firewalls...),
+		Warnings: slices.Concat(warnings, bridges, firewalls),
 	}
 	return tap, link.guestInterface(), nil
 }
 
 // connectHost adds rules, then forwarding, and then brings the tap up.
-func (n *hostNamespace) connectHost(link *hostLink, ports []portRule, o Options) error {
+func (n *hostNamespace) connectHost(link *hostLink, ports []portRule, o Options) (warnings []string, err error) {
 	tap, err := n.configureHostTap(link, o)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	switches, err := n.missingForwarding(link)
+	switches, warnings, err := n.missingForwarding(link)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := n.table.add(link, ports, switches); err != nil {
-		return err
+		return nil, err
 	}
 	for _, s := range switches {
 		if err := s.write("1"); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if len(ports) > 0 {
-		forgetFlows(toPorts(ports))
-	}
+	forgetPorts(ports)
 	if err := n.LinkSetUp(tap); err != nil {
-		return fmt.Errorf("bring it up: %w", err)
+		return nil, fmt.Errorf("bring it up: %w", err)
 	}
-	return nil
+	return warnings, nil
 }
 
 // configureHostTap prepares a tap that is still down.
@@ -242,7 +242,7 @@ func (n *hostNamespace) sweep(name string) error {
 		}
 	}
 	if len(gone) > 0 {
-		defer forgetFlows(state.ofGuests(gone))
+		defer state.forgetGuests(gone)
 	}
 	if len(gone) < len(state.taps) {
 		return n.table.remove(state, gone)

@@ -4,6 +4,8 @@ package network
 
 import (
 	"net"
+	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -18,27 +20,34 @@ type flowFilter func(*netlink.ConntrackFlow) bool
 
 func (f flowFilter) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool { return f(flow) }
 
-// forgetFlows deletes tracked connections. Kernels without the module
-// nf_conntrack_netlink keep them until they expire.
-func forgetFlows(filter flowFilter) {
+// forgetFlows deletes tracked connections of address families. Each family costs a walk
+// through the kernel's table. Kernels without the module nf_conntrack_netlink keep the
+// connections until they expire.
+func forgetFlows(families map[*family]bool, filter flowFilter) {
 	h, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return
 	}
 	defer h.Close()
-	for _, f := range []*family{ip4, ip6} {
+	for f := range families {
 		_, _ = h.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.InetFamily(f.netlink), filter)
 	}
 }
 
-// ofGuests selects the connections of the taps' guests.
-func (s *hostState) ofGuests(taps []string) flowFilter {
-	gone := make(map[string]bool)
-	for _, tap := range taps {
-		gone[tap] = true
+// forgetGuests deletes the connections of the taps' guests.
+func (s *hostState) forgetGuests(taps []string) {
+	gone, families := make(map[string]bool), make(map[*family]bool)
+	for address, tap := range s.owners {
+		if slices.Contains(taps, tap) {
+			gone[address] = true
+			a, _ := netip.AddrFromSlice([]byte(address))
+			families[familyOf(a)] = true
+		}
 	}
-	owned := func(ip net.IP) bool { return gone[s.owners[string(shortest(ip))]] }
-	return func(flow *netlink.ConntrackFlow) bool { return owned(flow.Forward.SrcIP) || owned(flow.Reverse.SrcIP) }
+	owned := func(ip net.IP) bool { return gone[string(shortest(ip))] }
+	forgetFlows(families, func(flow *netlink.ConntrackFlow) bool {
+		return owned(flow.Forward.SrcIP) || owned(flow.Reverse.SrcIP)
+	})
 }
 
 // shortest returns an IPv4 address as 4 bytes.
@@ -49,17 +58,19 @@ func shortest(ip net.IP) net.IP {
 	return ip
 }
 
-// toPorts selects the UDP flows to ports of the host that are not translated.
-func toPorts(rules []portRule) flowFilter {
-	return func(flow *netlink.ConntrackFlow) bool {
-		if flow.Forward.Protocol != unix.IPPROTO_UDP || !flow.Forward.DstIP.Equal(flow.Reverse.SrcIP) {
+// forgetPorts deletes the UDP flows to ports of the host that are not translated.
+func forgetPorts(rules []portRule) {
+	families := make(map[*family]bool)
+	for _, r := range rules {
+		families[r.family] = true
+	}
+	forgetFlows(families, func(flow *netlink.ConntrackFlow) bool {
+		translated := !flow.Forward.DstIP.Equal(flow.Reverse.SrcIP) || !flow.Forward.SrcIP.Equal(flow.Reverse.DstIP)
+		if flow.Forward.Protocol != unix.IPPROTO_UDP || translated {
 			return false
 		}
-		for _, r := range rules {
-			if r.port == flow.Forward.DstPort && (!r.address.IsValid() || flow.Forward.DstIP.Equal(r.address.AsSlice())) {
-				return true
-			}
-		}
-		return false
-	}
+		return slices.ContainsFunc(rules, func(r portRule) bool {
+			return r.port == flow.Forward.DstPort && (!r.address.IsValid() || flow.Forward.DstIP.Equal(r.address.AsSlice()))
+		})
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -26,6 +27,7 @@ type family struct {
 	target  uint32
 	perLink string // sysctl that allows to forward packets that an interface receives
 	global  string // sysctl that allows to forward all packets
+	bridges string // sysctl that shows the packets of bridges to the firewall
 }
 
 var (
@@ -33,6 +35,7 @@ var (
 		digit: "4", number: unix.NFPROTO_IPV4, netlink: unix.AF_INET, size: 4, source: 12, target: 16,
 		perLink: "/proc/sys/net/ipv4/conf/LINK/forwarding",
 		global:  "/proc/sys/net/ipv4/ip_forward",
+		bridges: "/proc/sys/net/bridge/bridge-nf-call-iptables",
 	}
 	// Since Linux 6.17, force_forwarding forwards without making the host a router,
 	// which would no longer accept router advertisements.
@@ -40,6 +43,7 @@ var (
 		digit: "6", number: unix.NFPROTO_IPV6, netlink: unix.AF_INET6, size: 16, source: 8, target: 24,
 		perLink: "/proc/sys/net/ipv6/conf/LINK/force_forwarding",
 		global:  "/proc/sys/net/ipv6/conf/all/forwarding",
+		bridges: "/proc/sys/net/bridge/bridge-nf-call-ip6tables",
 	}
 )
 
@@ -130,17 +134,17 @@ func (s forwardSwitch) restore() error {
 }
 
 // missingForwarding returns the interfaces of the host that may receive packets for
-// guests and do not forward packets. These are all that have an address.
-func (n *hostNamespace) missingForwarding(l *hostLink) ([]forwardSwitch, error) {
+// guests and do not forward packets. These are all that have an address, except for
+// bridges whose packets between ports the firewall sees: the guard would drop them.
+func (n *hostNamespace) missingForwarding(l *hostLink) (missing []forwardSwitch, warnings []string, err error) {
 	state, err := n.table.read()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	links, err := n.LinkList()
 	if err != nil {
-		return nil, fmt.Errorf("list interfaces: %w", err)
+		return nil, nil, fmt.Errorf("list interfaces: %w", err)
 	}
-	var missing []forwardSwitch
 	for _, link := range links {
 		a := link.Attrs()
 		if a.Flags&net.FlagLoopback != 0 || a.Name == l.tap || state.has(a.Name) {
@@ -148,15 +152,19 @@ func (n *hostNamespace) missingForwarding(l *hostLink) ([]forwardSwitch, error) 
 		}
 		for _, end := range l.ends {
 			used, err := n.hasAddress(link, end.family)
-			if err != nil {
-				return nil, err
-			}
-			if used && end.family.needsSwitch(a.Name) {
+			switch {
+			case err != nil:
+				return nil, nil, err
+			case !used || !end.family.needsSwitch(a.Name):
+			case link.Type() == "bridge" && readSetting(end.family.bridges) == "1":
+				warnings = append(warnings, fmt.Sprintf("the guest is not reached through the bridge %s: its packets between other ports "+
+					"would be dropped, too. Set net.bridge.%s=0, or switch forwarding on", a.Name, filepath.Base(end.family.bridges)))
+			default:
 				missing = append(missing, forwardSwitch{end.family, a.Name, readSetting(end.family.global)})
 			}
 		}
 	}
-	return missing, nil
+	return missing, warnings, nil
 }
 
 // hasAddress reports whether an interface has an address beyond link-local.

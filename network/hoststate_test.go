@@ -7,11 +7,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"sync"
 	"testing"
 
-	"github.com/google/nftables"
 	"github.com/shoenig/test/must"
+	"github.com/vishvananda/netlink"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 // A plugin that is killed does not call DetachHost. The next guest gets the same tap.
@@ -104,22 +107,73 @@ func TestDetachHost_KeepsForwardingOfOthers(t *testing.T) {
 	must.Eq(t, "0", setting(own, ""))
 }
 
+// The remedy in the warning works.
 func TestAttachHost_WarnsOfFirewalls(t *testing.T) {
+	testenv.Need(t, testenv.Tool("iptables"))
 	a := newHost(t)
-	a.in(a.path, func(*namespace) error {
-		conn, err := nftables.New()
-		must.NoError(t, err)
-		policy := nftables.ChainPolicyDrop
-		table := conn.AddTable(&nftables.Table{Name: "filter", Family: nftables.TableFamilyIPv4})
-		conn.AddChain(&nftables.Chain{
-			Name: "FORWARD", Table: table, Type: nftables.ChainTypeFilter, Policy: &policy,
-			Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+	iptables := func(args ...string) {
+		a.in(a.path, func(*namespace) error { // a process has the namespace of its parent's thread
+			out, err := exec.Command("iptables", append([]string{"-w"}, args...)...).CombinedOutput()
+			must.NoError(t, err, must.Sprint(string(out)))
+			return nil
 		})
-		return conn.Flush()
-	})
+	}
+	iptables("-P", "FORWARD", "DROP")
 	tap, _ := a.attachHost(t, hostOptions())
 	must.SliceLen(t, 1, tap.Warnings)
-	must.StrContains(t, tap.Warnings[0], "lkl+")
+	must.StrContains(t, tap.Warnings[0], "run iptables -I FORWARD -i lkl+ -j ACCEPT")
+	for _, side := range []string{"-i", "-o"} {
+		iptables("-I", "FORWARD", side, "lkl+", "-j", "ACCEPT")
+	}
+	g, tap, _ := a.newHostGuest(t, hostOptions(HostPort{Port: 80, Target: 7}))
+	must.SliceEmpty(t, tap.Warnings)
+	go serveEcho(listen(t, g.path, "tcp4", ":7"))
+	checkEcho(t, dial(t, a.peer, "tcp4", guest4+":80"))
+}
+
+// The packets of other machines on a bridge are not the host's to forward.
+func TestAttachHost_LeavesBridgesAloneThatTheFirewallSees(t *testing.T) {
+	a := newHost(t)
+	const seen = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+	if _, err := os.Stat(seen); err != nil {
+		t.Skip("the kernel does not filter the packets of bridges")
+	}
+	a.in(a.path, func(n *namespace) error {
+		return n.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}})
+	})
+	a.address(a.path, "br0", "10.99.0.1/24")
+	for _, value := range []string{"1", "0"} {
+		var forwarding string
+		a.in(a.path, func(*namespace) error { return os.WriteFile(seen, []byte(value), 0) })
+		tap, _ := a.attachHost(t, hostOptions())
+		a.in(a.path, func(*namespace) error { forwarding = readSetting("/proc/sys/net/ipv4/conf/br0/forwarding"); return nil })
+		must.Eq(t, map[string]string{"1": "0", "0": "1"}[value], forwarding)
+		must.Eq(t, value == "1", len(tap.Warnings) == 1)
+	}
+}
+
+// Two processes do not change the rules at once.
+func TestLockNamespace_ExcludesOtherProcesses(t *testing.T) {
+	testenv.Need(t, testenv.Tool("flock"))
+	a := newHost(t)
+	a.in(a.path, func(*namespace) error {
+		try := func() error { return exec.Command("flock", "-n", "/proc/self/ns/net", "true").Run() }
+		lock, err := lockNamespace()
+		must.NoError(t, err)
+		must.Error(t, try())
+		must.NoError(t, lock.Close())
+		return try()
+	})
+}
+
+func BenchmarkAttachHost(b *testing.B) {
+	a := newHost(b)
+	for b.Loop() {
+		tap, _, err := a.tryHost(Options{}, hostOptions(HostPort{Port: 80, Target: 7}))
+		must.NoError(b, err)
+		must.NoError(b, tap.Close())
+		a.detachHost(b)
+	}
 }
 
 func TestAttachHost_LeavesIPv6OutWhereItIsDisabled(t *testing.T) {
@@ -184,4 +238,15 @@ func TestAttachHost_ConnectsGuestWithOffloads(t *testing.T) {
 		a.echoDigest(t, network, net.JoinHostPort(address, "80"))
 	}
 	must.Greater(t, int64(10000), g.longestReceived.Load(), must.Sprint("frames should be large"))
+}
+
+func BenchmarkAttachHostBesideAnother(b *testing.B) {
+	a := newHost(b)
+	a.attachHost(b, hostOptions())
+	for b.Loop() {
+		tap, _, err := a.tryHost(Options{}, hostOptions(HostPort{Port: 80, Target: 7}))
+		must.NoError(b, err)
+		must.NoError(b, tap.Close())
+		a.detachHost(b)
+	}
 }

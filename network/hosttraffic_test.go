@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -190,6 +192,30 @@ func TestHostTraffic_ForwardsNothingElse(t *testing.T) {
 	a.detachHost(t)
 	must.Eq(t, before, a.dump(t))
 	closed()
+}
+
+// Nomad's bridge may start after the first guest in host mode. Its plugins switch
+// forwarding on and translate addresses.
+func TestHostTraffic_LeavesOtherTranslationAlone(t *testing.T) {
+	testenv.Need(t, testenv.Tool("iptables"))
+	a := newHost(t)
+	a.attachHost(t, hostOptions())
+	far := newNamespace(t) // stands for an alloc
+	a.joinFar(t, far)
+	a.in(a.path, func(*namespace) error {
+		for _, rule := range []string{
+			"-A PREROUTING -p tcp --dport 90 -j DNAT --to-destination " + far4 + ":7",
+			"-A POSTROUTING -s 10.88.0.0/24 ! -d 10.88.0.0/24 -j MASQUERADE",
+		} {
+			out, err := exec.Command("iptables", append([]string{"-w", "-t", "nat"}, strings.Fields(rule)...)...).CombinedOutput()
+			must.NoError(t, err, must.Sprint(string(out)))
+		}
+		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
+	})
+	go serveEcho(listen(t, far, "tcp4", ":7"))
+	checkEcho(t, dial(t, a.peer, "tcp4", guest4+":90"))
+	go serveEcho(listen(t, a.peer, "tcp4", ":8"))
+	checkEcho(t, dial(t, far, "tcp4", peer4+":8"))
 }
 
 const far4, far6 = "10.88.0.2", "fd88::2"
