@@ -99,8 +99,8 @@ func (n cniNetwork) conflist() string {
 	}`, n.name, n.settings())
 }
 
-// cniClient starts a client with all networks. The result contains the directory of its
-// own CNI plugins.
+// cniClient starts a client with all networks. The result contains the directory of the
+// special CNI plugins.
 func cniClient(t *testing.T) (client *cluster.Nomad, plugins string) {
 	t.Helper()
 	plugins = filepath.Join(sandbox.Dir(), "cni-plugins")

@@ -93,7 +93,7 @@ func byName(links []netlink.Link, name string) (netlink.Link, error) {
 
 func namesOf(links []netlink.Link) string {
 	if len(links) == 0 {
-		return "none but lo"
+		return "only lo"
 	}
 	var names []string
 	for _, l := range links {

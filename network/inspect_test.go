@@ -190,7 +190,7 @@ func TestInspect_ReportsNamespaceWithoutInterface(t *testing.T) {
 	must.ErrorIs(t, err, ErrOnlyLoopback)
 	_, err = Inspect(path, "eth0")
 	must.ErrorIs(t, err, ErrNoInterface)
-	must.ErrorContains(t, err, "it has none but lo")
+	must.ErrorContains(t, err, "it has only lo")
 	must.NoError(t, inNamespace(path, func(n *namespace) error {
 		f, _, err := n.createTap(1500, false)
 		if err != nil {

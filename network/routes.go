@@ -73,7 +73,7 @@ func (i *Interface) addRoute(r Route) {
 	}
 }
 
-// destination returns the network that a route leads to. The kernel reports none for
+// destination returns the network that a route leads to. The kernel leaves it out for
 // default routes.
 func destination(r *netlink.Route) netip.Prefix {
 	if to := toPrefix(r.Dst); to.IsValid() {
