@@ -78,17 +78,19 @@ func (t *TaskConfig) interfaceOf(device string, first bool) string {
 func planNetwork(j job, k *kernel) (netDevices, error) {
 	mode := j.config.mode(j.task)
 	var plan netDevices
+	var list problems.List
 	for i, name := range k.devices(unikernel.Net) {
 		if mode == modeShared && plan.shared() != nil {
 			mode = modeL2 // a guest has one range of ports for its connections, on one interface
 		}
-		device, err := planDevice(j, name, mode, i == 0)
-		if err != nil {
+		device := netDevice{link: link{Device: name, Mode: mode}}
+		if err := device.plan(&list, j, i == 0); err != nil {
 			return nil, err
 		}
 		plan = append(plan, device)
 	}
-	if err := plan.checkInterfaces(); err != nil {
+	plan.checkInterfaces(&list)
+	if err := taskConfigError(&list); err != nil {
 		return nil, err
 	}
 	if plan.shared() != nil {
@@ -99,48 +101,49 @@ func planNetwork(j job, k *kernel) (netDevices, error) {
 	return plan, nil
 }
 
-// planDevice decides how to connect a net device. mode is that of the task's devices.
-func planDevice(j job, name string, mode networkMode, first bool) (netDevice, error) {
-	device := netDevice{link: link{Device: name, Mode: mode}}
-	wanted := j.config.interfaceOf(name, first)
-	if wanted == nowhere || mode == modeNone {
-		device.link.Mode = modeNone
-		return device, nil
+// plan decides how to connect a net device, whose mode is that of the task's devices.
+func (d *netDevice) plan(list *problems.List, j job, first bool) error {
+	wanted := j.config.interfaceOf(d.link.Device, first)
+	if wanted == nowhere || d.link.Mode == modeNone {
+		d.link.Mode = modeNone
+		return nil
 	}
-	if mode == modeHost {
-		return device, nil // the network package chooses the addresses
+	if d.link.Mode == modeHost {
+		return nil // the network package chooses the addresses
 	}
-	netns := netnsOf(j.task)
-	found, err := network.Inspect(netns, wanted)
+	d.link.Netns = netnsOf(j.task)
+	found, err := network.Inspect(d.link.Netns, wanted)
 	switch {
 	case errors.Is(err, network.ErrOnlyLoopback) && wanted == "":
-		device.link.Mode = modeNone
-		return device, nil
+		d.link.Mode, d.link.Netns = modeNone, ""
+		if len(j.config.Ports) > 0 {
+			list.Addf("ports", "cannot be reached, because the group's network has no interface but lo: remove ports, or use another network mode")
+		}
+		return nil
 	case errors.Is(err, network.ErrNoInterface) && wanted != "":
-		var list problems.List
-		list.Addf(interfaceField(name)+".name", "%w", err)
-		return device, taskConfigError(&list)
+		list.Addf(interfaceField(d.link.Device)+".name", "%w", err)
+		return nil
 	case err != nil:
-		return device, err
+		return err
 	}
-	device.link.Netns, device.link.Interface = netns, found.Name
-	device.setAddresses(addressesOf(found))
-	device.mtu = found.MTU
-	return device, nil
+	d.link.Interface, d.mtu = found.Name, found.MTU
+	d.setAddresses(addressesOf(found))
+	return nil
 }
 
-// checkInterfaces reports an interface to which several devices lead: the one without a
-// block, and one that a block names.
-func (all netDevices) checkInterfaces() error {
-	var list problems.List
+// checkInterfaces reports interfaces to which several devices lead: without a block, or by
+// another of its names.
+func (all netDevices) checkInterfaces(list *problems.List) {
 	owners := map[string]string{}
 	for _, d := range all.connected() {
 		name := d.link.Interface
+		if name == "" {
+			continue // unknown: in host mode, or a mistake
+		}
 		if owner, taken := owners[name]; taken {
-			list.Addf(interfaceField(d.link.Device)+".name", "%q is the interface of the device %q already, because it has the default route: "+
+			list.Addf(interfaceField(d.link.Device)+".name", "%q is the interface of the device %q already: "+
 				"add a block interface %q with another name, or with name = %q", name, owner, owner, nowhere)
 		}
 		owners[name] = d.link.Device
 	}
-	return taskConfigError(&list)
 }

@@ -105,7 +105,7 @@ func TestInterfaces_StartReportsMistakes(t *testing.T) {
 		says       string
 	}{
 		{twoInterfaces("eth7"), `the network has no interface "eth7"; it has eth9, eth8`},
-		{twoInterfaces("eth9"), `interface.second.name: "eth9" is the interface of the device "first" already`},
+		{map[string]InterfaceConfig{"second": {Name: "eth7"}, "third": {Name: "eth9"}}, `interface.third.name: "eth9" is the interface of the device "first" already`},
 		{map[string]InterfaceConfig{"control": {Name: "eth8"}}, `interface.control: the device "control" is for signals`},
 		{map[string]InterfaceConfig{"tap": {Name: "eth8"}}, `interface.tap: is not a net device of the kernel, which declares first, second, third`},
 	} {
@@ -121,6 +121,7 @@ func TestInterfaces_StartReportsMistakes(t *testing.T) {
 // A guest with a net device starts without a network.
 func TestNone_DeviceLeadsNowhere(t *testing.T) {
 	onlyLoopback := func(t *testing.T) *testNetwork { return &testNetwork{alloc: newNamespace(t), peer: newNamespace(t)} }
+	var p *testPlugin
 	for name, prepare := range map[string]func(*testing.T, *drivers.TaskConfig, *TaskConfig){
 		"by the job": func(t *testing.T, task *drivers.TaskConfig, job *TaskConfig) {
 			task.NetworkIsolation, job.NetworkMode = newTestNetwork(t).spec(), "none"
@@ -131,6 +132,10 @@ func TestNone_DeviceLeadsNowhere(t *testing.T) {
 		},
 		"in cni/lo": func(t *testing.T, task *drivers.TaskConfig, _ *TaskConfig) {
 			task.NetworkIsolation = onlyLoopback(t).spec()
+			mistaken := again(task)
+			must.NoError(t, mistaken.EncodeConcreteDriverConfig(&TaskConfig{Kernel: testenv.Guest(t, "httpd.spt"), Ports: []string{"80"}}))
+			_, _, err := p.StartTask(mistaken)
+			must.ErrorContains(t, err, "ports: cannot be reached, because the group's network has no interface but lo")
 		},
 		"by an interface": func(t *testing.T, task *drivers.TaskConfig, job *TaskConfig) {
 			task.NetworkIsolation, job.Interfaces = newTestNetwork(t).spec(), map[string]InterfaceConfig{"tap": {Name: "none"}}
@@ -138,7 +143,7 @@ func TestNone_DeviceLeadsNowhere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			testenv.Need(t, testenv.Root, testenv.Tun)
-			p := newTestPlugin(t)
+			p = newTestPlugin(t)
 			task := p.task(t, TaskConfig{Kernel: "hello.spt"}, true)
 			job := TaskConfig{}
 			prepare(t, task, &job)
