@@ -5,10 +5,12 @@ package network
 import (
 	"fmt"
 	"runtime"
+
+	"github.com/vishvananda/netlink"
 )
 
 // Counters are the packets and bytes that have passed a guest's tap, as the guest sees
-// them.
+// them. Sent packets may have been dropped after they were counted.
 type Counters struct{ ReceivedPackets, ReceivedBytes, SentPackets, SentBytes, DroppedPackets uint64 }
 
 // ReadCounters returns the counters of a tap in a namespace; "" is the calling thread's.
@@ -26,7 +28,9 @@ func ReadCounters(netns, tap string) (Counters, error) {
 				DroppedPackets: s.TxDropped + s.RxDropped,
 			}
 		}
-		return nil
+		drops, err := n.qdiscDrops(link)
+		c.DroppedPackets += drops
+		return err
 	}
 	if netns != "" {
 		err := inNamespace(netns, read)
@@ -36,4 +40,20 @@ func ReadCounters(netns, tap string) (Counters, error) {
 	defer runtime.UnlockOSThread()
 	err := withNetlink(read)
 	return c, err
+}
+
+// qdiscDrops returns the packets that traffic control has dropped on an interface: those that
+// exceed the guest's bandwidth, and those that the guest must not send.
+func (n *namespace) qdiscDrops(link netlink.Link) (drops uint64, err error) {
+	qdiscs, err := n.QdiscList(link)
+	if err != nil {
+		return 0, fmt.Errorf("list the qdiscs of %s: %w", link.Attrs().Name, err)
+	}
+	for _, q := range qdiscs {
+		parent, s := q.Attrs().Parent, q.Attrs().Statistics
+		if (parent == netlink.HANDLE_ROOT || parent == netlink.HANDLE_INGRESS) && s != nil && s.Queue != nil {
+			drops += uint64(s.Queue.Drops)
+		}
+	}
+	return drops, nil
 }

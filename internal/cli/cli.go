@@ -61,6 +61,7 @@ func Commands() []*Command {
 		{Name: "run", Summary: "run a unikernel without Nomad, with the arguments of solo5-spt", Usage: runUsage, Run: runCommand},
 		{Name: "inspect", Summary: "print the properties and the requirements of a unikernel", Usage: inspectUsage, Run: inspectCommand},
 		{Name: "image", Summary: "pull, list, inspect, remove and build images", Sub: imageCommands()},
+		{Name: "tasks", Summary: "list the tasks on this host with their networks", Usage: tasksUsage, Run: tasksCommand},
 		{Name: "doctor", Summary: "check the host, and print commands that mend it", Usage: doctorUsage, Run: doctorCommand},
 		{Name: "version", Summary: "print the version", Usage: versionUsage, Run: versionCommand},
 	}
