@@ -185,12 +185,11 @@ func (n *namespace) share(g *sharedGuest) error {
 	if err := n.addSharedFilter(g, g.tap, sharePriority, loaded.FromGuest); err != nil {
 		return err
 	}
-	if err := n.openLoopback(); err != nil {
-		return err
-	}
+	// The filters come before the settings, so that detach resets the latter with them.
 	return errors.Join(
 		n.addSharedFilters(g, g.lo, &loaded.FromLoopback),
-		n.addSharedFilters(g, g.link, &loaded.FromInterface))
+		n.addSharedFilters(g, g.link, &loaded.FromInterface),
+		n.openLoopback())
 }
 
 // addSharedFilters adds the filters of an interface.

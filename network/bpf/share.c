@@ -29,8 +29,15 @@ enum level {
 
 static inline bool is_declared(__u8 protocol, __u16 port)
 {
-	__u8 bits = protocol == IPPROTO_TCP ? tcp_ports[port >> 3] : udp_ports[port >> 3];
+	__u32 index = port;
+	__u8 bits;
 
+	/* The kernel does not know that the port has 16 bits. The compiler must not know it
+	 * either, or else it would remove the mask.
+	 */
+	asm volatile("" : "+r"(index));
+	index = index >> 3 & (PORTS_BYTES - 1);
+	bits = protocol == IPPROTO_TCP ? tcp_ports[index] : udp_ports[index];
 	return bits & (1 << (port & 7));
 }
 
