@@ -17,7 +17,7 @@ type netDevice struct {
 	link      link
 	tap       *network.Tap
 	addresses addresses // the zero value if the device leads nowhere
-	mtu       int       // of the interface, in bytes; 0 if there is none
+	mtu       int       // of the interface, in bytes; 0 without one
 }
 
 // netDevices are a guest's net devices, in the order of its manifest. The control device is

@@ -91,7 +91,7 @@ func (f *family) canForward() bool {
 
 func (f *family) setting(link string) string { return strings.Replace(f.perLink, "LINK", link, 1) }
 
-// readSetting returns the value of a sysctl, or "" if there is none.
+// readSetting returns the value of a sysctl, or "" if it does not exist.
 func readSetting(path string) string {
 	value, err := os.ReadFile(path)
 	if err != nil {

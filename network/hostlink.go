@@ -47,7 +47,7 @@ func newHostLink(tap string, subnets []netip.Prefix) (*hostLink, error) {
 		link.ends = append(link.ends, ends)
 	}
 	if len(link.ends) == 0 {
-		return nil, fmt.Errorf("%w: there is none", ErrHostSubnet)
+		return nil, fmt.Errorf("%w: no subnet is set", ErrHostSubnet)
 	}
 	return link, nil
 }

@@ -152,8 +152,8 @@ func (p portRule) checkUnused() error {
 	return nil
 }
 
-// bind binds a socket to the port and closes it. A listening socket is an error, and
-// connections of an ended process are none.
+// bind binds a socket to the port and closes it. A socket that listens is an error.
+// Connections that an ended process has left are not.
 func (p portRule) bind() error {
 	domain, kind := unix.AF_INET, unix.SOCK_DGRAM
 	var address unix.Sockaddr

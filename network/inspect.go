@@ -155,7 +155,7 @@ func unusable(link netlink.Link) string {
 	case a.Flags&net.FlagUp == 0:
 		return a.Name + " is down: the CNI configuration must bring it up"
 	case a.EncapType != "ether" || len(a.HardwareAddr) != 6:
-		return fmt.Sprintf("%s carries no Ethernet frames (its type is %s), which a guest needs: "+
+		return fmt.Sprintf("%s carries no Ethernet frames (link type %s), which a guest needs: "+
 			"use a network of CNI's plugin bridge, ptp or macvlan", a.Name, a.EncapType)
 	case a.RawFlags&unix.IFF_NOARP != 0:
 		return a.Name + " does no ARP (NOARP), as ipvlan in the modes l3 and l3s, so a guest behind it finds no neighbor: " +

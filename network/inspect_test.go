@@ -140,7 +140,7 @@ func TestInspect_SaysWhyAnInterfaceIsUnusable(t *testing.T) {
 				return errors.Join(n.LinkAdd(tun))
 			})
 			a.address(a.path, "tun0", "10.1.0.2/24")
-		}, "tun0 carries no Ethernet frames (its type is none)"},
+		}, "tun0 carries no Ethernet frames (link type none)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newEmptyAlloc(t)

@@ -272,7 +272,7 @@ func TestAttachShared_LimitsGuests(t *testing.T) {
 	for range maxSharing {
 		tap, err := AttachShared(a.path, Options{}, Sharing{Rest: true})
 		must.NoError(t, err)
-		defer tap.Close()
+		defer func() { _ = tap.Close() }()
 		ranges[tap.Ephemeral] = true
 		must.GreaterEq(t, 1023, int(tap.Ephemeral.Last)-int(tap.Ephemeral.First))
 		must.Less(t, 32768, tap.Ephemeral.Last)
@@ -302,7 +302,7 @@ func TestAttachShared_ResolvesAliases(t *testing.T) {
 	a := newAlloc(t, 1500)
 	tap, err := AttachShared(a.path, Options{}, Sharing{Rest: true})
 	must.NoError(t, err)
-	defer tap.Close()
+	defer func() { _ = tap.Close() }()
 	must.NoError(t, tap.File.SetReadDeadline(time.Now().Add(testenv.Patience)))
 	aliasMAC := net.HardwareAddr{2, 'l', 'k', 'l', 0, 1}
 	ask := func(question, answer []byte) {

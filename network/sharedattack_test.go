@@ -90,7 +90,7 @@ func TestShared_GuestReachesNeighborsOnlyByAliasesAndOwnPorts(t *testing.T) {
 		s := declared(guestPort)
 		tap, err := AttachShared(a.path, o, s)
 		must.NoError(t, err)
-		defer tap.Close()
+		defer func() { _ = tap.Close() }()
 		lo := newSniffer(t, a.path, "lo")
 		to := func(alias, data string) []byte {
 			return datagram(a.mac, guest4, alias, udpPacket(guestPort, neighborPort, data))
@@ -129,7 +129,7 @@ func TestShared_GuestReceivesOnlyItsPackets(t *testing.T) {
 	a := newAlloc(t, 1500)
 	tap, err := AttachShared(a.path, Options{}, declared(guestPort))
 	must.NoError(t, err)
-	defer tap.Close()
+	defer func() { _ = tap.Close() }()
 	guest := newSniffer(t, a.path, tap.Name)
 	from := func(data string) []byte {
 		return datagram(a.mac, peer4, guest4, udpPacket(foreignPort, guestPort, data))
