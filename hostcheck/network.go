@@ -61,6 +61,19 @@ func checkSharing(context.Context) Finding {
 	return ok("guests can share a network with other tasks of their group")
 }
 
+// checkTranslation connects a guest in host mode, in a network namespace that exists only
+// during the check.
+func checkTranslation(context.Context) Finding {
+	if openTap() != nil {
+		return skipped("without /dev/net/tun")
+	}
+	if err := network.CheckTranslation(network.Options{Offload: true}); err != nil {
+		return warning("modprobe -a nf_tables nft_nat nft_masq nft_ct nft_fib_inet",
+			"guests cannot use the host's network: %v", err)
+	}
+	return ok("guests can use the host's network")
+}
+
 var iptablesVersion = regexp.MustCompile(`^iptables v([0-9.]+)(?: \((\w+)\))?`)
 
 // checkIPTables reports the version of iptables and its backend. It lists no rule, because

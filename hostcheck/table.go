@@ -49,6 +49,7 @@ func Checks(o Options) []Check {
 		{Group: networks, Name: "tun", run: checkTun},
 		{Group: networks, Name: "connection", needsRoot: true, run: checkConnection},
 		{Group: networks, Name: "sharing", needsRoot: true, run: checkSharing},
+		{Group: networks, Name: "host network", needsRoot: true, run: checkTranslation},
 		{Group: networks, Name: "cni plugins", run: network.checkPlugins},
 		{Group: networks, Name: "cni networks", run: network.checkConfig},
 		{Group: networks, Name: "iptables", run: checkIPTables},

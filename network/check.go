@@ -24,6 +24,19 @@ func CheckSharing(o Options) error {
 	return inNewNamespace(func(n *namespace) error { return n.shareTap(o) })
 }
 
+// CheckTranslation checks that the kernel can connect guests in host mode with these
+// options. It makes the same connection as AttachHost in a network namespace that exists
+// during the call. Errors: ErrNoTables, ErrNoFilter, ErrNoChecksumCheck.
+func CheckTranslation(o Options) error {
+	return inNewNamespace(func(*namespace) error {
+		tap, _, err := AttachHost(o, HostOptions{Subnet: DefaultHostSubnet, Ports: []HostPort{{Port: 80, Target: 80}}})
+		if err != nil {
+			return err
+		}
+		return tap.Close()
+	})
+}
+
 // inNewNamespace calls do in a network namespace that ends with the call's thread.
 func inNewNamespace(do func(*namespace) error) error {
 	return osthread.Run(func() error {

@@ -18,6 +18,7 @@ func TestCheckHost_LeavesTheHostAlone(t *testing.T) {
 	for _, o := range []Options{{}, {Offload: true}, {AllowSpoofing: true}, {Offload: true, AllowSpoofing: true}} {
 		must.NoError(t, CheckHost(o))
 		must.NoError(t, CheckSharing(o))
+		must.NoError(t, CheckTranslation(o))
 	}
 	after, err := net.Interfaces()
 	must.NoError(t, err)
