@@ -195,7 +195,7 @@ func (d *Driver) attachHost(j job, options network.Options, device *netDevice) e
 // no neighbor uses.
 func sharing(j job, k *kernel) network.Sharing {
 	s := j.portClaim().sharing()
-	s.Rest = s.Rest || k.flavor != unikernel.FlavorLKL
+	s.AnyPort = k.flavor != unikernel.FlavorLKL
 	s.LoopbackTarget = k.flavor == unikernel.FlavorLKL
 	return s
 }

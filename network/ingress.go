@@ -9,8 +9,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/lkl-nomad/nomad-driver-lkl/network/programs"
 )
 
 // ingressState describes the traffic control of the frames that an interface receives.
@@ -83,7 +81,7 @@ func redirectTarget(f netlink.Filter) (int, bool) {
 // other filters.
 func (n *namespace) sharedFilterOf(f netlink.Filter) (sharedFilter, bool) {
 	b, ok := f.(*netlink.BpfFilter)
-	if !ok || b.Priority < sharedPriority || b.Priority >= sharedPriority+programs.Levels*levelSize {
+	if !ok || b.Priority < sharedPriority || b.Priority >= sharedPriority+sharedLevels*levelSize {
 		return sharedFilter{}, false
 	}
 	_, err := n.LinkByName(b.Name)

@@ -38,6 +38,9 @@ type Sharing struct {
 	TCP, UDP []PortRange
 	// Rest gives the guest every other port that no neighbor uses at the moment.
 	Rest bool
+	// AnyPort says that the guest may take other ports than those of Tap.Ephemeral for its
+	// own connections. It gets the ports that no neighbor uses and no guest with Rest has.
+	AnyPort bool
 	// LoopbackTarget says that the guest exchanges packets from and to 127.0.0.1 and ::1
 	// with the aliases of its neighbors. Other guests use their address instead.
 	LoopbackTarget bool

@@ -47,11 +47,21 @@ var (
 )
 
 // The filters of guests in shared mode have priorities from sharedPriority on: those of a
-// level for all guests, by slot, before those of the next level.
+// level for all guests, by slot, before those of the next level. The last level has the
+// rest of the ports for guests with Sharing.AnyPort.
 const (
 	sharedPriority = 0x6c80
 	levelSize      = 32
+	sharedLevels   = programs.Levels + 1
 )
+
+// priority returns the priority of the guest's filter of a level.
+func (g *sharedGuest) priority(level int) uint16 {
+	if level == programs.Levels-1 && !g.Rest {
+		level++
+	}
+	return sharedPriority + uint16(level)*levelSize + g.slot
+}
 
 // maxSharing is the number of guests that can share a namespace. The ports of their own
 // connections are below those of the namespace's stack, which begin at 32768.
@@ -144,7 +154,7 @@ func (g *sharedGuest) load() (*programs.Programs, error) {
 	guest := &programs.Guest{
 		Tap: g.tap.Attrs().Index, MAC: g.found.MAC,
 		First: ephemeral.First, Last: ephemeral.Last,
-		Rest: g.Rest, LoopbackTarget: g.LoopbackTarget, AnySourcePort: g.AllowSpoofing,
+		Rest: g.Rest || g.AnyPort, LoopbackTarget: g.LoopbackTarget, AnySourcePort: g.AllowSpoofing,
 	}
 	for _, p := range g.found.Addresses {
 		guest.Addresses = append(guest.Addresses, p.Addr())
@@ -201,8 +211,7 @@ func (n *namespace) addSharedFilters(g *sharedGuest, link netlink.Link, levels *
 		if program == nil {
 			continue
 		}
-		priority := sharedPriority + uint16(level)*levelSize + g.slot
-		if err := n.addSharedFilter(g, link, priority, program); err != nil {
+		if err := n.addSharedFilter(g, link, g.priority(level), program); err != nil {
 			return err
 		}
 	}

@@ -179,6 +179,28 @@ func TestAttachShared_RestExceptForNeighbors(t *testing.T) {
 	}
 }
 
+// A guest that chooses the ports of its own connections itself must not get those on
+// which a guest with the rest of the ports listens, whichever starts first.
+func TestAttachShared_AnyPortComesAfterRest(t *testing.T) {
+	for _, f := range sharedFamilies {
+		t.Run(f.any, func(t *testing.T) {
+			a := newAlloc(t, 1500)
+			sharing := declared(guestPort + 1)
+			sharing.AnyPort = true
+			first := a.share(t, Options{}, sharing)
+			serve(t, first.path, f.any, guestPort+1)
+			serve(t, first.path, f.any, guestPort+2)
+			reaches(t, a.peer, f.own, guestPort+2)
+			g := a.share(t, Options{}, Sharing{Rest: true})
+			serve(t, g.path, f.any, guestPort)
+			for _, path := range []string{a.peer, a.path} {
+				reaches(t, path, f.own, guestPort)
+				reaches(t, path, f.own, guestPort+1)
+			}
+		})
+	}
+}
+
 func TestDetach_LeavesNamespaceAsBeforeSharing(t *testing.T) {
 	a := newAlloc(t, 1500)
 	first, err := AttachShared(a.path, Options{}, declared(guestPort))
