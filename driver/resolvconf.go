@@ -39,8 +39,14 @@ func newGuestResolver(dns *drivers.DNSConfig, a addresses) guestResolver {
 	}
 	host, unreachable := hostResolver()
 	r := guestResolver{Config: host.Override(job)}
-	if len(r.Servers) == 0 && a.ip() != "" {
+	switch {
+	case a.ip() == "":
+	case len(r.Servers) == 0:
 		r.warnings = append(r.warnings, noServer(unreachable))
+	case !slices.ContainsFunc(r.Servers, a.sharesFamily):
+		r.warn("The guest reaches none of its DNS servers (%s), because it has no address of their IP version. "+
+			`Set dns { servers = ["ADDRESS"] } in the group's network block to a server that the guest reaches`,
+			strings.Join(r.Servers, ", "))
 	}
 	if extra := len(job.Servers) - resolvconf.MaxServers; extra > 0 {
 		r.warn("The guest uses only the first %d of the DNS servers in the job's dns block, so the last %d have no effect",
@@ -86,6 +92,15 @@ func hostResolver() (resolvconf.Config, []string) {
 		}
 	}
 	return first, unreachable
+}
+
+// sharesFamily reports whether the guest has an address of a server's IP version.
+func (a addresses) sharesFamily(server string) bool {
+	addr, err := netip.ParseAddr(server)
+	if err == nil && addr.Unmap().Is4() {
+		return a.v4.IsValid()
+	}
+	return a.v6.IsValid()
 }
 
 func readResolvConf(path string) (resolvconf.Config, error) {

@@ -129,6 +129,28 @@ func TestResolver_GuestWithoutNetworkNeedsNoServer(t *testing.T) {
 	must.SliceEmpty(t, newGuestResolver(nil, addresses{}).warnings)
 }
 
+func TestResolver_WarnsAboutServersOfTheOtherFamily(t *testing.T) {
+	only4 := addresses{v4: netip.MustParsePrefix("10.0.0.2/24")}
+	only6 := addresses{v6: netip.MustParsePrefix("2001:db8::2/64")}
+	both := addresses{v4: only4.v4, v6: only6.v6}
+	for _, c := range []struct {
+		servers   []string
+		addresses addresses
+		warn      bool
+	}{
+		{[]string{"192.0.2.1"}, only4, false},
+		{[]string{"192.0.2.1"}, only6, true},
+		{[]string{"2001:db8::1"}, only4, true},
+		{[]string{"192.0.2.1", "2001:db8::1"}, only6, false},
+		{[]string{"2001:db8::1"}, both, false},
+		{[]string{"192.0.2.1"}, addresses{}, false},
+	} {
+		hostResolvers(t, "")
+		r := newGuestResolver(&drivers.DNSConfig{Servers: c.servers}, c.addresses)
+		must.Eq(t, c.warn, len(r.warnings) == 1, must.Sprint(c.servers, r.warnings))
+	}
+}
+
 func TestValidateDNS(t *testing.T) {
 	var list problems.List
 	validateDNS(&list, &drivers.DNSConfig{Servers: []string{"192.0.2.1", "fe80::1%eth0"}, Searches: []string{"."}, Options: []string{"ndots:2"}})
