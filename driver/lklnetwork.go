@@ -47,14 +47,12 @@ func (g guest) shareNetwork(c *lkl.Config, d netDevice) {
 	if r := d.tap.Ephemeral; r != (network.PortRange{}) {
 		sysctls[sysctlPortRange] = fmt.Sprintf("%d %d", r.First, r.Last)
 	}
-	if ports := reservedPorts(g.job); ports != "" {
-		sysctls[sysctlReserved] = ports
-	}
 	for name, value := range sysctls {
 		if _, set := c.Sysctl[name]; !set {
 			c.Sysctl[name] = value
 		}
 	}
+	g.reservePorts(c)
 	// The guest looks for its neighbors behind its first interface.
 	if !g.kernel.supports(unikernel.FeatureNetwork) || c.Interfaces[0].Name != d.link.Device {
 		return
@@ -71,15 +69,31 @@ func (g guest) shareNetwork(c *lkl.Config, d netDevice) {
 const (
 	sysctlPortRange = "net.ipv4.ip_local_port_range"
 	sysctlReserved  = "net.ipv4.ip_local_reserved_ports"
-	// maxReserved limits the value of sysctlReserved, in bytes. A legacy LKL guest reads 255
-	// bytes of settings in all.
-	maxReserved = 128
+	// maxSysctlValue is the longest value that a guest reads, in bytes. A legacy LKL guest
+	// reads maxLegacySysctl bytes of names and values in all.
+	maxSysctlValue, maxLegacySysctl = 254, 255
 )
 
-// reservedPorts returns the ports that a guest must not use for its own connections, because
-// they belong to it or to its neighbors: a value of sysctlReserved, or "". Of a long list,
-// it leaves out the end.
-func reservedPorts(j job) string {
+// reservePorts keeps the guest from using ports for its own connections that belong to it
+// or to its neighbors. A long list may not fit: the guest then takes such a port with the
+// probability of its share in the guest's range, and the connection fails.
+func (g guest) reservePorts(c *lkl.Config) {
+	limit := maxSysctlValue
+	if !g.kernel.supports(unikernel.FeatureConfig) {
+		limit = maxLegacySysctl - len(sysctlReserved+"=")
+		for name, value := range c.Sysctl {
+			limit -= len(name + "=" + value + ";")
+		}
+	}
+	ports := reservedPorts(g.job, limit)
+	if _, set := c.Sysctl[sysctlReserved]; !set && ports != "" {
+		c.Sysctl[sysctlReserved] = ports
+	}
+}
+
+// reservedPorts returns the ports of the job and of its group as a value of sysctlReserved
+// of at most limit bytes, or "". It leaves out the end of a longer list.
+func reservedPorts(j job, limit int) string {
 	var ranges []network.PortRange
 	for _, p := range groupPorts(j.task) {
 		ranges = append(ranges, network.PortRange{First: guestPort(p), Last: guestPort(p)})
@@ -96,7 +110,7 @@ func reservedPorts(j job) string {
 		if b.Len() > 0 {
 			text = "," + text
 		}
-		if b.Len()+len(text) > maxReserved {
+		if b.Len()+len(text) > limit {
 			break
 		}
 		b.WriteString(text)

@@ -4,13 +4,18 @@ package driver
 
 import (
 	"encoding/json"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
+	"github.com/vishvananda/netlink"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/network"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
@@ -159,4 +164,50 @@ func inOwnUser(t *testing.T) bool {
 	}
 	must.StrContains(t, string(out), "--- PASS: "+t.Name())
 	return false
+}
+
+// As many guests as a network can have start at the same time. The next one is refused.
+func TestShared_ManyGuestsStartAtOnce(t *testing.T) {
+	g := newTestGroup(t)
+	before, _ := g.network.links(t)
+	const guests = 13
+	prepare := func(i int) *drivers.TaskConfig {
+		task := g.plugin.taskOf(t, g.allocID, fmt.Sprint("web", i), true)
+		task.NetworkIsolation = g.network.spec()
+		port := fmt.Sprint(8080 + i)
+		configure(t, task, TaskConfig{Kernel: "httpd.spt", Args: []string{"ip={{ipv4}}", "gw={{ipv4_gateway}}", "port=" + port}, Ports: []string{port}})
+		return task
+	}
+	var tasks []*drivers.TaskConfig
+	results := make(chan error, guests)
+	for i := range guests {
+		task := prepare(i)
+		tasks = append(tasks, task)
+		go func() {
+			_, _, err := g.plugin.StartTask(task)
+			results <- err
+		}()
+	}
+	for range guests {
+		must.NoError(t, <-results)
+	}
+	_, _, err := g.plugin.StartTask(prepare(guests))
+	must.ErrorContains(t, err, network.ErrTooMany.Error()) // from another process
+	for i := range guests {
+		waitFor(t, fmt.Sprintf("guest %d", i), func() (answered bool) {
+			within(t, g.network.peer, func(*netlink.Handle) {
+				conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", allocIP, 8080+i), time.Second)
+				if answered = err == nil; answered {
+					conn.Close()
+				}
+			})
+			return answered
+		})
+	}
+	for _, task := range tasks {
+		must.NoError(t, g.plugin.DestroyTask(task.ID, true))
+	}
+	after, ingress := g.network.links(t)
+	must.Eq(t, before, after)
+	must.Eq(t, 0, ingress)
 }
