@@ -39,9 +39,9 @@ static unsigned short checksum(const void *header)
 static int send_forged(const char *from, const char *to)
 {
 	int fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_IP));
-	struct sockaddr_ll link = { .sll_family = AF_PACKET, .sll_ifindex = if_nametoindex("tap") };
+	struct sockaddr_ll link = { .sll_family = AF_PACKET, .sll_ifindex = if_nametoindex("eth0") };
 	struct frame f = { .text = "forged" };
-	struct ifreq request = { .ifr_name = "tap" };
+	struct ifreq request = { .ifr_name = "eth0" };
 
 	if (fd < 0 || ioctl(fd, SIOCGIFHWADDR, &request) < 0)
 		return -1;
