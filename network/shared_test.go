@@ -39,7 +39,34 @@ func (a *alloc) share(t testing.TB, o Options, s Sharing) *guest {
 		}
 		return err
 	}))
+	g.awaitAddresses(t)
 	return g
+}
+
+// awaitAddresses waits until the guest's stack accepts packets to its addresses. Linux
+// begins to do so for IPv6 some time after the interface is up.
+func (g *guest) awaitAddresses(t testing.TB) {
+	t.Helper()
+	must.Wait(t, testenv.Eventually(func() error {
+		return inNamespace(g.path, func(n *namespace) error {
+			link, err := n.LinkByName("g0")
+			if err != nil {
+				return err
+			}
+			addresses, err := n.AddrList(link, netlink.FAMILY_ALL)
+			for _, a := range addresses {
+				if a.IP.IsLinkLocalUnicast() {
+					continue // checked for duplicates for a second
+				}
+				routes, routeErr := n.RouteGet(a.IP)
+				if routeErr == nil && (len(routes) != 1 || routes[0].Type != unix.RTN_LOCAL) {
+					routeErr = fmt.Errorf("%s is not local yet: %v", a.IP, routes)
+				}
+				err = errors.Join(err, routeErr)
+			}
+			return err
+		})
+	}))
 }
 
 // serve starts an echo service for TCP and one for UDP in a namespace.
