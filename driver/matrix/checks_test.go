@@ -16,12 +16,13 @@ import (
 type cell struct {
 	*topology
 	guest *guest
+	ports guestPorts
 	// address is the guest's in a family, as the other namespaces use it.
 	address func(*family) string
 }
 
 func (c *cell) caller(f *family) caller {
-	return caller{from: c.near, address: endpoint(c.address(f), commandPort)}
+	return caller{from: c.near, address: endpoint(c.address(f), c.ports.command)}
 }
 
 // A check is a row of the matrix.
@@ -52,6 +53,12 @@ var checks = []check{
 	{"idle UDP flow from the guest", idleUDPFromGuest},
 	{"idle connections to the guest", idleToGuest},
 }
+
+// Ports of the servers near and far.
+const (
+	echoPort   = 7
+	closedPort = 9 // no program listens there
+)
 
 // run starts the servers, and carries out all checks at the same time.
 func (c *cell) run(t *testing.T) {
@@ -89,7 +96,7 @@ func tcpToGuestFromAfar(t *testing.T, c *cell, f *family) { tcpToGuestFrom(t, c,
 
 func tcpToGuestFrom(t *testing.T, c *cell, from *namespace, f *family) {
 	t.Helper()
-	conn := from.open(t, "tcp", endpoint(c.address(f), echoPort))
+	conn := from.open(t, "tcp", endpoint(c.address(f), c.ports.echo))
 	exchangeStream(t, conn, bulk)
 }
 
@@ -105,7 +112,7 @@ func datagramsFromGuest(t *testing.T, c *cell, f *family, sizes []int) {
 func datagramsToGuest(t *testing.T, c *cell, f *family, sizes []int) {
 	t.Helper()
 	for _, from := range []*namespace{c.near, c.far} {
-		conn := from.open(t, "udp", endpoint(c.address(f), echoPort))
+		conn := from.open(t, "udp", endpoint(c.address(f), c.ports.echo))
 		for _, size := range sizes {
 			must.NoError(t, exchangeDatagram(conn, size), must.Sprint(size, " bytes"))
 		}
@@ -145,10 +152,10 @@ func refusalToGuest(t *testing.T, c *cell, f *family) {
 
 func refusalFromGuest(t *testing.T, c *cell, f *family) {
 	for _, from := range []*namespace{c.near, c.far} {
-		conn := from.open(t, "udp", endpoint(c.address(f), closedPort))
+		conn := from.open(t, "udp", endpoint(c.address(f), c.ports.closed))
 		must.ErrorIs(t, exchangeDatagram(conn, 1), unix.ECONNREFUSED)
 	}
-	_, err := c.near.dial("tcp", endpoint(c.address(f), closedPort))
+	_, err := c.near.dial("tcp", endpoint(c.address(f), c.ports.closed))
 	must.ErrorIs(t, err, unix.ECONNREFUSED)
 }
 
@@ -181,10 +188,15 @@ func connectionsFromGuest(t *testing.T, c *cell, f *family) {
 }
 
 func connectionsToGuest(t *testing.T, c *cell, f *family) {
+	openMany(t, c.near, endpoint(c.address(f), c.ports.echo))
+}
+
+// openMany uses 200 connections at the same time.
+func openMany(t *testing.T, from *namespace, to string) {
+	t.Helper()
 	var all []net.Conn
 	for range 200 {
-		conn := c.near.open(t, "tcp", endpoint(c.address(f), echoPort))
-		all = append(all, conn)
+		all = append(all, from.open(t, "tcp", to))
 	}
 	for _, conn := range all {
 		exchangeStream(t, conn, 1000)
@@ -204,8 +216,8 @@ func idleUDPFromGuest(t *testing.T, c *cell, f *family) {
 
 // The guest has the timer.
 func idleToGuest(t *testing.T, c *cell, f *family) {
-	stream := c.far.open(t, "tcp", endpoint(c.address(f), echoPort))
-	datagrams := c.far.open(t, "udp", endpoint(c.address(f), echoPort))
+	stream := c.far.open(t, "tcp", endpoint(c.address(f), c.ports.echo))
+	datagrams := c.far.open(t, "udp", endpoint(c.address(f), c.ports.echo))
 	exchangeStream(t, stream, 1000)
 	must.NoError(t, exchangeDatagram(datagrams, 1000))
 	must.Eq(t, "done", c.caller(f).run(t, "wait %d", idle))

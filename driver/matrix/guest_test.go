@@ -4,11 +4,13 @@ package matrix
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,20 +28,15 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// Ports of the guest.
-const (
-	echoPort    = 7
-	closedPort  = 9 // belongs to the guest, but no program listens there
-	commandPort = 7000
-)
-
 // A spec describes a guest to start.
 type spec struct {
 	name    string // of the task
+	alloc   string // its ID; by default a new one
+	driver  *driver.Driver
 	network *drivers.NetworkIsolationSpec
-	plugin  driver.Config // without StateDir
+	ports   structs.AllocatedPorts // of the group
+	serves  guestPorts
 	job     driver.TaskConfig
-	ports   structs.AllocatedPorts
 	dns     *drivers.DNSConfig
 }
 
@@ -51,11 +48,10 @@ type guest struct {
 	network *drivers.DriverNetwork
 }
 
-// start starts a task with its own plugin. The test's end destroys the task.
+// start starts a task. The test's end destroys it.
 func start(t *testing.T, s spec) *guest {
 	t.Helper()
-	testenv.Need(t, testenv.Root, testenv.Tun, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
-	g := &guest{driver: newDriver(t, s.plugin), task: newTask(t, s)}
+	g := &guest{driver: s.driver, task: newTask(t, s)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("console of %s:\n%s", s.name, g.console())
@@ -68,8 +64,10 @@ func start(t *testing.T, s spec) *guest {
 	return g
 }
 
+// newDriver returns a plugin.
 func newDriver(t *testing.T, config driver.Config) *driver.Driver {
 	t.Helper()
+	testenv.Need(t, testenv.Root, testenv.Tun, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
 	executor := testenv.Executor(t)
 	log := testlog.HCLogger(t)
 	log.SetLevel(hclog.Warn)
@@ -92,10 +90,12 @@ func newDriver(t *testing.T, config driver.Config) *driver.Driver {
 // newTask prepares a task as a Nomad client does.
 func newTask(t *testing.T, s spec) *drivers.TaskConfig {
 	t.Helper()
-	allocID := uuid.Generate()
+	allocID := cmp.Or(s.alloc, uuid.Generate())
 	task := &drivers.TaskConfig{
 		ID: allocID + "/" + s.name + "/" + uuid.Short(), AllocID: allocID, Name: s.name,
-		Env: map[string]string{},
+		Env: map[string]string{
+			"ECHO_PORT": strconv.Itoa(int(s.serves.echo)), "COMMAND_PORT": strconv.Itoa(int(s.serves.command)),
+		},
 		Resources: &drivers.Resources{
 			LinuxResources: &drivers.LinuxResources{
 				MemoryLimitBytes: 128 << 20, CPUShares: 100,
@@ -130,6 +130,21 @@ func (g *guest) console() string {
 		return err.Error()
 	}
 	return string(content)
+}
+
+// waitForLine waits for a line with this prefix on the console, and returns it.
+func (g *guest) waitForLine(t *testing.T, prefix string) (line string) {
+	t.Helper()
+	must.Wait(t, testenv.Eventually(func() error {
+		for l := range strings.Lines(g.console()) {
+			if strings.HasPrefix(l, prefix) && strings.HasSuffix(l, "\n") {
+				line = strings.TrimSuffix(l, "\n")
+				return nil
+			}
+		}
+		return fmt.Errorf("no %q on the console: %s", prefix, g.console())
+	}))
+	return line
 }
 
 // A caller sends commands to a guest, from one namespace to one address.

@@ -23,23 +23,38 @@ type namespace struct {
 	file *os.File
 }
 
-const ownNamespace = "/proc/thread-self/ns/net"
+const threadNamespace = "/proc/thread-self/ns/net"
 
 func newNamespace(t testing.TB) *namespace {
 	t.Helper()
 	n := &namespace{t: t}
 	must.NoError(t, osthread.Run(func() (err error) {
 		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
-			n.file, err = os.Open(ownNamespace)
+			n.file, err = os.Open(threadNamespace)
 		}
 		return err
 	}))
-	t.Cleanup(func() { n.file.Close() })
+	n.prepare()
+	return n
+}
+
+// ownNamespace returns the namespace of the process.
+func ownNamespace(t testing.TB) *namespace {
+	t.Helper()
+	f, err := os.Open(threadNamespace)
+	must.NoError(t, err)
+	n := &namespace{t: t, file: f}
+	n.prepare()
+	return n
+}
+
+func (n *namespace) prepare() {
+	n.t.Helper()
+	n.t.Cleanup(func() { n.file.Close() })
 	n.do(func(h *netlink.Handle) error {
 		lo, err := h.LinkByName("lo")
 		return errors.Join(err, h.LinkSetUp(lo))
 	})
-	return n
 }
 
 // path is valid in other processes, too.
@@ -103,20 +118,20 @@ func (n *namespace) address(name string, addresses ...string) {
 	})
 }
 
-// route adds a route through a gateway. Without a gateway, a router answers that the
-// destination cannot be reached.
+// route adds a route through a gateway.
 func (n *namespace) route(to, gateway string) {
 	n.t.Helper()
-	n.do(func(h *netlink.Handle) error {
-		dst, err := netlink.ParseIPNet(to)
-		if err != nil {
+	n.routeWith(to, netlink.Route{Gw: net.ParseIP(gateway)})
+}
+
+// routeWith adds a route with these properties.
+func (n *namespace) routeWith(to string, r netlink.Route) {
+	n.t.Helper()
+	n.do(func(h *netlink.Handle) (err error) {
+		if r.Dst, err = netlink.ParseIPNet(to); err != nil {
 			return err
 		}
-		r := &netlink.Route{Dst: dst, Gw: net.ParseIP(gateway)}
-		if gateway == "" {
-			r.Type = unix.RTN_UNREACHABLE
-		}
-		return h.RouteAdd(r)
+		return h.RouteAdd(&r)
 	})
 }
 

@@ -3,8 +3,12 @@
 package matrix
 
 import (
+	"net"
 	"net/netip"
 	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // narrow is the MTU of the link between near and middle.
@@ -74,12 +78,19 @@ func newTopology(t *testing.T, alloc *namespace, families []*family) *topology {
 		n.near.address("middle", f.prefix(f.nearMiddle))
 		n.middle.address("near", f.prefix(f.middleNear))
 		n.middle.address("far", f.prefix(f.middleFar))
-		n.far.address("eth9", f.prefix(f.far), f.prefix(f.farOther))
+		// The far host sends from the first IPv4 address, and from the last IPv6 address.
+		if f == ipv4 {
+			n.far.address("eth9", f.prefix(f.far), f.prefix(f.farOther))
+		} else {
+			n.far.address("eth9", f.prefix(f.farOther), f.prefix(f.far))
+		}
 		n.alloc.route(f.any, f.near)
 		n.near.route(f.farNet, f.middleNear)
-		n.near.route(f.unreachable, "")
+		n.near.routeWith(f.unreachable, netlink.Route{Type: unix.RTN_UNREACHABLE})
 		n.middle.route(f.allocNet, f.nearMiddle)
-		n.far.route(f.any, f.middleFar)
+		// The far host offers large segments even after it has learned the path's MTU.
+		// Otherwise the guest would not have to learn it.
+		n.far.routeWith(f.any, netlink.Route{Gw: net.ParseIP(f.middleFar), AdvMSS: 1500 - f.ipHeader - 20})
 	}
 	return n
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * The guest of the network matrix. It serves echo on port 7, TCP and UDP, and
- * commands on TCP port 7000: each line is a command, and its answer is a line that
- * begins with "done" or is "errno N". It first carries out the commands in its
- * arguments, and prints their answers.
+ * The guest of the network matrix. It serves echo on the port ECHO_PORT of its
+ * environment, for TCP and UDP, and commands on the TCP port COMMAND_PORT: each line
+ * is a command, and its answer is a line that begins with "done" or is "errno N". It
+ * first carries out the commands in its arguments, and prints their answers.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,21 +18,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#define ECHO_PORT "7"
-#define COMMAND_PORT "7000"
 #define MAX_WORDS 8
 #define LINE_SIZE 512
 #define MAX_DATAGRAM 65536
 #define MAX_CONNECTIONS 1024
-#define STACK_SIZE (48 << 10)	/* of a thread: there is one for each connection */
+#define MAX_FILES 16384
+#define STACK_SIZE (64 << 10)	/* of a thread: there is one for each command */
 #define TRIES 80	/* of a datagram, one each second */
 #define ETHER_ADDR 6
-#define ETHER_TYPE_ARP 0x0806
 
 struct endpoint {
 	struct sockaddr_storage address;
@@ -367,13 +367,18 @@ out:
 	return result;
 }
 
-/* resolve NAME: prints the addresses of a name. */
+/*
+ * resolve NAME: prints the addresses of a name. EAI_AGAIN means that the server has
+ * not answered: the query or the answer may have been lost.
+ */
 static int run_resolve(int conn, char **words, char *answer)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found;
-	int error = getaddrinfo(words[1], NULL, &hints, &found), length = 0;
+	int error = EAI_AGAIN, length = 0;
 
 	(void)conn;
+	for (int i = 0; i < TRIES / 5 && error == EAI_AGAIN; i++)
+		error = getaddrinfo(words[1], NULL, &hints, &found);
 	if (error) {
 		sprintf(answer, "nothing: %s", gai_strerror(error));
 		return 0;
@@ -435,7 +440,7 @@ static int run_local(int conn, char **words, char *answer)
 	return 0;
 }
 
-/* arp: sends an ARP request on each Ethernet interface. */
+/* arp: brings each Ethernet interface up, and sends an ARP request for 192.0.2.1. */
 static int run_arp(int conn, char **words, char *answer)
 {
 	struct if_nameindex *all = if_nameindex();
@@ -455,6 +460,8 @@ static int run_arp(int conn, char **words, char *answer)
 		memcpy(frame + ETHER_ADDR, request.ifr_hwaddr.sa_data, ETHER_ADDR);
 		memcpy(frame + 22, request.ifr_hwaddr.sa_data, ETHER_ADDR);
 		memcpy(frame + 38, (unsigned char[]){ 192, 0, 2, 1 }, 4);
+		request.ifr_flags = IFF_UP | IFF_BROADCAST | IFF_MULTICAST;
+		ioctl(fd, SIOCSIFFLAGS, &request);
 		if (sendto(fd, frame, sizeof(frame), 0, (struct sockaddr *)&to, sizeof(to)) > 0)
 			sent += sprintf(answer + sent, "%s%s", sent ? " " : "", i->if_name);
 	}
@@ -528,22 +535,45 @@ static void *serve_commands(void *arg)
 	return NULL;
 }
 
-static void *echo_stream(void *arg)
+static void send_all(int fd, const unsigned char *data, ssize_t size)
 {
-	int fd = (int)(long)arg;
+	while (size > 0) {
+		ssize_t sent = send(fd, data, size, MSG_NOSIGNAL);
+
+		if (sent <= 0)
+			break;
+		data += sent;
+		size -= sent;
+	}
+}
+
+/* One thread serves all connections, since there are thousands. */
+static void *echo_streams(void *arg)
+{
+	int server = (int)(long)arg, events = epoll_create1(0);
+	struct epoll_event e = { .events = EPOLLIN, .data = { .fd = server } };
 	unsigned char data[8192];
-	ssize_t n;
 
-	while ((n = recv(fd, data, sizeof(data), 0)) > 0)
-		for (unsigned char *p = data; n > 0;) {
-			ssize_t sent = send(fd, p, n, MSG_NOSIGNAL);
+	epoll_ctl(events, EPOLL_CTL_ADD, server, &e);
+	for (;;) {
+		int fd;
+		ssize_t n;
 
-			if (sent <= 0)
-				break;
-			p += sent;
-			n -= sent;
+		if (epoll_wait(events, &e, 1, -1) < 1)
+			continue;
+		fd = e.data.fd;
+		if (fd == server) {
+			e.data.fd = accept(server, NULL, NULL);
+			if (e.data.fd < 0 || epoll_ctl(events, EPOLL_CTL_ADD, e.data.fd, &e))
+				perror("accept");
+			continue;
 		}
-	close(fd);
+		n = recv(fd, data, sizeof(data), MSG_DONTWAIT);
+		if (n > 0)
+			send_all(fd, data, n);
+		else if (!n || errno != EAGAIN)
+			close(fd);
+	}
 	return NULL;
 }
 
@@ -577,21 +607,16 @@ static int start_thread(void *(*run)(void *), void *arg)
 	return errno ? -1 : 0;
 }
 
-struct server {
-	int fd;
-	void *(*serve)(void *);
-};
-
-static void *accept_connections(void *arg)
+static void *accept_commands(void *arg)
 {
-	struct server *s = arg;
+	int server = (int)(long)arg;
 
 	for (;;) {
-		int fd = accept(s->fd, NULL, NULL);
+		int fd = accept(server, NULL, NULL);
 
 		if (fd < 0)
 			perror("accept");
-		else if (start_thread(s->serve, (void *)(long)fd))
+		else if (start_thread(serve_commands, (void *)(long)fd))
 			close(fd);
 	}
 	return NULL;
@@ -614,30 +639,24 @@ static int bind_port(int type, const char *host, const char *port)
 	return fd;
 }
 
-static int start_server(void *(*serve)(void *), const char *host, const char *port)
+static int start_server(void *(*serve)(void *), int type, const char *host, const char *port)
 {
-	struct server *s = malloc(sizeof(*s));
+	long fd = bind_port(type, host, port);
 
-	if (!s)
-		return -1;
-	s->serve = serve;
-	s->fd = bind_port(SOCK_STREAM, host, port);
-	if (s->fd < 0)
-		return -1;
-	return start_thread(accept_connections, s);
+	return fd < 0 ? -1 : start_thread(serve, (void *)fd);
 }
 
 static int start_echo(const char *host, const char *port)
 {
-	long fd = bind_port(SOCK_DGRAM, host, port);
-
-	if (fd < 0 || start_thread(echo_datagrams, (void *)fd))
-		return -1;
-	return start_server(echo_stream, host, port);
+	return start_server(echo_datagrams, SOCK_DGRAM, host, port) ||
+	       start_server(echo_streams, SOCK_STREAM, host, port);
 }
 
 int main(int argc, char **argv)
 {
+	struct rlimit files = { MAX_FILES, MAX_FILES };
+
+	setrlimit(RLIMIT_NOFILE, &files);
 	for (int i = 1; i < argc; i++) {
 		char line[LINE_SIZE];
 
@@ -646,7 +665,8 @@ int main(int argc, char **argv)
 		printf("%s: %s", argv[i], line);
 		fflush(stdout);
 	}
-	if (start_echo("::", ECHO_PORT) || start_server(serve_commands, "::", COMMAND_PORT)) {
+	if (start_echo("::", getenv("ECHO_PORT")) ||
+	    start_server(accept_commands, SOCK_STREAM, "::", getenv("COMMAND_PORT"))) {
 		perror("listen");
 		return 1;
 	}

@@ -4,9 +4,10 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
-	"time"
 )
 
 // A netTest is a test of program/net.c.
@@ -25,15 +26,7 @@ var netTests = []netTest{
 	{name: "connection", mode: "connect", unit: "1/s", streams: 1, latency: true},
 }
 
-const (
-	netPortNumber = 5001
-	netPort       = "5001"
-)
-
-// netLoad returns the command that loads the server on a host.
-func (b *testbed) netLoad(native string, t netTest, host string, d time.Duration) *exec.Cmd {
-	return inNamespace(b.loadNS, native, t.mode, host, netPort, fmt.Sprint(d.Seconds()), strconv.Itoa(t.streams))
-}
+const netPort = "5001"
 
 // A netServer is the server in the guest or the native one.
 type netServer struct {
@@ -47,8 +40,8 @@ func (b *testbed) measureNet(p settings) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	empty, err := b.emptyDirectory()
-	if err != nil {
+	empty := filepath.Join(b.dir, "net-root")
+	if err := os.Mkdir(empty, 0o755); err != nil {
 		return nil, err
 	}
 	if err := b.startGuest(guest, "128", empty, netPort, "serve", netPort); err != nil {
@@ -62,7 +55,9 @@ func (b *testbed) measureNet(p settings) ([]result, error) {
 	nativeServer := netServer{nativeAddress, b.running[1].Process.Pid}
 	var results []result
 	for _, t := range netTests {
-		load := func(host string) *exec.Cmd { return b.netLoad(native, t, host, p.load) }
+		load := func(host string) *exec.Cmd {
+			return inNamespace(b.loadNS, native, t.mode, host, netPort, fmt.Sprint(p.load.Seconds()), strconv.Itoa(t.streams))
+		}
 		measured, err := b.compareNet(load, p.rounds, [2]netServer{guestServer, nativeServer})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", t.name, err)
