@@ -321,7 +321,7 @@ func TestAttachShared_LimitsGuests(t *testing.T) {
 	for range maxSharing {
 		tap, err := AttachShared(a.path, Options{}, Sharing{Rest: true})
 		must.NoError(t, err)
-		defer func() { _ = tap.Close() }()
+		t.Cleanup(func() { _ = tap.Close() })
 		ranges[tap.Ephemeral] = true
 		must.GreaterEq(t, 1023, int(tap.Ephemeral.Last)-int(tap.Ephemeral.First))
 		must.Less(t, 32768, tap.Ephemeral.Last)

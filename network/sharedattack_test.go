@@ -90,7 +90,7 @@ func TestShared_GuestReachesNeighborsOnlyByAliasesAndOwnPorts(t *testing.T) {
 		s := declared(guestPort)
 		tap, err := AttachShared(a.path, o, s)
 		must.NoError(t, err)
-		defer func() { _ = tap.Close() }()
+		t.Cleanup(func() { _ = tap.Close() })
 		lo := newSniffer(t, a.path, "lo")
 		to := func(alias, data string) []byte {
 			return datagram(a.mac, guest4, alias, udpPacket(guestPort, neighborPort, data))
