@@ -42,7 +42,7 @@ func newTestNetwork(t *testing.T) *testNetwork {
 	within(t, n.peer, func(h *netlink.Handle) {
 		must.NoError(t, h.LinkAdd(&netlink.Veth{
 			LinkAttrs: netlink.LinkAttrs{Name: "peer"}, PeerNamespace: netlink.NsFd(n.alloc.Fd()),
-			PeerName: "eth9", PeerTxQLen: -1, // the default of 1000, as CNI plugins leave it
+			PeerName: "eth9", PeerTxQLen: 1000, // the default; the kernel changes 0 for a filter
 		}))
 		addAddress(t, h, "peer", peerIP+"/24")
 	})

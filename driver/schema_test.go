@@ -59,6 +59,11 @@ config {
   }
   work_dir    = "/srv"
   kernel_log  = true
+  hostname    = "web-1"
+  extra_hosts = ["db:10.0.0.5"]
+  bandwidth {
+    egress = "100mbit"
+  }
   sysctl = {
     "net.core.somaxconn" = "4096"
     "vm.swappiness"      = 0
@@ -69,6 +74,7 @@ config {
 		Flavor: "lkl", Tender: "spt", ExecHeap: true, HugePages: true, Ports: []string{"http", "9000-9010/udp"}, WorkDir: "/srv",
 		ImagePullTimeout: DefaultImagePullTimeout,
 		NetworkMode:      "l2", Interfaces: map[string]InterfaceConfig{"tap2": {Name: "eth1"}},
+		Hostname: "web-1", ExtraHosts: []string{"db:10.0.0.5"}, Bandwidth: &BandwidthConfig{Egress: "100mbit"},
 		KernelLog: true, Sysctl: []map[string]string{{"net.core.somaxconn": "4096", "vm.swappiness": "0"}},
 	}, job)
 }
@@ -136,6 +142,14 @@ func TestPluginSchema_CanDisableTheGarbageCollection(t *testing.T) {
 	var config Config
 	hclutils.NewConfigParser(schema(pluginOptions)).ParseHCL(t, `config { image_gc { enabled = false } }`, &config)
 	must.False(t, config.ImageGC.Enabled)
+}
+
+func TestPluginSchema_BlocksMetadataInHostModeByDefault(t *testing.T) {
+	for text, want := range map[string]string{"": blockInHostMode, `block_metadata = "always"`: blockAlways} {
+		var config Config
+		hclutils.NewConfigParser(schema(pluginOptions)).ParseHCL(t, "config { "+text+" }", &config)
+		must.Eq(t, want, config.BlockMetadata)
+	}
 }
 
 func TestPluginSchema_CanForbidTheHostsNetwork(t *testing.T) {

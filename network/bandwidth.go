@@ -5,11 +5,12 @@ package network
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/network/programs"
 )
 
 // Limits of Bandwidth, in bits per second.
@@ -46,16 +47,16 @@ func (n *namespace) limitBandwidth(tap netlink.Link, b Bandwidth) error {
 	if b.Egress == 0 {
 		return nil
 	}
-	program, err := loadPolicer(b.Egress)
+	program, err := programs.LoadLimiter(b.Egress, policerBurst)
 	if err != nil {
 		return fmt.Errorf("limit the frames from %s: %w: %w", tap.Attrs().Name, ErrNoBandwidth, err)
 	}
-	defer program.Close() // the classifier keeps the program
+	defer func() { _ = program.Close() }() // the classifier keeps the program
 	err = n.FilterAdd(&netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{
 			LinkIndex: tap.Attrs().Index, Parent: ingressHandle, Priority: limitPriority, Protocol: unix.ETH_P_ALL,
 		},
-		Fd: int(program.Fd()), Name: policerName(b.Egress), DirectAction: true,
+		Fd: program.FD(), Name: policerName(b.Egress), DirectAction: true,
 	})
 	if err != nil {
 		return fmt.Errorf("limit the frames from %s: %w", tap.Attrs().Name, classifyFilterError(err))
@@ -88,45 +89,4 @@ func classifyShaperError(err error) error {
 		return fmt.Errorf("%w: %w", ErrNoBandwidth, err)
 	}
 	return err
-}
-
-// loadPolicer loads a program that drops the frames of a guest beyond a rate in bits per
-// second.
-func loadPolicer(rate uint64) (*os.File, error) {
-	state, err := newVariable()
-	if err != nil {
-		return nil, err
-	}
-	defer state.Close() // the program keeps the variable
-	return loadClassifier(policer(rate, policerBurst, int32(state.Fd())))
-}
-
-// costShift is the number of binary places in the time that a byte takes.
-const costShift = 20
-
-// policer returns the program. The variable is the time, in ns, at which all frames so far
-// have been sent at the rate. A frame passes if this is not too far ahead, whatever its
-// length, so that large frames have the same chance as small ones.
-func policer(rate uint64, burst time.Duration, variable int32) []byte {
-	perByte := 8 * uint64(time.Second) << costShift / rate
-	p := newEBPF()
-	p.loadWord(r6, r1, 0) // the frame's length, the first field of struct __sk_buff
-	p.emit(unix.BPF_JMP|unix.BPF_CALL, 0, 0, 0, ktimeGet)
-	p.constant(r1, 0, perByte)
-	p.combine(unix.BPF_MUL, r6, r1)
-	p.compute(unix.BPF_RSH, r6, costShift)
-	p.constant(r1, mapValue, uint64(uint32(variable)))
-	p.emit(unix.BPF_LDX|unix.BPF_MEM|unix.BPF_DW, r2, r1, 0, 0)
-	p.jump2(unix.BPF_JGE, r2, r0, "busy")
-	p.move(r2, r0)
-	p.label("busy")
-	p.move(r3, r2)
-	p.subtract(r3, r0)
-	p.jump(unix.BPF_JGT, r3, int32(burst), "drop")
-	p.combine(unix.BPF_ADD, r2, r6)
-	p.emit(unix.BPF_STX|unix.BPF_MEM|unix.BPF_DW, r1, r2, 0, 0)
-	p.exit(netlink.TC_ACT_UNSPEC) // the next classifier decides
-	p.label("drop")
-	p.exit(netlink.TC_ACT_SHOT)
-	return p.link()
 }

@@ -61,17 +61,22 @@ func hasPolicer(t *testing.T, n *namespace, link netlink.Link, rate uint64) bool
 	})
 }
 
-func TestBandwidth_LimitsSharingGuests(t *testing.T) {
+func TestBandwidth_LimitsGuestsInEveryMode(t *testing.T) {
 	a := newAlloc(t, 1500)
-	b := Bandwidth{Ingress: 10e6, Egress: 20e6}
-	tap, err := AttachShared(a.path, Options{Offload: true, Bandwidth: b}, Sharing{Rest: true})
+	o := Options{Offload: true, Bandwidth: Bandwidth{Ingress: 10e6, Egress: 20e6}}
+	shared, err := AttachShared(a.path, o, Sharing{Rest: true})
 	must.NoError(t, err)
-	t.Cleanup(func() { _ = tap.Close() })
+	t.Cleanup(func() { _ = shared.Close() })
+	host, _, err := a.tryHost(o, hostOptions())
+	must.NoError(t, err)
+	t.Cleanup(func() { _ = host.Close() })
 	a.in(a.path, func(n *namespace) error {
-		link, err := n.LinkByName(tap.Name)
-		must.NoError(t, err)
-		must.Eq(t, b.Ingress, shapedRate(t, n, link))
-		must.True(t, hasPolicer(t, n, link, b.Egress))
+		for _, tap := range []*Tap{shared, host} {
+			link, err := n.LinkByName(tap.Name)
+			must.NoError(t, err)
+			must.Eq(t, o.Bandwidth.Ingress, shapedRate(t, n, link))
+			must.True(t, hasPolicer(t, n, link, o.Bandwidth.Egress))
+		}
 		return nil
 	})
 }

@@ -135,12 +135,12 @@ func (n *namespace) addChecksumCheck(tap netlink.Link) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNoChecksumCheck, err)
 	}
-	defer check.Close() // the classifier keeps the program
+	defer func() { _ = check.Close() }() // the classifier keeps the program
 	err = n.FilterAdd(&netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{
 			LinkIndex: tap.Attrs().Index, Parent: ingressHandle, Priority: checkPriority, Protocol: unix.ETH_P_ALL,
 		},
-		Fd: int(check.Fd()), Name: "checksum", DirectAction: true,
+		Fd: check.FD(), Name: "checksum", DirectAction: true,
 	})
 	if err != nil {
 		return fmt.Errorf("check the checksums of frames from %s: %w", tap.Attrs().Name, classifyFilterError(err))

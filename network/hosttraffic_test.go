@@ -101,8 +101,7 @@ func forbidden(t *testing.T, server *net.UDPConn, bad, good func()) {
 
 func TestHostTraffic_GuestsAreReachedOnlyAtDeclaredPorts(t *testing.T) {
 	a := newHost(t)
-	g, tap, iface := a.newHostGuest(t, hostOptions(
-		HostPort{Port: 53, Target: 7}, HostPort{Address: netip.MustParseAddr("127.0.0.1"), Port: 54, Target: 7}))
+	g, _, iface := a.newHostGuest(t, hostOptions(HostPort{Port: 53, Target: 7}))
 	other, _, _ := a.newHostGuest(t, hostOptions())
 	server := listenUDP(t, g.path, ":7")
 	a.in(a.peer, func(n *namespace) error { // other hosts may send anything to the host
@@ -119,41 +118,64 @@ func TestHostTraffic_GuestsAreReachedOnlyAtDeclaredPorts(t *testing.T) {
 			forbidden(t, server, func() { send(t, from, link, "bad") }, good)
 		}
 	}
-	// A port at 127.0.0.1 is for the host alone.
+}
+
+// A port at 127.0.0.1 and the processes at 127.0.0.1 are for the host alone, although the
+// tap accepts packets to this address.
+func TestHostTraffic_LoopbackIsForTheHostAlone(t *testing.T) {
+	a := newHost(t)
+	g, tap, iface := a.newHostGuest(t, hostOptions(
+		HostPort{Port: 53, Target: 7}, HostPort{Address: netip.MustParseAddr("127.0.0.1"), Port: 54, Target: 7}))
+	own, gateway := iface.Addresses[0].Addr().String(), iface.Gateway4.String()
+	server := listenUDP(t, g.path, ":7")
 	send(t, a.path, "127.0.0.1:54", "good")
 	data, _ := receive(t, server)
 	must.Eq(t, "good", data)
-	for to, mac := range map[string]net.HardwareAddr{"peer7": a.mac, tap.Name: a.macOf(a.path, tap.Name)} {
-		frame := func(address string, port uint16, data string) []byte {
-			from, sender := iface.Addresses[0].Addr().String(), tap.MAC
-			if to != tap.Name {
-				from, sender = peer4, a.macOf(a.peer, to)
-			}
-			return etherFrame(sender, mac, unix.ETH_P_IP, ip4Packet(from, address, unix.IPPROTO_UDP, 0, udpPacket(1000, port, data)))
-		}
-		write := func(frame []byte) {
-			if to == tap.Name {
-				_, err := tap.File.Write(frame)
-				must.NoError(t, err)
-				return
-			}
-			a.in(a.peer, func(n *namespace) error { return sendFrame(n, to, frame) })
-		}
-		forbidden(t, server, func() { write(frame("127.0.0.1", 54, "bad")) }, func() { write(frame(guest4, 53, "good")) })
+	fromPeer := func(to string, port uint16, data string) {
+		frame := etherFrame(a.macOf(a.peer, "peer7"), a.mac, unix.ETH_P_IP,
+			ip4Packet(peer4, to, unix.IPPROTO_UDP, 0, udpPacket(1000, port, data)))
+		a.in(a.peer, func(n *namespace) error { return sendFrame(n, "peer7", frame) })
 	}
-	// A process of the host at 127.0.0.1 is not reached either.
-	private := listenUDP(t, a.path, "127.0.0.1:99")
-	frame := etherFrame(tap.MAC, a.macOf(a.path, tap.Name), unix.ETH_P_IP,
-		ip4Packet(iface.Addresses[0].Addr().String(), "127.0.0.1", unix.IPPROTO_UDP, 0, udpPacket(1000, 99, "bad")))
-	_, err := tap.File.Write(frame)
-	must.NoError(t, err)
-	good := listenUDP(t, a.path, iface.Gateway4.String()+":98")
-	send(t, g.path, iface.Gateway4.String()+":98", "good") // arrives after the frame
-	data, _ = receive(t, good)
+	fromGuest := func(to string, port uint16, data string) {
+		frame := etherFrame(tap.MAC, a.macOf(a.path, tap.Name), unix.ETH_P_IP,
+			ip4Packet(own, to, unix.IPPROTO_UDP, 0, udpPacket(1000, port, data)))
+		_, err := tap.File.Write(frame)
+		must.NoError(t, err)
+	}
+	for _, write := range []func(string, uint16, string){fromPeer, fromGuest} {
+		forbidden(t, server, func() { write("127.0.0.1", 54, "bad") }, func() { write(guest4, 53, "good") })
+	}
+	private, public := listenUDP(t, a.path, "127.0.0.1:99"), listenUDP(t, a.path, gateway+":99")
+	fromGuest("127.0.0.1", 99, "bad")
+	fromGuest(gateway, 99, "good") // arrives after the other one
+	data, _ = receive(t, public)
 	must.Eq(t, "good", data)
 	send(t, a.path, "127.0.0.1:99", "good")
 	data, _ = receive(t, private)
 	must.Eq(t, "good", data)
+}
+
+// Rules of a guest that has ended do not lead to other hosts.
+func TestHostTraffic_StaysOnTheHostAfterTheGuestsEnd(t *testing.T) {
+	a := newHost(t)
+	tap, iface := a.attachHost(t, hostOptions(HostPort{Port: 53, Target: 7}))
+	a.address(a.peer, "lo", iface.Addresses[0].Addr().String()+"/32", iface.Addresses[1].Addr().String()+"/128")
+	server := listenUDP(t, a.peer, ":7")
+	must.NoError(t, tap.Close())
+	for own, to := range map[string]string{guest4: peer4, guest6: peer6} {
+		good := func() { send(t, a.path, net.JoinHostPort(to, "7"), "good") }
+		forbidden(t, server, func() { a.trySend(net.JoinHostPort(own, "53"), "bad") }, good)
+	}
+}
+
+// trySend sends a datagram from the host that the host may refuse.
+func (a *alloc) trySend(address, data string) {
+	a.in(a.path, func(*namespace) error {
+		c, err := net.Dial("udp", address)
+		must.NoError(a.t, err)
+		_, _ = c.Write([]byte(data))
+		return c.Close()
+	})
 }
 
 // A neighbor of the host cannot use the host as a router, before, during and after host

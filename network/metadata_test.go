@@ -168,3 +168,31 @@ func virtualMachine(t *testing.T, program bpf.Program) *xbpf.VM {
 	must.NoError(t, err)
 	return machine
 }
+
+// The peer has the address of a metadata service and of the host's gateway.
+func TestHostTraffic_BlocksMetadata(t *testing.T) {
+	const metadata = "169.254.169.254"
+	for _, block := range []bool{true, false} {
+		a := newHost(t)
+		a.address(a.peer, "peer7", metadata+"/32")
+		tap, iface, err := a.tryHost(Options{BlockMetadata: block}, hostOptions())
+		must.NoError(t, err)
+		t.Cleanup(func() { _ = tap.Close() })
+		g := runGuest(t, tap, iface)
+		server := listenUDP(t, a.peer, ":80")
+		bad := func() { send(t, g.path, metadata+":80", "bad") }
+		good := func() { send(t, g.path, peer4+":80", "good") }
+		if block {
+			forbidden(t, server, bad, good)
+		} else {
+			bad()
+			data, sender := receive(t, server)
+			must.Eq(t, "bad", data)
+			must.Eq(t, guest4, sender.Addr().String())
+		}
+		dns := listenUDP(t, a.peer, ":53")
+		send(t, g.path, metadata+":53", "query")
+		data, _ := receive(t, dns)
+		must.Eq(t, "query", data)
+	}
+}

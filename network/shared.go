@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"os"
 
-	cilium "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -203,7 +203,7 @@ func (n *namespace) share(g *sharedGuest) error {
 }
 
 // addSharedFilters adds the filters of an interface.
-func (n *namespace) addSharedFilters(g *sharedGuest, link netlink.Link, levels *[programs.Levels]*cilium.Program) error {
+func (n *namespace) addSharedFilters(g *sharedGuest, link netlink.Link, levels *[programs.Levels]*ebpf.Program) error {
 	if err := n.QdiscAdd(ingressQdisc(link.Attrs().Index)); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add the ingress qdisc of %s: %w", link.Attrs().Name, classifyRedirectError(err))
 	}
@@ -218,7 +218,7 @@ func (n *namespace) addSharedFilters(g *sharedGuest, link netlink.Link, levels *
 	return nil
 }
 
-func (n *namespace) addSharedFilter(g *sharedGuest, link netlink.Link, priority uint16, p *cilium.Program) error {
+func (n *namespace) addSharedFilter(g *sharedGuest, link netlink.Link, priority uint16, p *ebpf.Program) error {
 	err := n.FilterAdd(&netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{
 			LinkIndex: link.Attrs().Index, Parent: ingressHandle, Handle: 1, Priority: priority, Protocol: unix.ETH_P_ALL,

@@ -15,13 +15,14 @@ import (
 	"time"
 )
 
+var redisOptions = []string{"--appendonly", "no", "--protected-mode", "no"}
+
 func (b *testbed) measureRedis(p settings) ([]result, error) {
 	defer b.stopServers()
-	options := []string{"--appendonly", "no", "--protected-mode", "no"}
-	if err := b.startGuest("build/guest/lkl-redis.spt", "256", "build/guest/lkl-redis.root", "6379", options...); err != nil {
+	if err := b.startGuest("build/guest/lkl-redis.spt", "256", "build/guest/lkl-redis.root", "6379", redisOptions...); err != nil {
 		return nil, err
 	}
-	native := append([]string{"redis-server", "--save", "", "--dir", b.dir}, options...)
+	native := append([]string{"redis-server", "--save", "", "--dir", b.dir}, redisOptions...)
 	if err := b.startServer(inNamespace(b.nativeNS, native...), nativeAddress+":6379"); err != nil {
 		return nil, err
 	}
@@ -76,19 +77,16 @@ var nginxFiles = []struct {
 	size int
 }{{"0B", 0}, {"1KiB", 1 << 10}, {"100KiB", 100 << 10}, {"10MB", 10_000_000}}
 
-// startNginx starts nginx in a guest and natively.
-func (b *testbed) startNginx() error {
-	root := filepath.Join(b.dir, "web")
-	if out, err := exec.Command("cp", "-a", "build/guest/lkl-nginx.root", root).CombinedOutput(); err != nil {
-		return fmt.Errorf("copy nginx's root: %w: %s", err, out)
+// prepareNginx returns a directory with nginx's root and files, and the native command.
+func (b *testbed) prepareNginx() (root string, native []string, err error) {
+	root = filepath.Join(b.dir, "web")
+	if out, err := exec.Command("cp", "-a", "-T", "build/guest/lkl-nginx.root", root).CombinedOutput(); err != nil {
+		return "", nil, fmt.Errorf("copy nginx's root: %w: %s", err, out)
 	}
 	for _, f := range nginxFiles {
 		if err := os.WriteFile(filepath.Join(root, "www", f.name), make([]byte, f.size), 0o644); err != nil {
-			return err
+			return "", nil, err
 		}
-	}
-	if err := b.startGuest("build/guest/lkl-nginx.spt", "128", root, "80"); err != nil {
-		return err
 	}
 	conf := filepath.Join(b.dir, "nginx.conf")
 	text := fmt.Sprintf(`daemon off; master_process off; error_log stderr warn; pid %[1]s/pid;
@@ -97,10 +95,19 @@ http { access_log off; sendfile on; tcp_nopush on; default_type application/octe
 client_body_temp_path %[1]s/t; proxy_temp_path %[1]s/t; fastcgi_temp_path %[1]s/t; uwsgi_temp_path %[1]s/t; scgi_temp_path %[1]s/t;
 server { listen 80; root %[2]s/www; } }
 `, b.dir, root)
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+	return root, []string{"nginx", "-c", conf}, os.WriteFile(conf, []byte(text), 0o644)
+}
+
+// startNginx starts nginx in a guest and natively.
+func (b *testbed) startNginx() error {
+	root, native, err := b.prepareNginx()
+	if err != nil {
 		return err
 	}
-	return b.startServer(inNamespace(b.nativeNS, "nginx", "-c", conf), nativeAddress+":80")
+	if err := b.startGuest("build/guest/lkl-nginx.spt", "128", root, "80"); err != nil {
+		return err
+	}
+	return b.startServer(inNamespace(b.nativeNS, native...), nativeAddress+":80")
 }
 
 var (

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -39,36 +40,66 @@ type settings struct {
 	load     time.Duration // of other loads in a round
 }
 
-// tools are the required programs, with the Debian packages that contain them.
-var tools = [][2]string{
-	{"ip", "iproute2"},
-	{"mke2fs", "e2fsprogs"},
-	{"redis-server", "redis-server"},
-	{"redis-benchmark", "redis-tools"},
-	{"nginx", "nginx-light"},
-	{"wrk", "wrk"},
-	{"gcc", "gcc"},
-	{"perf", "linux-perf"},
+// packages are the Debian packages that contain the required programs.
+var packages = map[string]string{
+	"ip": "iproute2", "mke2fs": "e2fsprogs", "redis-server": "redis-server", "redis-benchmark": "redis-tools",
+	"nginx": "nginx-light", "wrk": "wrk", "gcc": "gcc", "perf": "linux-perf",
 }
 
-// benchmarks are all benchmarks. The names of their results begin with the name
-// of the benchmark.
-var benchmarks = []struct {
-	name string
-	run  func(*testbed, settings) ([]result, error)
-}{
-	{"redis", (*testbed).measureRedis},
-	{"nginx", (*testbed).measureNginx},
-	{"disk", (*testbed).measureDisk},
-	{"net", (*testbed).measureNet},
-	{"filter", (*testbed).measureFilter},
+// A benchmark measures some results, whose names begin with its name.
+type benchmark struct {
+	name  string
+	tools []string // beside ip and mke2fs
+	run   func(*testbed, settings) ([]result, error)
+}
+
+// benchmarks are all benchmarks.
+var benchmarks = []benchmark{
+	{"redis", []string{"redis-server", "redis-benchmark"}, (*testbed).measureRedis},
+	{"nginx", []string{"nginx", "wrk"}, (*testbed).measureNginx},
+	{"disk", []string{"gcc", "perf"}, (*testbed).measureDisk},
+	{"net", []string{"gcc", "perf"}, (*testbed).measureNet},
+	{"filter", []string{"gcc"}, (*testbed).measureFilter},
+	{"modes", []string{"gcc", "nginx", "wrk", "redis-server", "redis-benchmark"}, (*testbed).measureModes},
+}
+
+// choose returns the benchmark of a name, or all of them without a name.
+func choose(name string) ([]benchmark, error) {
+	var names []string
+	for _, b := range benchmarks {
+		if b.name == name {
+			return []benchmark{b}, nil
+		}
+		names = append(names, b.name)
+	}
+	if name != "" {
+		return nil, fmt.Errorf("unknown benchmark %q: must be one of %s", name, strings.Join(names, ", "))
+	}
+	return benchmarks, nil
+}
+
+// checkTools fails if a program is missing.
+func checkTools(chosen []benchmark) error {
+	tools := []string{"ip", "mke2fs"}
+	for _, b := range chosen {
+		tools = append(tools, b.tools...)
+	}
+	for _, t := range tools {
+		if _, err := exec.LookPath(t); err != nil {
+			return fmt.Errorf("%s not found: install the Debian package %s", t, packages[t])
+		}
+	}
+	return nil
 }
 
 const resultsFile = "guest/lkl/bench/results.json"
 
 func main() {
+	// Servers end with the thread that starts them (Pdeathsig). Threads that change the
+	// namespace end early, but this one does not.
+	runtime.LockOSThread()
 	quick := flag.Bool("quick", false, "run one short round, and leave results.json unchanged")
-	only := flag.String("only", "", "run one benchmark, redis, nginx, disk, net or filter, and keep the results of the others")
+	only := flag.String("only", "", "run one `benchmark`, redis, nginx, disk, net, filter or modes (network modes), and keep the results of the others")
 	sustain := flag.Duration("sustain", 0, "only keep nginx under load for this `duration`, and print the guest's memory and latency during it")
 	var g guestOptions
 	flag.BoolVar(&g.offload, "offload", true, "give the guest's tap virtio headers and offloads, as the driver does")
@@ -81,10 +112,15 @@ func main() {
 }
 
 func run(quick bool, only string, sustain time.Duration, g guestOptions) (err error) {
-	for _, t := range tools {
-		if _, err := exec.LookPath(t[0]); err != nil {
-			return fmt.Errorf("%s not found: install the Debian package %s", t[0], t[1])
-		}
+	chosen, err := choose(only)
+	if err != nil {
+		return err
+	}
+	if sustain > 0 {
+		chosen = []benchmark{{tools: []string{"nginx", "wrk"}}}
+	}
+	if err := checkTools(chosen); err != nil {
+		return err
 	}
 	p := settings{rounds: 3, requests: 50000, load: 2 * time.Second}
 	if quick {
@@ -99,18 +135,12 @@ func run(quick bool, only string, sustain time.Duration, g guestOptions) (err er
 		return b.sustain(sustain)
 	}
 	var results []result
-	for _, benchmark := range benchmarks {
-		if only != "" && only != benchmark.name {
-			continue
-		}
+	for _, benchmark := range chosen {
 		more, err := benchmark.run(b, p)
 		if err != nil {
 			return fmt.Errorf("%s: %w", benchmark.name, err)
 		}
 		results = append(results, more...)
-	}
-	if results == nil {
-		return fmt.Errorf("unknown benchmark %q: must be redis, nginx, disk, net or filter", only)
 	}
 	printTable(results)
 	if quick {
@@ -150,9 +180,10 @@ func saveResults(results []result) error {
 func printTable(results []result) {
 	load, _ := os.ReadFile("/proc/loadavg") // for information only
 	fmt.Printf("load at the end: %s", load)
-	fmt.Printf("%-32s %-4s %10s %10s %10s %10s %6s\n", "", "", "p50", "p99", "native", "native p99", "ratio")
+	fmt.Printf("%-58s %-4s %10s %10s %10s %10s %6s  %s\n", "", "", "p50", "p99", "peer", "peer p99", "ratio", "peer")
 	for _, r := range results {
-		fmt.Printf("%-32s %-4s %10.2f %10.2f %10.2f %10.2f %6.2f\n", r.Name, r.Unit, r.P50, r.P99, r.PeerP50, r.PeerP99, r.P50/r.PeerP50)
+		fmt.Printf("%-58s %-4s %10.2f %10.2f %10.2f %10.2f %6.2f  %s\n",
+			r.Name, r.Unit, r.P50, r.P99, r.PeerP50, r.PeerP99, r.P50/r.PeerP50, r.Peer)
 	}
 	fmt.Println("\ndistribution of time (from separate runs under perf): host kernel by reason of entry, user code (own), waiting")
 	for _, r := range results {

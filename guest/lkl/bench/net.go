@@ -4,10 +4,9 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
+	"time"
 )
 
 // A netTest is a test of program/net.c.
@@ -26,7 +25,15 @@ var netTests = []netTest{
 	{name: "connection", mode: "connect", unit: "1/s", streams: 1, latency: true},
 }
 
-const netPort = "5001"
+const (
+	netPortNumber = 5001
+	netPort       = "5001"
+)
+
+// netLoad returns the command that loads the server on a host.
+func (b *testbed) netLoad(native string, t netTest, host string, d time.Duration) *exec.Cmd {
+	return inNamespace(b.loadNS, native, t.mode, host, netPort, fmt.Sprint(d.Seconds()), strconv.Itoa(t.streams))
+}
 
 // A netServer is the server in the guest or the native one.
 type netServer struct {
@@ -40,8 +47,8 @@ func (b *testbed) measureNet(p settings) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	empty := filepath.Join(b.dir, "net-root")
-	if err := os.Mkdir(empty, 0o755); err != nil {
+	empty, err := b.emptyDirectory()
+	if err != nil {
 		return nil, err
 	}
 	if err := b.startGuest(guest, "128", empty, netPort, "serve", netPort); err != nil {
@@ -55,9 +62,7 @@ func (b *testbed) measureNet(p settings) ([]result, error) {
 	nativeServer := netServer{nativeAddress, b.running[1].Process.Pid}
 	var results []result
 	for _, t := range netTests {
-		load := func(host string) *exec.Cmd {
-			return inNamespace(b.loadNS, native, t.mode, host, netPort, fmt.Sprint(p.load.Seconds()), strconv.Itoa(t.streams))
-		}
+		load := func(host string) *exec.Cmd { return b.netLoad(native, t, host, p.load) }
 		measured, err := b.compareNet(load, p.rounds, [2]netServer{guestServer, nativeServer})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", t.name, err)

@@ -64,12 +64,33 @@ func (g guestOptions) offloadValue() int {
 	return 0
 }
 
+const namespacePrefix = "lklbench-"
+
+// removeAbandoned removes the namespaces of benchmarks that were killed.
+func removeAbandoned() {
+	names, _ := filepath.Glob("/run/netns/" + namespacePrefix + "*") // fails only for a bad pattern
+	for _, path := range names {
+		name := filepath.Base(path)
+		var pid int
+		if _, err := fmt.Sscanf(name, namespacePrefix+"%d-", &pid); err != nil || syscall.Kill(pid, 0) != syscall.ESRCH {
+			continue
+		}
+		_ = exec.Command("ip", "netns", "del", name).Run() // another benchmark may have removed it
+	}
+}
+
+// emptyDirectory returns a directory for guests without files.
+func (b *testbed) emptyDirectory() (string, error) {
+	return os.MkdirTemp(b.dir, "empty-")
+}
+
 func newTestbed(options guestOptions) (_ *testbed, err error) {
+	removeAbandoned()
 	dir, err := os.MkdirTemp("", "lkl-bench-")
 	if err != nil {
 		return nil, err
 	}
-	id := fmt.Sprintf("lklbench-%d", os.Getpid())
+	id := fmt.Sprintf("%s%d", namespacePrefix, os.Getpid())
 	b := &testbed{dir: dir, loadNS: id + "-c", nativeNS: id + "-n", options: options}
 	defer func() {
 		if err != nil {
