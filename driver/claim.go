@@ -46,10 +46,10 @@ func (c claim) checkLinks(list *problems.List, modes [2]networkMode, other claim
 	switch {
 	case modes == [2]networkMode{modeL2, modeL2}:
 		list.Addf("network_mode", "the task %q of this group has taken over the same interface: set network_mode = %q in both tasks, "+
-			"or put each into a group of its own", name, modeShared)
+			"or put each into a separate group", name, modeShared)
 	case modes[0] == modeL2 || modes[1] == modeL2:
 		list.Addf("network_mode", "this task has %q and the task %q of this group has %q: set network_mode = %q in both tasks, "+
-			"or put each into a group of its own", modes[0], name, modes[1], modeShared)
+			"or put each into a separate group", modes[0], name, modes[1], modeShared)
 	case c.ports.all && other.ports.all && c.hasPorts:
 		list.Addf("ports", "is missing, as in the task %q, so both tasks would serve all ports of the group: set ports in both "+
 			"tasks to the ports that the task serves, and to [] in a task that serves none", name)
@@ -58,8 +58,8 @@ func (c claim) checkLinks(list *problems.List, modes [2]networkMode, other claim
 	}
 }
 
-// checkPorts reports ports that belong to both tasks. In host mode each guest has an address
-// of its own, so only the same port of the host is a conflict.
+// checkPorts reports ports that belong to both tasks. In host mode each guest has another
+// address, so only the same port of the host is a conflict.
 func (c claim) checkPorts(list *problems.List, mode networkMode, other claim, name string) {
 	for i, p := range c.ports.ports {
 		for _, o := range other.ports.ports {
