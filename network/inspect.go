@@ -3,7 +3,6 @@
 package network
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -13,22 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxDumps limits the attempts to read a namespace that changes at the same time, for
-// example because a router advertises a prefix.
-const maxDumps = 10
-
 // inspect describes the interface of a name, or the allocation's if the name is "".
-func (n *namespace) inspect(name string) (found *Interface, err error) {
-	for range maxDumps {
-		found, err = n.inspectOnce(name)
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
-	return found, err
-}
-
-func (n *namespace) inspectOnce(name string) (*Interface, error) {
+func (n *namespace) inspect(name string) (*Interface, error) {
 	routes, err := n.routes()
 	if err != nil {
 		return nil, err
