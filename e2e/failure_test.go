@@ -96,26 +96,6 @@ func TestConfigMistakes_ErrorNamesTheFields(t *testing.T) {
 	}
 }
 
-func TestNetwork_GuestWithANetDeviceNeedsANamespace(t *testing.T) {
-	needRootAndTun(t)
-	t.Parallel()
-	cases := map[string]func(*api.Job){
-		"host":    func(job *api.Job) { bridge(job).TaskGroups[0].Networks[0].Mode = "host" },
-		"without": func(*api.Job) {},
-	}
-	for name, change := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			job := guestJob(t, "httpd")
-			job.ID = ptr("network-" + name)
-			change(job)
-			a := start(t, nomad, job)
-			a.await(t, api.AllocClientStatusFailed)
-			a.requireMessage(t, "network", "bridge")
-		})
-	}
-}
-
 // requireMessage checks that the messages of the task's events contain all words.
 func (a *alloc) requireMessage(t *testing.T, words ...string) {
 	t.Helper()

@@ -52,21 +52,7 @@ func TestGroup_GuestsAndProcessesShareTheAddress(t *testing.T) {
 		a.of(guest).awaitMessage(t, ip+" (mode shared, interface eth0)")
 	}
 
-	t.Run("from member to member", func(t *testing.T) {
-		for from := range names {
-			for to, name := range names {
-				if to == from {
-					continue
-				}
-				for _, address := range []string{"127.0.0.1", ip} {
-					a.requireFetch(t, names[from], address, to, name)
-					a.requireDatagram(t, names[from], address, to, name)
-				}
-				a.requireFetch(t, names[from], "127.0.0.1", to+10, name)
-				a.requireDatagram(t, names[from], "127.0.0.1", to+10, name)
-			}
-		}
-	})
+	t.Run("from member to member", func(t *testing.T) { a.requireNeighbors(t, names) })
 	t.Run("to itself", func(t *testing.T) {
 		for port, name := range names {
 			a.requireFetch(t, name, "127.0.0.1", port, name)
@@ -94,6 +80,25 @@ func TestGroup_GuestsAndProcessesShareTheAddress(t *testing.T) {
 	})
 	for _, task := range []string{"first", "neighbor"} {
 		t.Run("restart of "+task, func(t *testing.T) { a.requireServiceDuringRestart(t, task, names) })
+	}
+}
+
+// requireNeighbors requires that each member reaches the others on 127.0.0.1 and at the
+// alloc's address.
+func (a *alloc) requireNeighbors(t *testing.T, names map[int]string) {
+	t.Helper()
+	for _, from := range names {
+		for to, name := range names {
+			if name == from {
+				continue
+			}
+			for _, address := range []string{"127.0.0.1", a.ip(t)} {
+				a.requireFetch(t, from, address, to, name)
+				a.requireDatagram(t, from, address, to, name)
+			}
+			a.requireFetch(t, from, "127.0.0.1", to+10, name)
+			a.requireDatagram(t, from, "127.0.0.1", to+10, name)
+		}
 	}
 }
 

@@ -9,6 +9,12 @@ import (
 	"github.com/shoenig/test/must"
 )
 
+// hook returns the task with a lifecycle.
+func hook(task *api.Task, lifecycle api.TaskLifecycle) *api.Task {
+	task.Lifecycle = &lifecycle
+	return task
+}
+
 // Tasks run before, beside and after the main tasks of a group. A guest and a process of
 // each kind reach a server outside of the group or a neighbor.
 func TestLifecycle_EveryTaskHasTheNetwork(t *testing.T) {
@@ -19,25 +25,16 @@ func TestLifecycle_EveryTaskHasTheNetwork(t *testing.T) {
 	server.awaitMember(t, "outside", "outside")
 	url := "http://" + server.address(t, "outside") + "/"
 
-	const (
-		prestart  = api.TaskLifecycleHookPrestart
-		poststart = api.TaskLifecycleHookPoststart
-		poststop  = api.TaskLifecycleHookPoststop
-	)
-	hook := func(task *api.Task, hook string) *api.Task {
-		task.Lifecycle = &api.TaskLifecycle{Hook: hook}
-		return task
-	}
-	sidecar := func(task *api.Task) *api.Task {
-		task.Lifecycle = &api.TaskLifecycle{Hook: poststart, Sidecar: true}
-		return task
-	}
+	prestart := api.TaskLifecycle{Hook: api.TaskLifecycleHookPrestart}
+	poststart := api.TaskLifecycle{Hook: api.TaskLifecycleHookPoststart}
+	sidecar := api.TaskLifecycle{Hook: api.TaskLifecycleHookPoststart, Sidecar: true}
+	poststop := api.TaskLifecycle{Hook: api.TaskLifecycleHookPoststop}
 	job := members(t,
 		memberGuest(t, "main", "0.0.0.0:9001", "127.0.0.1:9011").SetConfig("ports", []string{"main", "9011"}),
 		hook(oneRequest(memberGuest(t, "prestart-guest"), url), prestart),
 		hook(oneRequest(memberProcess(t, "prestart-process"), url), prestart),
-		sidecar(memberGuest(t, "sidecar-guest", "0.0.0.0:9002").SetConfig("ports", []string{"sidecar-guest"})),
-		sidecar(memberProcess(t, "sidecar-process", "0.0.0.0:9003")),
+		hook(memberGuest(t, "sidecar-guest", "0.0.0.0:9002").SetConfig("ports", []string{"sidecar-guest"}), sidecar),
+		hook(memberProcess(t, "sidecar-process", "0.0.0.0:9003"), sidecar),
 		hook(oneRequest(memberProcess(t, "poststart-process"), "http://127.0.0.1:9011/"), poststart),
 		hook(oneRequest(memberGuest(t, "poststop-guest"), url), poststop),
 		hook(oneRequest(memberProcess(t, "poststop-process"), url), poststop))
@@ -49,9 +46,7 @@ func TestLifecycle_EveryTaskHasTheNetwork(t *testing.T) {
 	}
 	for from := range ports {
 		for to, port := range ports {
-			if from != to {
-				a.requireFetch(t, from, "127.0.0.1", port, to)
-			}
+			a.requireFetch(t, from, "127.0.0.1", port, to)
 		}
 	}
 	a.of("prestart-guest").awaitLog(t, "the answer: outside\n")
