@@ -251,7 +251,7 @@ func (b *testbed) redisWorkload(p settings) (workload, error) {
 	w := workload{
 		guest: program{
 			kernel: "build/guest/lkl-redis.spt", memory: "256", files: "build/guest/lkl-redis.root",
-			port: 6379, args: redisOptions,
+			port: 6379, args: append([]string{"--save", `""`}, redisOptions...), // a guest cannot fork to save
 		},
 		native: append([]string{"redis-server", "--save", "", "--dir", b.dir}, redisOptions...),
 	}
