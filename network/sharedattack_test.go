@@ -53,6 +53,31 @@ func icmpError(mac net.HardwareAddr, from, to string, innerFrom, innerTo uint16)
 	return etherFrame(mac, mac, unix.ETH_P_IP, ip4Packet(from, to, unix.IPPROTO_ICMP, 0, message))
 }
 
+// icmpErrors are errors about a neighbor's connection in forms that hide its ports.
+func icmpErrors(own net.HardwareAddr, to, to6 string) []frameCase {
+	udp := udpPacket(neighborPort, foreignPort, attackData)
+	about4 := func(inner []byte, fragment uint16) []byte {
+		message := slices.Concat([]byte{3, 3, 0, 0, 0, 0, 0, 0}, inner)
+		copy(message[2:], half(checksum(message)))
+		return etherFrame(own, own, unix.ETH_P_IP, ip4Packet(guest4, to, unix.IPPROTO_ICMP, fragment, message))
+	}
+	about6 := func(next byte, inner []byte) []byte {
+		message := slices.Concat([]byte{1, 4, 0, 0, 0, 0, 0, 0}, ip6Packet(to6, guest6, next, inner))
+		return etherFrame(own, own, unix.ETH_P_IPV6, ip6Packet(guest6, to6, unix.IPPROTO_ICMPV6, message))
+	}
+	inner := ip4Packet(to, guest4, unix.IPPROTO_UDP, 0, udp)
+	otherVersion := slices.Clone(inner)
+	otherVersion[0] = 0x55
+	return []frameCase{
+		{"ICMP error about a fragment", about4(ip4Packet(to, guest4, unix.IPPROTO_UDP, 1, udp), 0)},
+		{"ICMP error about another version", about4(otherVersion, 0)},
+		{"ICMP error in fragments", about4(inner, moreFragments4)},
+		{"ICMP error about an echo request", about4(ip4Packet(to, guest4, unix.IPPROTO_ICMP, 0, udp), 0)},
+		{"ICMPv6 error about an extension", about6(unix.IPPROTO_DSTOPTS, extension(unix.IPPROTO_UDP, padding6, udp))},
+		{"ICMPv6 error about a fragment", about6(unix.IPPROTO_FRAGMENT, extension(unix.IPPROTO_UDP, 0, udp))},
+	}
+}
+
 // toNeighbors are frames of a guest that neighbors must not receive.
 func toNeighbors(own net.HardwareAddr) []frameCase {
 	const alias = "192.0.0.1"
@@ -60,7 +85,14 @@ func toNeighbors(own net.HardwareAddr) []frameCase {
 		return datagram(own, from, to, udpPacket(port, neighborPort, attackData))
 	}
 	packet := udpPacket(guestPort, neighborPort, attackData)
-	return []frameCase{
+	discovery := func(from string, message []byte) []byte {
+		return etherFrame(own, own, unix.ETH_P_IPV6, ip6Packet(from, "fd6c:6b6c:6c6b::1", unix.IPPROTO_ICMPV6,
+			append(message, attackData...)))
+	}
+	return append(icmpErrors(own, alias, "fd6c:6b6c:6c6b::1"), []frameCase{
+		{"router advertisement", discovery(linkLocal(own).String(), routerAdvert("2001:db8:666::", own))},
+		{"neighbor advertisement", discovery(guest6, neighborMessage(136, 0x20, guest6, macOption(2, own)))},
+		{"from an IPv4 address by IPv6", attackOver6(own, guest4, alias, packet)},
 		{"from a neighbor's port", attack(guest4, alias, foreignPort)},
 		{"from a neighbor's port by IPv6", attack(guest6, "fd6c:6b6c:6c6b::1", foreignPort)},
 		{"from another guest's ephemeral port", attack(guest4, alias, 4096)},
@@ -81,7 +113,12 @@ func toNeighbors(own net.HardwareAddr) []frameCase {
 			unix.IPPROTO_ROUTING, extension(unix.IPPROTO_UDP, 0, packet)))},
 		{"first fragment from a neighbor's port", etherFrame(own, own, unix.ETH_P_IP, ip4Packet(guest4, alias,
 			unix.IPPROTO_UDP, moreFragments4, udpPacket(foreignPort, neighborPort, attackData)))},
-	}
+	}...)
+}
+
+// attackOver6 is a packet of IPv6 between IPv4 addresses.
+func attackOver6(mac net.HardwareAddr, from, to string, udp []byte) []byte {
+	return etherFrame(mac, mac, unix.ETH_P_IPV6, ip6Packet("::ffff:"+from, "::ffff:"+to, unix.IPPROTO_UDP, udp))
 }
 
 func TestShared_GuestReachesNeighborsOnlyByAliasesAndOwnPorts(t *testing.T) {
@@ -109,6 +146,12 @@ func fromWire(own net.HardwareAddr) []frameCase {
 	attack := func(from, to string, port uint16) []byte {
 		return datagram(own, from, to, udpPacket(foreignPort, port, attackData))
 	}
+	wireError := func(about string) []byte {
+		inner := ip4Packet(guest4, about, unix.IPPROTO_UDP, 0, udpPacket(guestPort, foreignPort, attackData))
+		message := slices.Concat([]byte{3, 3, 0, 0, 0, 0, 0, 0}, inner)
+		copy(message[2:], half(checksum(message)))
+		return etherFrame(own, own, unix.ETH_P_IP, ip4Packet(peer4, guest4, unix.IPPROTO_ICMP, 0, message))
+	}
 	return []frameCase{
 		{"from the neighbors' alias", attack("192.0.0.1", guest4, guestPort)},
 		{"from the neighbors' alias by IPv6", attack("fd6c:6b6c:6c6b::1", guest6, guestPort)},
@@ -119,6 +162,10 @@ func fromWire(own net.HardwareAddr) []frameCase {
 		{"to a stranger", attack(peer4, stranger4, guestPort)},
 		{"to a neighbor's port", attack(peer4, guest4, foreignPort)},
 		{"to another guest's ephemeral port", attack(peer4, guest4, 4096)},
+		{"from an IPv4 address by IPv6", attackOver6(own, peer4, guest4, udpPacket(foreignPort, guestPort, attackData))},
+		{"ICMP error about a connection with a neighbor's alias", wireError("192.0.0.1")},
+		{"ICMP error about a connection with 127.0.0.1", wireError("127.0.0.1")},
+		{"ICMP error about a connection with a neighbor", wireError(guest4)},
 		{"multicast from an alias", attack("192.0.0.1", "224.0.0.1", guestPort)},
 		{"to another MAC", etherFrame(own, foreignMAC, unix.ETH_P_IP,
 			ip4Packet(peer4, guest4, unix.IPPROTO_UDP, 0, udpPacket(foreignPort, guestPort, attackData)))},
@@ -178,15 +225,19 @@ func TestShared_GuestSendsOnlyAsItself(t *testing.T) {
 		a.checkFrames(t, tap, false, fromLoopback)
 	}
 	foreign := func(own net.HardwareAddr) []frameCase {
-		return []frameCase{
+		return append(icmpErrors(own, peer4, peer6), []frameCase{
+			{"ICMP error about a neighbor's connection", icmpError(own, guest4, peer4, neighborPort, foreignPort)},
 			ip4Case("UDP from a neighbor's port", own,
 				ip4Packet(guest4, peer4, unix.IPPROTO_UDP, 0, udpPacket(foreignPort, 53, "data"))),
 			ip6Case("UDP from a neighbor's port", own,
 				ip6Packet(guest6, peer6, unix.IPPROTO_UDP, udpPacket(foreignPort, 53, "data"))),
-		}
+		}...)
 	}
 	a, tap := attach(Options{}, Sharing{UDP: []PortRange{{1, 1}}})
 	a.checkFrames(t, tap, false, foreign)
+	a.checkFrames(t, tap, true, func(own net.HardwareAddr) []frameCase {
+		return []frameCase{{"ICMP error about an own connection", icmpError(own, guest4, peer4, foreignPort, 1)}}
+	})
 	a, tap = attach(Options{AllowSpoofing: true}, Sharing{UDP: []PortRange{{1, 1}}})
 	a.checkFrames(t, tap, true, foreign)
 }

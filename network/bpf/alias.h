@@ -38,11 +38,6 @@ enum {
 	GUEST_LOOPBACK_ALIAS, /* only the guest has it */
 };
 
-static inline bool is_ip4(const struct address *a)
-{
-	return !(a->word[0] | a->word[1] | (a->word[2] ^ bpf_htonl(0xffff)));
-}
-
 /* Reports whether an address is in the network of the aliases, and stores its number,
  * which may be that of no alias.
  */

@@ -67,7 +67,9 @@ enum kind {
 	OTHER, /* the namespace's stack is responsible */
 	PORTS, /* TCP or UDP; a first fragment has the ports, too */
 	ERROR, /* of ICMP, about a packet of TCP or UDP */
-	REPLY, /* for anyone: echo replies, advertisements, later fragments */
+	REPLY, /* for anyone: echo replies, later fragments */
+	ADVERTISEMENT, /* of a neighbor or a router, by IPv6: for anyone */
+	OTHER_ERROR, /* of ICMP, in fragments or not about a readable packet of TCP or UDP: for anyone */
 	REQUEST, /* an echo request */
 	SOLICITATION, /* of a neighbor, by IPv6 */
 };
@@ -104,6 +106,11 @@ static inline struct address mapped(__be32 ip4)
 	return (struct address){ { 0, 0, bpf_htonl(0xffff), ip4 } };
 }
 
+static inline bool is_ip4(const struct address *a)
+{
+	return !(a->word[0] | a->word[1] | (a->word[2] ^ bpf_htonl(0xffff)));
+}
+
 /* Without branches, of which each would double the kernel's work to verify a program. */
 static inline bool same(const struct address *a, const struct address *b)
 {
@@ -124,13 +131,16 @@ static inline int parse_ports(struct __sk_buff *skb, struct packet *p, __u32 at)
 	return 0;
 }
 
-/* Errors about other protocols than TCP and UDP may be about an echo request of anyone. */
+/* Errors about other protocols than TCP and UDP may be about an echo request of anyone. The
+ * kernel finds the ports of more packets than this program can read: it ignores the version,
+ * and the offset of a fragment. Therefore, guests must not send such errors.
+ */
 static inline void parse_inner4(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 at = p->payload + ICMP_HEADER;
 	struct iphdr ip;
 
-	p->kind = REPLY;
+	p->kind = OTHER_ERROR;
 	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5)
 		return;
 	p->protocol = ip.protocol;
@@ -147,7 +157,7 @@ static inline void parse_inner6(struct __sk_buff *skb, struct packet *p)
 	__u32 at = p->payload + ICMP_HEADER;
 	struct ipv6hdr ip;
 
-	p->kind = REPLY;
+	p->kind = OTHER_ERROR;
 	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.version != 6)
 		return;
 	p->protocol = ip.nexthdr;
@@ -190,9 +200,11 @@ static inline int parse_icmp6(struct __sk_buff *skb, struct packet *p)
 	p->checksum = p->payload + ICMP_CHECKSUM;
 	switch (type) {
 	case ICMP6_ECHO_REPLY:
+		p->kind = REPLY;
+		break;
 	case ICMP6_NEIGHBOR_ADVERTISEMENT:
 	case ICMP6_ROUTER_ADVERTISEMENT:
-		p->kind = REPLY;
+		p->kind = ADVERTISEMENT;
 		break;
 	case ICMP6_ECHO_REQUEST:
 		p->kind = REQUEST;
@@ -235,6 +247,18 @@ static inline int parse_payload(struct __sk_buff *skb, struct packet *p)
 	return parse_ports(skb, p, p->payload);
 }
 
+/* Parses the payload of a packet or of a first fragment. The packet that an error is about may
+ * be incomplete in a fragment.
+ */
+static inline int parse_first(struct __sk_buff *skb, struct packet *p, bool fragment)
+{
+	int bad = parse_payload(skb, p);
+
+	if (p->kind == ERROR && fragment)
+		p->kind = OTHER_ERROR;
+	return bad;
+}
+
 static inline int parse4(struct __sk_buff *skb, struct packet *p)
 {
 	struct iphdr ip;
@@ -250,7 +274,7 @@ static inline int parse4(struct __sk_buff *skb, struct packet *p)
 		p->kind = REPLY;
 		return 0;
 	}
-	return parse_payload(skb, p);
+	return parse_first(skb, p, ip.frag_off & bpf_htons(0x2000));
 }
 
 static inline int parse6(struct __sk_buff *skb, struct packet *p)
@@ -269,6 +293,8 @@ static inline int parse6(struct __sk_buff *skb, struct packet *p)
 	__builtin_memcpy(&p->src, &ip.saddr, sizeof(p->src));
 	__builtin_memcpy(&p->dst, &ip.daddr, sizeof(p->dst));
 	p->payload = ETH_HLEN + sizeof(ip);
+	if (is_ip4(&p->src) || is_ip4(&p->dst))
+		return -1; /* the programs would take it for a packet of IPv4 */
 	if (ip.nexthdr == IPPROTO_FRAGMENT) {
 		if (bpf_skb_load_bytes(skb, p->payload, &fragment, sizeof(fragment)))
 			return -1;
@@ -279,7 +305,7 @@ static inline int parse6(struct __sk_buff *skb, struct packet *p)
 			return 0;
 		}
 	}
-	return parse_payload(skb, p);
+	return parse_first(skb, p, ip.nexthdr == IPPROTO_FRAGMENT);
 }
 
 /* Returns a negative number for a truncated or invalid packet. The addresses are valid

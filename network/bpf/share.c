@@ -210,6 +210,11 @@ static inline int set_loopback_macs(struct __sk_buff *skb)
 
 /* ---- Packets of the allocation's interface --------------------------------------- */
 
+static inline bool is_local(const struct address *a)
+{
+	return is_loopback(a) || is_own(a);
+}
+
 /* Guests copy ARP replies and announcements. The stack alone answers requests. */
 static inline bool arp_concerns_all(struct __sk_buff *skb)
 {
@@ -251,22 +256,19 @@ static inline int from_wire(struct __sk_buff *skb, enum level level)
 		return p.kind == REQUEST || p.kind == SOLICITATION ? TC_ACT_UNSPEC : copy(skb, level);
 	if (skb->pkt_type != PACKET_HOST || !is_own(&p.dst))
 		return TC_ACT_UNSPEC;
-	if (p.kind == REPLY)
+	if (p.kind == REPLY || p.kind == ADVERTISEMENT || p.kind == OTHER_ERROR)
 		return copy(skb, level);
 	if (p.kind != PORTS && p.kind != ERROR)
 		return TC_ACT_UNSPEC;
 	ends = received_ends(&p);
+	if (p.kind == ERROR && (is_local(&ends.peer) || is_alias(&ends.peer, &number)))
+		return TC_ACT_UNSPEC; /* a connection with a neighbor never leaves the namespace */
 	if (!is_own(&ends.own) || !owns(skb, p.protocol, &ends, level))
 		return TC_ACT_UNSPEC;
 	return bpf_redirect(config.tap, 0);
 }
 
 /* ---- Packets of the loopback interface -------------------------------------------- */
-
-static inline bool is_local(const struct address *a)
-{
-	return is_loopback(a) || is_own(a);
-}
 
 /* Copies a packet for anyone with its addresses as the guest sees them. */
 static inline int copy_translated(struct __sk_buff *skb, struct packet *p, struct packet *seen)
@@ -437,14 +439,24 @@ static inline int send_to_neighbor(struct __sk_buff *skb, struct packet *p)
 	return bpf_redirect(LOOPBACK_IFINDEX, BPF_F_INGRESS);
 }
 
-/* Drops what the guest sends to the wire from a port of a neighbor. */
+/* Drops what the guest sends to the wire from a port of a neighbor, and errors about
+ * connections of neighbors.
+ */
 static inline int check_port(struct __sk_buff *skb, struct packet *p)
 {
 	struct ends ends;
 
-	if (config.any_source_port || p->kind != PORTS || is_ephemeral(bpf_ntohs(p->src_port)))
+	if (config.any_source_port)
+		return TC_ACT_UNSPEC;
+	if (p->kind == OTHER_ERROR)
+		return TC_ACT_SHOT;
+	if (p->kind != PORTS && p->kind != ERROR)
 		return TC_ACT_UNSPEC;
 	ends = sent_ends(p);
+	if (p->kind == ERROR && !is_own(&ends.own))
+		return TC_ACT_SHOT;
+	if (is_ephemeral(bpf_ntohs(ends.own_port)))
+		return TC_ACT_UNSPEC;
 	return may_send(skb, p->protocol, &ends) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }
 
@@ -466,7 +478,7 @@ int from_guest(struct __sk_buff *skb)
 	if (!p.version)
 		return TC_ACT_UNSPEC;
 	if (bad)
-		return is_alias(&p.dst, &number) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+		return config.any_source_port && !is_alias(&p.dst, &number) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 	if (p.kind == SOLICITATION)
 		return answer_solicitation(skb, &p);
 	if (is_alias(&p.dst, &number))
