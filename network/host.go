@@ -96,12 +96,16 @@ func onHost(do func(*hostNamespace) error) error {
 	})
 }
 
+// namespaceLock is a file that each network namespace has, and that only root can open. Any
+// process can open /proc/self/ns/net, and could block host mode by a lock.
+const namespaceLock = "/proc/sys/net/ipv4/route/flush"
+
 // lockNamespace locks the calling thread's network namespace against other threads and
 // processes that do so. The lock ends with the file.
 func lockNamespace() (*os.File, error) {
-	f, err := os.Open("/proc/thread-self/ns/net")
+	f, err := os.OpenFile(namespaceLock, os.O_WRONLY, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open the network namespace: %w", err)
+		return nil, fmt.Errorf("open the lock of the network namespace: %w", err)
 	}
 	for {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
@@ -152,13 +156,9 @@ func (n *hostNamespace) attachHost(o Options, h HostOptions) (_ *Tap, _ *Interfa
 	if err != nil {
 		return nil, nil, fmt.Errorf("tap %s: %w", name, err)
 	}
-	firewalls, err := n.table.firewalls()
-	if err != nil {
-		return nil, nil, err
-	}
 	tap := &Tap{
 		File: f, Name: name, MAC: link.mac, MTU: link.mtu, Offload: o.Offload,
-		Warnings: slices.Concat(warnings, bridges, firewalls),
+		Warnings: slices.Concat(warnings, bridges, n.table.firewalls()),
 	}
 	return tap, link.guestInterface(), nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/shoenig/test/must"
@@ -152,17 +153,23 @@ func TestAttachHost_LeavesBridgesAloneThatTheFirewallSees(t *testing.T) {
 	}
 }
 
-// Two processes do not change the rules at once.
-func TestLockNamespace_ExcludesOtherProcesses(t *testing.T) {
+// Two processes do not change the rules at once, and another user cannot block them.
+func TestLockNamespace_ExcludesOtherProcessesOfRoot(t *testing.T) {
 	testenv.Need(t, testenv.Tool("flock"))
 	a := newHost(t)
+	const nobody = 65534
+	try := func(uid uint32) error {
+		cmd := exec.Command("sh", "-c", `exec 9>>"$1" && flock -n 9`, "sh", namespaceLock)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		return cmd.Run()
+	}
 	a.in(a.path, func(*namespace) error {
-		try := func() error { return exec.Command("flock", "-n", "/proc/self/ns/net", "true").Run() }
 		lock, err := lockNamespace()
 		must.NoError(t, err)
-		must.Error(t, try())
+		must.Error(t, try(0))
 		must.NoError(t, lock.Close())
-		return try()
+		must.Error(t, try(nobody))
+		return try(0)
 	})
 }
 
