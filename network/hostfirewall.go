@@ -13,53 +13,47 @@ import (
 
 // firewalls returns warnings about chains of other tables that drop forwarded packets by
 // default, such as those of docker and ufw. No table can override such a chain. A table
-// that names the taps in a rule is left out: the operator has followed the warning.
-func (t *hostTable) firewalls() (warnings []string, err error) {
+// that names the taps in a rule is left out: the operator has followed the warning. Chains that
+// cannot be read are left out, too: other programs must not prevent a start.
+func (t *hostTable) firewalls() (warnings []string) {
 	chains, err := t.conn.ListChains()
 	if err != nil {
-		return nil, fmt.Errorf("list the chains of nftables: %w", err)
+		return nil
 	}
 	for _, c := range chains {
 		if c.Table.Name == hostTableName || c.Hooknum == nil || *c.Hooknum != *nftables.ChainHookForward {
 			continue
 		}
-		drops, err := t.dropsByDefault(c)
-		if err != nil {
-			return nil, err
-		}
-		if drops && !t.namesTaps(chains, c.Table) {
+		if t.dropsByDefault(c) && !t.namesTaps(chains, c.Table) {
 			warnings = append(warnings, fmt.Sprintf("the chain %s of the firewall's table %s drops forwarded packets by default: %s",
 				c.Name, c.Table.Name, remedy(c.Table)))
 		}
 	}
-	return warnings, nil
+	return warnings
 }
 
 // dropsByDefault reports whether a chain drops or rejects the packets that no rule accepts,
 // by its policy or by its last rule.
-func (t *hostTable) dropsByDefault(c *nftables.Chain) (bool, error) {
+func (t *hostTable) dropsByDefault(c *nftables.Chain) bool {
 	if c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop {
-		return true, nil
+		return true
 	}
 	rules, err := t.conn.GetRules(c.Table, c)
-	if err != nil {
-		return false, fmt.Errorf("list the rules of the chain %s: %w", c.Name, err)
-	}
-	if len(rules) == 0 || len(rules[len(rules)-1].Exprs) == 0 {
-		return false, nil
+	if err != nil || len(rules) == 0 || len(rules[len(rules)-1].Exprs) == 0 {
+		return false
 	}
 	for _, e := range rules[len(rules)-1].Exprs { // a condition comes before the verdict
 		switch e := e.(type) {
 		case *expr.Counter, *expr.Log:
 			continue
 		case *expr.Reject:
-			return true, nil
+			return true
 		case *expr.Verdict:
-			return e.Kind == expr.VerdictDrop, nil
+			return e.Kind == expr.VerdictDrop
 		}
-		return false, nil
+		return false
 	}
-	return false, nil
+	return false
 }
 
 // namesTaps reports whether a rule of a table compares the name of an interface with that
