@@ -90,30 +90,29 @@ func (n *namespace) attachShared(o Options, s Sharing) (*Tap, error) {
 	if err != nil {
 		return nil, err
 	}
-	slot, err := n.claimSlot(link, lo)
-	if err != nil {
-		return nil, err
-	}
 	mtu := min(found.MTU, o.maxMTU())
 	f, tap, err := n.createTap(mtu, o.Offload)
 	if err != nil {
 		return nil, err
 	}
-	g := &sharedGuest{tap: tap, link: link, lo: lo, slot: slot, found: found, Options: o, Sharing: s}
-	if err := n.share(g); err != nil {
+	g := &sharedGuest{tap: tap, link: link, lo: lo, found: found, Options: o, Sharing: s}
+	if g.slot, err = n.claimSlot(tap.Attrs().Name, link, lo); err == nil {
+		err = n.share(g)
+	}
+	if err != nil {
 		f.Close() // the kernel removes the tap's filters together with the tap
 		return nil, errors.Join(err, n.detach(tap.Attrs().Name))
 	}
 	return &Tap{
 		File: f, Name: tap.Attrs().Name, MAC: found.MAC, MTU: mtu, Offload: o.Offload,
-		Ephemeral: ephemeralPorts(slot),
+		Ephemeral: ephemeralPorts(g.slot),
 	}, nil
 }
 
-// claimSlot returns the first free slot after it has removed the filters of guests that
-// have ended.
-func (n *namespace) claimSlot(links ...netlink.Link) (uint16, error) {
-	if err := n.detach(""); err != nil {
+// claimSlot returns the first free slot for a new tap after it has removed the filters of
+// guests that have ended. The tap of one of them may have had the new tap's name.
+func (n *namespace) claimSlot(tapName string, links ...netlink.Link) (uint16, error) {
+	if err := n.detach(tapName); err != nil {
 		return 0, err
 	}
 	var used [levelSize]bool

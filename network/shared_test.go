@@ -315,6 +315,28 @@ func TestAttachShared_ReplacesFiltersOfEndedGuests(t *testing.T) {
 	must.Eq(t, ingressState{}, a.ingressOf("lo"))
 }
 
+// A guest may end after the tap of the next one has been named. The filters must not seem to
+// belong to the new tap.
+func TestClaimSlot_RemovesFiltersOfATapOfTheSameName(t *testing.T) {
+	a := newAlloc(t, 1500)
+	ended, err := AttachShared(a.path, Options{}, declared(guestPort))
+	must.NoError(t, err)
+	must.NoError(t, ended.Close())
+	a.in(a.path, func(n *namespace) error {
+		f, tap, err := n.createTap(MaxMTU, false)
+		must.NoError(t, err)
+		defer f.Close()
+		must.Eq(t, ended.Name, tap.Attrs().Name)
+		link, err := n.LinkByName(a.name)
+		must.NoError(t, err)
+		slot, err := n.claimSlot(ended.Name, link)
+		must.Eq(t, 0, slot)
+		return err
+	})
+	must.Eq(t, ingressState{}, a.ingressState())
+	must.Eq(t, ingressState{}, a.ingressOf("lo"))
+}
+
 func TestAttachShared_LimitsGuests(t *testing.T) {
 	a := newAlloc(t, 1500)
 	ranges := map[PortRange]bool{}
