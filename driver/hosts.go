@@ -86,10 +86,10 @@ func (j job) hostname() string {
 }
 
 // groupHost returns the host name and address of the group's network, or nil. Nomad has them
-// only if a task of another driver has created the network.
+// only if a task of another driver has created the network, and does not check the name.
 func groupHost(task *drivers.TaskConfig) *drivers.HostsConfig {
 	n := task.NetworkIsolation
-	if n == nil || n.HostsConfig == nil || n.HostsConfig.Hostname == "" {
+	if n == nil || n.HostsConfig == nil || !hostPattern.MatchString(n.HostsConfig.Hostname) {
 		return nil
 	}
 	return n.HostsConfig
