@@ -54,6 +54,8 @@ func TestHosts_File(t *testing.T) {
 	group := func(ip string) *drivers.NetworkIsolationSpec {
 		return &drivers.NetworkIsolationSpec{HostsConfig: &drivers.HostsConfig{Hostname: "group", Address: ip}}
 	}
+	invalid := group("10.0.0.2")
+	invalid.HostsConfig.Hostname = "x\n10.6.6.6 db"
 	cases := []struct {
 		name      string
 		config    TaskConfig
@@ -69,8 +71,7 @@ func TestHosts_File(t *testing.T) {
 		{"qualified hostname", TaskConfig{Hostname: "x.example.org"}, nil, onlyV6, "2001:db8::2 x.example.org x\n", ""},
 		{"the group's hostname", TaskConfig{}, group("10.0.0.2"), both, "10.0.0.2 group\n2001:db8::2 group\n", ""},
 		{"the group's hostname elsewhere", TaskConfig{}, group("10.9.9.9"), onlyV6, "10.9.9.9 group\n2001:db8::2 group\n", ""},
-		{"no hostname of the group", TaskConfig{}, &drivers.NetworkIsolationSpec{HostsConfig: &drivers.HostsConfig{Hostname: "x\n10.6.6.6 db"}}, onlyV6,
-			"2001:db8::2 web-0a1b2c3d\n", ""},
+		{"no hostname of the group", TaskConfig{}, invalid, onlyV6, "2001:db8::2 web-0a1b2c3d\n", ""},
 		{"hostname and the group's", TaskConfig{Hostname: "x"}, group("10.0.0.2"), both, "10.0.0.2 x group\n2001:db8::2 x group\n", ""},
 		{
 			"extra hosts",
