@@ -164,6 +164,9 @@ func TestClassifyRedirectError_NamesMissingModules(t *testing.T) {
 	for err, want := range map[error]error{unix.ENOENT: ErrNoFilter, unix.EOPNOTSUPP: ErrNoFilter, unix.EPERM: unix.EPERM} {
 		must.ErrorIs(t, classifyFilterError(err), want)
 	}
+	for err, want := range map[error]error{unix.ENOENT: ErrNoSharing, unix.EOPNOTSUPP: ErrNoSharing, unix.EEXIST: unix.EEXIST} {
+		must.ErrorIs(t, classifySharingError(err), want)
+	}
 }
 
 func TestOpenTap_OpensExistingTap(t *testing.T) {

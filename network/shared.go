@@ -188,7 +188,7 @@ func (n *namespace) share(g *sharedGuest) error {
 	}
 	if g.Offload && g.AllowSpoofing { // a forged checksum could change an address after its translation
 		if err := n.addChecksumCheck(g.tap); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrNoSharing, err)
 		}
 	}
 	if err := n.addSharedFilter(g, g.tap, sharePriority, loaded.FromGuest); err != nil {
@@ -225,9 +225,18 @@ func (n *namespace) addSharedFilter(g *sharedGuest, link netlink.Link, priority 
 		Fd: p.FD(), Name: g.tap.Attrs().Name, DirectAction: true,
 	})
 	if err != nil {
-		return fmt.Errorf("add the filter of %s to %s: %w", g.tap.Attrs().Name, link.Attrs().Name, classifyFilterError(err))
+		return fmt.Errorf("add the filter of %s to %s: %w", g.tap.Attrs().Name, link.Attrs().Name, classifySharingError(err))
 	}
 	return nil
+}
+
+// classifySharingError adds ErrNoSharing if the kernel has no cls_bpf. Mode l2 may work
+// without it.
+func classifySharingError(err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("%w: %w", ErrNoSharing, err)
+	}
+	return err
 }
 
 // These settings let the stack accept packets from the loopback interface that a guest has
