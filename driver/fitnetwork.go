@@ -18,8 +18,8 @@ const (
 	minLegacyBits6 = 48
 )
 
-// fitNetwork changes what a guest is told about its network to what it can use. Events name
-// the parts that it cannot use.
+// fitNetwork changes the addresses and routes of a guest to those that it can use. Events
+// name the others.
 func (d *Driver) fitNetwork(j job, k *kernel, devices netDevices) error {
 	for i := range devices {
 		device := &devices[i]
@@ -101,7 +101,7 @@ func legacyNetwork(own netip.Prefix, gateway netip.Addr, minBits, maxBits int, n
 			"Give the CNI network a gateway in the network of its addresses, or link the guest with lkl-cc", gateway, own, needsLKLCC)
 	}
 	wide := netip.PrefixFrom(own.Addr(), bits)
-	*notes = append(*notes, fmt.Sprintf("The guest does not reach other neighbors than its gateway in %s, because the gateway is outside "+
+	*notes = append(*notes, fmt.Sprintf("The guest reaches no host but its gateway in %s, because the gateway is outside "+
 		"of the network of the address %s", wide.Masked(), own))
 	return wide, nil
 }

@@ -128,7 +128,7 @@ func TestFitNetwork_TellsLegacyGuestWhatItCanUse(t *testing.T) {
 	for !neighbors || !mtu || !other {
 		message := <-messages
 		other = other || strings.Contains(message, "It does not answer at 10.78.9.9")
-		neighbors = neighbors || strings.Contains(message, "does not reach other neighbors than its gateway in 10.78.0.0/29")
+		neighbors = neighbors || strings.Contains(message, "reaches no host but its gateway in 10.78.0.0/29")
 		mtu = mtu || strings.Contains(message, "The guest's MTU is 1500 bytes, and the network's is 9000")
 	}
 }
