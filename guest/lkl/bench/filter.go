@@ -4,9 +4,10 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/network"
 )
@@ -66,15 +67,14 @@ func (b *testbed) ratePerProcessorSecond(load *exec.Cmd, guest int) (float64, er
 	return m.rate * (m.to - m.from) / (after - before).Seconds(), err
 }
 
-// processorTime returns the processor time of a guest, which has a single thread.
-func processorTime(guest int) (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", guest))
-	if err != nil {
-		return 0, err
+// processorTime returns the processor time of a process, with that of ended threads.
+func processorTime(pid int) (time.Duration, error) {
+	const ofProcess = 2 // CPUCLOCK_SCHED: nanoseconds in which it ran
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|ofProcess), &t); err != nil {
+		return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
 	}
-	var running int64
-	_, err = fmt.Sscan(string(text), &running)
-	return time.Duration(running), err
+	return time.Duration(t.Nano()), nil
 }
 
 // filterRounds multiplies the rounds, because the differences are small.

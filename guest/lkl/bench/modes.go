@@ -4,9 +4,7 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -134,22 +132,8 @@ func serverAndLoadTime(server int) (time.Duration, error) {
 		return 0, err
 	}
 	total := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", server))
-	if err != nil {
-		return 0, err
-	}
-	for _, path := range threads {
-		text, err := os.ReadFile(path + "/schedstat")
-		var running int64
-		if err == nil {
-			_, err = fmt.Sscan(string(text), &running)
-		}
-		if err != nil {
-			return 0, err
-		}
-		total += time.Duration(running)
-	}
-	return total, nil
+	running, err := processorTime(server)
+	return total + running, err
 }
 
 func newSeries() []*series {
