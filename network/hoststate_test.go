@@ -173,16 +173,6 @@ func TestLockNamespace_ExcludesOtherProcessesOfRoot(t *testing.T) {
 	})
 }
 
-func BenchmarkAttachHost(b *testing.B) {
-	a := newHost(b)
-	for b.Loop() {
-		tap, _, err := a.tryHost(Options{}, hostOptions(HostPort{Port: 80, Target: 7}))
-		must.NoError(b, err)
-		must.NoError(b, tap.Close())
-		a.detachHost(b)
-	}
-}
-
 func TestAttachHost_LeavesIPv6OutWhereItIsDisabled(t *testing.T) {
 	a := newHost(t)
 	a.in(a.path, func(*namespace) error {
@@ -245,15 +235,4 @@ func TestAttachHost_ConnectsGuestWithOffloads(t *testing.T) {
 		a.echoDigest(t, network, net.JoinHostPort(address, "80"))
 	}
 	must.Greater(t, int64(10000), g.longestReceived.Load(), must.Sprint("frames should be large"))
-}
-
-func BenchmarkAttachHostBesideAnother(b *testing.B) {
-	a := newHost(b)
-	a.attachHost(b, hostOptions())
-	for b.Loop() {
-		tap, _, err := a.tryHost(Options{}, hostOptions(HostPort{Port: 80, Target: 7}))
-		must.NoError(b, err)
-		must.NoError(b, tap.Close())
-		a.detachHost(b)
-	}
 }

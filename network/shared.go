@@ -57,7 +57,7 @@ const (
 
 // priority returns the priority of the guest's filter of a level.
 func (g *sharedGuest) priority(level int) uint16 {
-	if level == programs.Levels-1 && !g.Rest {
+	if level == programs.Rest && !g.Rest {
 		level++
 	}
 	return sharedPriority + uint16(level)*levelSize + g.slot
@@ -144,11 +144,13 @@ type sharedGuest struct {
 	tap, link, lo netlink.Link
 	slot          uint16
 	found         *Interface
+	program       *ebpf.Program
 	Options
 	Sharing
 }
 
-func (g *sharedGuest) load() (*programs.Programs, error) {
+// described returns the guest as the program needs it.
+func (g *sharedGuest) described() (*programs.Guest, error) {
 	ephemeral := ephemeralPorts(g.slot)
 	guest := &programs.Guest{
 		Tap: g.tap.Attrs().Index, MAC: g.found.MAC,
@@ -169,20 +171,20 @@ func (g *sharedGuest) load() (*programs.Programs, error) {
 	for _, r := range g.UDP {
 		guest.UDP.Add(r.First, r.Last)
 	}
-	loaded, err := programs.Load(guest)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoSharing, err)
-	}
-	return loaded, nil
+	return guest, nil
 }
 
 // share connects the guest with the interface and with its neighbors.
 func (n *namespace) share(g *sharedGuest) error {
-	loaded, err := g.load()
+	guest, err := g.described()
 	if err != nil {
 		return err
 	}
-	defer loaded.Close() // the filters keep the programs
+	program, err := programs.Load(guest)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoSharing, err)
+	}
+	defer func() { _ = program.Close() }() // the filters keep it
 	if err := n.redirectFromGuest(g.tap, g.link, ownerOf(g.found), g.Options); err != nil {
 		return err
 	}
@@ -191,38 +193,42 @@ func (n *namespace) share(g *sharedGuest) error {
 			return fmt.Errorf("%w: %w", ErrNoSharing, err)
 		}
 	}
-	if err := n.addSharedFilter(g, g.tap, sharePriority, loaded.FromGuest); err != nil {
+	g.program = program
+	if err := n.addSharedFilter(g, g.tap, sharePriority, programs.FromGuest); err != nil {
 		return err
 	}
 	// The filters come before the settings, so that detach resets the latter with them.
 	return errors.Join(
-		n.addSharedFilters(g, g.lo, &loaded.FromLoopback),
-		n.addSharedFilters(g, g.link, &loaded.FromInterface),
+		n.addSharedFilters(g, g.lo, programs.FromLoopback),
+		n.addSharedFilters(g, g.link, programs.FromInterface),
 		n.openLoopback())
 }
 
 // addSharedFilters adds the filters of an interface.
-func (n *namespace) addSharedFilters(g *sharedGuest, link netlink.Link, levels *[programs.Levels]*ebpf.Program) error {
+func (n *namespace) addSharedFilters(g *sharedGuest, link netlink.Link, id programs.Filter) error {
 	if err := n.QdiscAdd(ingressQdisc(link.Attrs().Index)); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add the ingress qdisc of %s: %w", link.Attrs().Name, classifyRedirectError(err))
 	}
-	for level, program := range levels {
-		if program == nil {
+	needed := [programs.Levels]bool{
+		programs.Declared: len(g.TCP)+len(g.UDP) > 0, programs.Ephemeral: true, programs.Rest: g.Rest || g.AnyPort,
+	}
+	for level, needed := range needed {
+		if !needed {
 			continue
 		}
-		if err := n.addSharedFilter(g, link, g.priority(level), program); err != nil {
+		if err := n.addSharedFilter(g, link, g.priority(level), id+programs.Filter(level)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (n *namespace) addSharedFilter(g *sharedGuest, link netlink.Link, priority uint16, p *ebpf.Program) error {
+func (n *namespace) addSharedFilter(g *sharedGuest, link netlink.Link, priority uint16, id programs.Filter) error {
 	err := n.FilterAdd(&netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{
 			LinkIndex: link.Attrs().Index, Parent: ingressHandle, Handle: 1, Priority: priority, Protocol: unix.ETH_P_ALL,
 		},
-		Fd: p.FD(), Name: g.tap.Attrs().Name, DirectAction: true,
+		Fd: g.program.FD(), Name: g.tap.Attrs().Name, DirectAction: true, ClassId: uint32(id),
 	})
 	if err != nil {
 		return fmt.Errorf("add the filter of %s to %s: %w", g.tap.Attrs().Name, link.Attrs().Name, classifySharingError(err))

@@ -328,13 +328,3 @@ func TestAttachL2_OnlyOneGuestGetsAnAlloc(t *testing.T) {
 		must.Eq(t, 1, succeeded)
 	}
 }
-
-func BenchmarkAttachL2(b *testing.B) {
-	a := newAlloc(b, 1500)
-	for b.Loop() {
-		tap, err := AttachL2(a.path, Options{})
-		must.NoError(b, err)
-		must.NoError(b, tap.Close())
-		must.NoError(b, Detach(a.path, tap.Name))
-	}
-}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Traffic control programs of a guest that shares the address of its allocation's
- * interface with its neighbors: processes in the namespace, and other guests. Each guest
- * has its own copy of the programs.
+/* Traffic control of a guest that shares the address of its allocation's interface with
+ * its neighbors: processes in the namespace, and other guests. Each guest has its own copy
+ * of the program, which all its filters run: the kernel takes milliseconds to verify it.
  *
  * Each packet is on its own; there is no table of connections. "own" is the guest's end of
  * a connection, and "peer" the other one.
@@ -240,7 +240,7 @@ static inline struct ends received_ends(struct packet *p)
 	return (struct ends){ p->src, p->dst, p->src_port, p->dst_port, p->opens };
 }
 
-static inline int from_wire(struct __sk_buff *skb, enum level level)
+static __attribute__((noinline)) int from_wire(struct __sk_buff *skb, enum level level)
 {
 	struct packet p = {};
 	struct ends ends;
@@ -281,7 +281,7 @@ static inline int copy_translated(struct __sk_buff *skb, struct packet *p, struc
 	return TC_ACT_UNSPEC;
 }
 
-static inline int from_loopback(struct __sk_buff *skb, enum level level)
+static __attribute__((noinline)) int from_loopback(struct __sk_buff *skb, enum level level)
 {
 	struct packet p = {}, seen;
 	struct ends ends;
@@ -463,8 +463,7 @@ static inline int check_port(struct __sk_buff *skb, struct packet *p)
 /* Frames that this program does not decide about go to the interface if the filters after
  * it pass them. Those filters do not know the addresses of neighbors.
  */
-SEC("tc")
-int from_guest(struct __sk_buff *skb)
+static __attribute__((noinline)) int from_guest(struct __sk_buff *skb)
 {
 	struct packet p = {};
 	__u32 number;
@@ -486,40 +485,27 @@ int from_guest(struct __sk_buff *skb)
 	return check_port(skb, &p);
 }
 
-SEC("tc")
-int wire_declared(struct __sk_buff *skb)
-{
-	return from_wire(skb, DECLARED);
-}
+/* The class IDs of the filters, to which those of an interface add their level. */
+enum filter {
+	FROM_GUEST = 0x10,
+	FROM_WIRE = 0x20,
+	FROM_LOOPBACK = 0x30,
+};
 
 SEC("tc")
-int wire_ephemeral(struct __sk_buff *skb)
+int share(struct __sk_buff *skb)
 {
-	return from_wire(skb, EPHEMERAL);
-}
+	__u32 id = skb->tc_classid;
 
-SEC("tc")
-int wire_rest(struct __sk_buff *skb)
-{
-	return from_wire(skb, REST);
-}
-
-SEC("tc")
-int lo_declared(struct __sk_buff *skb)
-{
-	return from_loopback(skb, DECLARED);
-}
-
-SEC("tc")
-int lo_ephemeral(struct __sk_buff *skb)
-{
-	return from_loopback(skb, EPHEMERAL);
-}
-
-SEC("tc")
-int lo_rest(struct __sk_buff *skb)
-{
-	return from_loopback(skb, REST);
+	switch (id & 0xf0) {
+	case FROM_GUEST:
+		return from_guest(skb);
+	case FROM_WIRE:
+		return from_wire(skb, id & 0xf);
+	case FROM_LOOPBACK:
+		return from_loopback(skb, id & 0xf);
+	}
+	return TC_ACT_UNSPEC;
 }
 
 char program_license[] SEC("license") = "Dual MPL/GPL";

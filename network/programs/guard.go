@@ -5,8 +5,6 @@ package programs
 import (
 	"bytes"
 	_ "embed" // for guardObject
-	"fmt"
-	"maps"
 	"sync"
 	"time"
 
@@ -49,17 +47,5 @@ func loadGuard(name string, constants map[string]any) (*ebpf.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec := parsed.Copy()
-	for name, value := range constants {
-		if err := spec.Variables[name].Set(value); err != nil {
-			return nil, fmt.Errorf("set %s: %w", name, err)
-		}
-	}
-	maps.DeleteFunc(spec.Programs, func(other string, _ *ebpf.ProgramSpec) bool { return other != name })
-	collection, err := ebpf.NewCollection(spec)
-	if err != nil {
-		return nil, err
-	}
-	defer collection.Close()
-	return collection.DetachProgram(name), nil
+	return load(parsed, name, constants)
 }

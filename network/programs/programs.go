@@ -8,6 +8,7 @@ import (
 	"bytes"
 	_ "embed" // for object
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -81,31 +82,33 @@ func (g *Guest) config() (*config, error) {
 	return c, nil
 }
 
-// Levels is the number of programs that a guest can have on an interface. Those of a level
-// come before those of the next one of all guests.
-const Levels = 3
+// Levels of the filters of an interface. Those of a level come before those of the next
+// one of all guests.
+const (
+	Declared  = iota // ports that only this guest has
+	Ephemeral        // ports of its own connections
+	Rest             // all other ports
+	Levels
+)
 
-// levels are the ends of the programs' names.
-var levels = [Levels]string{"declared", "ephemeral", "rest"}
+// A Filter is the class ID by which the program recognizes the filter that runs it. The
+// level is added to it, except for FromGuest.
+type Filter uint32
 
-// Programs are a guest's programs in the kernel. Traffic control keeps those that it uses
-// after Close.
-type Programs struct {
-	FromGuest     *ebpf.Program         // for the tap
-	FromInterface [Levels]*ebpf.Program // nil if the guest does not need it
-	FromLoopback  [Levels]*ebpf.Program
-	collection    *ebpf.Collection
-}
-
-// Close closes this process's descriptors of the programs.
-func (p *Programs) Close() { p.collection.Close() }
+// The filters of the tap, of the allocation's interface and of the loopback interface.
+const (
+	FromGuest     Filter = 0x10
+	FromInterface Filter = 0x20
+	FromLoopback  Filter = 0x30
+)
 
 var parse = sync.OnceValues(func() (*ebpf.CollectionSpec, error) {
 	return ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
 })
 
-// Load loads the programs of a guest into the kernel. The caller closes them.
-func Load(g *Guest) (*Programs, error) {
+// Load loads the program of a guest into the kernel. The caller closes it; traffic control
+// keeps it.
+func Load(g *Guest) (*ebpf.Program, error) {
 	parsed, err := parse()
 	if err != nil {
 		return nil, err
@@ -114,26 +117,22 @@ func Load(g *Guest) (*Programs, error) {
 	if err != nil {
 		return nil, err
 	}
+	return load(parsed, "share", map[string]any{"config": c, "tcp_ports": g.TCP, "udp_ports": g.UDP})
+}
+
+// load loads a program with its constants.
+func load(parsed *ebpf.CollectionSpec, name string, constants map[string]any) (*ebpf.Program, error) {
 	spec := parsed.Copy()
-	for name, value := range map[string]any{"config": c, "tcp_ports": g.TCP, "udp_ports": g.UDP} {
+	for name, value := range constants {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	for level, needed := range [Levels]bool{g.TCP != Ports{} || g.UDP != Ports{}, true, g.Rest} {
-		if !needed {
-			delete(spec.Programs, "wire_"+levels[level])
-			delete(spec.Programs, "lo_"+levels[level])
-		}
-	}
+	maps.DeleteFunc(spec.Programs, func(other string, _ *ebpf.ProgramSpec) bool { return other != name })
 	collection, err := ebpf.NewCollection(spec)
 	if err != nil {
 		return nil, err
 	}
-	p := &Programs{FromGuest: collection.Programs["from_guest"], collection: collection}
-	for level, name := range levels {
-		p.FromInterface[level] = collection.Programs["wire_"+name]
-		p.FromLoopback[level] = collection.Programs["lo_"+name]
-	}
-	return p, nil
+	defer collection.Close()
+	return collection.DetachProgram(name), nil
 }

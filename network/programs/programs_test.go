@@ -35,7 +35,7 @@ func TestLoad_KernelAcceptsPrograms(t *testing.T) {
 			t.Logf("%+v", verifier)
 		}
 		must.NoError(t, err)
-		p.Close()
+		must.NoError(t, p.Close())
 	}
 	many.Addresses = append(many.Addresses, many.Addresses[0])
 	_, err := Load(many)
