@@ -22,6 +22,7 @@ type hostTable struct {
 	conn  *nftables.Conn
 	table *nftables.Table
 	sets  map[string]*nftables.Set
+	known *hostState // content that has been read; nil after a change
 }
 
 // The sets. Those of an address family have the family's digit behind the name.
@@ -82,8 +83,12 @@ type hostState struct {
 // has reports whether a tap belongs to host mode. A missing table has none.
 func (s *hostState) has(tap string) bool { return s != nil && slices.Contains(s.taps, tap) }
 
-// read returns the content of the table, or nil if there is no table.
+// read returns the content of the table, or nil if there is no table. It reads an existing
+// table once between changes: the lock of the namespace excludes other changes.
 func (t *hostTable) read() (*hostState, error) {
+	if t.known != nil {
+		return t.known, nil
+	}
 	if _, err := t.conn.ListTableOfFamily(hostTableName, nftables.TableFamilyINet); errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	} else if err != nil {
@@ -108,6 +113,7 @@ func (t *hostTable) read() (*hostState, error) {
 			s.switches = append(s.switches, forwardSwitch{family: f, link: linkName(e.Key), global: e.Comment})
 		}
 	}
+	t.known = s
 	return s, nil
 }
 
@@ -152,7 +158,9 @@ func (t *hostTable) add(link *hostLink, ports []portRule, switches []forwardSwit
 // has switched forwarding on for good.
 func (t *hostTable) remove(state *hostState, taps []string) error {
 	var err error
+	changed := false
 	discard := func(set *nftables.Set, e nftables.SetElement) {
+		changed = true
 		err = errors.Join(err, t.conn.SetDeleteElements(set, []nftables.SetElement{{Key: e.Key}}))
 	}
 	for _, f := range []*family{ip4, ip6} {
@@ -172,7 +180,7 @@ func (t *hostTable) remove(state *hostState, taps []string) error {
 			discard(t.set(setSwitched, s.family), nftables.SetElement{Key: linkKey(s.link)})
 		}
 	}
-	if err != nil {
+	if err != nil || !changed {
 		return err
 	}
 	return t.flush("remove the rules of ended guests")
@@ -185,6 +193,7 @@ func (t *hostTable) delete() error {
 }
 
 func (t *hostTable) flush(action string) error {
+	t.known = nil
 	if err := t.conn.Flush(); err != nil {
 		return fmt.Errorf("%s in the table %s: %w", action, hostTableName, classifyTableError(err))
 	}
