@@ -36,7 +36,7 @@ const (
 // peer namespace that is connected to it.
 type testNetwork struct{ alloc, peer *os.File }
 
-func newTestNetwork(t *testing.T) *testNetwork {
+func newTestNetwork(t testing.TB) *testNetwork {
 	testenv.Need(t, testenv.Root, testenv.Tun)
 	n := &testNetwork{alloc: newNamespace(t), peer: newNamespace(t)}
 	within(t, n.peer, func(h *netlink.Handle) {
@@ -53,7 +53,7 @@ func newTestNetwork(t *testing.T) *testNetwork {
 	return n
 }
 
-func addAddress(t *testing.T, h *netlink.Handle, name, address string) netlink.Link {
+func addAddress(t testing.TB, h *netlink.Handle, name, address string) netlink.Link {
 	link, err := h.LinkByName(name)
 	must.NoError(t, err)
 	addr, err := netlink.ParseAddr(address)
@@ -64,7 +64,7 @@ func addAddress(t *testing.T, h *netlink.Handle, name, address string) netlink.L
 }
 
 // newNamespace returns a network namespace that exists until the test ends.
-func newNamespace(t *testing.T) *os.File {
+func newNamespace(t testing.TB) *os.File {
 	made := make(chan *os.File)
 	go func() {
 		defer close(made)
@@ -86,7 +86,7 @@ func newNamespace(t *testing.T) *os.File {
 }
 
 // within calls do on a thread in a network namespace.
-func within(t *testing.T, ns *os.File, do func(*netlink.Handle)) {
+func within(t testing.TB, ns *os.File, do func(*netlink.Handle)) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {

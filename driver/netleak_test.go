@@ -53,7 +53,7 @@ type leakTest struct {
 
 const leakHostIP = "10.79.0.2"
 
-// newLeakTest connects the process's own namespace to a peer, as a host.
+// newLeakTest prepares the process's own namespace as that of a host.
 func newLeakTest(t *testing.T) *leakTest {
 	config := Config{
 		StateDir: t.TempDir(), ImagePaths: []string{guestDir(t)},
@@ -62,6 +62,12 @@ func newLeakTest(t *testing.T) *leakTest {
 	l := &leakTest{plugin: newLoggedPlugin(t, config, hclog.NewNullLogger()), port: 20000, allocs: map[networkMode]*testNetwork{
 		modeL2: newTestNetwork(t), modeShared: newTestNetwork(t),
 	}}
+	addUplink(t)
+	return l
+}
+
+// addUplink connects the process's own namespace to a peer.
+func addUplink(t testing.TB) {
 	peer, h := newNamespace(t), new(netlink.Handle)
 	must.NoError(t, h.LinkAdd(&netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: "uplink"}, PeerName: "peer", PeerNamespace: netlink.NsFd(peer.Fd()),
@@ -70,7 +76,6 @@ func newLeakTest(t *testing.T) *leakTest {
 	addAddress(t, h, "lo", "127.0.0.1/8")
 	within(t, peer, func(h *netlink.Handle) { addAddress(t, h, "peer", "10.79.0.1/24") })
 	must.NoError(t, h.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: net.ParseIP("10.79.0.1")}))
-	return l
 }
 
 // state describes all namespaces.
