@@ -16,8 +16,8 @@ import (
 
 // driverNetwork returns the address and ports that Nomad advertises for services
 // with address_mode "driver". Group networks map the same ports for the guest
-// as for the alloc. Nomad combines this address with a port's number in the guest, so in
-// host mode, too, it must be the guest's own. Without an address the result is nil, as
+// as for the alloc. Nomad combines this address with a port's number in the guest, so it
+// must be the guest's address in host mode, too. Without an address the result is nil, as
 // Nomad expects.
 func driverNetwork(j job, devices netDevices) *drivers.DriverNetwork {
 	connected := devices.connected()

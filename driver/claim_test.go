@@ -40,7 +40,7 @@ var claimCases = []struct {
 	{name: "taking over twice", firstLinks: l2Links, secondLinks: l2Links, wrong: []string{"network_mode"}},
 	{name: "different interfaces", firstLinks: l2Links, secondLinks: otherInterface(l2Links)},
 	{name: "without a network", firstLinks: l2Links, secondLinks: noLinks},
-	{name: "beside one without a network", firstLinks: noLinks, secondLinks: l2Links},
+	{name: "with a neighbor without a network", firstLinks: noLinks, secondLinks: l2Links},
 	{name: "an unknown interface", firstLinks: []link{{Mode: modeL2}}, secondLinks: sharedLinks, wrong: []string{"network_mode"}},
 	{name: "host", first: []string{"http"}, firstLinks: hostLinks, second: []string{"admin"}, secondLinks: hostLinks},
 	{name: "the same port of the host", first: []string{"http"}, firstLinks: hostLinks, second: []string{"http"}, secondLinks: hostLinks, wrong: []string{"ports[0]"}},

@@ -111,7 +111,7 @@ func (n *testNetwork) asPTP(t *testing.T, mtu int) {
 	})
 }
 
-func TestFitNetwork_TellsLegacyGuestWhatItCanUse(t *testing.T) {
+func TestFitNetwork_FitsAddressesOfLegacyGuest(t *testing.T) {
 	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
 	p := newTestPlugin(t)
 	n := newTestNetwork(t)

@@ -32,9 +32,9 @@ func (t *TaskConfig) validateInterfaces(list *problems.List) {
 		case strings.ContainsAny(name, "/ \t\n\x00") || len(name) > 15: // IFNAMSIZ without the NUL
 			list.Addf(field+".name", "%q is not the name of an interface", name)
 		case name == "lo":
-			list.Addf(field+".name", "%q is no interface that leads out of the group: use one such as %q", name, "eth0")
+			list.Addf(field+".name", "%q cannot be the interface of a guest: use one that leads out of the group, such as %q", name, "eth0")
 		case taken && name != nowhere:
-			list.Addf(field+".name", "%q is the interface of the device %q already: each interface can belong to one device", name, other)
+			list.Addf(field+".name", "%q is already the interface of the device %q: each interface can belong to one device only", name, other)
 		}
 		used[name] = device
 	}
@@ -131,8 +131,8 @@ func (d *netDevice) plan(list *problems.List, j job, first bool) error {
 	return nil
 }
 
-// checkInterfaces reports interfaces to which several devices lead: without a block, or by
-// another of its names.
+// checkInterfaces reports interfaces to which several devices lead. Blocks with different
+// names can mean the same interface, and a device without a block has one, too.
 func (all netDevices) checkInterfaces(list *problems.List) {
 	owners := map[string]string{}
 	for _, d := range all.connected() {
@@ -141,7 +141,7 @@ func (all netDevices) checkInterfaces(list *problems.List) {
 			continue // unknown: in host mode, or a mistake
 		}
 		if owner, taken := owners[name]; taken {
-			list.Addf(interfaceField(d.link.Device)+".name", "%q is the interface of the device %q already: "+
+			list.Addf(interfaceField(d.link.Device)+".name", "%q is already the interface of the device %q: "+
 				"add a block interface %q with another name, or with name = %q", name, owner, owner, nowhere)
 		}
 		owners[name] = d.link.Device

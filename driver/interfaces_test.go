@@ -105,7 +105,7 @@ func TestInterfaces_StartReportsMistakes(t *testing.T) {
 		says       string
 	}{
 		{twoInterfaces("eth7"), `the network has no interface "eth7"; it has eth9, eth8`},
-		{map[string]InterfaceConfig{"second": {Name: "eth7"}, "third": {Name: "eth9"}}, `interface.third.name: "eth9" is the interface of the device "first" already`},
+		{map[string]InterfaceConfig{"second": {Name: "eth7"}, "third": {Name: "eth9"}}, `interface.third.name: "eth9" is already the interface of the device "first"`},
 		{map[string]InterfaceConfig{"control": {Name: "eth8"}}, `interface.control: the device "control" is for signals`},
 		{map[string]InterfaceConfig{"tap": {Name: "eth8"}}, `interface.tap: is not a net device of the kernel, which declares first, second, third`},
 	} {

@@ -31,8 +31,8 @@ const (
 
 // awaitTaps waits until the taps of a guest are gone whose processes are not known. When a
 // plugin dies during a start, its executor ends by itself, which takes milliseconds. Only
-// then can removeLinks find what has lost its tap. A tap that stays belongs to another
-// guest: the kernel reuses names.
+// then can removeLinks find the filters and rules without a tap. A tap that stays belongs
+// to another guest: the kernel reuses names.
 func awaitTaps(ctx context.Context, links []link) {
 	ctx, cancel := context.WithTimeout(ctx, tapTimeout)
 	defer cancel()
@@ -50,9 +50,9 @@ func awaitTaps(ctx context.Context, links []link) {
 	}
 }
 
-// removeLinks removes what the links of an ended guest have left. The taps went with the
-// last process that had them open. Their names may belong to other guests by now, so
-// removeLinks names none, and the network package finds what has lost its tap.
+// removeLinks removes the filters and rules of an ended guest's links. The taps went with
+// the last process that had them open. Their names may belong to other guests by now, so
+// removeLinks passes no name, and the network package removes everything without a tap.
 func removeLinks(links []link) error {
 	var done []string
 	for _, l := range links {

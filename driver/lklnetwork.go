@@ -42,7 +42,7 @@ func (g guest) addNetwork(c *lkl.Config) {
 func (g guest) shareNetwork(c *lkl.Config, d netDevice) {
 	sysctls := map[string]string{
 		// Connections of neighbors arrive at 127.0.0.1.
-		"net.ipv4.conf.all.route_localnet": "1",
+		sysctlLocalnet: "1",
 	}
 	if r := d.tap.Ephemeral; r != (network.PortRange{}) {
 		sysctls[sysctlPortRange] = fmt.Sprintf("%d %d", r.First, r.Last)
@@ -66,24 +66,13 @@ func (g guest) shareNetwork(c *lkl.Config, d netDevice) {
 	}
 }
 
-const (
-	sysctlPortRange = "net.ipv4.ip_local_port_range"
-	sysctlReserved  = "net.ipv4.ip_local_reserved_ports"
-	// maxSysctlValue is the longest value that a guest reads, in bytes. A legacy LKL guest
-	// reads maxLegacySysctl bytes of names and values in all.
-	maxSysctlValue, maxLegacySysctl = 254, 255
-)
-
 // reservePorts keeps the guest from using ports for its own connections that belong to it
 // or to its neighbors. A long list may not fit: the guest then takes such a port with the
 // probability of its share in the guest's range, and the connection fails.
 func (g guest) reservePorts(c *lkl.Config) {
-	limit := maxSysctlValue
+	limit := lkl.MaxSysctlValue
 	if !g.kernel.supports(unikernel.FeatureConfig) {
-		limit = maxLegacySysctl - len(sysctlReserved+"=")
-		for name, value := range c.Sysctl {
-			limit -= len(name + "=" + value + ";")
-		}
+		limit = lkl.MaxLegacySysctl - c.SysctlLength() - len(";"+sysctlReserved+"=")
 	}
 	ports := reservedPorts(g.job, limit)
 	if _, set := c.Sysctl[sysctlReserved]; !set && ports != "" {

@@ -67,7 +67,7 @@ func TestLKLNetwork_NeighborsHaveTheGuestsAddresses(t *testing.T) {
 	}, c.Neighbors)
 }
 
-func TestRedirectUpstreams_ChangesOnlyWhatAGuestCannotReach(t *testing.T) {
+func TestRedirectUpstreams_ReplacesOnlyLoopbackOfUpstreams(t *testing.T) {
 	env := map[string]string{
 		"NOMAD_UPSTREAM_ADDR_db": "127.0.0.1:7000", "NOMAD_UPSTREAM_IP_db": "127.0.0.1", "NOMAD_UPSTREAM_PORT_db": "7000",
 		"NOMAD_UPSTREAM_ADDR_other": "10.0.0.1:7000", "DB": "127.0.0.1:7000",

@@ -127,8 +127,8 @@ func (d *Driver) attachAll(ctx context.Context, j job, k *kernel, plan netDevice
 	return nil
 }
 
-// attachAlone attaches the devices of a guest in mode l2, because the host cannot share the
-// network for the given reason.
+// attachAlone attaches the devices of a guest in mode l2 instead of shared. The reason says
+// why the host cannot share the network.
 func (d *Driver) attachAlone(ctx context.Context, j job, k *kernel, plan netDevices, reason error) error {
 	for i := range plan {
 		if plan[i].link.Mode == modeShared {
@@ -191,7 +191,7 @@ func (d *Driver) attachHost(j job, options network.Options, device *netDevice) e
 }
 
 // sharing returns the packets that are for a guest in shared mode. Only a guest with Linux
-// can be told the range of ports for its own connections. Another one gets every port that
+// has a setting for the range of ports of its connections. Another one gets every port that
 // no neighbor uses.
 func sharing(j job, k *kernel) network.Sharing {
 	s := j.portClaim().sharing()

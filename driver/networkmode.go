@@ -13,7 +13,7 @@ import (
 type networkMode string
 
 const (
-	modeShared networkMode = "shared" // beside neighbors with the same address
+	modeShared networkMode = "shared" // the guest and its neighbors have the same address
 	modeL2     networkMode = "l2"     // the device takes the interface over
 	modeHost   networkMode = "host"   // in the host's namespace, by address translation
 	modeNone   networkMode = "none"   // leads nowhere

@@ -46,7 +46,7 @@ func guestPort(p structs.AllocatedPortMapping) uint16 {
 	return uint16(p.Value)
 }
 
-// servesAll reports whether the task has no option ports. An empty list is another thing:
+// servesAll reports whether the task has no option ports. With an empty list, in contrast,
 // the task serves no port.
 func (t *TaskConfig) servesAll() bool { return t.Ports == nil }
 

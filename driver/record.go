@@ -85,8 +85,8 @@ func (r record) write(dir string) error {
 	return nil
 }
 
-// update replaces the record in a task's directory. It does not wait for the disk: what it
-// adds does not outlive a power failure either.
+// update replaces the record in a task's directory. It does not wait for the disk: the
+// resources that it adds to the record do not outlive a power failure either.
 func (r record) update(dir string) error {
 	content, err := json.Marshal(r)
 	if err != nil {

@@ -98,7 +98,7 @@ var pluginOptions = []option{
 	},
 	{
 		name: "host_network", kind: kindBlock,
-		doc: "Tasks of groups [without a network of their own](#host-network).",
+		doc: "Tasks of groups [without a network namespace](#host-network).",
 		nested: []option{
 			{name: "enabled", kind: "bool", value: "true", doc: "Allow guests to use the host's network."},
 			{name: "subnet", kind: "string", value: strconv.Quote(network.DefaultHostSubnet.String()), doc: "IPv4 addresses for these guests."},

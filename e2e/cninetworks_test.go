@@ -27,7 +27,8 @@ type cniNetwork struct {
 	island  bool     // without a default route
 }
 
-// uplink6 is an address of the host on the link of the agents, beside sandbox.Address.
+// uplink6 is an address of the host on the link of the agents, in addition to
+// sandbox.Address.
 const uplink6 = "fd20:0:0:ff::1"
 
 var cniNetworks = []cniNetwork{

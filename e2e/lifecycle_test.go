@@ -15,7 +15,7 @@ func hook(task *api.Task, lifecycle api.TaskLifecycle) *api.Task {
 	return task
 }
 
-// Tasks run before, beside and after the main tasks of a group. A guest and a process of
+// Tasks run before, with and after the main tasks of a group. A guest and a process of
 // each kind reach a server outside of the group or a neighbor.
 func TestLifecycle_EveryTaskHasTheNetwork(t *testing.T) {
 	needRootAndTun(t)

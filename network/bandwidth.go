@@ -31,7 +31,7 @@ const (
 )
 
 // policerBurst is the time at the limit that a guest may make up for after a pause. The policer
-// drops frames: nothing can hold back what a guest sends. On a fast link, TCP cannot send
+// drops frames, because nothing can hold back frames of a guest. On a fast link, TCP cannot send
 // slowly enough, loses many segments at once, and stops for 200 ms, the smallest timeout of
 // retransmissions. With a burst of 100 ms, it reached half of the rate.
 const policerBurst = 250 * time.Millisecond

@@ -137,7 +137,7 @@ func (f *frameFilter) need(length uint32) {
 	f.length = length
 }
 
-// needAfterX drops frames that have less than a number of bytes beside the X bytes of the
+// needAfterX drops frames that have less than a number of bytes in addition to the X bytes of the
 // IPv4 header.
 func (f *frameFilter) needAfterX(length uint32) {
 	const longest = 1 << 20 // no frame is as long: the header is longer than the frame

@@ -13,7 +13,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/netstate"
 )
 
-// newHost returns a namespace that stands for the host, and a peer beside it.
+// newHost returns a namespace that stands for the host, and a peer on its link.
 func newHost(t testing.TB) *alloc { return newAlloc(t, 1500) }
 
 func hostOptions(ports ...HostPort) HostOptions {

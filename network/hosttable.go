@@ -17,7 +17,7 @@ import (
 const hostTableName = "nomad_lkl"
 
 // hostTable is the table of nftables for host mode. Its rules are the same for any number
-// of guests. They refer to sets, which hold what belongs to a guest.
+// of guests. They refer to sets, which contain the taps, addresses and ports of guests.
 type hostTable struct {
 	conn  *nftables.Conn
 	table *nftables.Table

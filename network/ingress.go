@@ -90,8 +90,8 @@ func (n *namespace) sharedFilterOf(f netlink.Filter) (sharedFilter, bool) {
 	}, true
 }
 
-// claimAlone removes what guests that have ended have left of their redirections.
-// ErrTaken: a guest is running. ErrForeign: another program uses the interface's ingress.
+// claimAlone removes the redirections and filters of ended guests, and requires that no
+// others exist. Errors: ErrTaken if a guest is running, ErrForeign.
 func (n *namespace) claimAlone(link netlink.Link) error {
 	if err := n.detach(""); err != nil {
 		return err
@@ -113,7 +113,7 @@ func (n *namespace) claimAlone(link netlink.Link) error {
 }
 
 // detach removes the redirections and filters of a tap, and of all taps that no longer
-// exist. "" is only the latter.
+// exist. With "", it removes only the latter.
 func (n *namespace) detach(tapName string) error {
 	links, err := n.LinkList()
 	if err != nil {

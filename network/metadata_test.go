@@ -84,7 +84,7 @@ func TestMetadata_PassesByDefault(t *testing.T) {
 	checkFrames(t, Options{}, true, metadataFrames)
 }
 
-// attachGuarded connects a tap by guardTap and a classifier of its own.
+// attachGuarded connects a tap by guardTap and another classifier.
 func (a *alloc) attachGuarded(owner owner, o Options) *Tap {
 	a.t.Helper()
 	tap := &Tap{MAC: a.mac, Offload: o.Offload}

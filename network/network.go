@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package network connects a guest to the network of its allocation. Nomad and CNI
-// create the network namespace; this package creates a tap in it and redirects the
-// frames of the allocation's interface to that tap.
+// create the network namespace; this package creates a tap in it. The mode decides which
+// frames reach the tap: AttachL2, AttachShared, AttachHost and AttachNowhere.
 package network
 
 import (

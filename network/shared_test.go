@@ -182,7 +182,7 @@ func TestAttachShared_ConnectsGuests(t *testing.T) {
 }
 
 // The rest of the ports belongs to the guest as long as no neighbor uses them.
-func TestAttachShared_RestExceptForNeighbors(t *testing.T) {
+func TestAttachShared_RestExcludesPortsOfNeighbors(t *testing.T) {
 	for _, f := range sharedFamilies {
 		t.Run(f.any, func(t *testing.T) {
 			a := newAlloc(t, 1500)
@@ -255,7 +255,7 @@ func TestDetach_LeavesNamespaceAsBeforeSharing(t *testing.T) {
 	})
 }
 
-func TestAttachShared_RefusesInterfaceOfGuestAlone(t *testing.T) {
+func TestAttachShared_RefusesInterfaceOfL2Guest(t *testing.T) {
 	a := newAlloc(t, 1500)
 	alone := a.attach()
 	_, err := AttachShared(a.path, Options{}, Sharing{Rest: true})

@@ -100,7 +100,7 @@ func TestShared_Rest(t *testing.T) {
 	c.run(t)
 }
 
-// Each column has a host of its own.
+// Each column has a separate host.
 func TestHost(t *testing.T) {
 	t.Parallel()
 	for _, columns := range combinations {

@@ -84,8 +84,7 @@ const (
 	arpTarget = 38 // offset
 )
 
-// requireOnly requires that there were no requests of a guest, by a request of its own that
-// does arrive.
+// requireOnly requires that no request of a guest arrived before the test's own request.
 func (s *sniffer) requireOnly(t *testing.T, own string) {
 	t.Helper()
 	frame := make([]byte, arpFrame)

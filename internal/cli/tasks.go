@@ -30,31 +30,31 @@ Options:
   --json                    print a JSON array with all properties, also packets
 ` + stateDirUsage
 
-// A runTask is a task in the driver's state directory.
-type runTask struct {
-	Task    string    `json:"task"` // Nomad's task ID
-	Alloc   string    `json:"alloc"`
-	Name    string    `json:"name"`
-	Created time.Time `json:"created"`
-	Running bool      `json:"running"`
-	Links   []runLink `json:"links"`
+// A listedTask is a task in the driver's state directory.
+type listedTask struct {
+	Task    string       `json:"task"` // Nomad's task ID
+	Alloc   string       `json:"alloc"`
+	Name    string       `json:"name"`
+	Created time.Time    `json:"created"`
+	Running bool         `json:"running"`
+	Links   []listedLink `json:"links"`
 }
 
-// A runLink is a net device of a task.
-type runLink struct {
-	Device    string       `json:"device"`
-	Mode      string       `json:"mode"`
-	Netns     string       `json:"netns,omitempty"`
-	Interface string       `json:"interface,omitempty"`
-	Tap       string       `json:"tap,omitempty"`
-	IP        string       `json:"ip,omitempty"`
-	IPv6      string       `json:"ipv6,omitempty"`
-	MAC       string       `json:"mac,omitempty"`
-	Counters  *runCounters `json:"counters,omitempty"` // nil if they cannot be read
+// A listedLink is a net device of a task.
+type listedLink struct {
+	Device    string          `json:"device"`
+	Mode      string          `json:"mode"`
+	Netns     string          `json:"netns,omitempty"`
+	Interface string          `json:"interface,omitempty"`
+	Tap       string          `json:"tap,omitempty"`
+	IP        string          `json:"ip,omitempty"`
+	IPv6      string          `json:"ipv6,omitempty"`
+	MAC       string          `json:"mac,omitempty"`
+	Counters  *listedCounters `json:"counters,omitempty"` // nil if they cannot be read
 }
 
-// runCounters have the fields of network.Counters.
-type runCounters struct {
+// listedCounters have the fields of network.Counters.
+type listedCounters struct {
 	ReceivedPackets uint64 `json:"received_packets"`
 	ReceivedBytes   uint64 `json:"received_bytes"`
 	SentPackets     uint64 `json:"sent_packets"`
@@ -80,7 +80,7 @@ func tasksCommand(e *Env, args []string) int {
 	}
 	write := writeTasks
 	if *asJSON {
-		write = func(e *Env, tasks []runTask) error { return writeJSON(e.Stdout, tasks) }
+		write = func(e *Env, tasks []listedTask) error { return writeJSON(e.Stdout, tasks) }
 	}
 	if err := write(e, tasks); err != nil {
 		return e.fail(exitUnwritten, err)
@@ -89,7 +89,7 @@ func tasksCommand(e *Env, args []string) int {
 }
 
 // tasks returns the tasks in the state directory, the oldest first.
-func (s *storeFlags) tasks() ([]runTask, error) {
+func (s *storeFlags) tasks() ([]listedTask, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("only root can read the driver's state: run the command as root, such as with sudo")
 	}
@@ -104,7 +104,7 @@ func (s *storeFlags) tasks() ([]runTask, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	tasks := []runTask{} // [] instead of null
+	tasks := []listedTask{} // [] instead of null
 	for _, entry := range entries {
 		t, err := readTask(filepath.Join(dir, "tasks", entry.Name()))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -115,13 +115,13 @@ func (s *storeFlags) tasks() ([]runTask, error) {
 		}
 		tasks = append(tasks, t)
 	}
-	slices.SortFunc(tasks, func(a, b runTask) int { return a.Created.Compare(b.Created) })
+	slices.SortFunc(tasks, func(a, b listedTask) int { return a.Created.Compare(b.Created) })
 	return tasks, nil
 }
 
 // readTask reads the driver's record of a task, whose keys are those of the JSON output in
 // upper and lower case, and the counters of its taps.
-func readTask(dir string) (t runTask, err error) {
+func readTask(dir string) (t listedTask, err error) {
 	path := filepath.Join(dir, "task.json")
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -133,7 +133,7 @@ func readTask(dir string) (t runTask, err error) {
 	}
 	t.Alloc = other.AllocID
 	if len(t.Links) == 0 && other.Tap != "" { // version 1 of the record
-		t.Links = []runLink{{Mode: "l2", Netns: other.Netns, Tap: other.Tap}}
+		t.Links = []listedLink{{Mode: "l2", Netns: other.Netns, Tap: other.Tap}}
 	}
 	identity, err := executor.ReadIdentity(dir)
 	t.Running = err == nil && identity.Guest.Alive()
@@ -147,17 +147,17 @@ func readTask(dir string) (t runTask, err error) {
 
 // readCounters reads the counters of a tap. One that leads nowhere is in a namespace without
 // a name.
-func (l *runLink) readCounters() {
+func (l *listedLink) readCounters() {
 	if l.Tap == "" || l.Mode == "none" {
 		return
 	}
 	if c, err := network.ReadCounters(l.Netns, l.Tap); err == nil {
-		counters := runCounters(c)
+		counters := listedCounters(c)
 		l.Counters = &counters
 	}
 }
 
-func writeTasks(e *Env, tasks []runTask) error {
+func writeTasks(e *Env, tasks []listedTask) error {
 	return writeTable(e.Stdout, func(line func(string, ...any)) {
 		line("ALLOC\tTASK\tSTATE\tDEVICE\tMODE\tTAP\tADDRESSES\tRECEIVED\tSENT\tDROPPED")
 		for _, t := range tasks {
@@ -167,7 +167,7 @@ func writeTasks(e *Env, tasks []runTask) error {
 			}
 			links := t.Links
 			if len(links) == 0 {
-				links = []runLink{{}}
+				links = []listedLink{{}}
 			}
 			for _, l := range links {
 				line("%s\t%s\t%s\t%s", printable(shortAlloc(t.Alloc)), printable(t.Name), state, strings.Join(l.cells(), "\t"))
@@ -177,7 +177,7 @@ func writeTasks(e *Env, tasks []runTask) error {
 }
 
 // cells returns the columns of a link.
-func (l runLink) cells() []string {
+func (l listedLink) cells() []string {
 	addresses := slices.DeleteFunc([]string{l.IP, l.IPv6}, func(ip string) bool { return ip == "" })
 	cells := []string{l.Device, l.Mode, l.Tap, strings.Join(addresses, ","), "", "", ""}
 	if c := l.Counters; c != nil {

@@ -47,12 +47,12 @@ func TestTasks_ListsRecordsOfEachVersion(t *testing.T) {
 
 	status, out, errs = runProgram("tasks", "--json", "--state-dir", dir)
 	must.Eq(t, exitOK, status, must.Sprint(errs))
-	var tasks []runTask
+	var tasks []listedTask
 	must.NoError(t, json.Unmarshal([]byte(out), &tasks))
 	must.SliceLen(t, 3, tasks)
 	newest := tasks[2]
 	must.Eq(t, "0e1c/web/4b2f", newest.Task)
-	must.Eq(t, runLink{
+	must.Eq(t, listedLink{
 		Device: "tap", Mode: "shared", Netns: "/var/run/netns/0e1c", Interface: "eth0", Tap: "lkl0",
 		IP: "172.26.64.5", IPv6: "fd00::5", MAC: "02:00:00:00:00:09",
 	}, newest.Links[0])
@@ -87,7 +87,7 @@ func TestTasks_ReadsCountersOfRunningTask(t *testing.T) {
 
 	status, out, errs := runProgram("tasks", "--json", "--state-dir", stateDir)
 	must.Eq(t, exitOK, status, must.Sprint(errs))
-	var tasks []runTask
+	var tasks []listedTask
 	must.NoError(t, json.Unmarshal([]byte(out), &tasks))
 	must.True(t, tasks[0].Running)
 	must.NotNil(t, tasks[0].Links[1].Counters)

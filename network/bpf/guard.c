@@ -81,7 +81,7 @@ const volatile __u64 byte_cost = 0; /* ns for a byte at the rate */
 const volatile __u64 longest_wait = 0; /* ns */
 __u64 sent_until = 0; /* when all frames so far have been sent at the rate, in ns */
 
-/* A frame passes if sent_until is not too far ahead, whatever the frame's length, so that
+/* A frame passes if sent_until is not too far ahead. The frame's length does not matter, so
  * large frames have the same chance as small ones.
  */
 SEC("tc")

@@ -32,8 +32,9 @@ const (
 // Limits of guests with FeatureConfig (sysctl_set of guest/lkl/start). They have
 // no limit on all sysctl settings together.
 const (
-	maxSysctlName  = 127
-	maxSysctlValue = 254
+	maxSysctlName = 127
+	// MaxSysctlValue is the maximum length of one value, in bytes.
+	MaxSysctlValue = 254
 	// maxRoutes is MAX_ROUTES.
 	maxRoutes = 64
 )
@@ -206,8 +207,8 @@ func (v *validation) checkSysctl(c Config) {
 			v.addf("sysctl %q: the name has %d bytes, %d more than %d", name, len(name), len(name)-maxName, maxName)
 		case value == "" || !plain(value, excluded):
 			v.addf("sysctl %s: the value %q must be printable ASCII, not empty, without any of %s", name, value, spaced(excluded))
-		case len(value) > maxSysctlValue && !v.legacy:
-			v.addf("sysctl %s: the value has %d bytes, %d more than %d", name, len(value), len(value)-maxSysctlValue, maxSysctlValue)
+		case len(value) > MaxSysctlValue && !v.legacy:
+			v.addf("sysctl %s: the value has %d bytes, %d more than %d", name, len(value), len(value)-MaxSysctlValue, MaxSysctlValue)
 		}
 	}
 	if n := c.SysctlLength(); n > MaxLegacySysctl && v.legacy {

@@ -49,7 +49,7 @@ var packages = map[string]string{
 // A benchmark measures some results, whose names begin with its name.
 type benchmark struct {
 	name  string
-	tools []string // beside ip and mke2fs
+	tools []string // in addition to ip and mke2fs
 	run   func(*testbed, settings) ([]result, error)
 }
 

@@ -27,8 +27,8 @@ type sample struct {
 	measurement
 }
 
-// An outcome is what a load generator has measured, and the amount of work that it has
-// caused: requests or megabytes.
+// An outcome contains the measurements of a load generator, and the amount of work that it
+// has caused: requests or megabytes.
 type outcome struct {
 	samples    []sample
 	name, unit string
@@ -203,7 +203,7 @@ func (b *testbed) netWorkload(p settings) (workload, error) {
 	return w, nil
 }
 
-// runLoad returns what a load generator has measured.
+// runLoad returns the measurement of a load generator.
 func runLoad(c *exec.Cmd) (measurement, error) {
 	out, err := c.CombinedOutput()
 	if err != nil {
