@@ -24,7 +24,7 @@ var (
 	ErrOnlyLoopback = errors.New("the network has only a loopback interface")
 	// ErrTaken means that a running guest already uses the allocation's network.
 	ErrTaken = errors.New("another unikernel of this group already uses the allocation's network: " +
-		"put each lkl task that has a network into its own group")
+		"set network_mode = \"shared\" in both tasks, or put each into a separate group")
 	// ErrForeign means that another program filters the interface's ingress traffic.
 	ErrForeign = errors.New("another program has set up ingress traffic control on the interface: " +
 		"remove the CNI plugin that does so from the network's configuration")
