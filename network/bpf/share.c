@@ -50,22 +50,34 @@ struct ends {
 	struct address peer, own;
 	__be16 peer_port, own_port;
 	bool opens; /* the peer opens a TCP connection */
+	__u32 segment; /* offset of the peer's TCP segment, or 0 */
 };
+
+/* Reports whether a segment answers a SYN cookie of a socket that listens. */
+static inline bool answers_cookie(struct __sk_buff *skb, struct bpf_sock *sk, __u32 segment)
+{
+	struct ipv6hdr ip = {}; /* longer than a header of IPv4 */
+	struct tcphdr tcp;
+
+	if (bpf_skb_load_bytes(skb, segment, &tcp, sizeof(tcp)) || bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+		return false;
+	return !bpf_tcp_check_syncookie(sk, &ip, sizeof(ip), &tcp, sizeof(tcp));
+}
 
 /* These functions are not inline, because the kernel does not accept an instruction that
  * uses both kinds of socket.
  */
 static __attribute__((noinline)) bool has_tcp_socket(struct __sk_buff *skb, struct bpf_sock_tuple *tuple,
-						     __u32 size, bool count_listener)
+						     __u32 size, struct ends *e)
 {
 	struct bpf_sock *sk = bpf_skc_lookup_tcp(skb, tuple, size, BPF_F_CURRENT_NETNS, 0);
-	__u32 state;
+	bool found;
 
 	if (!sk)
 		return false;
-	state = sk->state;
+	found = sk->state != TCP_LISTEN || e->opens || (e->segment && answers_cookie(skb, sk, e->segment));
 	bpf_sk_release(sk);
-	return state != TCP_LISTEN || count_listener;
+	return found;
 }
 
 static __attribute__((noinline)) bool has_udp_socket(struct __sk_buff *skb, struct bpf_sock_tuple *tuple,
@@ -80,8 +92,8 @@ static __attribute__((noinline)) bool has_udp_socket(struct __sk_buff *skb, stru
 }
 
 /* Reports whether the namespace has a socket at the guest's end. A socket that listens
- * counts only if a connection is opened: it may have come later than the guest's
- * connection.
+ * counts only if a connection is opened, perhaps by a SYN cookie: it may have come later
+ * than the guest's connection.
  */
 verified_once int neighbor_has_socket(struct __sk_buff *skb, __u8 protocol, struct ends *e)
 {
@@ -103,7 +115,7 @@ verified_once int neighbor_has_socket(struct __sk_buff *skb, __u8 protocol, stru
 		tuple.ipv6.dport = e->own_port;
 	}
 	if (protocol == IPPROTO_TCP)
-		return has_tcp_socket(skb, &tuple, size, e->opens);
+		return has_tcp_socket(skb, &tuple, size, e);
 	return has_udp_socket(skb, &tuple, size);
 }
 
@@ -236,8 +248,8 @@ static inline int copy(struct __sk_buff *skb, enum level level)
 static inline struct ends received_ends(struct packet *p)
 {
 	if (p->kind == ERROR)
-		return (struct ends){ p->inner_dst, p->inner_src, p->dst_port, p->src_port, false };
-	return (struct ends){ p->src, p->dst, p->src_port, p->dst_port, p->opens };
+		return (struct ends){ p->inner_dst, p->inner_src, p->dst_port, p->src_port, false, 0 };
+	return (struct ends){ p->src, p->dst, p->src_port, p->dst_port, p->opens, p->payload };
 }
 
 static __attribute__((noinline)) int from_wire(struct __sk_buff *skb, enum level level)
@@ -406,8 +418,8 @@ static inline bool may_send(struct __sk_buff *skb, __u8 protocol, struct ends *e
 static inline struct ends sent_ends(struct packet *p)
 {
 	if (p->kind == ERROR)
-		return (struct ends){ p->inner_src, p->inner_dst, p->src_port, p->dst_port, false };
-	return (struct ends){ p->dst, p->src, p->dst_port, p->src_port, false };
+		return (struct ends){ p->inner_src, p->inner_dst, p->src_port, p->dst_port, false, 0 };
+	return (struct ends){ p->dst, p->src, p->dst_port, p->src_port, false, 0 };
 }
 
 /* Passes a packet to an alias to the neighbors: other guests' programs receive it on the
