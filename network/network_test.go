@@ -71,7 +71,7 @@ func TestAttachL2_RefusesSecondGuestWithAdvice(t *testing.T) {
 	first := a.attach()
 	_, err := AttachL2(a.path, Options{})
 	must.ErrorIs(t, err, ErrTaken)
-	must.ErrorContains(t, err, "into its own group")
+	must.ErrorContains(t, err, "into a separate group")
 	must.Eq(t, []string{"lo", "alloc7", "lkl0"}, a.links())
 	must.Eq(t, ingressState{exists: true, tapName: first.Name}, a.ingressState())
 }
