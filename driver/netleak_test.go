@@ -24,7 +24,7 @@ import (
 )
 
 // inOwnNetwork runs the test in another process, whose network namespace stands for the
-// host's: in host mode, the plugin changes the namespace of its own process. The result
+// host's: in host mode, the plugin changes the namespace in which it runs. The result
 // is false in the first process, which must return.
 func inOwnNetwork(t *testing.T) bool {
 	t.Helper()

@@ -17,7 +17,7 @@ import (
 
 // AttachShared creates a tap in an allocation's namespace whose guest shares the address
 // of the allocation's interface. The namespace's stack keeps the interface. Tap.Ephemeral
-// is the range from which the guest must take the ports of its own connections.
+// is the range from which the guest must take the ports of connections that it opens.
 //
 // The guest reaches its neighbors at NeighborLoopback and NeighborAddress; they reach it
 // at 127.0.0.1 and at the interface's address. There is no table of connections: programs

@@ -223,8 +223,8 @@ func TestAttachShared_NeighborsUseCookies(t *testing.T) {
 	}
 }
 
-// A guest that chooses the ports of its own connections itself must not get those on
-// which a guest with the rest of the ports listens, whichever starts first.
+// A guest that chooses the ports of its connections itself must not get those on which a
+// guest with the rest of the ports listens. The order of the starts does not matter.
 func TestAttachShared_AnyPortComesAfterRest(t *testing.T) {
 	for _, f := range sharedFamilies {
 		t.Run(f.any, func(t *testing.T) {

@@ -15,7 +15,7 @@ struct config {
 	__u8 mac[ETH_ALEN]; /* of the guest */
 	__u8 loopback_target; /* the guest exchanges packets from and to loopback addresses */
 	__u8 rest; /* the guest has all ports that no neighbor uses */
-	__u8 any_source_port; /* towards the wire */
+	__u8 any_source_port; /* toward the interface */
 	__u8 unused[3];
 };
 

@@ -23,7 +23,7 @@ const volatile __u8 udp_ports[PORTS_BYTES] = {};
  */
 enum level {
 	DECLARED, /* ports that only this guest has */
-	EPHEMERAL, /* ports of its own connections */
+	EPHEMERAL, /* ports of the connections that it opens */
 	REST, /* all other ports */
 };
 
@@ -252,7 +252,7 @@ static inline struct ends received_ends(struct packet *p)
 	return (struct ends){ p->src, p->dst, p->src_port, p->dst_port, p->opens, p->payload };
 }
 
-static __attribute__((noinline)) int from_wire(struct __sk_buff *skb, enum level level)
+static __attribute__((noinline)) int from_interface(struct __sk_buff *skb, enum level level)
 {
 	struct packet p = {};
 	struct ends ends;
@@ -451,7 +451,7 @@ static inline int send_to_neighbor(struct __sk_buff *skb, struct packet *p)
 	return bpf_redirect(LOOPBACK_IFINDEX, BPF_F_INGRESS);
 }
 
-/* Drops what the guest sends to the wire from a port of a neighbor, and errors about
+/* Drops packets to the interface from a port of a neighbor, and errors about
  * connections of neighbors.
  */
 static inline int check_port(struct __sk_buff *skb, struct packet *p)
@@ -500,7 +500,7 @@ static __attribute__((noinline)) int from_guest(struct __sk_buff *skb)
 /* The class IDs of the filters, to which those of an interface add their level. */
 enum filter {
 	FROM_GUEST = 0x10,
-	FROM_WIRE = 0x20,
+	FROM_INTERFACE = 0x20,
 	FROM_LOOPBACK = 0x30,
 };
 
@@ -512,8 +512,8 @@ int share(struct __sk_buff *skb)
 	switch (id & 0xf0) {
 	case FROM_GUEST:
 		return from_guest(skb);
-	case FROM_WIRE:
-		return from_wire(skb, id & 0xf);
+	case FROM_INTERFACE:
+		return from_interface(skb, id & 0xf);
 	case FROM_LOOPBACK:
 		return from_loopback(skb, id & 0xf);
 	}

@@ -86,7 +86,7 @@ func (g *Guest) config() (*config, error) {
 // one of all guests.
 const (
 	Declared  = iota // ports that only this guest has
-	Ephemeral        // ports of its own connections
+	Ephemeral        // ports of the connections that it opens
 	Rest             // all other ports
 	Levels
 )
