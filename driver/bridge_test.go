@@ -321,7 +321,7 @@ func TestBridge_RefusesASecondGuestOfAnInterface(t *testing.T) {
 	_, _, err := first.StartTask(first.bridged(t, n, job))
 	must.NoError(t, err)
 	_, _, err = second.StartTask(second.bridged(t, n, job))
-	must.ErrorContains(t, err, "into its own group")
+	must.ErrorContains(t, err, "into a separate group")
 	waitFor(t, "an answer of the first guest", func() bool { _, err := n.get(t, "/"); return err == nil })
 }
 
