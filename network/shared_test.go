@@ -206,23 +206,6 @@ func TestAttachShared_RestExcludesPortsOfNeighbors(t *testing.T) {
 	}
 }
 
-// The segment that answers a SYN cookie finds no socket but the one that listens.
-func TestAttachShared_NeighborsUseCookies(t *testing.T) {
-	for _, f := range sharedFamilies {
-		t.Run(f.any, func(t *testing.T) {
-			a := newAlloc(t, 1500)
-			a.share(t, Options{}, Sharing{Rest: true})
-			a.in(a.path, func(*namespace) error {
-				const always = "2"
-				return os.WriteFile("/proc/sys/net/ipv4/tcp_syncookies", []byte(always), 0)
-			})
-			serve(t, a.path, f.any, neighborPort)
-			reaches(t, a.peer, f.own, neighborPort)
-			reaches(t, a.path, f.loopback, neighborPort)
-		})
-	}
-}
-
 // A guest that chooses the ports of its connections itself must not get those on which a
 // guest with the rest of the ports listens. The order of the starts does not matter.
 func TestAttachShared_AnyPortComesAfterRest(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -205,5 +206,22 @@ func TestAttachShared_PassesStreams(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The segment that answers a SYN cookie finds no socket but the one that listens.
+func TestAttachShared_NeighborsUseCookies(t *testing.T) {
+	for _, f := range sharedFamilies {
+		t.Run(f.any, func(t *testing.T) {
+			a := newAlloc(t, 1500)
+			a.share(t, Options{}, Sharing{Rest: true})
+			a.in(a.path, func(*namespace) error {
+				const always = "2"
+				return os.WriteFile("/proc/sys/net/ipv4/tcp_syncookies", []byte(always), 0)
+			})
+			serve(t, a.path, f.any, neighborPort)
+			reaches(t, a.peer, f.own, neighborPort)
+			reaches(t, a.path, f.loopback, neighborPort)
+		})
 	}
 }
