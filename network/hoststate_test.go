@@ -34,6 +34,18 @@ func TestAttachHost_ReplacesRulesOfEndedGuests(t *testing.T) {
 	a.detachHost(t) // without a table
 }
 
+// An operator sees with nft which interfaces belong to guests.
+func TestAttachHost_NamesInterfacesForNft(t *testing.T) {
+	testenv.Need(t, testenv.Tool("nft"))
+	a := newHost(t)
+	a.newHostGuest(t, hostOptions())
+	a.in(a.path, func(*namespace) error {
+		list, err := exec.Command("nft", "list", "set", "inet", hostTableName, setTaps).Output()
+		must.StrContains(t, string(list), `elements = { "lkl0" }`)
+		return err
+	})
+}
+
 func TestDetachHost_KeepsOtherGuests(t *testing.T) {
 	a := newHost(t)
 	before := a.dump(t)

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -60,6 +61,9 @@ func openHostTable() (*hostTable, error) {
 
 func (t *hostTable) defineSet(name string, key ...nftables.SetDatatype) *nftables.Set {
 	set := &nftables.Set{Table: t.table, Name: name, KeyType: key[0]}
+	if key[0] == nftables.TypeIFName {
+		set.KeyByteOrder = binaryutil.NativeEndian // otherwise nft prints empty names
+	}
 	if len(key) > 1 {
 		set.Concatenation = true
 		set.KeyType = nftables.MustConcatSetType(key...)
