@@ -190,6 +190,10 @@ func (d diagnosis) summary() string {
 	for _, c := range d.Checks {
 		count[c.Status]++
 	}
-	return fmt.Sprintf("\n%d checks: %d failed, %d warnings, %d skipped\n",
-		len(d.Checks), count[hostcheck.Failed], count[hostcheck.Warning], count[hostcheck.Skipped])
+	plural := "s"
+	if count[hostcheck.Warning] == 1 {
+		plural = ""
+	}
+	return fmt.Sprintf("\n%d checks: %d failed, %d warning%s, %d skipped\n",
+		len(d.Checks), count[hostcheck.Failed], count[hostcheck.Warning], plural, count[hostcheck.Skipped])
 }
