@@ -140,11 +140,18 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(d.ctx, cancel)
 	context.AfterFunc(ctx, func() { stop() })
-	host := hostcheck.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools, d.checkNetwork, d.checkSharing)
+	host := hostcheck.LocalHost(d.probes())
 	return fingerprint.Watch(ctx, d.log, fingerprintPeriod, hostcheck.WatchDevices(ctx),
 		func(ctx context.Context) *drivers.Fingerprint {
 			return fingerprint.Read(ctx, version.Version, host)
 		}), nil
+}
+
+func (d *Driver) probes() hostcheck.DriverProbes {
+	return hostcheck.DriverProbes{
+		StateDir: d.checkStateDir, Executor: d.checkExecutor, Ext4: disk.CheckTools,
+		Connect: d.checkNetwork, Share: d.checkSharing, Translate: d.checkHostNetwork,
+	}
 }
 
 // checkStateDir returns an error if the state directory cannot be used.
@@ -161,6 +168,16 @@ func (d *Driver) checkNetwork() error {
 func (d *Driver) checkSharing() error {
 	return network.CheckSharing(network.Options{
 		Offload: true, AllowSpoofing: d.config.AllowSpoofing, BlockMetadata: d.config.blocksMetadata(modeShared),
+	})
+}
+
+// checkHostNetwork returns an error if guests cannot use the host's network.
+func (d *Driver) checkHostNetwork() error {
+	if !d.config.HostNetwork.Enabled {
+		return hostcheck.ErrForbidden
+	}
+	return network.CheckTranslation(network.Options{
+		Offload: true, AllowSpoofing: d.config.AllowSpoofing, BlockMetadata: d.config.blocksMetadata(modeHost),
 	})
 }
 

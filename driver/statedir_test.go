@@ -14,7 +14,6 @@ import (
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/fingerprint"
 	"github.com/lkl-nomad/nomad-driver-lkl/hostcheck"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/version"
@@ -28,7 +27,7 @@ func TestFingerprint_FollowsTheFileSystemOfTheStateDirectory(t *testing.T) {
 	d.install = builtExecutor(t)
 	must.NoError(t, testenv.OnSmallDisk(t, func(dir string) error {
 		d.use(Config{StateDir: filepath.Join(dir, "state")})
-		host := hostcheck.LocalHost(d.checkStateDir, d.checkExecutor, disk.CheckTools, d.checkNetwork, d.checkSharing)
+		host := hostcheck.LocalHost(d.probes())
 		expect := func(reason string) error {
 			f := fingerprint.Read(t.Context(), version.Version, host)
 			healthy := f.Health == drivers.HealthStateHealthy

@@ -8,6 +8,7 @@ package fingerprint
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -31,7 +32,7 @@ func Read(ctx context.Context, version string, host hostcheck.Host) *drivers.Fin
 		}
 	}
 	sptErr, kvmErr, tapErr, ext4Err := host.SPT(ctx), host.KVM(), host.Tap(), host.Ext4()
-	landlockErr, sharingErr := host.Landlock(), host.Sharing()
+	landlockErr, sharingErr, hostErr := host.Landlock(), host.Sharing(), host.HostNetwork()
 	cgroupVersion, cgroupErr := host.Cgroup()
 	f := &drivers.Fingerprint{
 		Attributes: map[string]*structs.Attribute{
@@ -44,6 +45,8 @@ func Read(ctx context.Context, version string, host hostcheck.Host) *drivers.Fin
 			"driver.lkl.ext4":     structs.NewBoolAttribute(ext4Err == nil),
 			"driver.lkl.landlock": structs.NewBoolAttribute(landlockErr == nil),
 			"driver.lkl.shared":   structs.NewBoolAttribute(sharingErr == nil),
+
+			"driver.lkl.host_network": structs.NewBoolAttribute(hostErr == nil),
 		},
 	}
 	if cgroupErr == nil {
@@ -60,11 +63,11 @@ func Read(ctx context.Context, version string, host hostcheck.Host) *drivers.Fin
 		return f
 	}
 	f.Health = drivers.HealthStateHealthy
-	f.HealthDescription = describeHealthy(tapErr, sharingErr, ext4Err, landlockErr)
+	f.HealthDescription = describeHealthy(tapErr, sharingErr, hostErr, ext4Err, landlockErr)
 	return f
 }
 
-// A fault is the result of a probe without which no guest can start.
+// A fault is the result of a probe.
 type fault struct {
 	name string
 	err  error // nil if the probe succeeded
@@ -82,20 +85,23 @@ func describeFaults(all []fault) string {
 }
 
 // describeHealthy adds the facilities that are missing for some jobs, or for a second line
-// of defense.
-func describeHealthy(tapErr, sharingErr, ext4Err, landlockErr error) string {
-	parts := []string{drivers.DriverHealthy}
+// of defense. Without taps no guest has a network, so the modes are not named.
+func describeHealthy(tapErr, sharingErr, hostErr, ext4Err, landlockErr error) string {
 	if tapErr != nil {
-		parts = append(parts, fmt.Sprintf("guests with a network cannot run: %v", tapErr))
+		sharingErr, hostErr = nil, nil
 	}
-	if sharingErr != nil && tapErr == nil {
-		parts = append(parts, fmt.Sprintf("guests cannot share a network with other tasks: %v", sharingErr))
+	if errors.Is(hostErr, hostcheck.ErrForbidden) {
+		hostErr = nil
 	}
-	if ext4Err != nil {
-		parts = append(parts, fmt.Sprintf("guests with a rootfs cannot run: %v", ext4Err))
+	missing := describeFaults([]fault{
+		{"guests with a network cannot run", tapErr},
+		{"guests cannot share a network with other tasks", sharingErr},
+		{"guests cannot use the host's network", hostErr},
+		{"guests with a rootfs cannot run", ext4Err},
+		{"the driver's helper processes are confined less", landlockErr},
+	})
+	if missing == "" {
+		return drivers.DriverHealthy
 	}
-	if landlockErr != nil {
-		parts = append(parts, fmt.Sprintf("the driver's helper processes are confined less: %v", landlockErr))
-	}
-	return strings.Join(parts, "; ")
+	return drivers.DriverHealthy + "; " + missing
 }

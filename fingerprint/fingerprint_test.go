@@ -21,7 +21,7 @@ func workingHost() hostcheck.Host {
 	succeed := func() error { return nil }
 	return hostcheck.Host{
 		Supported: succeed, StateDir: succeed, Executor: succeed, KVM: succeed, Tap: succeed, Ext4: succeed,
-		Landlock: succeed, Sharing: succeed,
+		Landlock: succeed, Sharing: succeed, HostNetwork: succeed,
 		SPT:    func(context.Context) error { return nil },
 		Cgroup: func() (string, error) { return "v2", nil },
 	}
@@ -49,7 +49,9 @@ func TestRead_ReportsAttributes(t *testing.T) {
 		"driver.lkl.ext4":     "true",
 		"driver.lkl.landlock": "true",
 		"driver.lkl.shared":   "true",
-		"driver.lkl.cgroup":   "v2",
+
+		"driver.lkl.host_network": "true",
+		"driver.lkl.cgroup":       "v2",
 	}, attributes(f))
 }
 
@@ -74,6 +76,7 @@ func TestRead_FaultsDetermineHealth(t *testing.T) {
 		},
 		{"no tap", func(h *hostcheck.Host) { h.Tap = fault }, drivers.HealthStateHealthy, "driver.lkl.tap"},
 		{"no sharing", func(h *hostcheck.Host) { h.Sharing = fault }, drivers.HealthStateHealthy, "driver.lkl.shared"},
+		{"no host network", func(h *hostcheck.Host) { h.HostNetwork = fault }, drivers.HealthStateHealthy, "driver.lkl.host_network"},
 		{"no ext4", func(h *hostcheck.Host) { h.Ext4 = fault }, drivers.HealthStateHealthy, "driver.lkl.ext4"},
 		{"no Landlock", func(h *hostcheck.Host) { h.Landlock = fault }, drivers.HealthStateHealthy, "driver.lkl.landlock"},
 	}
@@ -92,6 +95,22 @@ func TestRead_FaultsDetermineHealth(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestRead_DoesNotDescribeForbiddenHostNetwork(t *testing.T) {
+	host := workingHost()
+	host.HostNetwork = func() error { return hostcheck.ErrForbidden }
+	f := Read(context.Background(), "1", host)
+	must.Eq(t, drivers.DriverHealthy, f.HealthDescription)
+	must.Eq(t, "false", attributes(f)["driver.lkl.host_network"])
+}
+
+func TestRead_NamesOneReasonWithoutTaps(t *testing.T) {
+	host := workingHost()
+	fault := func() error { return errors.New("no tun") }
+	host.Tap, host.Sharing, host.HostNetwork = fault, fault, fault
+	f := Read(context.Background(), "1", host)
+	must.Eq(t, drivers.DriverHealthy+"; guests with a network cannot run: no tun", f.HealthDescription)
 }
 
 func TestRead_IsHealthyWithoutKVM(t *testing.T) {

@@ -7,6 +7,7 @@ package hostcheck
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -38,6 +39,9 @@ type Host struct {
 	// Sharing checks that the kernel can share an interface between a guest and other
 	// tasks.
 	Sharing func() error
+	// HostNetwork checks that guests may use the host's network, and that the kernel can
+	// translate their addresses. It returns ErrForbidden if they may not.
+	HostNetwork func() error
 	// Ext4 looks for the tools that build root disks.
 	Ext4 func() error
 	// Landlock fails if the kernel has no Landlock, which is a second line of defense.
@@ -46,26 +50,40 @@ type Host struct {
 	Cgroup func() (string, error)
 }
 
-// LocalHost returns the probes of this machine. The driver passes the checks of its state
-// directory, of its executor, and of the tools that build root disks. It also passes the
-// checks that the kernel can connect a tap, and share an interface; both may be nil.
+// ErrForbidden means that the operator does not allow guests to use a facility.
+var ErrForbidden = errors.New("the client's plugin config forbids it")
+
+// DriverProbes are the probes that depend on the driver's configuration.
+type DriverProbes struct {
+	StateDir, Executor, Ext4 func() error // see Host
+
+	// These check the kernel, in a network namespace that exists only during the call. nil
+	// means that the kernel can do it.
+	Connect   func() error // a guest to a network
+	Share     func() error // an interface with a guest
+	Translate func() error // the addresses of a guest in the host's network
+}
+
+// LocalHost returns the probes of this machine.
 //
 // All of them are cheap enough to be repeated every period: the guest runs for about a
-// millisecond, and the others are a few system calls. There are two exceptions. KVM creates a machine only when /dev/kvm has changed; see kvmProbe. A tap is
-// connected only until that succeeds once; see tapProbe.
-func LocalHost(stateDir, executor, ext4, connectTap, share func() error) Host {
+// millisecond, and the others are a few system calls. There are two exceptions. KVM
+// creates a machine only when /dev/kvm has changed; see kvmProbe. A tap is connected only
+// until that succeeds once; see tapProbe.
+func LocalHost(driver DriverProbes) Host {
 	kvm := kvmProbe{device: "/dev/kvm", create: createVM}
 	return Host{
-		Supported: supported,
-		StateDir:  stateDir,
-		Executor:  executor,
-		SPT:       runSPT,
-		KVM:       kvm.check,
-		Tap:       tapProbe(connectTap),
-		Sharing:   tapProbe(share),
-		Ext4:      ext4,
-		Landlock:  findLandlock,
-		Cgroup:    cgroupVersion,
+		Supported:   supported,
+		StateDir:    driver.StateDir,
+		Executor:    driver.Executor,
+		SPT:         runSPT,
+		KVM:         kvm.check,
+		Tap:         tapProbe(driver.Connect),
+		Sharing:     tapProbe(driver.Share),
+		HostNetwork: tapProbe(driver.Translate),
+		Ext4:        driver.Ext4,
+		Landlock:    findLandlock,
+		Cgroup:      cgroupVersion,
 	}
 }
 

@@ -22,7 +22,7 @@ func TestLocalHost_RunsGuest(t *testing.T) {
 		t.Skip("needs amd64")
 	}
 	succeed := func() error { return nil }
-	must.NoError(t, LocalHost(succeed, succeed, succeed, succeed, succeed).SPT(context.Background()))
+	must.NoError(t, LocalHost(DriverProbes{StateDir: succeed, Executor: succeed, Ext4: succeed}).SPT(context.Background()))
 }
 
 func TestTapProbe_ConnectsUntilItSucceeds(t *testing.T) {

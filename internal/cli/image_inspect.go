@@ -148,7 +148,7 @@ func inspectImage(ctx context.Context, s *image.Store, name string) (*imageInspe
 		return nil, err
 	}
 	i := &imageInspection{Image: found}
-	host := hostcheck.LocalHost(nil, nil, nil, nil, nil)
+	host := hostcheck.LocalHost(hostcheck.DriverProbes{})
 	for _, k := range found.Kernels {
 		kernel, err := inspect(ctx, k.KernelFile, host)
 		if err != nil {

@@ -133,7 +133,7 @@ func inspectCommand(e *Env, args []string) int {
 	if len(operands) != 1 {
 		return e.usageError(fmt.Errorf("exactly one KERNEL is required, %d are given", len(operands)))
 	}
-	report, err := inspect(context.Background(), operands[0], hostcheck.LocalHost(nil, nil, nil, nil, nil))
+	report, err := inspect(context.Background(), operands[0], hostcheck.LocalHost(hostcheck.DriverProbes{}))
 	if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
 		return e.fail(exitFailed, err)
 	}
