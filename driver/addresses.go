@@ -100,6 +100,26 @@ func (all netDevices) placeholders() map[string]string {
 	return values
 }
 
+// missingValue explains why a placeholder has no value, and what to do.
+func missingValue(placeholder string) error {
+	name, device, ofDevice := strings.Cut(strings.Trim(placeholder, "{}"), ":")
+	if name == "neighbors" {
+		return fmt.Errorf("%s has a value only in the network mode %s: remove it, or use this mode", placeholder, modeShared)
+	}
+	owner := "the task's network"
+	if ofDevice {
+		owner = "the network of the device " + device
+	}
+	version, gateway := strings.CutSuffix(name, "_gateway")
+	missing := map[string]string{"ipv4": "IPv4", "ipv6": "IPv6"}[version]
+	if gateway {
+		missing += " gateway"
+	} else {
+		missing += " address"
+	}
+	return fmt.Errorf("%s has no value, because %s has no %s: remove it from args, or add one to the network", placeholder, owner, missing)
+}
+
 func prefixText(p netip.Prefix) string {
 	if !p.IsValid() {
 		return ""
@@ -126,7 +146,7 @@ func (all netDevices) expand(args []string) ([]string, error) {
 			switch {
 			case !strings.Contains(arg, name):
 			case values[name] == "":
-				list.Addf(fmt.Sprintf("args[%d]", i), "the task's network has no %s", strings.Trim(name, "{}"))
+				list.Addf(fmt.Sprintf("args[%d]", i), "%w", missingValue(name))
 			default:
 				expanded[i] = strings.ReplaceAll(expanded[i], name, values[name])
 			}

@@ -93,6 +93,37 @@ func TestExpand_NamesTheDevice(t *testing.T) {
 	must.Eq(t, []string{"args[0]"}, fields(err))
 }
 
+func TestExpand_ExplainsMissingValues(t *testing.T) {
+	for placeholder, says := range map[string]string{
+		"{{ipv6}}":             "{{ipv6}} has no value, because the task's network has no IPv6 address: remove it from args",
+		"{{ipv4_gateway}}":     "the task's network has no IPv4 gateway",
+		"{{ipv6_gateway:tap}}": "the network of the device tap has no IPv6 gateway",
+		"{{neighbors}}":        "only in the network mode shared",
+	} {
+		_, err := connectedTo(addresses{}).expand([]string{placeholder})
+		must.ErrorContains(t, err, says)
+	}
+}
+
+func TestPortClaim_DescribesPorts(t *testing.T) {
+	listed := portClaim{ports: []servedPort{{text: "http"}, {text: "53/udp"}}}
+	for _, c := range []struct {
+		claim portClaim
+		mode  networkMode
+		want  string
+	}{
+		{listed, modeShared, ", ports http, 53/udp"},
+		{listed, modeHost, ", ports http, 53/udp"},
+		{listed, modeL2, ""},
+		{portClaim{all: true}, modeShared, ", every port that no neighbor uses"},
+		{portClaim{all: true}, modeHost, ", all ports of the group"},
+		{portClaim{}, modeShared, ", no ports"},
+		{portClaim{all: true}, modeNone, ""},
+	} {
+		must.Eq(t, c.want, c.claim.describe(c.mode))
+	}
+}
+
 func TestDriverNetwork_AdvertisesTheJobsPorts(t *testing.T) {
 	a := connectedTo(addresses{v4: netip.MustParsePrefix("172.26.64.5/20")})
 	task := &drivers.TaskConfig{Resources: &drivers.Resources{Ports: &structs.AllocatedPorts{

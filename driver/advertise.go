@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
@@ -36,16 +37,37 @@ func driverNetwork(j job, devices netDevices) *drivers.DriverNetwork {
 
 // reportNetwork emits events with the addresses of a guest: Nomad shows no other
 // information of an external driver about a task's network.
-func (d *Driver) reportNetwork(task *drivers.TaskConfig, links []link) {
+func (d *Driver) reportNetwork(task *drivers.TaskConfig, links []link, ports portClaim) {
 	for _, l := range links {
-		d.events.emit(task, l.describe(), l.attributes())
+		d.events.emit(task, l.describe()+ports.describe(l.Mode), l.attributes())
 	}
+}
+
+// describe returns the end of the event about a device: the task's ports, if not all packets
+// are for it.
+func (c portClaim) describe(mode networkMode) string {
+	if mode != modeShared && mode != modeHost {
+		return ""
+	}
+	var names []string
+	for _, p := range c.ports {
+		names = append(names, p.text)
+	}
+	switch {
+	case c.all && mode == modeShared:
+		return ", every port that no neighbor uses"
+	case c.all:
+		return ", all ports of the group"
+	case len(names) == 0:
+		return ", no ports"
+	}
+	return ", ports " + strings.Join(names, ", ")
 }
 
 // describe returns the text of the event about a device.
 func (l link) describe() string {
 	if l.Mode == modeNone {
-		return fmt.Sprintf("Network: the device %s leads nowhere", l.Device)
+		return fmt.Sprintf("Network: the device %s leads nowhere (mode %s)", l.Device, l.Mode)
 	}
 	addresses := l.IP
 	switch {

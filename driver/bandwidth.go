@@ -67,6 +67,25 @@ func parseBandwidth(s string) (uint64, error) {
 		}
 		return uint64(rate), nil
 	}
-	return 0, fmt.Errorf("%q must be a whole number of bits per second with a unit (bit, kbit, mbit or gbit), such as %q: "+
-		"for bytes per second, multiply by 8", s, "100mbit")
+	return 0, fmt.Errorf("%q must be a whole number of bits per second with a unit (bit, kbit, mbit or gbit)%s",
+		s, bandwidthRemedy(s))
+}
+
+// bandwidthRemedy explains common mistakes. Units such as Mbps are in bits for some programs, and
+// in bytes for tc(8).
+func bandwidthRemedy(s string) string {
+	lower := strings.ToLower(s)
+	if compact := strings.ReplaceAll(lower, " ", ""); compact != lower {
+		if _, err := parseBandwidth(compact); err == nil {
+			return fmt.Sprintf(" and without a blank: write %q", compact)
+		}
+	}
+	for _, prefix := range []string{"kilo", "mega", "giga"} {
+		letter := prefix[:1]
+		number, ok := strings.CutSuffix(lower, letter+"bps")
+		if n, err := strconv.ParseUint(number, 10, 32); ok && err == nil {
+			return fmt.Sprintf(": write \"%d%sbit\" for %sbits, \"%d%sbit\" for %sbytes per second", n, letter, prefix, 8*n, letter, prefix)
+		}
+	}
+	return fmt.Sprintf(", such as %q", "100mbit")
 }

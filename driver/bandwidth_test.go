@@ -29,6 +29,19 @@ func TestParseBandwidth(t *testing.T) {
 	}
 }
 
+func TestParseBandwidth_ExplainsMistakes(t *testing.T) {
+	for text, says := range map[string]string{
+		"100Mbps": `write "100mbit" for megabits, "800mbit" for megabytes per second`,
+		"10kbps":  `write "10kbit" for kilobits, "80kbit" for kilobytes per second`,
+		"1 gbit":  `without a blank: write "1gbit"`,
+		"100":     `(bit, kbit, mbit or gbit), such as "100mbit"`,
+		"xMbps":   `(bit, kbit, mbit or gbit), such as "100mbit"`,
+	} {
+		_, err := parseBandwidth(text)
+		must.ErrorContains(t, err, says)
+	}
+}
+
 func TestBandwidth_Validate(t *testing.T) {
 	check := func(b *BandwidthConfig) error {
 		var list problems.List

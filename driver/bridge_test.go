@@ -331,7 +331,7 @@ func TestBridge_FailedStartRemovesTheTap(t *testing.T) {
 	task := p.bridged(t, n, TaskConfig{Kernel: "httpd.spt", Args: []string{"{{ipv6}}"}}) // a missing address
 	before, _ := n.links(t)
 	_, _, err := p.StartTask(task)
-	must.ErrorContains(t, err, "no ipv6")
+	must.ErrorContains(t, err, "no IPv6 address")
 	after, ingress := n.links(t)
 	must.Eq(t, before, after)
 	must.Eq(t, 0, ingress)

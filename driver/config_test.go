@@ -53,6 +53,26 @@ func TestConfig_Validate(t *testing.T) {
 			[]string{"host_network.subnet", "host_network.subnet6"},
 		},
 		{
+			"host_network of loopback",
+			Config{StateDir: "/a", HostNetwork: HostNetwork{Subnet: "127.16.0.0/16", Subnet6: "::/64"}},
+			[]string{"host_network.subnet", "host_network.subnet6"},
+		},
+		{
+			"host_network of multicast",
+			Config{StateDir: "/a", HostNetwork: HostNetwork{Subnet: "224.0.0.0/3", Subnet6: "ff05::/64"}},
+			[]string{"host_network.subnet", "host_network.subnet6"},
+		},
+		{
+			"host_network of link-local",
+			Config{StateDir: "/a", HostNetwork: HostNetwork{Subnet: "169.254.0.0/16", Subnet6: "fe80::/64"}},
+			[]string{"host_network.subnet", "host_network.subnet6"},
+		},
+		{
+			"host_network of everything",
+			Config{StateDir: "/a", HostNetwork: HostNetwork{Subnet: "0.0.0.0/0", Subnet6: "::/0"}},
+			[]string{"host_network.subnet", "host_network.subnet6"},
+		},
+		{
 			"registries", Config{
 				StateDir: "/a", Auth: ClientAuth{Config: "/root/.docker/config.json", Helper: "ecr-login"},
 				Registries: []Registry{{Host: "localhost:5000", PlainHTTP: true}, {Host: "localhost", SkipVerify: true}},
@@ -85,6 +105,11 @@ func TestConfig_Validate(t *testing.T) {
 			must.Eq(t, c.wrong, fields(c.config.validate()))
 		})
 	}
+}
+
+func TestConfig_NamesTheNetworkOfAnAddress(t *testing.T) {
+	_, err := HostNetwork{Subnet: "198.18.0.1/16"}.subnet()
+	must.ErrorContains(t, err, `"198.18.0.1/16" has bits beyond its prefix: write "198.18.0.0/16"`)
 }
 
 var fieldName = regexp.MustCompile(`^([a-z0-9_.]+(?:\[\d+\])?): `)
@@ -236,6 +261,19 @@ func TestTaskConfig_Validate(t *testing.T) {
 			}
 			must.Eq(t, c.wrong, fields(c.job.validate(&Config{}, c.task)))
 		})
+	}
+}
+
+// Only Nomad can reserve a port of the host, so the driver does not suggest numbers there.
+func TestTaskConfig_SuggestsNumbersForPortsOnlyInNamespaces(t *testing.T) {
+	for _, isolation := range []*drivers.NetworkIsolationSpec{nil, {Mode: drivers.NetIsolationModeGroup, Path: "/a"}} {
+		for _, text := range []string{"https", "99999"} {
+			task := plainTask()
+			task.NetworkIsolation = isolation
+			err := (&TaskConfig{Kernel: "k", Ports: []string{text}}).validate(&Config{}, task)
+			must.Eq(t, []string{"ports[0]"}, fields(err))
+			must.Eq(t, isolation != nil, strings.Contains(err.Error(), "9001"))
+		}
 	}
 }
 

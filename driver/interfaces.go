@@ -46,6 +46,9 @@ func interfaceField(device string) string { return "interface." + device }
 func (k kernelInfo) checkInterfaces(list *problems.List, j job) {
 	devices := k.devices(unikernel.Net)
 	mode := j.config.mode(j.task)
+	if mode != modeNone && len(devices) > 0 && len(j.config.Ports) > 0 && j.config.leadsNowhere(devices) {
+		list.Addf("ports", "cannot be reached, because the interface blocks connect no net device: remove ports, or connect a device")
+	}
 	for _, device := range slices.Sorted(maps.Keys(j.config.Interfaces)) {
 		field, name := interfaceField(device), j.config.Interfaces[device].Name
 		switch {
@@ -59,6 +62,16 @@ func (k kernelInfo) checkInterfaces(list *problems.List, j job) {
 			list.Addf(field, "%q needs a network namespace: add network { mode = \"cni/NAME\" } to the group, or use name = %q", name, nowhere)
 		}
 	}
+}
+
+// leadsNowhere reports whether the interface blocks connect none of the net devices.
+func (t *TaskConfig) leadsNowhere(devices []string) bool {
+	for i, device := range devices {
+		if t.interfaceOf(device, i == 0) != nowhere {
+			return false
+		}
+	}
+	return true
 }
 
 // interfaceOf returns the name of the interface to which a device leads: nowhere, or "" for

@@ -77,6 +77,15 @@ var kernelCases = []struct {
 	{name: "interface in host mode", manifest: tapOnly, job: withInterface("tap", "eth1"), plugin: hostAllowed, wrong: []string{"interface.tap"}},
 	{name: "nowhere in host mode", manifest: tapOnly, job: withInterface("tap", "none"), plugin: hostAllowed},
 	{name: "ports without a network", manifest: tapOnly, job: TaskConfig{NetworkMode: "none", Ports: []string{"http"}}, wrong: []string{"ports"}},
+	{
+		name: "ports without a connected device", manifest: tapOnly, network: groupNetwork,
+		job:   TaskConfig{Ports: []string{"http"}, Interfaces: map[string]InterfaceConfig{"tap": {Name: "none"}}},
+		wrong: []string{"ports"},
+	},
+	{
+		name: "ports with a second device", manifest: []unikernel.Device{netEntry("tap"), netEntry("net1")}, network: groupNetwork,
+		job: TaskConfig{Ports: []string{"http"}, Interfaces: map[string]InterfaceConfig{"tap": {Name: "none"}, "net1": {Name: "eth0"}}},
+	},
 	{name: "two nets", manifest: []unikernel.Device{netEntry("tap"), netEntry("net1")}, network: groupNetwork},
 	{name: "interface", manifest: tapOnly, job: withInterface("tap", "eth1"), network: groupNetwork},
 	{name: "interface for another device", manifest: tapOnly, job: withInterface("tap2", "eth1"), network: groupNetwork, wrong: []string{"interface.tap2"}},

@@ -72,7 +72,7 @@ func (k kernelInfo) checkLinux(list *problems.List, config *TaskConfig) {
 	sysctls := config.sysctls()
 	if k.flavor == unikernel.FlavorLKL {
 		settings := lkl.Config{Sysctl: sysctls}
-		if err := settings.Validate(k.elf.Features); err != nil {
+		if err := settings.CheckSysctl(k.elf.Features); err != nil {
 			list.Addf("sysctl", "%w", err)
 		}
 		return

@@ -56,6 +56,9 @@ func (t *TaskConfig) servedPorts(list *problems.List, task *drivers.TaskConfig) 
 	for i, text := range t.Ports {
 		field := fmt.Sprintf("ports[%d]", i)
 		p, err := parsePort(text, groupPorts(task))
+		if err != nil && t.mode(task) == modeHost {
+			err = unknownLabel(text, groupPorts(task)) // numbers are refused, too
+		}
 		if err != nil {
 			list.Addf(field, "%w", err)
 			continue
@@ -93,7 +96,7 @@ func parsePort(text string, ports []structs.AllocatedPortMapping) (servedPort, e
 		}
 	}
 	if name == "" || strings.Trim(name, "0123456789-") != "" {
-		return p, unknownPort(text, ports)
+		return p, fmt.Errorf("%w, and not a number such as %q, %q or %q", unknownLabel(text, ports), "9001", "9000-9010", "53/udp")
 	}
 	first, last, isRange := strings.Cut(name, "-")
 	if !isRange {
@@ -117,7 +120,7 @@ func portNumber(text string) (uint16, error) {
 	return uint16(n), err
 }
 
-func unknownPort(text string, ports []structs.AllocatedPortMapping) error {
+func unknownLabel(text string, ports []structs.AllocatedPortMapping) error {
 	known := "which has no ports"
 	var labels []string
 	for _, p := range ports {
@@ -126,8 +129,7 @@ func unknownPort(text string, ports []structs.AllocatedPortMapping) error {
 	if len(labels) > 0 {
 		known = "which has " + strings.Join(labels, ", ")
 	}
-	return fmt.Errorf("%q is not a port of the group's network, %s, and not a number such as %q, %q or %q",
-		text, known, "9001", "9000-9010", "53/udp")
+	return fmt.Errorf("%q is not a port of the group's network, %s", text, known)
 }
 
 // A portClaim says which ports of an alloc a task serves.

@@ -219,7 +219,7 @@ func TestShared_ReportsTheNetwork(t *testing.T) {
 	g.plugin.startLinux(t, task)
 	waitFor(t, "the event about the network", func() bool {
 		event := <-events
-		return event.Message == "Network: the device tap has "+allocIP+" (mode shared, interface eth9)" &&
+		return event.Message == "Network: the device tap has "+allocIP+" (mode shared, interface eth9), every port that no neighbor uses" &&
 			event.Annotations["ip"] == allocIP
 	})
 	g.waitForAnswer(t, g.network.peer, allocIP, httpPort, "web")

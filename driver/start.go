@@ -35,7 +35,7 @@ func (d *Driver) StartTask(task *drivers.TaskConfig) (*drivers.TaskHandle, *driv
 		return nil, nil, err
 	}
 	d.track(task, running.state, running.client)
-	d.reportNetwork(task, running.state.Links)
+	d.reportNetwork(task, running.state.Links, running.ports)
 	return running.handle, running.network, nil
 }
 
@@ -159,6 +159,7 @@ type runningTask struct {
 	handle  *drivers.TaskHandle
 	network *drivers.DriverNetwork
 	state   taskState
+	ports   portClaim
 	client  *client.Client
 }
 
@@ -178,5 +179,5 @@ func (d *Driver) launch(ctx context.Context, g guest, commandLine string, dir ta
 	state := g.state(dir, started)
 	handle, err := encodeHandle(g.job.task, state)
 	network := driverNetwork(g.job, g.network)
-	return runningTask{handle: handle, network: network, state: state, client: c}, err
+	return runningTask{handle: handle, network: network, state: state, ports: g.job.portClaim(), client: c}, err
 }

@@ -299,7 +299,7 @@ func TestConfig_SysctlLimitsDependOnTheGuest(t *testing.T) {
 	must.NoError(t, long(127, 254).Validate(unikernel.FeatureConfig))
 	must.ErrorContains(t, long(128, 1).Validate(unikernel.FeatureConfig), "1 more than 127")
 	must.ErrorContains(t, long(1, 255).Validate(unikernel.FeatureConfig), "1 more than 254")
-	must.ErrorContains(t, long(1, 1).Validate(0), "the sysctl settings have")
+	must.ErrorContains(t, long(1, 1).Validate(0), "sysctl: the settings have")
 }
 
 func TestConfig_CountsTokensLikeTheGuest(t *testing.T) {

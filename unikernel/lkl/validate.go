@@ -60,7 +60,9 @@ func (c Config) Validate(features unikernel.Features) error {
 	v.field = ""
 	v.checkGateways(c)
 	v.checkNeighbors(c)
+	v.field = "sysctl"
 	v.checkSysctl(c)
+	v.field = ""
 	v.checkRoutes(c)
 	if c.Root != "" && !unikernel.ValidDeviceName(c.Root) {
 		v.addf("root %q must be a device name of 1 to %d letters and digits", c.Root, unikernel.MaxDeviceName)
@@ -192,6 +194,14 @@ func (v *validation) checkGateways(c Config) {
 	}
 }
 
+// CheckSysctl reports the mistakes in Sysctl that a guest with these features would refuse or
+// silently ignore.
+func (c Config) CheckSysctl(features unikernel.Features) error {
+	v := &validation{legacy: !features.Has(unikernel.FeatureConfig)}
+	v.checkSysctl(c)
+	return v.problems.Err()
+}
+
 func (v *validation) checkSysctl(c Config) {
 	maxName := maxSysctlName
 	if v.legacy {
@@ -202,17 +212,17 @@ func (v *validation) checkSysctl(c Config) {
 		value := c.Sysctl[name]
 		switch {
 		case name == "" || !plain(name, excluded+" "):
-			v.addf("sysctl %q: the name must be printable ASCII without blanks or any of %s", name, spaced(excluded))
+			v.addf("%q: the name must be printable ASCII without blanks or any of %s", name, spaced(excluded))
 		case len(name) > maxName:
-			v.addf("sysctl %q: the name has %d bytes, %d more than %d", name, len(name), len(name)-maxName, maxName)
+			v.addf("%q: the name has %d bytes, %d more than %d", name, len(name), len(name)-maxName, maxName)
 		case value == "" || !plain(value, excluded):
-			v.addf("sysctl %s: the value %q must be printable ASCII, not empty, without any of %s", name, value, spaced(excluded))
+			v.addf("%s: the value %q must be printable ASCII, not empty, without any of %s", name, value, spaced(excluded))
 		case len(value) > MaxSysctlValue && !v.legacy:
-			v.addf("sysctl %s: the value has %d bytes, %d more than %d", name, len(value), len(value)-MaxSysctlValue, MaxSysctlValue)
+			v.addf("%s: the value has %d bytes, %d more than %d", name, len(value), len(value)-MaxSysctlValue, MaxSysctlValue)
 		}
 	}
 	if n := c.SysctlLength(); n > MaxLegacySysctl && v.legacy {
-		v.addf("the sysctl settings have %d bytes, %d more than the %d that the guest reads", n, n-MaxLegacySysctl, MaxLegacySysctl)
+		v.addf("the settings have %d bytes, %d more than the %d that the guest reads", n, n-MaxLegacySysctl, MaxLegacySysctl)
 	}
 }
 
