@@ -61,3 +61,11 @@ func TestStateDir_RefusesADirectoryThatOthersCanChange(t *testing.T) {
 	must.ErrorContains(t, makeStateDir(dir), "chmod go-w") // the mode may change later
 	must.DirNotExists(t, tasksDir(dir))
 }
+
+func TestFingerprint_HostNetworkNeedsThePermissionOfTheOperator(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.Tun)
+	d := testDriver(t)
+	must.NoError(t, d.checkHostNetwork())
+	d.config.HostNetwork.Enabled = false
+	must.ErrorIs(t, d.checkHostNetwork(), hostcheck.ErrForbidden)
+}
