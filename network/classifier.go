@@ -40,6 +40,11 @@ func (n *namespace) guardTap(tap netlink.Link, owner owner, o Options) error {
 			return fmt.Errorf("filter the frames from %s: %w", name, classifyFilterError(err))
 		}
 	}
+	return n.checkAndLimit(tap, o)
+}
+
+// checkAndLimit adds the classifiers of a tap that precede the filter.
+func (n *namespace) checkAndLimit(tap netlink.Link, o Options) error {
 	if o.Offload && !o.AllowSpoofing {
 		if err := n.addChecksumCheck(tap); err != nil {
 			return err

@@ -19,8 +19,8 @@ import (
 // A flowSelector selects tracked connections of an address family. A zero field matches all.
 type flowSelector struct {
 	family   *family
-	source   netip.Addr // who has opened the connection
-	answerer netip.Addr // who answers, after the translation
+	source   netip.Addr // opened the connection
+	answerer netip.Addr // answers, after the translation
 	// UDP flows that are not translated, by the receiver.
 	receiver netip.Addr
 	udpPort  uint16

@@ -226,7 +226,7 @@ func linkName(key []byte) string {
 	return string(name)
 }
 
-// addressFrom reads an address of a family from the begin of a key.
+// addressFrom reads an address of a family from the beginning of a key.
 func (f *family) addressFrom(key []byte) netip.Addr {
 	a, _ := netip.AddrFromSlice(key[:f.size])
 	return a

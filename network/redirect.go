@@ -58,13 +58,10 @@ func (n *namespace) redirectFromGuest(tap, link netlink.Link, owner owner, o Opt
 	} else {
 		err = n.redirectFiltered(tap, link, filter)
 	}
-	if err == nil && o.Offload && !o.AllowSpoofing {
-		err = n.addChecksumCheck(tap)
-	}
 	if err != nil {
 		return err
 	}
-	return n.limitBandwidth(tap, o.Bandwidth)
+	return n.checkAndLimit(tap, o)
 }
 
 // redirectToGuest redirects the frames that the alloc's interface receives to the tap. If

@@ -271,7 +271,7 @@ func (n *namespace) restoreLoopback(link netlink.Link) error {
 		return err
 	}
 	for _, name := range loopbackSettings {
-		value, err := os.ReadFile(devicesIPv4 + "default/" + name) // lo has got it at first
+		value, err := os.ReadFile(devicesIPv4 + "default/" + name) // a new lo has this value
 		if err == nil {
 			err = os.WriteFile(devicesIPv4+"lo/"+name, value, 0)
 		}
