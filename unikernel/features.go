@@ -44,10 +44,21 @@ const (
 	// FeatureNetwork: the guest reads lkl.Interface.Rename and
 	// lkl.Config.Neighbors, and accepts an MTU of up to MaxJumboMTU.
 	FeatureNetwork
+	// FeatureDevices: the tender may attach devices that the manifest lacks, under spt.
+	FeatureDevices
+	// FeatureCommandLine: the command line may have up to cmdline.MaxLongLength bytes,
+	// under spt.
+	FeatureCommandLine
+	// FeatureFiles: the guest mounts live directories over the net device DeviceFiles, and
+	// reads mounts of the types hostfs and tmpfs.
+	FeatureFiles
 )
 
 // featureNames holds the name of each bit.
-var featureNames = []string{"config", "memory", "program", "offload", "transfer", "flush", "fsgsbase", "network"}
+var featureNames = []string{
+	"config", "memory", "program", "offload", "transfer", "flush", "fsgsbase", "network",
+	"devices", "commandline", "files",
+}
 
 // Has reports whether f includes all features in these.
 func (f Features) Has(these Features) bool { return f&these == these }

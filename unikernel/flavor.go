@@ -24,6 +24,9 @@ const (
 	// DeviceControl is a net device that carries signals from the executor
 	// instead of network traffic. Features are independent of it.
 	DeviceControl = "control"
+	// DeviceFiles is a net device that leads to the file server (package files). The
+	// tender adds it for guests with FeatureFiles; no manifest declares it.
+	DeviceFiles = "files"
 )
 
 // Flavor returns FlavorLKL if the guest has FeatureConfig, or if the manifest
