@@ -17,6 +17,15 @@ type guest struct {
 	kernel  *kernel
 	network netDevices
 	disk    *rootDisk // nil without a block device
+	// extra are devices that the kernel's manifest lacks, for guests with
+	// unikernel.FeatureDevices.
+	extra []hostDevice
+}
+
+// A hostDevice is a device with the file behind it, if any.
+type hostDevice struct {
+	executor.Device
+	file *os.File
 }
 
 // memory returns the size of the guest's memory in bytes.
@@ -41,35 +50,42 @@ func (g guest) plan(commandLine string, dir taskDir, root string) (executor.Plan
 		UIDBase: uidBase, Root: root, Cgroup: dir.record.Cgroup,
 	}
 	files := []*os.File{g.kernel.private} // Plan.KernelFD is 0
-	for _, declared := range g.kernel.elf.Manifest {
-		device, file := g.device(declared)
-		if file != nil {
-			device.FD = len(files)
-			files = append(files, file)
+	for _, d := range g.devices() {
+		if d.file != nil {
+			d.FD = len(files)
+			files = append(files, d.file)
 		}
-		plan.Devices = append(plan.Devices, device)
+		plan.Devices = append(plan.Devices, d.Device)
 	}
 	return plan, files
 }
 
-// device returns the executor's description of a device, and the file behind
-// it, if any.
-func (g guest) device(declared unikernel.Device) (executor.Device, *os.File) {
+// devices returns the devices of the manifest, and then the others.
+func (g guest) devices() []hostDevice {
+	var devices []hostDevice
+	for _, declared := range g.kernel.elf.Manifest {
+		devices = append(devices, g.declaredDevice(declared))
+	}
+	return append(devices, g.extra...)
+}
+
+// declaredDevice returns the host's side of a device in the manifest.
+func (g guest) declaredDevice(declared unikernel.Device) hostDevice {
 	device := executor.Device{Name: declared.Name, Type: declared.Type}
 	switch {
 	case isControl(declared):
 		device.Control = true
-		return device, nil
+		return hostDevice{device, nil}
 	case declared.Type == unikernel.Block:
 		device.Capacity, device.BlockSize = g.disk.size, tender.MinBlockSize
 		offer := g.diskOffer()
 		device.MaxTransfer, device.Flush = offer.Transfer, offer.Flush
-		return device, g.disk.file
+		return hostDevice{device, g.disk.file}
 	default:
 		tap := g.network.device(declared.Name).tap
 		device.MTU = uint16(tap.MTU)
 		copy(device.MAC[:], tap.MAC)
-		return device, tap.File
+		return hostDevice{device, tap.File}
 	}
 }
 

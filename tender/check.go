@@ -44,6 +44,9 @@ func (g *Guest) Check() error {
 			list.Addf("", "the unikernel declares a %s device %q, which is not attached", d.Type, d.Name)
 		}
 	}
+	if n := len(g.Devices); n > unikernel.MaxDevices {
+		list.Addf("", "%d devices are attached, must be at most %d", n, unikernel.MaxDevices)
+	}
 	seen := make(map[string]bool, len(g.Devices))
 	for i := range g.Devices {
 		d := &g.Devices[i]
@@ -82,12 +85,8 @@ func (g *Guest) checkCommandLine(list *problems.List) {
 }
 
 func (d *Device) check(u *unikernel.Info) error {
-	declared, ok := u.Device(d.Name)
-	if !ok {
-		return errors.New("not declared by the unikernel")
-	}
-	if declared.Type != d.Type {
-		return fmt.Errorf("declared as %s, but attached as %s", declared.Type, d.Type)
+	if err := u.CheckDevice(unikernel.Device{Name: d.Name, Type: d.Type}); err != nil {
+		return err
 	}
 	if d.File == nil {
 		return errors.New("no file")

@@ -3,6 +3,7 @@
 package tender_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,30 @@ func TestCheck_AcceptsAValidGuest(t *testing.T) {
 	must.NoError(t, validGuest(t).Check())
 }
 
+// acceptAll removes the manifest of a guest that needs none.
+func acceptAll(g *tender.Guest) { g.Info.Features, g.Info.Manifest = unikernel.FeatureDevices, nil }
+
+// addDisks attaches disks with the image of the first one.
+func addDisks(g *tender.Guest, n int) {
+	for i := range n {
+		d := g.Devices[0]
+		d.Name = fmt.Sprint("data", i)
+		g.Devices = append(g.Devices, d)
+	}
+}
+
+func TestCheck_AcceptsDevicesThatTheManifestLacks(t *testing.T) {
+	g := validGuest(t)
+	acceptAll(g)
+	must.NoError(t, g.Check())
+	addDisks(g, unikernel.MaxDevices-len(g.Devices))
+	must.NoError(t, g.Check())
+	g = validGuest(t)
+	g.Info.Features = ^unikernel.FeatureDevices
+	addDisks(g, 1)
+	must.ErrorContains(t, g.Check(), "lacks the feature devices")
+}
+
 func TestCheck_ReportsEachMistake(t *testing.T) {
 	disk := func(g *tender.Guest) *tender.Device { return &g.Devices[0] }
 	net := func(g *tender.Guest) *tender.Device { return &g.Devices[1] }
@@ -66,6 +91,9 @@ func TestCheck_ReportsEachMistake(t *testing.T) {
 		"duplicate":          {func(g *tender.Guest) { g.Devices = append(g.Devices, *disk(g)) }, "twice"},
 		"not declared":       {func(g *tender.Guest) { g.Info.Manifest = g.Info.Manifest[:1] }, "not declared"},
 		"net as disk":        {func(g *tender.Guest) { g.Info.Manifest[0].Type = unikernel.Block }, "attached as net"},
+		"a bad name":         {func(g *tender.Guest) { g.Info.Features = unikernel.FeatureDevices; disk(g).Name = "a-b" }, "letters and digits"},
+		"a bad type":         {func(g *tender.Guest) { acceptAll(g); disk(g).Type = 3 }, "unknown device type 3"},
+		"too many devices":   {func(g *tender.Guest) { acceptAll(g); addDisks(g, 62) }, "64 devices"},
 		"no file":            {func(g *tender.Guest) { disk(g).File = nil }, "no file"},
 		"no MAC":             {func(g *tender.Guest) { net(g).MAC = [6]byte{} }, "no MAC"},
 		"group MAC":          {func(g *tender.Guest) { net(g).MAC = [6]byte{1, 0, 0x5e} }, "multicast"},

@@ -11,7 +11,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// A Device is a device of the manifest, with the host's end of it.
+// A Device is a device of the guest, with the host's end of it.
 type Device struct {
 	Name string
 	Type unikernel.DeviceType
@@ -49,8 +49,10 @@ type Guest struct {
 
 	Memory      uint64 // in bytes, a multiple of the page size
 	CommandLine string
-	Devices     []Device // all devices of the manifest, in any order
-	ExecHeap    bool     // makes heap and stack executable
+	// Devices are all devices of the manifest, in any order. A guest with
+	// unikernel.FeatureDevices may have others; their handles follow in this order.
+	Devices  []Device
+	ExecHeap bool // makes heap and stack executable
 	// HugePages backs the guest's memory with transparent huge pages, as far as
 	// the host has free ones. Otherwise the guest has no huge pages, even if the
 	// host's setting is "always", and occupies only the pages that it has touched.

@@ -12,6 +12,7 @@
 package unikernel
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/solo5elf"
@@ -136,4 +137,23 @@ func (u *Info) Device(name string) (Device, bool) {
 		}
 	}
 	return Device{}, false
+}
+
+// CheckDevice reports why a device cannot be attached to the guest. A guest with
+// FeatureDevices accepts devices that its manifest lacks.
+func (u *Info) CheckDevice(d Device) error {
+	declared, ok := u.Device(d.Name)
+	switch {
+	case ok && declared.Type != d.Type:
+		return fmt.Errorf("declared as %s, but attached as %s", declared.Type, d.Type)
+	case ok:
+		return nil
+	case !u.Features.Has(FeatureDevices):
+		return errors.New("not declared by the unikernel, which lacks the feature devices")
+	case !ValidDeviceName(d.Name):
+		return fmt.Errorf("the name must be 1 to %d letters and digits", MaxDeviceName)
+	case d.Type != Block && d.Type != Net:
+		return fmt.Errorf("unknown %s", d.Type)
+	}
+	return nil
 }

@@ -74,6 +74,40 @@ func TestDisk_StoresTransfersOfEverySize(t *testing.T) {
 	}
 }
 
+// The tender attaches disks and networks that the manifest in the kernel's file lacks.
+func TestDevices_ManifestNeedNotDeclareThem(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	must.NoError(t, os.WriteFile(data, make([]byte, 1021*4096), 0o600))
+	s := specWithDataDisk(t, data, "raw /dev/data 4096")
+	s.kernel = compileGuest(t, "disk.c")
+	s.options = append(s.options, "--block-sector-size:data=4096")
+	s.offerDisk("data", 1<<20, true)
+	lines, status := runGuest(t, s)
+	must.Eq(t, 0, status, must.Sprint(lines))
+	content, err := os.ReadFile(data)
+	must.NoError(t, err)
+	sum := fnv.New64a()
+	_, _ = sum.Write(content) // never fails
+	must.Eq(t, []string{fmt.Sprintf("digest %016x", sum.Sum64())}, lines)
+}
+
+func TestDevices_GuestFindsAsManyAsTheABIAllows(t *testing.T) {
+	s := guestSpec{config: map[string]any{}, args: []string{"list", "/sys/block", "file", "/sys/block/data59/size"}}
+	for i := range unikernel.MaxDevices - 3 { // rootfs, tap and control are in the manifest
+		data := filepath.Join(t.TempDir(), "data")
+		must.NoError(t, os.WriteFile(data, make([]byte, (i+1)*512), 0o600))
+		s.options = append(s.options, fmt.Sprintf("--block:data%d=%s", i, data))
+	}
+	lines, status := runGuest(t, s)
+	must.Eq(t, 0, status, must.Sprint(lines))
+	must.Eq(t, []string{"list: 63 entries", "/sys/block/data59/size: 60"}, lines) // with . and ..
+	s.options = append(s.options, "--block:more="+s.options[0][len("--block:data0="):])
+	g := startGuest(t, s)
+	_, status = g.waitExit(t)
+	must.Eq(t, 1, status)
+	must.StrContains(t, g.errs.String(), "64 devices are attached, must be at most 63")
+}
+
 func TestDisk_FilesSurviveChangeOfTransferSize(t *testing.T) {
 	for _, transfer := range [][2]int{{1 << 20, 0}, {0, 1 << 20}, {12 << 10, 64 << 10}} {
 		data := buildImage(t, 32, nil)

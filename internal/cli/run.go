@@ -39,7 +39,7 @@ These options are the same as in Solo5's tenders:
   --help                        print this
 
 All devices that the unikernel declares must be attached. "PROGRAM inspect KERNEL"
-lists them.
+lists them. A unikernel with the feature devices accepts others too.
 
 Options for all unikernels that Solo5's tenders do not have:
 

@@ -18,14 +18,15 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// attach opens the files of the devices in the manifest. After an error, the guest
-// still owns the files that are open.
+// attach opens the files of the devices: those of the manifest, and then the others
+// in the order of their names. After an error, the guest still owns the files that
+// are open.
 func (o *runOptions) attach(g *tender.Guest) error {
 	if err := o.checkDevices(g.Info); err != nil {
 		return err
 	}
-	for _, declared := range g.Info.Manifest {
-		d := tender.Device{Name: declared.Name, Type: declared.Type}
+	for _, device := range slices.Concat(g.Info.Manifest, o.undeclared(g.Info)) {
+		d := tender.Device{Name: device.Name, Type: device.Type}
 		open := o.attachDisk
 		if d.Type == unikernel.Net {
 			open = o.attachNet
@@ -39,13 +40,33 @@ func (o *runOptions) attach(g *tender.Guest) error {
 	return nil
 }
 
+// undeclared returns the attached devices that the manifest lacks.
+func (o *runOptions) undeclared(info *unikernel.Info) []unikernel.Device {
+	var devices []unikernel.Device
+	add := func(t unikernel.DeviceType, names []string) {
+		for _, name := range names {
+			if _, declared := info.Device(name); !declared {
+				devices = append(devices, unikernel.Device{Name: name, Type: t})
+			}
+		}
+	}
+	add(unikernel.Block, keys(o.disks))
+	add(unikernel.Net, keys(o.interfaces))
+	return devices
+}
+
 // checkDevices compares the options with the manifest: every option must name a
-// device of its type, and every device must have a file.
+// device of its type, and every device must have a file. A guest with the feature
+// devices also has the devices that only --block and --net name.
 func (o *runOptions) checkDevices(info *unikernel.Info) error {
 	var mistakes problems.List
+	known := slices.Clone(info.Manifest)
+	if info.Features.Has(unikernel.FeatureDevices) {
+		known = append(known, o.undeclared(info)...)
+	}
 	checkType := func(want unikernel.DeviceType, names ...string) {
 		for _, name := range names {
-			if d, ok := info.Device(name); !ok || d.Type != want {
+			if !slices.Contains(known, unikernel.Device{Name: name, Type: want}) {
 				mistakes.Addf("", "resource not declared in manifest: '%s' (as a %s device)", name, want)
 			}
 		}

@@ -177,6 +177,27 @@ func TestRun_RefusesFeaturesThatTheGuestDoesNotList(t *testing.T) {
 	}
 }
 
+func TestRun_AttachesDevicesThatTheManifestLacks(t *testing.T) {
+	m := &unikernel.Info{Manifest: []unikernel.Device{{Name: "disk", Type: unikernel.Block}}}
+	parse := func(options ...string) *runOptions {
+		o, err := parseRun(append(options, "--block:disk=image", "kernel"))
+		must.NoError(t, err)
+		return o
+	}
+	o := parse("--block:data=image", "--block-flush:data", "--block-write-through:data", "--net:tap=@3", "--net-mac:tap=02:00:00:00:00:01")
+	must.ErrorContains(t, o.checkDevices(m), "resource not declared in manifest: 'data'")
+	m.Features = unikernel.FeatureConfig | unikernel.FeatureFlush
+	must.ErrorContains(t, o.checkDevices(m), "resource not declared in manifest: 'tap'")
+	m.Features |= unikernel.FeatureDevices
+	must.NoError(t, o.checkDevices(m))
+	must.Eq(t, []unikernel.Device{{Name: "data", Type: unikernel.Block}, {Name: "tap", Type: unikernel.Net}}, o.undeclared(m))
+	// An option needs a device of its type.
+	for _, option := range []string{"--block-flush:other", "--net-mac:disk=02:00:00:00:00:01", "--net:disk=@3"} {
+		name, _, _ := strings.Cut(strings.SplitN(option, ":", 2)[1], "=")
+		must.ErrorContains(t, parse(option).checkDevices(m), "resource not declared in manifest: '"+name+"'")
+	}
+}
+
 func TestRun_AttachesATapByName(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tun, testenv.Tool("ip"), testenv.Tool("unshare"))
 	image := filepath.Join(t.TempDir(), "image")

@@ -149,6 +149,13 @@ func attachTo(g *tender.Guest, d tender.Device) {
 	g.Info.Manifest = append(g.Info.Manifest, unikernel.Device{Name: d.Name, Type: d.Type})
 }
 
+// undeclare removes the last devices from the manifest in the kernel's file, for a guest
+// that needs no declarations.
+func undeclare(g *tender.Guest, devices int) {
+	g.Info.Features |= unikernel.FeatureDevices
+	g.Info.Manifest = g.Info.Manifest[:len(g.Info.Manifest)-devices]
+}
+
 // start starts a guest and returns the read end of its console.
 func start(t *testing.T, g *tender.Guest, j tender.Jail) (*Process, *os.File) {
 	t.Helper()

@@ -7,6 +7,7 @@ package spt
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -69,9 +70,23 @@ func TestGuest_StartsWithClearRegisters(t *testing.T) {
 }
 
 func TestGuest_GetsItsBootInformation(t *testing.T) {
-	g := guestOf(t, dump(guestBase, textBase-guestBase))
-	socket(t, g, "tap")
-	disk(t, g, tender.Device{Name: "rootfs", Capacity: 1 << 20, BlockSize: 4096})
+	for undeclared := range 3 {
+		t.Run(fmt.Sprint(undeclared, " devices undeclared"), func(t *testing.T) {
+			g := guestOf(t, dump(guestBase, textBase-guestBase))
+			socket(t, g, "tap")
+			disk(t, g, tender.Device{Name: "rootfs", Capacity: 1 << 20, BlockSize: 4096})
+			if undeclared > 0 {
+				undeclare(g, undeclared)
+			}
+			checkBootInformation(t, g)
+		})
+	}
+}
+
+// checkBootInformation runs a guest with the devices tap and rootfs that writes its low
+// memory to the console.
+func checkBootInformation(t *testing.T, g *tender.Guest) {
+	t.Helper()
 	g.CommandLine = "FOO=bar -- one 'two three'"
 	_, memory := run(t, g)
 	must.Len(t, textBase-guestBase, memory)

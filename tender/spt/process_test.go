@@ -260,6 +260,14 @@ func TestGuest_NetworkEndsTheWait(t *testing.T) {
 }
 
 func TestGuest_TransfersOnlyInsideTheDisk(t *testing.T) {
+	for _, undeclared := range []bool{false, true} {
+		t.Run(fmt.Sprintf("undeclared %t", undeclared), func(t *testing.T) { checkTransfers(t, undeclared) })
+	}
+}
+
+// checkTransfers runs guests that access a disk, inside and beyond its limits.
+func checkTransfers(t *testing.T, undeclared bool) {
+	t.Helper()
 	small := tender.Device{Name: "disk", Capacity: 8192, BlockSize: 512}
 	large := small
 	large.MaxTransfer, large.Flush = 8192, true
@@ -286,6 +294,9 @@ func TestGuest_TransfersOnlyInsideTheDisk(t *testing.T) {
 			code.exitWithResult()
 			g := guestOf(t, code)
 			f := disk(t, g, c.device)
+			if undeclared {
+				undeclare(g, 1)
+			}
 			exit, _ := run(t, g)
 			must.Eq(t, c.want, exit)
 			info, err := f.Stat()

@@ -51,12 +51,18 @@ func Start(g *tender.Guest, j tender.Jail) (*Process, error) {
 	return l.start(g, devices, j.NewSession)
 }
 
-// manifestOrder returns the guest's devices in the manifest's order.
+// manifestOrder returns the guest's devices in the order of the manifest in its memory:
+// those of the file's manifest, and then the others.
 func manifestOrder(g *tender.Guest) []tender.Device {
 	devices := make([]tender.Device, 0, len(g.Devices))
 	for _, declared := range g.Info.Manifest {
 		if d, ok := g.Device(declared.Name); ok {
 			devices = append(devices, *d)
+		}
+	}
+	for _, d := range g.Devices {
+		if _, declared := g.Info.Device(d.Name); !declared {
+			devices = append(devices, d)
 		}
 	}
 	return devices

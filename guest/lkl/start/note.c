@@ -16,7 +16,8 @@ enum {
 	TRANSFER = 1 << 4,	/* the key transfer of a disk, under spt */
 	FLUSH = 1 << 5,		/* the key flush of a disk, under spt */
 	FSGSBASE = 1 << 6,	/* the key fsgsbase, under spt */
-	NETWORK = 1 << 7	/* the keys rename and neighbors; an MTU of up to 65535 */
+	NETWORK = 1 << 7,	/* the keys rename and neighbors; an MTU of up to 65535 */
+	DEVICES = 1 << 8	/* devices that the manifest in the file lacks, under spt */
 };
 
 #define OWNER "nomad-driver-lkl"
@@ -28,5 +29,6 @@ static const struct {
 	uint32_t features;
 } note __attribute__((section(".note.lkl"), used, aligned(4))) = {
 	sizeof(OWNER), sizeof(note.features), TYPE, OWNER,
-	CONFIG | MEMORY | PROGRAM | OFFLOAD | TRANSFER | FLUSH | FSGSBASE | NETWORK
+	CONFIG | MEMORY | PROGRAM | OFFLOAD | TRANSFER | FLUSH | FSGSBASE | NETWORK |
+	DEVICES
 };
