@@ -44,6 +44,9 @@ type Config struct {
 	// Disks are the block devices for which the tender offers more than the
 	// Solo5 ABI (FeatureTransfer or FeatureFlush).
 	Disks []Disk
+	// Mounts are further file systems, in the order in which the guest mounts them
+	// (FeatureConfig).
+	Mounts []Mount
 	// Program sets how the guest starts its program (FeatureProgram).
 	Program Program
 	// FSGSBase reports that the host allows WRFSBASE and related instructions

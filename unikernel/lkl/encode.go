@@ -30,6 +30,7 @@ type encodedConfig struct {
 	Interfaces []encodedInterface `json:"interfaces,omitempty"`
 	Routes     []encodedRoute     `json:"routes,omitempty"`
 	Disks      []encodedDisk      `json:"disks,omitempty"`
+	Mounts     []encodedMount     `json:"mounts,omitempty"`
 	Neighbors  encodedNeighbors   `json:"neighbors,omitzero"`
 	Gateway    netip.Addr         `json:"gateway,omitzero"`
 	Gateway6   netip.Addr         `json:"gateway6,omitzero"`
@@ -76,6 +77,13 @@ type encodedDisk struct {
 	Flush    encodedBool `json:"flush,omitempty"`
 }
 
+type encodedMount struct {
+	Device  string `json:"device"`
+	Path    string `json:"path"`
+	Type    string `json:"type,omitempty"`
+	Options string `json:"options,omitempty"`
+}
+
 // An encodedBool is "1" if true. Fields of this type omit false.
 type encodedBool bool
 
@@ -101,6 +109,9 @@ func (c Config) encode() (string, error) {
 	}
 	for _, d := range c.Disks {
 		e.Disks = append(e.Disks, encodedDisk{d.Name, d.Transfer, encodedBool(d.Flush)})
+	}
+	for _, m := range c.Mounts {
+		e.Mounts = append(e.Mounts, encodedMount(m))
 	}
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)

@@ -58,6 +58,7 @@ func (c Config) Validate(features unikernel.Features) error {
 		v.checkDeviceName(d.Name, names)
 	}
 	v.field = ""
+	v.checkMounts(c.Mounts, features)
 	v.checkGateways(c)
 	v.checkNeighbors(c)
 	v.field = "sysctl"
@@ -245,9 +246,9 @@ func (v *validation) checkRoutes(c Config) {
 	}
 }
 
-// checkTokens checks the limit of the legacy parser, which never gets routes.
+// checkTokens checks the limit of the legacy parser, which never gets routes and mounts.
 func (v *validation) checkTokens(c Config) {
-	c.Routes = nil
+	c.Routes, c.Mounts = nil, nil
 	encoded, err := c.encode()
 	if err != nil {
 		v.addf("%w", err)
