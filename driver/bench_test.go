@@ -43,7 +43,7 @@ func BenchmarkStartTask(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			d := New(ctx, hclog.NewNullLogger(), builtExecutor(b))
+			d := New(ctx, hclog.NewNullLogger(), builtPrograms(b))
 			d.use(Config{StateDir: filepath.Join(dir, "state"), ImagePaths: []string{dir, guestDir(b)}})
 			var first time.Duration
 			for b.Loop() {
@@ -108,7 +108,7 @@ func BenchmarkCachedImage(b *testing.B) {
 			b.Cleanup(func() { must.NoError(b, fs.Close()) })
 			ctx, cancel := context.WithCancel(b.Context())
 			defer cancel()
-			d := New(ctx, hclog.NewNullLogger(), builtExecutor(b))
+			d := New(ctx, hclog.NewNullLogger(), builtPrograms(b))
 			config := s.config(b)
 			config.StateDir = filepath.Join(fs.Path(), "state")
 			d.use(config)

@@ -50,7 +50,7 @@ func beginHanging(t *testing.T, config Config) *hangingStart {
 	program := filepath.Join(t.TempDir(), "executor")
 	script := fmt.Sprintf("#!/bin/sh\necho $$ >%s\nexec sleep 1000\n", fifo)
 	must.NoError(t, os.WriteFile(program, []byte(script), 0o700))
-	s.plugin.impl.install = func(string) (string, error) { return program, nil }
+	s.plugin.impl.install = func(string, string) (string, error) { return program, nil }
 	s.task = s.plugin.bridged(t, s.network, TaskConfig{Kernel: "httpd.spt", Args: []string{"ip={{ipv4}}", "port=8080"}})
 	s.links, _ = s.network.links(t)
 	go func() {
@@ -143,10 +143,7 @@ func TestStart_OtherCallsReportThatTheTaskStarts(t *testing.T) {
 // An agent that was killed during a start requests another one from the same plugin.
 func TestStart_ReplacesAnUnfinishedStartOfTheTask(t *testing.T) {
 	s := hang(t, Config{})
-	executor := builtExecutor(t)
-	s.plugin.impl.installing.Lock()
-	s.plugin.impl.install, s.plugin.impl.executorPath = executor, ""
-	s.plugin.impl.installing.Unlock()
+	s.plugin.useBuiltPrograms(t)
 	again := s.task.Copy()
 	again.ID += "x"
 	t.Cleanup(func() { _ = s.plugin.impl.DestroyTask(again.ID, true) })

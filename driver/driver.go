@@ -22,6 +22,7 @@ import (
 	"github.com/hashicorp/nomad/plugins/shared/hclspec"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/fingerprint"
 	"github.com/lkl-nomad/nomad-driver-lkl/hostcheck"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/version"
@@ -52,22 +53,21 @@ type Driver struct {
 	sweeps  sync.WaitGroup // of the state directory
 	sweep   sync.Once      // starts the sweeps
 
-	install      Installer
-	installing   sync.Mutex
-	executorPath string   // of the installed program, or ""
-	executorPin  *os.File // keeps other plugins from removing it; see executors.go
+	install    Installer
+	installing sync.Mutex
+	programs   map[string]installedProgram // by name; see executors.go
 }
 
-// An Installer installs the executor's program in a state directory and returns
-// its path.
-type Installer func(stateDir string) (path string, err error)
+// An Installer installs one of the programs that run a task, executor.Program or
+// files.Program, in a state directory and returns its path.
+type Installer func(stateDir, program string) (path string, err error)
 
 var _ drivers.DriverPlugin = (*Driver)(nil)
 
 // New returns the plugin. Its goroutines end with the context. Tasks run on.
 func New(ctx context.Context, log hclog.Logger, install Installer) *Driver {
 	log = log.Named(Name)
-	d := &Driver{ctx: ctx, log: log, events: newEvents(ctx, log), install: install}
+	d := &Driver{ctx: ctx, log: log, events: newEvents(ctx, log), install: install, programs: map[string]installedProgram{}}
 	d.images.unused = make(chan struct{}, 1)
 	d.use(defaultConfig())
 	return d
@@ -183,7 +183,7 @@ func (d *Driver) checkHostNetwork() error {
 
 // checkExecutor returns an error if the executor's program cannot be installed.
 func (d *Driver) checkExecutor() error {
-	_, err := d.installedExecutor()
+	_, err := d.installedProgram(executor.Program)
 	return err
 }
 

@@ -14,68 +14,90 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/files"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/eintr"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 )
 
-// Each version of the plugin has its own executor, bin/<digest>/lkl-executor. Other
-// plugins, of other versions, may use the same state directory. A plugin holds a shared
-// lock on its executor's file while it lives. A sweep removes a file only with an exclusive
-// lock. An installation locks the directory; see package atomicfile.
+// Each version of the plugin has its own executor, bin/<digest>/lkl-executor, and its own
+// file server, bin/<digest>/lkl-files. Other plugins, of other versions, may use the same
+// state directory. A plugin holds a shared lock on the files of its programs while it lives.
+// A sweep removes a file only with an exclusive lock. An installation locks the directory;
+// see package atomicfile.
 //
-// A running executor does not need its file: the kernel keeps the file's content, and
+// A running program does not need its file: the kernel keeps the file's content, and
 // RecoverTask connects to the executor's socket. The sweep keeps the file nevertheless, so
 // that /proc/PID/exe names it. Plugins from before the locks install their executor again
 // when it is missing.
 
-// unusedExecutorTTL is the minimum age of an executor's file that a sweep removes. It
+// unusedExecutorTTL is the minimum age of a program's file that a sweep removes. It
 // keeps plugins from before the locks from installing theirs after each sweep.
 const unusedExecutorTTL = time.Hour
 
-// executorDigest is the name of an executor's directory.
+// executorDigest is the name of a program's directory.
 var executorDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// installedExecutor returns the path of the executor's program. It installs the
-// program if it is not there.
-func (d *Driver) installedExecutor() (string, error) {
+// An installedProgram is a program that a plugin has installed and uses.
+type installedProgram struct {
+	path string
+	pin  *os.File // keeps other plugins from removing it
+}
+
+// installedProgram returns the path of a program. It installs the program if it is not
+// there.
+func (d *Driver) installedProgram(name string) (string, error) {
 	d.installing.Lock()
 	defer d.installing.Unlock()
-	if d.executorPin != nil && isSameFile(d.executorPin, d.executorPath) {
-		return d.executorPath, nil
+	old, ok := d.programs[name]
+	if ok && isSameFile(old.pin, old.path) {
+		return old.path, nil
 	}
 	if err := makeStateDir(d.config.StateDir); err != nil {
 		return "", err
 	}
-	path, pin, err := installPinned(d.config.StateDir, d.install)
+	p, err := installPinned(d.config.StateDir, name, d.install)
 	if err != nil {
 		return "", err
 	}
-	if d.executorPin != nil {
-		d.executorPin.Close()
+	if ok {
+		old.pin.Close()
 	}
-	d.executorPath, d.executorPin = path, pin
-	return path, nil
+	d.programs[name] = p
+	return p.path, nil
 }
 
-// installPinned installs the executor and pins it. It repeats that if the sweep of another
+// openFileServer opens the program of the file server, for executor.FilesPlan.
+func (d *Driver) openFileServer() (*os.File, error) {
+	path, err := d.installedProgram(files.Program)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open the file server: %w", err)
+	}
+	return f, nil
+}
+
+// installPinned installs a program and pins it. It repeats that if the sweep of another
 // plugin removes the old file at the same time. The new file is too young for a sweep.
-func installPinned(stateDir string, install Installer) (path string, pin *os.File, err error) {
+func installPinned(stateDir, name string, install Installer) (p installedProgram, err error) {
 	const attempts = 3
 	for range attempts {
-		if path, err = install(stateDir); err == nil {
-			path = filepath.Clean(path)
-			pin, err = pinExecutor(path)
+		if p.path, err = install(stateDir, name); err == nil {
+			p.path = filepath.Clean(p.path)
+			p.pin, err = pinProgram(p.path)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 	}
-	return path, pin, err
+	return p, err
 }
 
-// pinExecutor keeps the sweeps of other plugins from removing an executor, until the
-// returned file is closed. It returns fs.ErrNotExist if the executor has been removed.
-func pinExecutor(path string) (*os.File, error) {
+// pinProgram keeps the sweeps of other plugins from removing a program, until the
+// returned file is closed. It returns fs.ErrNotExist if the program has been removed.
+func pinProgram(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err == nil {
 		err = lock(f, unix.LOCK_SH)
@@ -85,7 +107,7 @@ func pinExecutor(path string) (*os.File, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("pin the executor: %w", err)
+		return nil, fmt.Errorf("pin %s: %w", filepath.Base(path), err)
 	}
 	return f, nil
 }
@@ -109,7 +131,7 @@ func lock(f *os.File, how int) error {
 	return nil
 }
 
-// sweepExecutors removes the executors that no plugin has pinned, that no process runs and
+// sweepExecutors removes the executors and file servers that no plugin has pinned, that no process runs and
 // whose files are older than the given time.
 func sweepExecutors(stateDir string, olderThan time.Time) error {
 	entries, err := os.ReadDir(executorsDir(stateDir))
@@ -117,7 +139,7 @@ func sweepExecutors(stateDir string, olderThan time.Time) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("list the executors: %w", err)
+		return fmt.Errorf("list the installed programs: %w", err)
 	}
 	var errs []error
 	for _, e := range entries {
@@ -126,13 +148,13 @@ func sweepExecutors(stateDir string, olderThan time.Time) error {
 		}
 		err := sweepExecutor(filepath.Join(executorsDir(stateDir), e.Name()), olderThan)
 		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("remove an unused executor: %w", err))
+			errs = append(errs, fmt.Errorf("remove an unused program: %w", err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// sweepExecutor removes the directory of one executor if nothing uses it. It returns
+// sweepExecutor removes the directory of one program if nothing uses it. It returns
 // unix.EWOULDBLOCK if a plugin has locked it.
 func sweepExecutor(path string, olderThan time.Time) error {
 	dir, err := os.Open(path)
@@ -158,7 +180,7 @@ func sweepExecutor(path string, olderThan time.Time) error {
 	return os.Remove(path)
 }
 
-// removeUnused removes a file of an executor's directory: the program, or the incomplete
+// removeUnused removes a file of a program's directory: the program, or the incomplete
 // file of an installation. It returns unix.EWOULDBLOCK if the file is in use or new.
 func removeUnused(path string, olderThan time.Time) error {
 	f, err := safeopen.Open(path, os.O_RDONLY, safeopen.Regular)

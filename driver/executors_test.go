@@ -80,7 +80,7 @@ func TestSweepExecutors_KeepsUsedOnes(t *testing.T) {
 	stop := startCat(t, running)
 	t.Cleanup(stop)
 	pinned := makeExecutor(t, state, "1", "/bin/true")
-	pin, err := pinExecutor(pinned)
+	pin, err := pinProgram(pinned)
 	must.NoError(t, err)
 	defer pin.Close()
 	recent := makeExecutor(t, state, "2", "/bin/true")
@@ -116,8 +116,8 @@ func TestSweepExecutors_FollowsNoLink(t *testing.T) {
 	must.FileExists(t, file)
 }
 
-func TestPinExecutor_ReportsARemovedOne(t *testing.T) {
-	_, err := pinExecutor(filepath.Join(t.TempDir(), "lkl-executor"))
+func TestPinProgram_ReportsARemovedOne(t *testing.T) {
+	_, err := pinProgram(filepath.Join(t.TempDir(), "lkl-executor"))
 	must.ErrorIs(t, err, os.ErrNotExist)
 }
 
@@ -130,7 +130,7 @@ func TestSweepExecutors_DoesNotDisturbInstallations(t *testing.T) {
 	// install works as bundle.Install does, but its file is old at once. It replaces no file,
 	// because a new one that replaces a pinned one is not pinned until the next start.
 	var installing sync.Mutex
-	install := func(string) (string, error) {
+	install := func(string, string) (string, error) {
 		installing.Lock()
 		defer installing.Unlock()
 		if _, err := os.Stat(path); err == nil {
@@ -161,7 +161,7 @@ func TestSweepExecutors_DoesNotDisturbInstallations(t *testing.T) {
 // startAndSweep pins an executor, and sweeps as other plugins would, before and after the
 // pin is closed.
 func startAndSweep(state string, install Installer) error {
-	path, pin, err := installPinned(state, install)
+	p, err := installPinned(state, "lkl-executor", install)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // only because install makes old files
 	}
@@ -169,18 +169,18 @@ func startAndSweep(state string, install Installer) error {
 		return err
 	}
 	err = sweepExecutors(state, time.Now().Add(-time.Hour))
-	if !isSameFile(pin, path) {
+	if !isSameFile(p.pin, p.path) {
 		err = errors.Join(err, errors.New("a pinned executor was removed"))
 	}
-	return errors.Join(err, pin.Close(), sweepExecutors(state, time.Now().Add(-time.Hour)))
+	return errors.Join(err, p.pin.Close(), sweepExecutors(state, time.Now().Add(-time.Hour)))
 }
 
-func TestInstalledExecutor_IsPinnedUntilItIsReplaced(t *testing.T) {
+func TestInstalledProgram_IsPinnedUntilItIsReplaced(t *testing.T) {
 	d := testDriver(t)
 	d.use(Config{StateDir: filepath.Join(t.TempDir(), "state")})
 	first, second := makeExecutor(t, d.config.StateDir, "0", "/bin/true"), makeExecutor(t, d.config.StateDir, "1", "/bin/true")
 	current := first
-	d.install = func(string) (string, error) { return current, nil }
+	d.install = func(string, string) (string, error) { return current, nil }
 	isPinned := func(path string) bool {
 		f, err := os.Open(path)
 		must.NoError(t, err)
@@ -188,18 +188,18 @@ func TestInstalledExecutor_IsPinnedUntilItIsReplaced(t *testing.T) {
 		return errors.Is(lock(f, unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
 	}
 
-	path, err := d.installedExecutor()
+	path, err := d.installedProgram("lkl-executor")
 	must.NoError(t, err)
 	must.Eq(t, first, path)
 	must.True(t, isPinned(first))
 
 	current = second
-	path, err = d.installedExecutor()
+	path, err = d.installedProgram("lkl-executor")
 	must.NoError(t, err)
 	must.Eq(t, first, path)
 
 	must.NoError(t, os.Rename(first, first+"x"))
-	path, err = d.installedExecutor()
+	path, err = d.installedProgram("lkl-executor")
 	must.NoError(t, err)
 	must.Eq(t, second, path)
 	must.True(t, isPinned(second))

@@ -18,6 +18,8 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/files"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -41,7 +43,7 @@ func newTestPluginWith(t *testing.T, config Config) *testPlugin {
 
 func newLoggedPlugin(t *testing.T, config Config, log hclog.Logger) *testPlugin {
 	ctx, cancel := context.WithCancel(context.Background())
-	d := New(ctx, log, builtExecutor(t))
+	d := New(ctx, log, builtPrograms(t))
 	t.Cleanup(func() { // after the tasks, whose clean-up needs the plugin
 		cancel()
 		d.Wait()
@@ -55,11 +57,20 @@ func newLoggedPlugin(t *testing.T, config Config, log hclog.Logger) *testPlugin 
 	return &testPlugin{DriverPlugin: serve(t, d), impl: d, config: config, kill: cancel}
 }
 
-// builtExecutor returns an Installer of the executor that make has built.
-func builtExecutor(t testing.TB) Installer {
+// builtPrograms returns an Installer of the programs that make has built.
+func builtPrograms(t testing.TB) Installer {
 	t.Helper()
-	path := testenv.Executor(t)
-	return func(string) (string, error) { return path, nil }
+	paths := map[string]string{executor.Program: testenv.Executor(t), files.Program: testenv.FileServer(t)}
+	return func(_, program string) (string, error) { return paths[program], nil }
+}
+
+// useBuiltPrograms makes the plugin run the programs that make has built.
+func (p *testPlugin) useBuiltPrograms(t testing.TB) {
+	t.Helper()
+	install := builtPrograms(t)
+	p.impl.installing.Lock()
+	defer p.impl.installing.Unlock()
+	p.impl.install, p.impl.programs = install, map[string]installedProgram{}
 }
 
 func guestDir(t testing.TB) string { return filepath.Dir(testenv.Guest(t, "hello.spt")) }

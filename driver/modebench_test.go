@@ -28,7 +28,7 @@ func BenchmarkNetworkModes(b *testing.B) {
 	addUplink(b)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	d := New(ctx, hclog.NewNullLogger(), builtExecutor(b))
+	d := New(ctx, hclog.NewNullLogger(), builtPrograms(b))
 	d.use(Config{
 		StateDir: b.TempDir(), ImagePaths: []string{guestDir(b)},
 		HostNetwork: HostNetwork{Enabled: true, Subnet6: network.DefaultHostSubnet6.String()},

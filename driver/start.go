@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
 )
 
@@ -165,7 +166,7 @@ type runningTask struct {
 
 // launch starts the executor and returns once the guest runs.
 func (d *Driver) launch(ctx context.Context, g guest, commandLine string, dir taskDir, undo *undo) (runningTask, error) {
-	program, err := d.installedExecutor()
+	program, err := d.installedProgram(executor.Program)
 	if err != nil {
 		return runningTask{}, retryable(err)
 	}

@@ -24,7 +24,7 @@ import (
 // system has been mended.
 func TestFingerprint_FollowsTheFileSystemOfTheStateDirectory(t *testing.T) {
 	d := testDriver(t)
-	d.install = builtExecutor(t)
+	d.install = builtPrograms(t)
 	must.NoError(t, testenv.OnSmallDisk(t, func(dir string) error {
 		d.use(Config{StateDir: filepath.Join(dir, "state")})
 		host := hostcheck.LocalHost(d.probes())

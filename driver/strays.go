@@ -178,7 +178,7 @@ func allocGone(r record) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// sweepUnusedForever removes unused kernels and executors for as long as the plugin runs.
+// sweepUnusedForever removes unused kernels and programs for as long as the plugin runs.
 func (d *Driver) sweepUnusedForever() {
 	tick := time.NewTicker(unusedPeriod)
 	defer tick.Stop()
@@ -187,7 +187,7 @@ func (d *Driver) sweepUnusedForever() {
 			d.log.Error("cannot remove unused kernels", "error", err)
 		}
 		if err := sweepExecutors(d.config.StateDir, time.Now().Add(-unusedExecutorTTL)); err != nil {
-			d.log.Error("cannot remove unused executors", "error", err)
+			d.log.Error("cannot remove unused programs", "error", err)
 		}
 		select {
 		case <-tick.C:

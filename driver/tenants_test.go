@@ -178,9 +178,7 @@ func TestTenants_FloodOfOutputDelaysNoOtherTask(t *testing.T) {
 
 func TestTenants_HangingStartDelaysNoOtherStart(t *testing.T) {
 	s := hang(t, Config{})
-	s.plugin.impl.installing.Lock()
-	s.plugin.impl.install, s.plugin.impl.executorPath = builtExecutor(t), ""
-	s.plugin.impl.installing.Unlock()
+	s.plugin.useBuiltPrograms(t)
 	task, _ := s.plugin.run(t, TaskConfig{Kernel: "hello.spt"})
 	must.True(t, s.plugin.wait(t, task).Successful())
 	must.NoError(t, unix.Kill(s.executor, 0)) // the other start goes on

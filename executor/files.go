@@ -21,8 +21,9 @@ type Identity struct {
 	MinVersion int     `json:"MinVersion,omitempty"` // oldest version that it supports; 0 means 1
 	Task       string  `json:"Task"`                 // Plan.Task
 	Executor   Process `json:"Executor"`
-	Guest      Process `json:"Guest"` // zero until the guest runs
-	UID        int     `json:"UID"`   // UID and GID of the guest
+	Guest      Process `json:"Guest"`          // zero until the guest runs
+	Files      Process `json:"Files,omitzero"` // the file server; zero if the task has none
+	UID        int     `json:"UID"`            // UID and GID of the guest
 }
 
 // ExitRecord is the content of ExitFile: how the guest of an executor ended.

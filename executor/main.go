@@ -14,6 +14,9 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/eintr"
 )
 
+// Program is the name of the executor's program.
+const Program = "lkl-executor"
+
 const (
 	// PlanFD is the descriptor of the socket from which the executor reads its
 	// Order.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
+	"github.com/lkl-nomad/nomad-driver-lkl/files"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
@@ -62,6 +63,10 @@ type Plan struct {
 	Root    string `json:"Root"` // empty directory for the guest's chroot; "": no chroot
 
 	Cgroup cgroup.Spec `json:"Cgroup"`
+
+	// Files is nil for a task without live directories. Otherwise one of the devices has
+	// Files set.
+	Files *FilesPlan `json:"Files,omitempty"`
 }
 
 // A Device is one device of the guest's manifest with its backing on the host.
@@ -80,6 +85,16 @@ type Device struct {
 	// Control marks the network device over which the executor sends "signal N"
 	// and "stop N" to the guest. The executor creates its backing.
 	Control bool `json:"Control"`
+	// Files marks the network device over which the guest reaches its file server. The
+	// executor creates its backing. It belongs to Plan.Files.
+	Files bool `json:"Files,omitempty"`
+}
+
+// A FilesPlan describes the file server of a task, which serves the task's live
+// directories.
+type FilesPlan struct {
+	ProgramFD int        `json:"ProgramFD"` // index of an inherited file: the program lkl-files
+	Server    files.Plan `json:"Server"`    // Share.FD is an index of an inherited file, open with O_PATH
 }
 
 // ErrPlan is wrapped by every error of Plan.Check.
@@ -105,6 +120,7 @@ func (p *Plan) Check(files int) error {
 		mistakes.Addf("", "the kernel is the inherited file with index %d, but there are %d inherited files", p.KernelFD, files)
 	}
 	p.checkDevices(&mistakes, files)
+	p.checkFiles(&mistakes, files)
 	if p.UIDBase < 0 {
 		mistakes.Addf("", "negative UID base %d", p.UIDBase)
 	}
@@ -118,15 +134,51 @@ func (p *Plan) checkDevices(mistakes *problems.List, files int) {
 	controls := 0
 	for _, d := range p.Devices {
 		switch {
-		case d.Control && d.Type != unikernel.Net:
-			mistakes.Addf("", "control device %q is not a network device", d.Name)
+		case (d.Control || d.Files) && d.Type != unikernel.Net:
+			mistakes.Addf("", "%s device %q is not a network device", d.role(), d.Name)
+		case d.Control && d.Files:
+			mistakes.Addf("", "device %q is both a control device and a files device", d.Name)
 		case d.Control:
 			controls++
+		case d.Files:
 		case d.FD < 0 || d.FD >= files:
 			mistakes.Addf("", "device %q is the inherited file with index %d, but there are %d inherited files", d.Name, d.FD, files)
 		}
 	}
 	if controls > 1 {
 		mistakes.Addf("", "%d control devices: at most one is possible", controls)
+	}
+}
+
+// role names a device whose backing the executor creates.
+func (d *Device) role() string {
+	if d.Control {
+		return "control"
+	}
+	return "files"
+}
+
+// checkFiles checks the plan of the file server and its device.
+func (p *Plan) checkFiles(mistakes *problems.List, inherited int) {
+	devices := 0
+	for _, d := range p.Devices {
+		if d.Files {
+			devices++
+		}
+	}
+	if p.Files == nil {
+		if devices > 0 {
+			mistakes.Addf("", "a files device, but no plan of a file server")
+		}
+		return
+	}
+	if devices != 1 {
+		mistakes.Addf("", "%d files devices: a file server serves one", devices)
+	}
+	if fd := p.Files.ProgramFD; fd < 0 || fd >= inherited {
+		mistakes.Addf("", "the file server is the inherited file with index %d, but there are %d inherited files", fd, inherited)
+	}
+	if err := p.Files.Server.Check(inherited); err != nil {
+		mistakes.Addf("", "%w", err)
 	}
 }

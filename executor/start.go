@@ -27,6 +27,9 @@ func start(plan *Plan, files int) (*task, error) {
 	if err := plan.Check(files); err != nil {
 		return nil, err
 	}
+	if plan.Files != nil {
+		return nil, errors.New("this build has no file server for live directories yet")
+	}
 	unix.Umask(0o077)
 	t := &task{plan: plan, console: console{in: -1, out: -1, notices: 2}, control: -1, plugin: os.Geteuid()}
 	if err := t.register(); err != nil {

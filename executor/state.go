@@ -19,6 +19,8 @@ type State struct {
 	Started  time.Time `json:"Started"`  // when the guest's process began
 	Control  bool      `json:"Control"`  // signals reach the program in the guest
 	Dropped  uint64    `json:"Dropped"`  // bytes of console output lost to a slow reader
+	// FilesEnded is how the file server ended while the guest ran, or "".
+	FilesEnded string `json:"FilesEnded,omitempty"`
 }
 
 // Exit describes how a guest ended.
@@ -29,6 +31,8 @@ type Exit struct {
 	Reason    string    `json:"Reason"`    // one line for the operator
 	Finished  time.Time `json:"Finished"`
 	Dropped   uint64    `json:"Dropped"` // the last value of State.Dropped
+	// FilesEnded is the last value of State.FilesEnded.
+	FilesEnded string `json:"FilesEnded,omitempty"`
 }
 
 // Stats are the resources that a task has used up to Time.
@@ -48,5 +52,6 @@ type Stats struct {
 
 	GuestRSS uint64 // bytes resident in the guest's process
 
-	Dropped uint64 // bytes of console output lost to a slow reader
+	Dropped    uint64 // bytes of console output lost to a slow reader
+	FilesEnded string // State.FilesEnded
 }

@@ -18,8 +18,9 @@ package executor
 // testdata has golden files of every version.
 const (
 	// Version is the newest version of the plan, of the protocol, and of the
-	// files in a task's state directory.
-	Version = 1
+	// files in a task's state directory. Version 2 added the file server: Plan.Files,
+	// Device.Files, Identity.Files and State.FilesEnded.
+	Version = 2
 	// MinVersion is the oldest version that is still understood.
 	MinVersion = 1
 )

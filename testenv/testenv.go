@@ -87,6 +87,12 @@ func Executor(t testing.TB) string {
 	return built(t, filepath.Join("build", "lkl-executor"), "make build")
 }
 
+// FileServer returns the path of the built file server.
+func FileServer(t testing.TB) string {
+	t.Helper()
+	return built(t, filepath.Join("build", "lkl-files"), "make build")
+}
+
 // Registry returns the path of Debian's docker-registry: see testenv/registry.
 func Registry(t testing.TB) string {
 	t.Helper()

@@ -68,11 +68,11 @@ func start(t *testing.T, s spec) *guest {
 func newDriver(t *testing.T, config driver.Config) *driver.Driver {
 	t.Helper()
 	testenv.Need(t, testenv.Root, testenv.Tun, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
-	executor := testenv.Executor(t)
+	built := filepath.Dir(testenv.Executor(t))
 	log := testlog.HCLogger(t)
 	log.SetLevel(hclog.Warn)
 	ctx, cancel := context.WithCancel(context.Background())
-	d := driver.New(ctx, log, func(string) (string, error) { return executor, nil })
+	d := driver.New(ctx, log, func(_, program string) (string, error) { return filepath.Join(built, program), nil })
 	t.Cleanup(func() { // after the tasks, whose clean-up needs the plugin
 		cancel()
 		d.Wait()

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package bundle embeds the executor's program in the plugin, so that a plugin
-// directory contains a single file.
+// Package bundle embeds the programs of a task in the plugin, so that a plugin directory
+// contains a single file.
 package bundle
 
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed" // for program
+	"embed"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -17,11 +17,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
 )
 
-// Name is the file name of the installed executor.
-const Name = "lkl-executor"
-
-// program is the executor. "make build" builds it and copies it into this
-// package. Without it the compiler stops here, and its message names the
+// programs contains the executor and the file server. "make build" builds them and copies
+// them into this package. Without them the compiler stops here, and its message names the
 // directory:
 //
 //	pattern run-make-build/lkl-executor: no matching files found
@@ -29,26 +26,33 @@ const Name = "lkl-executor"
 // The plugin cannot be its own executor instead: its packages alone use 18 MiB of
 // private memory, and an executor is budgeted at 4 MiB.
 //
-//go:embed run-make-build/lkl-executor
-var program []byte
+//go:embed run-make-build/lkl-executor run-make-build/lkl-files
+var programs embed.FS
 
-// Install installs the executor as STATEDIR/bin/SHA256/lkl-executor, and returns
-// that path. It keeps an identical file. Executors of other versions are in
-// directories of other names; the driver removes them when nothing uses them.
-func Install(stateDir string) (string, error) { return install(stateDir, program) }
+// Install installs a program, executor.Program or files.Program, as
+// STATEDIR/bin/SHA256/NAME, and returns that path. It keeps an identical file. Programs of
+// other versions are in directories of other names; the driver removes them when nothing
+// uses them.
+func Install(stateDir, name string) (string, error) {
+	program, err := programs.ReadFile("run-make-build/" + name)
+	if err != nil {
+		return "", fmt.Errorf("find %s in the plugin: %w", name, err)
+	}
+	return install(stateDir, name, program)
+}
 
-func install(stateDir string, program []byte) (string, error) {
+func install(stateDir, name string, program []byte) (string, error) {
 	sum := sha256.Sum256(program)
 	dir := filepath.Join(stateDir, "bin", hex.EncodeToString(sum[:]))
-	path := filepath.Join(dir, Name)
+	path := filepath.Join(dir, name)
 	if isInstalled(path, sum) {
 		return path, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("install the executor: %w", err)
+		return "", fmt.Errorf("install %s: %w", name, err)
 	}
 	if err := atomicfile.Write(path, program, 0o755); err != nil {
-		return "", fmt.Errorf("install the executor: %w", err)
+		return "", fmt.Errorf("install %s: %w", name, err)
 	}
 	return path, nil
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,16 +14,19 @@ import (
 	"testing"
 
 	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/files"
 )
 
 var script = []byte("#!/bin/sh\nexit 7\n")
 
 func TestInstall_InstallsAProgramThatRuns(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
-	path, err := install(state, script)
+	path, err := install(state, executor.Program, script)
 	must.NoError(t, err)
 	sum := sha256.Sum256(script)
-	must.Eq(t, filepath.Join(state, "bin", hex.EncodeToString(sum[:]), Name), path)
+	must.Eq(t, filepath.Join(state, "bin", hex.EncodeToString(sum[:]), executor.Program), path)
 	var exit *exec.ExitError
 	must.True(t, errors.As(exec.Command(path).Run(), &exit))
 	must.Eq(t, 7, exit.ExitCode())
@@ -33,11 +37,11 @@ func TestInstall_InstallsAProgramThatRuns(t *testing.T) {
 
 func TestInstall_KeepsAnIdenticalFile(t *testing.T) {
 	state := t.TempDir()
-	path, err := install(state, script)
+	path, err := install(state, executor.Program, script)
 	must.NoError(t, err)
 	before, err := os.Stat(path)
 	must.NoError(t, err)
-	again, err := install(state, script)
+	again, err := install(state, executor.Program, script)
 	must.NoError(t, err)
 	must.Eq(t, path, again)
 	after, err := os.Stat(path)
@@ -56,10 +60,10 @@ func TestInstall_ReplacesAModifiedFile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			state := t.TempDir()
-			path, err := install(state, script)
+			path, err := install(state, executor.Program, script)
 			must.NoError(t, err)
 			must.NoError(t, spoil(path))
-			_, err = install(state, script)
+			_, err = install(state, executor.Program, script)
 			must.NoError(t, err)
 			got, err := os.ReadFile(path)
 			must.NoError(t, err)
@@ -79,7 +83,7 @@ func TestInstall_SucceedsConcurrently(t *testing.T) {
 	var all sync.WaitGroup
 	errs := make([]error, 20)
 	for i := range errs {
-		all.Go(func() { _, errs[i] = install(state, script) })
+		all.Go(func() { _, errs[i] = install(state, executor.Program, script) })
 	}
 	all.Wait()
 	must.NoError(t, errors.Join(errs...))
@@ -87,18 +91,27 @@ func TestInstall_SucceedsConcurrently(t *testing.T) {
 
 func TestInstall_KeepsOtherVersions(t *testing.T) {
 	state := t.TempDir()
-	first, err := install(state, script)
+	first, err := install(state, executor.Program, script)
 	must.NoError(t, err)
-	second, err := install(state, append([]byte(nil), "#!/bin/sh\nexit 8\n"...))
+	second, err := install(state, executor.Program, append([]byte(nil), "#!/bin/sh\nexit 8\n"...))
 	must.NoError(t, err)
 	must.NotEq(t, first, second)
 	must.FileExists(t, first)
 }
 
-func TestInstall_InstallsTheExecutor(t *testing.T) {
-	path, err := Install(t.TempDir())
-	must.NoError(t, err)
-	output, err := exec.Command(path).CombinedOutput()
-	must.Error(t, err)
-	must.StrContains(t, string(output), "nomad-driver-lkl starts this program")
+func TestInstall_InstallsThePrograms(t *testing.T) {
+	state := t.TempDir()
+	for program, starter := range map[string]string{
+		executor.Program: "nomad-driver-lkl starts this program",
+		files.Program:    "lkl-executor starts this program",
+	} {
+		path, err := Install(state, program)
+		must.NoError(t, err)
+		must.Eq(t, program, filepath.Base(path))
+		output, err := exec.Command(path).CombinedOutput()
+		must.Error(t, err)
+		must.StrContains(t, string(output), starter)
+	}
+	_, err := Install(state, "lkl-other")
+	must.ErrorIs(t, err, fs.ErrNotExist)
 }
