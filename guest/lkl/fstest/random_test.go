@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package fstest
+
+import (
+	"fmt"
+	"hash/fnv"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+// randomArgs returns the arguments for random changes in a directory. They last for
+// LKL_RANDOM_TIME, by default for a few seconds.
+func randomArgs(t *testing.T, directory string) []string {
+	t.Helper()
+	duration := 3 * time.Second
+	if set := os.Getenv("LKL_RANDOM_TIME"); set != "" {
+		var err error
+		duration, err = time.ParseDuration(set)
+		must.NoError(t, err)
+	}
+	return []string{"random", fmt.Sprint(int(duration.Seconds())), fmt.Sprint(os.Getpid()), directory}
+}
+
+// requireDigest compares a file with the size and the digest that the program has printed.
+func requireDigest(t *testing.T, path, out string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	must.NoError(t, err)
+	digest := fnv.New64a()
+	_, err = digest.Write(content)
+	must.NoError(t, err)
+	must.StrContains(t, out, fmt.Sprintf("size %d digest %016x\n", len(content), digest.Sum64()))
+	t.Log(strings.TrimSpace(out))
+}
+
+func TestRandom_ModelIsRightNatively(t *testing.T) {
+	dir := newDirectory(t)
+	requireDigest(t, filepath.Join(dir, "file"), runNatively(t, randomArgs(t, dir)...))
+}
+
+func TestRandom_GuestsExt4HasEveryByte(t *testing.T) {
+	root := buildRoot(t, 256<<20)
+	run := []string{"run", "--mem=128", "--block:rootfs=" + root, "--", compileGuest(t), "--"}
+	out := output(t, exec.CommandContext(limited(t), testenv.Plugin(t), append(run, randomArgs(t, "/data")...)...))
+
+	file := filepath.Join(t.TempDir(), "file")
+	dump, err := exec.Command("debugfs", "-R", "dump /data/file "+file, root).CombinedOutput()
+	must.NoError(t, err, must.Sprintf("debugfs: %s", dump))
+	requireDigest(t, file, out)
+}
