@@ -10,8 +10,7 @@ import (
 // them with the methods.
 //
 // The agent does not see every field: Nomad's plugin server leaves out
-// MountConfigs and DisableLogCollection (plugins/drivers/server.go). So a task
-// with volume mounts reaches StartTask, which refuses it.
+// MountConfigs and DisableLogCollection (plugins/drivers/server.go).
 var capabilities = &drivers.Capabilities{
 	SendSignals: true,
 	Exec:        false, // a unikernel is a single program
@@ -23,5 +22,5 @@ var capabilities = &drivers.Capabilities{
 		drivers.NetIsolationModeGroup,
 		drivers.NetIsolationModeNone,
 	},
-	MountConfigs: drivers.MountConfigSupportNone,
+	MountConfigs: drivers.MountConfigSupportAll,
 }

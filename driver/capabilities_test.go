@@ -67,13 +67,20 @@ func TestCapabilities_StartRefusesTheRest(t *testing.T) {
 	must.NoError(t, err)
 	task := p.task(t, TaskConfig{Kernel: "control.spt"}, false)
 
-	t.Run("mounts", func(t *testing.T) {
-		must.Eq(t, drivers.MountConfigSupportNone, caps.MountConfigs)
+	t.Run("mounts", func(t *testing.T) { // of other guests than Linux
+		must.Eq(t, drivers.MountConfigSupportAll, caps.MountConfigs)
 		mounting := task.Copy()
 		mounting.ID += "x"
 		mounting.Mounts = []*drivers.MountConfig{{TaskPath: "/data", HostPath: "/tmp"}}
 		_, _, err := p.StartTask(mounting)
-		must.ErrorContains(t, err, "volume_mount: /data")
+		must.ErrorContains(t, err, "volume_mount: /data is only supported by guests of flavor lkl")
+	})
+	t.Run("devices", func(t *testing.T) {
+		other := task.Copy()
+		other.ID += "x"
+		other.Devices = []*drivers.DeviceConfig{{HostPath: "/dev/null", TaskPath: "/dev/null"}}
+		_, _, err := p.StartTask(other)
+		must.ErrorContains(t, err, "device: /dev/null cannot be used by a unikernel")
 	})
 	t.Run("users", func(t *testing.T) {
 		other := task.Copy()

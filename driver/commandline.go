@@ -67,6 +67,8 @@ func (g guest) lklConfig() *lkl.Config {
 	if k.supports(unikernel.FeatureConfig) && k.diskDevice() != unikernel.DeviceRootfs {
 		c.Root = k.diskDevice()
 	}
+	c.Mounts = g.live.lkl()
+	sortMounts(c.Mounts)
 	g.addNetwork(c)
 	g.addDefaultSysctls(c)
 	return c

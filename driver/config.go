@@ -43,6 +43,7 @@ type Config struct {
 	Registries    []Registry  `codec:"registry"`
 	ImageGC       ImageGC     `codec:"image_gc"`
 	HostNetwork   HostNetwork `codec:"host_network"`
+	Volumes       Volumes     `codec:"volumes"`
 }
 
 // defaultConfig returns the configuration of a plugin without a block in the agent's
@@ -70,6 +71,7 @@ func (c *Config) validate() error {
 	}
 	oneOf(&list, "block_metadata", c.BlockMetadata, metadataBlocks)
 	c.HostNetwork.validate(&list)
+	c.Volumes.validate(&list)
 	c.validateImages(&list)
 	if err := list.Err(); err != nil {
 		return fmt.Errorf("plugin %w: %w", errConfig, err)
@@ -152,6 +154,7 @@ type TaskConfig struct {
 	ExtraHosts []string `codec:"extra_hosts"`
 
 	Bandwidth *BandwidthConfig `codec:"bandwidth"`
+	Mounts    []MountConfig    `codec:"mount"`
 }
 
 // sysctls returns the settings of all sysctl blocks.
@@ -218,6 +221,7 @@ func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
 	t.validateInterfaces(&list)
 	t.validateHosts(&list)
 	t.validateBandwidth(&list)
+	t.validateMounts(&list, plugin, task)
 	validateTask(&list, task)
 	t.validateUser(&list, task.User)
 	return taskConfigError(&list)
@@ -256,10 +260,6 @@ func validateTask(list *problems.List, task *drivers.TaskConfig) {
 	if task.Resources == nil || task.Resources.LinuxResources == nil ||
 		task.Resources.LinuxResources.MemoryLimitBytes <= 0 {
 		list.Addf("resources", "memory is missing: set it to the task's memory in MiB")
-	}
-	for _, mount := range task.Mounts {
-		list.Addf("volume_mount", "%s cannot be mounted: a unikernel has no access to the host's files, so add them to the rootfs",
-			mount.TaskPath)
 	}
 	validateDNS(list, task.DNS)
 	for _, device := range task.Devices {

@@ -34,6 +34,9 @@ func TestConfig_Validate(t *testing.T) {
 		{"start_timeout of zero", Config{StateDir: "/a", StartTimeout: "0s"}, []string{"start_timeout"}},
 		{"block_metadata", Config{StateDir: "/a", BlockMetadata: "always"}, nil},
 		{"unknown block_metadata", Config{StateDir: "/a", BlockMetadata: "yes"}, []string{"block_metadata"}},
+		{"volumes", Config{StateDir: "/a", Volumes: Volumes{Enabled: true, Paths: []string{"/srv", "/missing"}}}, nil},
+		{"volumes without paths", Config{StateDir: "/a", Volumes: Volumes{Enabled: true}}, []string{"volumes.paths"}},
+		{"wrong volumes", Config{StateDir: "/a", Volumes: Volumes{Paths: []string{"srv", file}}}, []string{"volumes.paths[0]", "volumes.paths[1]"}},
 		{"negative start_timeout", Config{StateDir: "/a", StartTimeout: "-5m"}, []string{"start_timeout"}},
 		{"host_network", Config{StateDir: "/a", HostNetwork: HostNetwork{Subnet: "10.1.0.0/16", Subnet6: "fd00:1::/64"}}, nil},
 		{"small host_network", Config{StateDir: "/a", HostNetwork: HostNetwork{Subnet: "10.1.0.0/22", Subnet6: "fd00:1::/118"}}, nil},
@@ -112,7 +115,7 @@ func TestConfig_NamesTheNetworkOfAnAddress(t *testing.T) {
 	must.ErrorContains(t, err, `"198.18.0.1/16" has bits beyond its prefix: write "198.18.0.0/16"`)
 }
 
-var fieldName = regexp.MustCompile(`^([a-z0-9_.]+(?:\[\d+\])?): `)
+var fieldName = regexp.MustCompile(`^([a-z0-9_.]+(?:\[\d+\][a-z0-9_.]*)?): `)
 
 // fields returns the fields that a configuration error names, in order.
 func fields(err error) []string {
@@ -225,12 +228,11 @@ var taskConfigCases = []struct {
 	{
 		name: "settings that unikernels do not support", job: TaskConfig{Kernel: "k"},
 		task: changedTask(func(c *drivers.TaskConfig) {
-			c.Mounts = []*drivers.MountConfig{{TaskPath: "/data"}}
 			c.Devices = []*drivers.DeviceConfig{{HostPath: "/dev/null"}}
 			c.User = "nobody"
 			c.Resources.LinuxResources.MemoryLimitBytes = 0
 		}),
-		wrong: []string{"resources", "volume_mount", "device", "user"},
+		wrong: []string{"resources", "device", "user"},
 	},
 	{
 		name: "work_dir, and a user by name", job: TaskConfig{Kernel: "k", WorkDir: "srv"},

@@ -20,6 +20,7 @@ type guest struct {
 	// extra are devices that the kernel's manifest lacks, for guests with
 	// unikernel.FeatureDevices.
 	extra []hostDevice
+	live  *liveFiles // nil for a guest without live directories
 }
 
 // A hostDevice is a device with the file behind it, if any.
@@ -56,6 +57,10 @@ func (g guest) plan(commandLine string, dir taskDir, root string) (executor.Plan
 			files = append(files, d.file)
 		}
 		plan.Devices = append(plan.Devices, d.Device)
+	}
+	plan.Files, files = g.live.plan(g.job.program.user, files)
+	if plan.Files != nil {
+		plan.Devices = append(plan.Devices, executor.Device{Name: unikernel.DeviceFiles, Type: unikernel.Net, Files: true})
 	}
 	return plan, files
 }

@@ -12,8 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/hashicorp/nomad/plugins/drivers"
-
 	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 )
 
@@ -24,11 +22,9 @@ const (
 	seedSize = 512 // bytes: the size of Linux's entropy pool
 )
 
-// guestFiles returns the files that the driver adds to the root disk of an LKL
-// guest. It leaves out the given files, from which the disk is made. The task's files belong
-// to the program's user.
-func guestFiles(ctx context.Context, j job, a addresses, resolver guestResolver, exclude []*jobFile) ([]disk.File, error) {
-	task := j.task
+// guestFiles returns the files about the guest that the driver adds to the root disk of an LKL
+// guest.
+func guestFiles(j job, a addresses, resolver guestResolver) ([]disk.File, error) {
 	hosts, err := j.etcHosts(a)
 	if err != nil {
 		return nil, err
@@ -37,21 +33,19 @@ func guestFiles(ctx context.Context, j job, a addresses, resolver guestResolver,
 	if _, err := rand.Read(seed); err != nil {
 		return nil, fmt.Errorf("create the random seed: %w", err)
 	}
-	files := []disk.File{
+	return []disk.File{
 		{Path: "/etc/hostname", Mode: 0o644, Content: []byte(j.hostname() + "\n")},
 		{Path: "/etc/hosts", Mode: 0o644, Content: []byte(hosts)},
 		{Path: "/etc/resolv.conf", Mode: 0o644, Content: []byte(resolver.String())},
 		{Path: seedPath, Mode: 0o600, Content: seed},
-	}
-	trees, err := taskFiles(ctx, task, exclude)
-	setOwner(trees, j.program.user)
-	return append(files, trees...), err
+	}, nil
 }
 
-// taskFiles returns the current content of the task's directories: local/,
-// secrets/, and alloc/ without its logs.
-func taskFiles(ctx context.Context, task *drivers.TaskConfig, exclude []*jobFile) ([]disk.File, error) {
-	dir := task.TaskDir()
+// taskFiles returns the current content of the task's directories, for guests without live
+// directories: local/, secrets/, and alloc/ without its logs. It leaves out the given files,
+// from which the disk is made. The files belong to the program's user.
+func taskFiles(ctx context.Context, j job, exclude []*jobFile) ([]disk.File, error) {
+	dir := j.task.TaskDir()
 	var files []disk.File
 	for _, tree := range []struct{ root, name, guest string }{
 		{dir.LocalDir, ".", "/local"},
@@ -77,6 +71,7 @@ func taskFiles(ctx context.Context, task *drivers.TaskConfig, exclude []*jobFile
 		}
 		files = append(files, found...)
 	}
+	setOwner(files, j.program.user)
 	return files, nil
 }
 

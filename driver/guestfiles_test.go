@@ -35,8 +35,11 @@ func TestGuestFiles_ContainTheTasksFiles(t *testing.T) {
 	must.NoError(t, err)
 	defer excluded.Close()
 
-	files, err := guestFiles(t.Context(), job{task: task}, addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}, newGuestResolver(&drivers.DNSConfig{Servers: []string{"10.0.0.53"}}, addresses{}), []*jobFile{excluded, nil})
+	files, err := guestFiles(job{task: task}, addresses{v4: netip.MustParsePrefix("172.26.64.5/20")}, newGuestResolver(&drivers.DNSConfig{Servers: []string{"10.0.0.53"}}, addresses{}))
 	must.NoError(t, err)
+	copies, err := taskFiles(t.Context(), job{task: task}, []*jobFile{excluded, nil})
+	must.NoError(t, err)
+	files = append(files, copies...)
 	found := map[string]disk.File{}
 	for _, f := range files {
 		found[f.Path] = f
@@ -69,7 +72,7 @@ func TestGuestFiles_StayInsideTheAlloc(t *testing.T) {
 	must.NoError(t, os.Symlink(filepath.Dir(secret), filepath.Join(shared, "data")))
 	must.NoError(t, os.MkdirAll(filepath.Join(shared, "tmp"), 0o777))
 	must.NoError(t, os.Symlink(secret, filepath.Join(shared, "tmp", "link")))
-	files, err := guestFiles(t.Context(), job{task: task}, addresses{}, guestResolver{}, nil)
+	files, err := taskFiles(t.Context(), job{task: task}, nil)
 	must.NoError(t, err)
 	links := 0
 	for _, f := range files {
@@ -84,7 +87,7 @@ func TestGuestFiles_StayInsideTheAlloc(t *testing.T) {
 func TestGuestFiles_SeedsDiffer(t *testing.T) {
 	_, task := taskTree(t)
 	seed := func() string {
-		files, err := guestFiles(t.Context(), job{task: task}, addresses{}, guestResolver{}, nil)
+		files, err := guestFiles(job{task: task}, addresses{}, guestResolver{})
 		must.NoError(t, err)
 		return string(files[3].Content)
 	}

@@ -60,7 +60,12 @@ func (d *Driver) makeRootDisk(ctx context.Context, j job, dir taskDir, k *kernel
 		for _, warning := range resolver.warnings {
 			d.events.emit(j.task, warning, nil)
 		}
-		files, err = guestFiles(ctx, j, a, resolver, []*jobFile{k.jobFile, src, j.image.localFile()})
+		files, err = guestFiles(j, a, resolver)
+		if err == nil && !k.hasLiveFiles() {
+			var copies []disk.File
+			copies, err = taskFiles(ctx, j, []*jobFile{k.jobFile, src, j.image.localFile()})
+			files = append(files, copies...)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -106,6 +106,14 @@ var pluginOptions = []option{
 		},
 	},
 	{
+		name: "volumes", kind: kindBlock,
+		doc: "Files of the host that jobs may [mount](volumes.md#mount-blocks). Nomad's volumes do not need it.",
+		nested: []option{
+			{name: "enabled", kind: "bool", value: "false", doc: "Allow jobs to mount what lies below `paths`."},
+			{name: "paths", kind: "list(string)", value: "[]", doc: "Directories of the host."},
+		},
+	},
+	{
 		name: "image_gc", kind: kindBlock,
 		doc: "Removal of cached images that no task uses.",
 		nested: []option{
@@ -205,6 +213,30 @@ var taskOptions = []option{
 	{
 		name: "work_dir", kind: "string",
 		doc: "Absolute path in the guest in which the program starts.",
+	},
+	{
+		name: "mount", kind: kindBlocks,
+		doc: "Files of the host or memory that an LKL guest [mounts](volumes.md#mount-blocks).",
+		nested: []option{
+			{name: "type", kind: "string", doc: "`bind` or `tmpfs`."},
+			{name: "target", kind: "string", doc: "Absolute path in the guest."},
+			{name: "source", kind: "string", doc: "File or directory for `bind`, relative to the task directory."},
+			{name: "readonly", kind: "bool", value: "false", doc: "Refuse writes."},
+			{
+				name: "bind_options", kind: kindBlock, doc: "Options for `bind`.",
+				nested: []option{{
+					name: "propagation", kind: "string",
+					doc: "`rprivate` or `rslave`: whether mounts that appear on the host later are visible.",
+				}},
+			},
+			{
+				name: "tmpfs_options", kind: kindBlock, doc: "Options for `tmpfs`.",
+				nested: []option{
+					{name: "size", kind: "number", doc: "Size in bytes."},
+					{name: "mode", kind: "number", doc: "Permissions as a decimal number: 448 is 0700."},
+				},
+			},
+		},
 	},
 	{
 		name: "bandwidth", kind: kindBlock,

@@ -76,6 +76,7 @@ config {
 		NetworkMode:      "l2", Interfaces: map[string]InterfaceConfig{"tap2": {Name: "eth1"}},
 		Hostname: "web-1", ExtraHosts: []string{"db:10.0.0.5"}, Bandwidth: &BandwidthConfig{Egress: "100mbit"},
 		KernelLog: true, Sysctl: []map[string]string{{"net.core.somaxconn": "4096", "vm.swappiness": "0"}},
+		Mounts: []MountConfig{},
 	}, job)
 }
 
@@ -96,7 +97,7 @@ config {
 		Image: "registry.example.com/team/web:1.0", Entrypoint: []string{"/web.spt", "-v"},
 		ImagePullPolicy: "always", ImagePullTimeout: "90s", Auth: &TaskAuth{Username: "robot", Password: "secret"},
 		RootfsSync: "none", Flavor: auto, Tender: auto,
-		NetworkMode: auto, Interfaces: map[string]InterfaceConfig{},
+		NetworkMode: auto, Interfaces: map[string]InterfaceConfig{}, Mounts: []MountConfig{},
 	}, job)
 }
 
@@ -194,6 +195,7 @@ config {
 	must.Eq(t, TaskConfig{
 		Kernel: "local/web.spt", RootfsSize: "256", RootfsSync: "none", Flavor: auto, Tender: auto, NetworkMode: auto,
 		Interfaces: map[string]InterfaceConfig{}, ImagePullTimeout: DefaultImagePullTimeout,
+		Mounts: []MountConfig{},
 	}, job)
 }
 

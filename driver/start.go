@@ -81,7 +81,12 @@ func (d *Driver) startGuest(ctx context.Context, job job, dir taskDir, undo *und
 		return runningTask{}, startError("root disk", err)
 	}
 	defer disk.Close()
-	guest := guest{job: job, kernel: kernel, network: devices, disk: disk}
+	live, err := d.openLiveFiles(job, kernel)
+	if err != nil {
+		return runningTask{}, startError("live directories", err)
+	}
+	defer live.Close()
+	guest := guest{job: job, kernel: kernel, network: devices, disk: disk, live: live}
 	commandLine, err := guest.commandLine()
 	if err != nil {
 		return runningTask{}, startError("command line", err)

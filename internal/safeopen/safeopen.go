@@ -51,7 +51,7 @@ func Open(path string, flag int, accept Types) (*os.File, error) {
 // OpenBelow is Open for a path below a directory. It follows no absolute symlink, and no
 // symlink that leads out of the directory. dir may be an O_PATH descriptor.
 func OpenBelow(dir *os.File, name string, flag int, accept Types) (*os.File, error) {
-	located, err := locateBelow(dir, name, flag)
+	located, err := LocateBelow(dir, name, flag)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,8 @@ func Locate(path string, flag int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-func locateBelow(dir *os.File, name string, flag int) (*os.File, error) {
+// LocateBelow is Locate for a path below a directory, with the rules of OpenBelow.
+func LocateBelow(dir *os.File, name string, flag int) (*os.File, error) {
 	how := unix.OpenHow{
 		Flags:   uint64(unix.O_PATH | unix.O_CLOEXEC | flag&unix.O_NOFOLLOW),
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
@@ -98,15 +99,8 @@ func locateBelow(dir *os.File, name string, flag int) (*os.File, error) {
 // Reopen opens the file of a descriptor, usually of Locate, if it is of an accepted type.
 // The new file has the same name as the located one.
 func Reopen(located *os.File, flag int, accept Types) (*os.File, error) {
-	info, err := located.Stat()
-	if err != nil {
+	if err := accept.Check(located); err != nil {
 		return nil, err
-	}
-	if !accept.has(info.Mode()) {
-		return nil, &fs.PathError{
-			Op: "open", Path: located.Name(),
-			Err: fmt.Errorf("%w: it is a %s, not a %s", ErrType, typeName(info.Mode()), accept),
-		}
 	}
 	// Without O_NONBLOCK, the open would wait for a process that has a lease on the file.
 	flag = flag&^unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY
@@ -115,6 +109,21 @@ func Reopen(located *os.File, flag int, accept Types) (*os.File, error) {
 		return nil, &fs.PathError{Op: "open", Path: located.Name(), Err: err}
 	}
 	return os.NewFile(uintptr(fd), located.Name()), nil
+}
+
+// Check returns ErrType for the descriptor of a file of another type.
+func (t Types) Check(located *os.File) error {
+	info, err := located.Stat()
+	if err != nil {
+		return err
+	}
+	if t.has(info.Mode()) {
+		return nil
+	}
+	return &fs.PathError{
+		Op: "open", Path: located.Name(),
+		Err: fmt.Errorf("%w: it is a %s, not a %s", ErrType, typeName(info.Mode()), t),
+	}
 }
 
 func (t Types) has(mode fs.FileMode) bool {

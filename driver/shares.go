@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/executor"
+	"github.com/lkl-nomad/nomad-driver-lkl/files"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
+)
+
+// liveFeatures are the features of a guest that mounts live directories.
+const liveFeatures = unikernel.FeatureDevices | unikernel.FeatureFiles
+
+// hasLiveFiles reports whether the guest mounts the task's directories. Other LKL guests get
+// copies of local/, secrets/ and alloc/ on their root disk.
+func (k kernelInfo) hasLiveFiles() bool { return k.supports(liveFeatures) }
+
+// checkMounts reports the mounts of a job that the guest does not support.
+func (k kernelInfo) checkMounts(list *problems.List, j job) {
+	if k.hasLiveFiles() {
+		return
+	}
+	needs := fmt.Sprintf("needs a guest with the features %s, which this kernel lacks: link it again with the current lkl-cc (%s)",
+		liveFeatures, inspectHint)
+	if k.flavor != unikernel.FlavorLKL {
+		needs = "is only supported by guests of flavor lkl"
+	}
+	for _, m := range j.task.Mounts {
+		list.Addf("volume_mount", "%s %s", m.TaskPath, needs)
+	}
+	for i := range j.config.Mounts {
+		list.Addf(fmt.Sprintf("mount[%d]", i), "%s", needs)
+	}
+}
+
+// A guestMount is a file system that the guest mounts besides its disks: a share, or memory.
+type guestMount struct {
+	target   string
+	share    *os.File // O_PATH descriptor of a file or directory of the host; nil for memory
+	readOnly bool
+	follow   bool          // of a share: files.Share.Follow
+	hidden   []files.Inode // of a share: files.Share.Hidden
+	options  []string      // of memory
+}
+
+// liveFiles are the mounts of a guest, and what their file server needs. It is nil for a guest
+// that has none.
+type liveFiles struct {
+	mounts []guestMount
+	server *os.File // the program of the file server
+}
+
+// Close closes the files. The executor has its own descriptors. Close does nothing for nil.
+func (l *liveFiles) Close() {
+	if l == nil {
+		return
+	}
+	for _, m := range l.mounts {
+		if m.share != nil {
+			_ = m.share.Close() // O_PATH: nothing was written
+		}
+	}
+	if l.server != nil {
+		_ = l.server.Close() // it was only read
+	}
+}
+
+// openLiveFiles opens everything that a guest mounts besides its disks.
+func (d *Driver) openLiveFiles(j job, k *kernel) (*liveFiles, error) {
+	if !k.hasLiveFiles() {
+		return nil, nil
+	}
+	live := &liveFiles{}
+	if err := live.open(j, d.runningFiles(j, k), &d.config.Volumes); err != nil {
+		live.Close()
+		return nil, err
+	}
+	var err error
+	if live.server, err = d.openFileServer(); err != nil {
+		live.Close()
+		return nil, retryable(err)
+	}
+	return live, nil
+}
+
+// open opens the shares. The task's directories do not contain the hidden files.
+func (l *liveFiles) open(j job, hidden []files.Inode, volumes *Volumes) error {
+	if err := l.openTaskDirs(j.task, hidden); err != nil {
+		return err
+	}
+	for _, m := range j.task.Mounts {
+		mount, err := openVolume(m)
+		if err != nil {
+			return err
+		}
+		l.mounts = append(l.mounts, mount)
+	}
+	for i, m := range j.config.Mounts {
+		mount, err := m.open(volumes, j.task)
+		if err != nil {
+			return fmt.Errorf("mount[%d].source: %w", i, err)
+		}
+		l.mounts = append(l.mounts, mount)
+	}
+	return nil
+}
+
+// openTaskDirs opens the task's directories. Other tasks of the alloc can replace files in
+// them, but not the directories themselves.
+func (l *liveFiles) openTaskDirs(task *drivers.TaskConfig, hidden []files.Inode) error {
+	root, err := safeopen.Locate(task.AllocDir, 0)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	dir := task.TaskDir()
+	for _, m := range []struct{ target, path string }{
+		{"/local", dir.LocalDir}, {"/secrets", dir.SecretsDir}, {"/alloc", dir.SharedAllocDir},
+	} {
+		rel, err := filepath.Rel(task.AllocDir, m.path)
+		if err != nil {
+			return err
+		}
+		f, err := safeopen.LocateBelow(root, rel, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // only in tests: Nomad creates all of them
+		}
+		if err == nil {
+			err = safeopen.Directory.Check(f)
+		}
+		if err != nil {
+			f.Close()
+			return fmt.Errorf("open %s: %w", m.path, withoutPath(err))
+		}
+		l.mounts = append(l.mounts, guestMount{target: m.target, share: f, hidden: slices.Clone(hidden)})
+		if m.target == "/alloc" {
+			l.hideLogs(f)
+		}
+	}
+	return nil
+}
+
+// hideLogs hides the directory of the tasks' logs in the last mount. Processes of Nomad
+// rotate the logs as root and follow symbolic links there, so a guest must not write to it.
+func (l *liveFiles) hideLogs(shared *os.File) {
+	var stat unix.Stat_t
+	if err := unix.Fstatat(int(shared.Fd()), "logs", &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return // only in tests: Nomad creates it
+	}
+	last := &l.mounts[len(l.mounts)-1]
+	last.hidden = append(last.hidden, files.InodeOf(&stat))
+}
+
+// open returns the mount of a block mount.
+func (m MountConfig) open(volumes *Volumes, task *drivers.TaskConfig) (guestMount, error) {
+	mount := guestMount{target: filepath.Clean(m.Target), readOnly: m.ReadOnly}
+	if m.Type == mountTmpfs {
+		mount.options = append([]string{"noexec"}, m.Tmpfs.options()...)
+		return mount, nil
+	}
+	source, err := volumes.bindSource(task, m.Source)
+	if err != nil {
+		return guestMount{}, err
+	}
+	mount.share, err = source.locate()
+	mount.follow = m.Bind.follows()
+	return mount, err
+}
+
+// runningFiles returns the files of the job from which the guest runs. A guest does not see
+// them in the task's directories.
+func (d *Driver) runningFiles(j job, k *kernel) []files.Inode {
+	sources := []*jobFile{k.jobFile, j.image.localFile()}
+	if j.image == nil && j.config.Rootfs != "" {
+		if root, err := d.openRoot(j); err == nil { // otherwise the start fails at the root disk
+			defer root.Close()
+			sources = append(sources, root)
+		}
+	}
+	var found []files.Inode
+	for _, f := range sources {
+		if f == nil {
+			continue
+		}
+		if stat, ok := f.info.Sys().(*syscall.Stat_t); ok {
+			found = append(found, files.Inode{Dev: stat.Dev, Ino: stat.Ino})
+		}
+	}
+	return found
+}
+
+// lkl returns the mounts for the guest's configuration.
+func (l *liveFiles) lkl() []lkl.Mount {
+	if l == nil {
+		return nil
+	}
+	var mounts []lkl.Mount
+	shares := 0
+	for _, m := range l.mounts {
+		options := []string{"nosuid", "nodev"}
+		if m.readOnly {
+			options = append(options, "ro")
+		}
+		mount := lkl.Mount{Device: lkl.TmpFS, Path: m.target, Type: lkl.TmpFS}
+		if m.share != nil {
+			mount.Device, mount.Type = strconv.Itoa(shares), lkl.HostFS
+			shares++
+		}
+		mount.Options = strings.Join(append(options, m.options...), ",")
+		mounts = append(mounts, mount)
+	}
+	return mounts
+}
+
+// plan returns the plan of the file server and the files that the plan refers to by index: those
+// in inherited, the server's program and the shares. It returns no plan without a share.
+func (l *liveFiles) plan(user owner, inherited []*os.File) (*executor.FilesPlan, []*os.File) {
+	if l == nil {
+		return nil, inherited
+	}
+	plan := executor.FilesPlan{
+		ProgramFD: len(inherited),
+		Server:    files.Plan{Version: files.Version, UID: user.uid, GID: user.gid},
+	}
+	all := append(inherited, l.server)
+	for _, m := range l.mounts {
+		if m.share == nil {
+			continue
+		}
+		share := files.Share{FD: len(all), ReadOnly: m.readOnly, Follow: m.follow, Hidden: m.hidden}
+		all = append(all, m.share)
+		plan.Server.Shares = append(plan.Server.Shares, share)
+	}
+	if len(plan.Server.Shares) == 0 {
+		return nil, inherited
+	}
+	return &plan, all
+}
