@@ -5,6 +5,7 @@ package disk
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,8 @@ const (
 	// maxMemoryContent is the largest content of a file on disk that is copied to memory,
 	// in bytes. Memory is faster, but a task may have files of many GiB.
 	maxMemoryContent = 1 << 20
+	// maxTruncations limits the attempts to copy a file that becomes shorter meanwhile.
+	maxTruncations = 10
 	// contentMode lets the user of debugfs read a file.
 	contentMode = 0o444
 )
@@ -113,6 +116,17 @@ func (p *putter) setContent(ctx context.Context, f *File) (string, error) {
 	if f.Source == "" {
 		return p.content.setBytes(f.Content)
 	}
+	name, err := p.setSource(ctx, f)
+	for range maxTruncations {
+		if f.tree == nil || !errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		}
+		name, err = p.setSource(ctx, f) // another task has truncated the file
+	}
+	return name, err
+}
+
+func (p *putter) setSource(ctx context.Context, f *File) (string, error) {
 	var source *os.File
 	var err error
 	if f.tree == nil {

@@ -177,6 +177,9 @@ func (p *putter) put(ctx context.Context, f *File) error {
 		return p.create(name, unix.S_IFLNK, f, "symlink", throughSymlinks(name), f.Link)
 	}
 	content, err := p.setContent(ctx, f)
+	if f.tree != nil && errors.Is(err, fs.ErrNotExist) {
+		return nil // another task has removed the file since Tree listed it
+	}
 	if err != nil {
 		return err
 	}

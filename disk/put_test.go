@@ -232,3 +232,25 @@ func TestTree_NeverReadsOutsideItsDirectory(t *testing.T) {
 		test.True(t, statFile(t, image, "/local/sub/secret").missing, test.Sprint(name))
 	}
 }
+
+func TestPut_LeavesOutFilesThatVanish(t *testing.T) {
+	dir := t.TempDir()
+	gone := writeFile(t, filepath.Join(dir, "sub", "gone"), "x")
+	writeFile(t, filepath.Join(dir, "sub", "stays"), "y")
+	files, err := Tree(t.Context(), dir, ".", "/alloc", func(name string) bool {
+		if name == "sub/gone" {
+			must.NoError(t, os.Remove(gone)) // after the directory has been listed
+		}
+		return false
+	})
+	must.NoError(t, err)
+	must.Len(t, 3, files)
+	must.NoError(t, os.WriteFile(gone, nil, 0o600))
+	files, err = Tree(t.Context(), dir, ".", "/alloc", nil)
+	must.NoError(t, err)
+	must.NoError(t, os.Remove(gone))
+	image := sampleImage(t)
+	must.NoError(t, Put(toolContext(t), Sandbox{}, image, files))
+	must.True(t, statFile(t, image, "/alloc/sub/gone").missing)
+	must.True(t, statFile(t, image, "/alloc/sub/stays").exist)
+}

@@ -4,6 +4,7 @@ package disk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -26,7 +27,8 @@ type tree struct{ dir string }
 // Tree leaves out sockets, FIFOs and devices, and the paths below hostDir for which skip
 // returns true, with everything in them; skip may be nil. Put reads the contents later,
 // but never from outside of hostDir, even if the tree has changed. Tree follows symlinks
-// in the path of hostDir itself.
+// in the path of hostDir itself. Files that vanish during the call, or before Put reads them,
+// are left out.
 func Tree(ctx context.Context, hostDir, name, guestDir string, skip func(string) bool) ([]File, error) {
 	root, err := os.OpenRoot(hostDir)
 	if err != nil {
@@ -61,6 +63,9 @@ func (l *treeLister) list(ctx context.Context, name string) error {
 		return fmt.Errorf("more than %d files", maxEntries)
 	}
 	f, ok, err := l.newFile(l.root, name)
+	if name != "." && isGone(err) {
+		return nil
+	}
 	if err != nil || !ok {
 		return err
 	}
@@ -70,7 +75,7 @@ func (l *treeLister) list(ctx context.Context, name string) error {
 		return nil
 	}
 	entries, err := readDir(l.root, name)
-	if err != nil {
+	if err != nil && !isGone(err) {
 		return err
 	}
 	for _, entry := range entries {
@@ -80,6 +85,9 @@ func (l *treeLister) list(ctx context.Context, name string) error {
 	}
 	return nil
 }
+
+// isGone reports whether another process has removed or replaced a file that was listed.
+func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) }
 
 // newFile returns the File for a path, without its path in the guest. The result is false
 // for types that Put does not support.
