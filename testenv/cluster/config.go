@@ -14,6 +14,12 @@ import (
 // sandbox.SecondAddress.
 const SecondNetwork = "second"
 
+// Volume is the host volume of each agent. Any user may write to it.
+const Volume = "data"
+
+// VolumeDir returns the directory of the host volume.
+func (n *Nomad) VolumeDir() string { return filepath.Join(n.Dir, "volume") }
+
 // config returns the agent's configuration. Several agents share the sandbox, so
 // each has its own ports, directories and bridge.
 func (n *Nomad) config() string {
@@ -79,9 +85,13 @@ client {
   host_network %q {
     interface = %q
   }
+
+  host_volume %q {
+    path = %q
+  }
 %s}
 `, filepath.Join(n.Dir, "data", "alloc"), sandbox.Link, n.cniPath(), filepath.Join(n.Dir, "cni"), index, 64+16*index,
-		SecondNetwork, SecondNetwork, sandbox.SecondLink, server)
+		SecondNetwork, SecondNetwork, sandbox.SecondLink, Volume, n.VolumeDir(), server)
 }
 
 // cniPath returns the directories of CNI plugins.

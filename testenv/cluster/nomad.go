@@ -67,10 +67,13 @@ func StartNomad(ctx context.Context, tools Tools, dir string, options Options) (
 		n.Pool = options.Name
 	}
 	n.StateDir = filepath.Join(n.Dir, "lkl")
-	for _, name := range []string{"data", "tmp", "plugins", "cni"} {
+	for _, name := range []string{"data", "tmp", "plugins", "cni", "volume"} {
 		if err := os.MkdirAll(filepath.Join(n.Dir, name), 0o755); err != nil {
 			return nil, err
 		}
+	}
+	if err := os.Chmod(n.VolumeDir(), 0o777); err != nil {
+		return nil, err
 	}
 	if err := copyFile(tools.Plugin, filepath.Join(n.Dir, "plugins", filepath.Base(tools.Plugin))); err != nil {
 		return nil, fmt.Errorf("install the plugin: %w", err)
