@@ -45,6 +45,7 @@ func (d *Driver) awaitExit(h *handle) {
 // recordExit records the end of a guest and sends events about its cause.
 func (d *Driver) recordExit(h *handle, exit executor.Exit) {
 	d.reportDropped(h, exit.Dropped)
+	d.reportFilesEnded(h, exit.FilesEnded)
 	exit.Reason = explainExit(h.state.Flavor, exit)
 	result := nomadExit(exit)
 	switch {
@@ -113,4 +114,14 @@ func (d *Driver) reportDropped(h *handle, dropped uint64) {
 		d.events.emit(h.task, fmt.Sprintf("%d bytes of console output were lost since the start: the log reader is too slow", dropped),
 			map[string]string{"dropped_bytes": strconv.FormatUint(dropped, 10)})
 	}
+}
+
+// reportFilesEnded sends an event when the task's file server has ended before its guest.
+func (d *Driver) reportFilesEnded(h *handle, how string) {
+	if how == "" || !h.recordFilesEnded() {
+		return
+	}
+	h.log.Error("the task's file server ended", "reason", how)
+	d.events.emit(h.task, fmt.Sprintf("The file server ended (%s): "+
+		"files in live directories and volumes return EIO until the task restarts", how), map[string]string{"file_server": how})
 }

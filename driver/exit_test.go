@@ -145,6 +145,22 @@ func TestReportDropped_ReportsEachLossOnce(t *testing.T) {
 	must.Eq(t, "last", testenv.Receive(t, events).Message)
 }
 
+func TestReportFilesEnded_ReportsTheEndOnce(t *testing.T) {
+	d := testDriver(t)
+	events := collect(t, d)
+	h := d.newHandle(plainTask(), taskState{}, nil)
+	for _, how := range []string{"", "killed by SIGKILL", "killed by SIGKILL"} {
+		d.reportFilesEnded(h, how)
+	}
+	d.recordExit(h, executor.Exit{Reason: "exited with 0", FilesEnded: "killed by SIGKILL"})
+	d.events.emit(h.task, "last", nil)
+	event := testenv.Receive(t, events)
+	must.Eq(t, "The file server ended (killed by SIGKILL): files in live directories and volumes return EIO until the task restarts",
+		event.Message)
+	must.Eq(t, "killed by SIGKILL", event.Annotations["file_server"])
+	must.Eq(t, "last", testenv.Receive(t, events).Message)
+}
+
 func TestAttributes_LeaveOutEmptyValues(t *testing.T) {
 	must.MapNotContainsKey(t, taskState{}.attributes(), "ip")
 	must.Eq(t, "172.26.64.5", taskState{IP: "172.26.64.5", Tap: "lkl0"}.attributes()["ip"]) // of an earlier plugin

@@ -28,6 +28,7 @@ type handle struct {
 	stopRequested   bool                // the plugin was asked to end the guest
 	completed       time.Time
 	reportedDropped uint64 // bytes of console output already reported as lost
+	reportedFiles   bool   // the end of the file server has been reported
 }
 
 func (d *Driver) newHandle(task *drivers.TaskConfig, state taskState, c *client.Client) *handle {
@@ -92,6 +93,16 @@ func (h *handle) recordDropped(dropped uint64) bool {
 	}
 	h.reportedDropped = dropped
 	return true
+}
+
+// recordFilesEnded records the end of the file server, and reports whether it is the first
+// call.
+func (h *handle) recordFilesEnded() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	first := !h.reportedFiles
+	h.reportedFiles = true
+	return first
 }
 
 // record returns the record of the task's resources.

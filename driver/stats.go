@@ -48,6 +48,7 @@ func (d *Driver) sendStats(
 	for {
 		if next, err := h.client.Stats(ctx); err == nil {
 			d.reportDropped(h, next.Dropped)
+			d.reportFilesEnded(h, next.FilesEnded)
 			select {
 			case out <- d.cpus.usage(last, next):
 			case <-ctx.Done():

@@ -81,9 +81,18 @@ func (t *task) handOver(user int) error {
 		socket,
 		unix.Fchown(t.exitFile.FD, user, user),
 		unix.Fchown(t.droppedFD, user, user),
+		t.handOverFilesFile(user),
 		unix.Fchown(t.dir.fd, -1, user),
 		unix.Fchmod(t.dir.fd, rootAndGroup),
 	)
+}
+
+// handOverFilesFile is handOver for FilesFile, which not every task has.
+func (t *task) handOverFilesFile(user int) error {
+	if t.files.endedFD < 0 {
+		return nil
+	}
+	return unix.Fchown(t.files.endedFD, user, user)
 }
 
 func dropCapabilities() error {

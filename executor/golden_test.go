@@ -82,7 +82,8 @@ func goldens(version int) map[string]any {
 		UID: 0x70000064, Started: goldenTime, Control: true, Dropped: 4096,
 	}
 	if version >= 2 {
-		id.Files, exit.FilesEnded, state.FilesEnded = goldenFiles, goldenEnd, goldenEnd
+		id.Files, state.Files = goldenFiles, goldenFiles
+		exit.FilesEnded, state.FilesEnded = goldenEnd, goldenEnd
 	}
 	plan := goldenPlan(version)
 	written := plan

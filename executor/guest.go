@@ -41,9 +41,12 @@ func (t *task) tenderGuest(files []*os.File) (*tender.Guest, error) {
 	}
 	for _, d := range t.plan.Devices {
 		var f *os.File
-		if d.Control {
+		switch {
+		case d.Control:
 			f, err = t.openControl()
-		} else {
+		case d.Files:
+			f, err = t.startFileServer()
+		default:
 			f = files[d.FD]
 		}
 		if err != nil {
@@ -91,8 +94,8 @@ func tenderDevice(d Device, f *os.File) (tender.Device, error) {
 		Name: d.Name, Type: d.Type, File: f, MAC: d.MAC, MTU: d.MTU,
 		Capacity: d.Capacity, BlockSize: d.BlockSize, MaxTransfer: d.MaxTransfer, Flush: d.Flush,
 	}
-	if d.Control {
-		// The control device carries no Ethernet frames, but the ABI requires these.
+	if d.Control || d.Files {
+		// These devices carry no Ethernet frames, but the ABI requires both.
 		out.MAC, out.MTU = [6]byte{2, 0, 0, 0, 0, 1}, unikernel.MaxMTU
 	}
 	if d.Type != unikernel.Block {

@@ -20,13 +20,14 @@ import (
 )
 
 // Names of the files in a task's state directory (Plan.Dir). Once the guest runs, the
-// executor's user owns the last three, and can neither change nor replace the others.
+// executor's user owns the last four, and can neither change nor replace the others.
 const (
 	PlanFile     = "plan.json"     // the Plan without its command line
 	IdentityFile = "executor.json" // the Identity of the executor and its guest
 	SocketFile   = "socket"        // the socket on which the executor listens
 	ExitFile     = "exit.json"     // the ExitRecord
 	DroppedFile  = "dropped"       // State.Dropped in decimal
+	FilesFile    = "files"         // State.FilesEnded, if the task has a file server
 )
 
 // TenderSPT is the value of Plan.Tender for the built-in seccomp tender.

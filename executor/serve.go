@@ -18,6 +18,7 @@ const (
 	slotConsoleIn
 	slotConsoleOut
 	slotControl
+	slotFiles
 	slotConns // the first of the connections
 )
 
@@ -26,7 +27,7 @@ const (
 func (t *task) serve() int {
 	for {
 		now := time.Now()
-		if t.exit != nil && t.console.done(now) {
+		if t.exit != nil && t.console.done(now) && t.files.deadline.IsZero() {
 			break
 		}
 		until := t.preparePoll()
@@ -70,11 +71,15 @@ func (t *task) preparePoll() (until time.Time) {
 	add(in, unix.POLLIN)
 	add(out, unix.POLLOUT)
 	add(t.control, unix.POLLIN)
+	add(t.files.pidfd, unix.POLLIN)
 	for _, c := range t.conns {
 		add(c.fd, unix.POLLIN)
 		until = earliest(until, c.deadline)
 	}
-	return earliest(until, t.killAt)
+	for _, at := range []time.Time{t.killAt, t.files.publishAt, t.files.deadline} {
+		until = earliest(until, at)
+	}
+	return until
 }
 
 // pollTimeout returns the milliseconds until a time, rounded up, or -1 for the
@@ -106,6 +111,10 @@ func (t *task) handleEvents(now time.Time) {
 	if ready(slotGuest) {
 		t.recordExit(now)
 	}
+	if ready(slotFiles) {
+		t.recordFilesEnd(now)
+	}
+	t.filesTimeouts(now)
 	if ready(slotSignals) {
 		t.drainSignals()
 		t.kill("the executor received a terminating signal")

@@ -3,7 +3,6 @@
 package executor
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,11 +26,11 @@ func start(plan *Plan, files int) (*task, error) {
 	if err := plan.Check(files); err != nil {
 		return nil, err
 	}
-	if plan.Files != nil {
-		return nil, errors.New("this build has no file server for live directories yet")
-	}
 	unix.Umask(0o077)
-	t := &task{plan: plan, console: console{in: -1, out: -1, notices: 2}, control: -1, plugin: os.Geteuid()}
+	t := &task{
+		plan: plan, plugin: os.Geteuid(),
+		console: console{in: -1, out: -1, notices: 2}, control: -1, files: fileServer{pidfd: -1, endedFD: -1},
+	}
 	if err := t.register(); err != nil {
 		return nil, err
 	}
@@ -45,12 +44,14 @@ func start(plan *Plan, files int) (*task, error) {
 		return nil, err
 	}
 	if err := t.startGuest(files); err != nil {
+		t.killFileServer()
 		return nil, err
 	}
 	if err := t.finishStart(); err != nil {
 		// The kernel would kill the guest with this process anyway.
 		_ = t.guest.Signal(unix.SIGKILL)
 		_, _ = t.guest.Wait()
+		t.killFileServer()
 		return nil, err
 	}
 	plan.CommandLine = ""
@@ -87,7 +88,7 @@ func (t *task) register() error {
 func (t *task) writeIdentity() error {
 	return t.dir.write(IdentityFile, Identity{
 		Version: Version, MinVersion: MinVersion, Task: t.plan.Task,
-		Executor: t.self, Guest: t.guestID, UID: t.uid,
+		Executor: t.self, Guest: t.guestID, Files: t.files.id, UID: t.uid,
 	})
 }
 
@@ -171,11 +172,8 @@ func (t *task) startGuest(files int) error {
 // finishStart completes the start once the guest runs.
 func (t *task) finishStart() error {
 	var err error
-	if t.guestID, err = FindProcess(t.guest.Pid); errors.Is(err, ErrGone) {
-		// The guest has already ended; serve will notice.
-		t.guestID, err = Process{Pid: t.guest.Pid, BootID: t.self.BootID}, nil
-	}
-	if err != nil {
+	// If the guest has already ended, serve will notice.
+	if t.guestID, err = findStarted(t.guest.Pid, t.self.BootID); err != nil {
 		return err
 	}
 	if t.pidfd, err = unix.PidfdOpen(t.guest.Pid, 0); err != nil {

@@ -10,15 +10,16 @@ import (
 
 // State describes an executor and its running guest.
 type State struct {
-	Version  int       `json:"Version"`  // newest version that the executor supports
-	Task     string    `json:"Task"`     // Plan.Task
-	Tender   string    `json:"Tender"`   // Plan.Tender
-	Guest    Process   `json:"Guest"`    // the guest's process
-	Executor Process   `json:"Executor"` // the executor itself
-	UID      int       `json:"UID"`      // UID and GID of the guest
-	Started  time.Time `json:"Started"`  // when the guest's process began
-	Control  bool      `json:"Control"`  // signals reach the program in the guest
-	Dropped  uint64    `json:"Dropped"`  // bytes of console output lost to a slow reader
+	Version  int       `json:"Version"`        // newest version that the executor supports
+	Task     string    `json:"Task"`           // Plan.Task
+	Tender   string    `json:"Tender"`         // Plan.Tender
+	Guest    Process   `json:"Guest"`          // the guest's process
+	Executor Process   `json:"Executor"`       // the executor itself
+	Files    Process   `json:"Files,omitzero"` // the file server; zero if the task has none
+	UID      int       `json:"UID"`            // UID and GID of the guest
+	Started  time.Time `json:"Started"`        // when the guest's process began
+	Control  bool      `json:"Control"`        // signals reach the program in the guest
+	Dropped  uint64    `json:"Dropped"`        // bytes of console output lost to a slow reader
 	// FilesEnded is how the file server ended while the guest ran, or "".
 	FilesEnded string `json:"FilesEnded,omitempty"`
 }
@@ -42,7 +43,7 @@ type Stats struct {
 	// CPU time of the guest's process in nanoseconds. Total is exact; the
 	// kernel accounts the split in ticks.
 	TotalNS, UserNS, SystemNS uint64
-	ExecutorNS                uint64 // CPU time of the executor
+	ExecutorNS                uint64 // CPU time of the executor and the file server
 
 	CPU cgroup.CPU // throttling by the cgroup
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,6 +38,12 @@ func ReadStats(dir string, id Identity, group cgroup.Group) (Stats, error) {
 	}
 	// The executor may end at any moment after the guest.
 	s.ExecutorNS, _ = cpuTime(id.Executor.Pid)
+	if id.Files.Pid != 0 {
+		s.ExecutorNS += filesCPUTime(id.Files)
+		if s.FilesEnded, err = readFilesEnded(dir); err != nil {
+			return Stats{}, err
+		}
+	}
 	if s.Dropped, err = readDropped(dir); err != nil {
 		return Stats{}, err
 	}
@@ -48,6 +55,28 @@ func ReadStats(dir string, id Identity, group cgroup.Group) (Stats, error) {
 		s.Memory, err = cgroup.Memory{RSS: s.GuestRSS}, nil
 	}
 	return s, err
+}
+
+// filesCPUTime returns the CPU time of the file server, or 0 if it has ended.
+func filesCPUTime(server Process) uint64 {
+	stat, err := readStat(server.Pid)
+	if err != nil || stat.startTime != server.StartTime {
+		return 0
+	}
+	ns, err := cpuTime(server.Pid)
+	if err != nil {
+		return 0
+	}
+	return ns
+}
+
+// readFilesEnded returns State.FilesEnded of a task with a file server.
+func readFilesEnded(dir string) (string, error) {
+	b, err := readFile(filepath.Join(dir, FilesFile))
+	if errors.Is(err, os.ErrNotExist) { // the directory is being removed
+		return "", nil
+	}
+	return strings.ToValidUTF8(string(b), "?"), err // names the path
 }
 
 func readDropped(dir string) (uint64, error) {

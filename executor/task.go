@@ -36,6 +36,7 @@ type task struct {
 	guestID    Process
 	started    time.Time
 	control    int // the executor's end of the control device, or -1
+	files      fileServer
 	console    console
 
 	published uint64   // the content of DroppedFile
@@ -55,8 +56,8 @@ type task struct {
 func (t *task) state() State {
 	return State{
 		Version: Version, Task: t.plan.Task, Tender: t.plan.Tender,
-		Guest: t.guestID, Executor: t.self, UID: t.uid, Started: t.started,
-		Control: t.control >= 0, Dropped: t.console.dropped,
+		Guest: t.guestID, Executor: t.self, Files: t.files.id, UID: t.uid, Started: t.started,
+		Control: t.control >= 0, Dropped: t.console.dropped, FilesEnded: t.files.ended,
 	}
 }
 
@@ -112,9 +113,12 @@ func (t *task) recordExit(now time.Time) {
 		exit = Exit{Code: 1, Reason: err.Error()}
 	}
 	exit.Finished = now.UTC()
-	exit.Dropped = t.console.dropped
+	exit.Dropped, exit.FilesEnded = t.console.dropped, t.files.ended
 	t.exit = &exit
-	t.killAt = time.Time{}
+	t.killAt, t.files.publishAt = time.Time{}, time.Time{}
+	if t.files.pidfd >= 0 {
+		t.files.deadline = now.Add(filesEndTimeout)
+	}
 	_ = unix.Close(t.pidfd)
 	t.pidfd = -1
 	record := ExitRecord{Version: Version, Executor: t.self, Guest: t.guestID, Exit: exit}

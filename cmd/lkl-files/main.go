@@ -6,11 +6,14 @@
 package main
 
 import (
-	"fmt"
 	"os"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/files/jail"
+	"github.com/lkl-nomad/nomad-driver-lkl/files/server"
 )
 
-func main() {
-	fmt.Fprintln(os.Stderr, "lkl-files: lkl-executor starts this program; it cannot be used by hand")
-	os.Exit(2)
+func main() { os.Exit(jail.Main(newServer)) }
+
+func newServer(in jail.Inside) (*server.Server, error) {
+	return server.New(server.Config{Plan: *in.Plan, Socket: in.Conn, Shares: in.Roots, ProcSelfFD: in.ProcSelfFD})
 }

@@ -23,7 +23,7 @@ type Known struct {
 	Cgroup          cgroup.Spec // zero: the one in the plan
 }
 
-// Destroy kills the executor and the guest of a task, and removes its cgroups. It
+// Destroy kills the executor, the guest and the file server of a task, and removes its cgroups. It
 // leaves the files in the state directory to the caller. It may be called again,
 // and for a missing directory.
 //
@@ -59,7 +59,8 @@ func Destroy(ctx context.Context, dir string, known Known) error {
 	for _, id := range ids {
 		errs = append(errs,
 			terminate(ctx, id.Executor, syscall.SIGTERM, syscall.SIGKILL),
-			terminate(ctx, id.Guest, syscall.SIGKILL))
+			terminate(ctx, id.Guest, syscall.SIGKILL),
+			terminate(ctx, id.Files, syscall.SIGKILL))
 	}
 	return errors.Join(append(errs, group.Remove(ctx))...)
 }

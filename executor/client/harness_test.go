@@ -22,12 +22,13 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/client"
+	"github.com/lkl-nomad/nomad-driver-lkl/files"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-// executorBinary is the path of an executor that TestMain builds from this tree.
-var executorBinary string
+// Paths of an executor and a file server that TestMain builds from this tree.
+var executorBinary, filesBinary string
 
 func TestMain(m *testing.M) {
 	if os.Getenv(pluginEnv) != "" {
@@ -35,9 +36,10 @@ func TestMain(m *testing.M) {
 	}
 	dir, err := os.MkdirTemp("", "executor")
 	fatal(err)
-	executorBinary = filepath.Join(dir, "lkl-executor")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", executorBinary,
-		"github.com/lkl-nomad/nomad-driver-lkl/cmd/lkl-executor")
+	executorBinary, filesBinary = filepath.Join(dir, executor.Program), filepath.Join(dir, files.Program)
+	const commands = "github.com/lkl-nomad/nomad-driver-lkl/cmd/"
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", dir+"/",
+		commands+executor.Program, commands+files.Program)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	fatal(cmd.Run())
@@ -109,6 +111,32 @@ func newTaskWithKernel(t testing.TB, path, commandLine string) *testTask {
 func (task *testTask) withControl() *testTask {
 	task.plan.Devices = append(task.plan.Devices, executor.Device{Name: "control", Type: unikernel.Net, Control: true})
 	return task
+}
+
+// newFilesTask prepares a task whose guest has a file server with one share. The guest
+// control waits for a frame on its device, which is connected to the server.
+func newFilesTask(t testing.TB) (task *testTask, share string) {
+	t.Helper()
+	testenv.Need(t, testenv.Root)
+	task, share = newTask(t, "control", ""), t.TempDir()
+	task.plan.Devices = []executor.Device{{Name: "control", Type: unikernel.Net, Files: true}}
+	task.plan.Files = &executor.FilesPlan{
+		ProgramFD: task.addFile(t, filesBinary, unix.O_RDONLY),
+		Server: files.Plan{
+			Version: files.Version, UID: 1000, GID: 1000,
+			Shares: []files.Share{{FD: task.addFile(t, share, unix.O_PATH)}},
+		},
+	}
+	return task, share
+}
+
+// addFile opens a file for the executor, and returns its index.
+func (task *testTask) addFile(t testing.TB, path string, flags int) int {
+	t.Helper()
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+	must.NoError(t, err)
+	task.files = append(task.files, os.NewFile(uintptr(fd), path))
+	return len(task.files) - 1
 }
 
 // start starts the task and destroys it after the test.

@@ -70,7 +70,7 @@ func Start(ctx context.Context, binary string, plan executor.Plan, files []*os.F
 	}
 	id := executor.Identity{
 		Version: state.Version, MinVersion: executor.MinVersion, Task: state.Task,
-		Executor: state.Executor, Guest: state.Guest, UID: state.UID,
+		Executor: state.Executor, Guest: state.Guest, Files: state.Files, UID: state.UID,
 	}
 	return newClient(plan.Dir, id, plan.Cgroup, group), state, nil
 }
@@ -91,7 +91,7 @@ func prepareDir(plan executor.Plan) error {
 // removeFiles removes the files that Start and the executor write.
 func removeFiles(dir string) {
 	for _, name := range []string{
-		executor.PlanFile, executor.IdentityFile, executor.SocketFile, executor.ExitFile, executor.DroppedFile,
+		executor.PlanFile, executor.IdentityFile, executor.SocketFile, executor.ExitFile, executor.DroppedFile, executor.FilesFile,
 	} {
 		_ = os.Remove(filepath.Join(dir, name))
 		_ = os.Remove(filepath.Join(dir, name+atomicfile.TemporarySuffix))
