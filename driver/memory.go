@@ -11,12 +11,14 @@ import (
 )
 
 // A task's memory limit covers its whole control group: the guest's memory, the
-// page tables that map it, and the executor. The driver reserves the overhead,
-// so that a guest that uses all of its memory does not exceed the limit.
+// page tables that map it, the executor and the file server. The driver reserves the
+// overhead, so that a guest that uses all of its memory does not exceed the limit.
 const (
 	// executorMemory is the executor's private memory in bytes. The benchmark of
 	// memory per task enforces it.
 	executorMemory = 4 << 20
+	// serverMemory is the same of the file server, which a guest with live directories has.
+	serverMemory = 6 << 20
 	// pageTableShare is the part of the limit reserved for page tables: 8 bytes
 	// for each page of 4096.
 	pageTableShare = 512
@@ -46,29 +48,37 @@ func memoryReserved(task *drivers.TaskConfig) uint64 {
 // Solo5 0.6.4: guests of 507 and 510 MiB fault, those of 496 and 512 do not.)
 const legacyMemoryAlign = 16 << 20
 
-// memoryAlign returns the alignment of the guest's memory size in bytes.
-func (k kernelInfo) memoryAlign() uint64 {
-	if k.flavor == unikernel.FlavorLKL && !k.supports(unikernel.FeatureMemory) {
-		return legacyMemoryAlign
-	}
-	return unikernel.PageSize
+// A memoryLayout says how a task's limit becomes the guest's memory. Both are in bytes.
+type memoryLayout struct {
+	align   uint64 // of the size of the guest's memory
+	reserve uint64 // for the processes beside the guest
 }
 
-// guestMemory returns the size of the guest's memory for a task's limit, both in
-// bytes.
-func guestMemory(limit, align uint64) uint64 {
-	overhead := executorMemory + limit/pageTableShare
+func (k kernelInfo) memoryLayout() memoryLayout {
+	l := memoryLayout{align: unikernel.PageSize, reserve: executorMemory}
+	if k.flavor == unikernel.FlavorLKL && !k.supports(unikernel.FeatureMemory) {
+		l.align = legacyMemoryAlign
+	}
+	if k.hasLiveFiles() {
+		l.reserve += serverMemory
+	}
+	return l
+}
+
+// guest returns the size of the guest's memory for a task's limit, both in bytes.
+func (l memoryLayout) guest(limit uint64) uint64 {
+	overhead := l.reserve + limit/pageTableShare
 	if limit <= overhead {
 		return 0
 	}
-	return (limit - overhead) &^ (align - 1)
+	return (limit - overhead) &^ (l.align - 1)
 }
 
 // limitFor returns the smallest limit in MiB that leaves the given memory to the
 // guest.
-func limitFor(guest, align uint64) uint64 {
+func (l memoryLayout) limitFor(guest uint64) uint64 {
 	mib := guest >> 20
-	for guestMemory(mib<<20, align) < guest {
+	for l.guest(mib<<20) < guest {
 		mib++
 	}
 	return mib
@@ -76,20 +86,29 @@ func limitFor(guest, align uint64) uint64 {
 
 // checkMemory checks that the limit leaves enough memory for the kernel.
 func (k kernelInfo) checkMemory(limit uint64) error {
-	align, need := k.memoryAlign(), k.elf.End+unikernel.MinHeap
-	if align == legacyMemoryAlign {
+	layout, need := k.memoryLayout(), k.elf.End+unikernel.MinHeap
+	legacy := layout.align == legacyMemoryAlign
+	if legacy {
 		need = max(need, k.elf.MinMemory())
 	}
-	memory := guestMemory(limit, align)
+	memory := layout.guest(limit)
 	if memory >= need {
 		return k.elf.Fits(memory)
 	}
 	rounded := ""
-	if align == legacyMemoryAlign {
+	if legacy {
 		rounded = ", rounded down to a multiple of 16 MiB for a legacy LKL guest"
 	}
-	overhead := limit - guestMemory(limit, unikernel.PageSize)
-	return fmt.Errorf("the limit of %d MiB leaves %d KiB for the guest (%d KiB are reserved for executor and page tables%s), "+
+	overhead := limit - memoryLayout{unikernel.PageSize, layout.reserve}.guest(limit)
+	return fmt.Errorf("the limit of %d MiB leaves %d KiB for the guest (%d KiB are reserved for %s and page tables%s), "+
 		"but the kernel needs %d KiB with heap and stack: set memory to at least %d",
-		limit>>20, memory>>10, overhead>>10, rounded, need>>10, limitFor(need, align))
+		limit>>20, memory>>10, overhead>>10, layout.processes(), rounded, need>>10, layout.limitFor(need))
+}
+
+// processes names the processes beside the guest.
+func (l memoryLayout) processes() string {
+	if l.reserve > executorMemory {
+		return "executor, file server"
+	}
+	return "executor"
 }

@@ -22,18 +22,18 @@ func TestGuestMemory_SubtractsTheOverhead(t *testing.T) {
 		512 * mib:  507 * mib,
 		1001 * mib: 997*mib - 501*0x1000, // 500.5 pages, rounded down to a page
 	} {
-		got := guestMemory(limit, unikernel.PageSize)
+		got := kernelInfo{}.memoryLayout().guest(limit)
 		must.Eq(t, want, got, must.Sprintf("limit of %d MiB", limit>>20))
 		must.Eq(t, 0, got%unikernel.PageSize)
 	}
 }
 
 func TestLimitFor_IsTheSmallestSufficientLimit(t *testing.T) {
-	for _, align := range []uint64{unikernel.PageSize, legacyMemoryAlign} {
+	for _, layout := range []memoryLayout{{unikernel.PageSize, executorMemory}, {legacyMemoryAlign, executorMemory}, {unikernel.PageSize, executorMemory + serverMemory}} {
 		for guest := uint64(1 << 20); guest < 4<<30; guest = guest*3/2 + 12345 {
-			limit := limitFor(guest, align)
-			must.True(t, guestMemory(limit<<20, align) >= guest)
-			must.True(t, guestMemory((limit-1)<<20, align) < guest)
+			limit := layout.limitFor(guest)
+			must.True(t, layout.guest(limit<<20) >= guest)
+			must.True(t, layout.guest((limit-1)<<20) < guest)
 		}
 	}
 }
@@ -84,15 +84,18 @@ func TestGuestMemory_IsAlignedForLegacyGuests(t *testing.T) {
 	k := kernelInfo{elf: elf, flavor: unikernel.FlavorLKL}
 	for limit, want := range map[uint64]uint64{37: 32, 64: 48, 264: 256, 512: 496, 1024: 1008} { // MiB
 		must.NoError(t, k.checkMemory(limit<<20))
-		must.Eq(t, want<<20, guestMemory(limit<<20, k.memoryAlign()))
+		must.Eq(t, want<<20, k.memoryLayout().guest(limit<<20))
 	}
 	err := k.checkMemory(36 << 20)
 	must.ErrorContains(t, err, "leaves 16384 KiB for the guest (4168 KiB are reserved for executor and page tables, rounded down")
 	must.ErrorContains(t, err, "set memory to at least 37")
 	elf.Manifest = append(elf.Manifest, unikernel.Device{Name: "control", Type: unikernel.Net})
-	must.Eq(t, 496<<20, guestMemory(512<<20, k.memoryAlign()), must.Sprint("a control device changes nothing"))
+	must.Eq(t, 496<<20, k.memoryLayout().guest(512<<20), must.Sprint("a control device changes nothing"))
 	elf.Features = unikernel.FeatureMemory
-	must.Eq(t, 507<<20, guestMemory(512<<20, k.memoryAlign()))
+	must.Eq(t, 507<<20, k.memoryLayout().guest(512<<20))
+	elf.Features |= liveFeatures
+	must.Eq(t, 501<<20, k.memoryLayout().guest(512<<20))
+	must.ErrorContains(t, k.checkMemory(10<<20), "reserved for executor, file server and page tables)")
 }
 
 // The reserved overhead suffices: a guest that uses all of its memory ends by
