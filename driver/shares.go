@@ -63,7 +63,8 @@ type guestMount struct {
 // that has none.
 type liveFiles struct {
 	mounts []guestMount
-	server *os.File // the program of the file server
+	logs   files.Inode // the directory of the tasks' logs
+	server *os.File    // the program of the file server
 }
 
 // Close closes the files. The executor has its own descriptors. Close does nothing for nil.
@@ -112,7 +113,7 @@ func (l *liveFiles) open(j job, hidden []files.Inode, volumes *Volumes) error {
 		l.mounts = append(l.mounts, mount)
 	}
 	for i, m := range j.config.Mounts {
-		mount, err := m.open(volumes, j.task)
+		mount, err := l.openMount(m, volumes, j.task)
 		if err != nil {
 			return fmt.Errorf("mount[%d].source: %w", i, err)
 		}
@@ -131,7 +132,7 @@ func (l *liveFiles) openTaskDirs(task *drivers.TaskConfig, hidden []files.Inode)
 	defer root.Close()
 	dir := task.TaskDir()
 	for _, m := range []struct{ target, path string }{
-		{"/local", dir.LocalDir}, {"/secrets", dir.SecretsDir}, {"/alloc", dir.SharedAllocDir},
+		{"/alloc", dir.SharedAllocDir}, {"/local", dir.LocalDir}, {"/secrets", dir.SecretsDir},
 	} {
 		rel, err := filepath.Rel(task.AllocDir, m.path)
 		if err != nil {
@@ -148,38 +149,45 @@ func (l *liveFiles) openTaskDirs(task *drivers.TaskConfig, hidden []files.Inode)
 			f.Close()
 			return fmt.Errorf("open %s: %w", m.path, withoutPath(err))
 		}
-		l.mounts = append(l.mounts, guestMount{target: m.target, share: f, hidden: slices.Clone(hidden)})
 		if m.target == "/alloc" {
-			l.hideLogs(f)
+			l.findLogs(f)
 		}
+		l.mounts = append(l.mounts, guestMount{target: m.target, share: f, hidden: append(slices.Clone(hidden), l.logs)})
 	}
 	return nil
 }
 
-// hideLogs hides the directory of the tasks' logs in the last mount. Processes of Nomad
-// rotate the logs as root and follow symbolic links there, so a guest must not write to it.
-func (l *liveFiles) hideLogs(shared *os.File) {
+// findLogs finds the directory of the tasks' logs. Processes of Nomad rotate the logs as root
+// and follow symbolic links there, so no guest may write to it.
+func (l *liveFiles) findLogs(shared *os.File) {
 	var stat unix.Stat_t
-	if err := unix.Fstatat(int(shared.Fd()), "logs", &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return // only in tests: Nomad creates it
+	if unix.Fstatat(int(shared.Fd()), "logs", &stat, unix.AT_SYMLINK_NOFOLLOW) == nil { // fails only in tests
+		l.logs = files.InodeOf(&stat)
 	}
-	last := &l.mounts[len(l.mounts)-1]
-	last.hidden = append(last.hidden, files.InodeOf(&stat))
 }
 
-// open returns the mount of a block mount.
-func (m MountConfig) open(volumes *Volumes, task *drivers.TaskConfig) (guestMount, error) {
-	mount := guestMount{target: filepath.Clean(m.Target), readOnly: m.ReadOnly}
+// openMount returns the mount of a block mount.
+func (l *liveFiles) openMount(m MountConfig, volumes *Volumes, task *drivers.TaskConfig) (guestMount, error) {
+	mount := guestMount{target: filepath.Clean(m.Target), readOnly: m.ReadOnly, follow: m.Bind.follows()}
 	if m.Type == mountTmpfs {
 		mount.options = append([]string{"noexec"}, m.Tmpfs.options()...)
 		return mount, nil
 	}
 	source, err := volumes.bindSource(task, m.Source)
 	if err != nil {
-		return guestMount{}, err
+		return mount, err
 	}
-	mount.share, err = source.locate()
-	mount.follow = m.Bind.follows()
+	if mount.share, err = source.locate(); err != nil || !source.inAlloc {
+		return mount, err
+	}
+	mount.hidden = []files.Inode{l.logs}
+	var stat unix.Stat_t
+	if err = unix.Fstat(int(mount.share.Fd()), &stat); err == nil && files.InodeOf(&stat) == l.logs && !m.ReadOnly {
+		err = fmt.Errorf("%q contains the logs, where only Nomad may write: set readonly = true", m.Source)
+	}
+	if err != nil {
+		mount.share.Close()
+	}
 	return mount, err
 }
 

@@ -33,7 +33,7 @@ func TestLiveFiles_PlanAndMounts(t *testing.T) {
 		{Type: "tmpfs", Target: "/cache", ReadOnly: true, Tmpfs: &TmpfsOptions{Size: 1 << 20, Mode: 0o1777}},
 		{Type: "bind", Target: "/etc/k", Source: "local/k", Bind: &BindOptions{Propagation: "slave"}},
 	}}}
-	kernel := inodeOf(t, at("alloc/web/local/k"))
+	kernel, logs := inodeOf(t, at("alloc/web/local/k")), inodeOf(t, at("alloc/alloc/logs"))
 	server, err := os.Open(os.DevNull)
 	must.NoError(t, err)
 	live := &liveFiles{server: server}
@@ -41,9 +41,9 @@ func TestLiveFiles_PlanAndMounts(t *testing.T) {
 	must.NoError(t, live.open(j, []files.Inode{kernel}, &Volumes{}))
 
 	must.Eq(t, []lkl.Mount{
-		{Device: "0", Path: "/local", Type: "hostfs", Options: "nosuid,nodev"},
-		{Device: "1", Path: "/secrets", Type: "hostfs", Options: "nosuid,nodev"},
-		{Device: "2", Path: "/alloc", Type: "hostfs", Options: "nosuid,nodev"},
+		{Device: "0", Path: "/alloc", Type: "hostfs", Options: "nosuid,nodev"},
+		{Device: "1", Path: "/local", Type: "hostfs", Options: "nosuid,nodev"},
+		{Device: "2", Path: "/secrets", Type: "hostfs", Options: "nosuid,nodev"},
 		{Device: "3", Path: "/data", Type: "hostfs", Options: "nosuid,nodev,ro"},
 		{Device: "tmpfs", Path: "/cache", Type: "tmpfs", Options: "nosuid,nodev,ro,noexec,size=1048576,mode=1777"},
 		{Device: "4", Path: "/etc/k", Type: "hostfs", Options: "nosuid,nodev"},
@@ -53,15 +53,15 @@ func TestLiveFiles_PlanAndMounts(t *testing.T) {
 	must.Eq(t, &executor.FilesPlan{ProgramFD: 1, Server: files.Plan{
 		Version: files.Version, UID: 1000, GID: 100,
 		Shares: []files.Share{
-			{FD: 2, Hidden: []files.Inode{kernel}},
-			{FD: 3, Hidden: []files.Inode{kernel}},
-			{FD: 4, Hidden: []files.Inode{kernel, inodeOf(t, at("alloc/alloc/logs"))}},
+			{FD: 2, Hidden: []files.Inode{kernel, logs}},
+			{FD: 3, Hidden: []files.Inode{kernel, logs}},
+			{FD: 4, Hidden: []files.Inode{kernel, logs}},
 			{FD: 5, ReadOnly: true, Follow: true},
-			{FD: 6, Follow: true},
+			{FD: 6, Follow: true, Hidden: []files.Inode{logs}},
 		},
 	}}, plan)
 	must.NoError(t, plan.Server.Check(len(inherited)))
-	for i, path := range []string{"alloc/web/local", "alloc/web/secrets", "alloc/alloc", "other", "alloc/web/local/k"} {
+	for i, path := range []string{"alloc/alloc", "alloc/web/local", "alloc/web/secrets", "other", "alloc/web/local/k"} {
 		var stat unix.Stat_t
 		must.NoError(t, unix.Fstat(int(inherited[2+i].Fd()), &stat))
 		must.Eq(t, inodeOf(t, at(path)), files.InodeOf(&stat))
@@ -69,6 +69,29 @@ func TestLiveFiles_PlanAndMounts(t *testing.T) {
 		must.NoError(t, err)
 		must.Eq(t, unix.O_PATH, flags&unix.O_PATH)
 	}
+}
+
+// Nomad's logmon rotates logs as root, and follows symbolic links.
+func TestLiveFiles_LogsAreReadOnly(t *testing.T) {
+	host, task := bindTree(t)
+	logs := filepath.Join(host, "alloc/alloc/logs")
+	must.NoError(t, os.Mkdir(logs, 0o777))
+	must.NoError(t, os.Symlink("../../alloc/logs", filepath.Join(host, "alloc/web/local/logs")))
+	open := func(m MountConfig) (*liveFiles, error) {
+		live := &liveFiles{}
+		t.Cleanup(live.Close)
+		m.Type, m.Target = mountBind, "/x"
+		return live, live.open(job{task: task, config: TaskConfig{Mounts: []MountConfig{m}}}, nil, &Volumes{})
+	}
+	for _, source := range []string{"alloc/logs", "/alloc/logs", "../alloc/logs", "local/logs", logs} {
+		_, err := open(MountConfig{Source: source})
+		must.ErrorContains(t, err, "set readonly = true")
+		_, err = open(MountConfig{Source: source, ReadOnly: true})
+		must.NoError(t, err)
+	}
+	live, err := open(MountConfig{Source: "../alloc"})
+	must.NoError(t, err)
+	must.SliceContains(t, live.mounts[len(live.mounts)-1].hidden, inodeOf(t, logs))
 }
 
 func TestLiveFiles_TaskDirectoryIsNoLink(t *testing.T) {
