@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 
@@ -13,9 +14,39 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
 
+// memoryPerLine is the memory that a guest needs for each byte of a long command line.
+// While the guest starts, it has the line, the program's copy of it and lists of words
+// in memory.
+const memoryPerLine = 8
+
 // commandLine returns the guest's command line: its arguments, and for an LKL
 // guest also Nomad's environment and the guest's configuration.
 func (g guest) commandLine() (string, error) {
+	line, err := g.encodeCommandLine()
+	switch need := uint64(len(line)) * memoryPerLine; {
+	case errors.Is(err, cmdline.ErrTooLong):
+		return "", fmt.Errorf("%w: %s", err, g.shorterCommandLine())
+	case err != nil:
+		return "", err
+	case len(line) > cmdline.MaxLength && need > g.memory():
+		return "", fmt.Errorf("environment and arguments of %d bytes need a guest with at least %d KiB of memory, "+
+			"but it has %d KiB: raise resources.memory, or put long values into files", len(line), (need+1023)>>10, g.memory()>>10)
+	}
+	return line, nil
+}
+
+// shorterCommandLine returns advice for a job whose command line is too long.
+func (g guest) shorterCommandLine() string {
+	const files = "put long values into files, such as templates without env = true"
+	if g.kernel.flavor != unikernel.FlavorLKL || g.kernel.elf.LongCommandLine() {
+		return files
+	}
+	return "link the kernel with a current lkl-cc, whose guests accept 2 MiB (feature commandline), or " + files
+}
+
+// encodeCommandLine returns the guest's command line, however long the guest's memory
+// allows it to be.
+func (g guest) encodeCommandLine() (string, error) {
 	args := g.job.program.args
 	if g.kernel.flavor != unikernel.FlavorLKL {
 		args, err := g.network.expand(args)

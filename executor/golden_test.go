@@ -54,6 +54,7 @@ func goldenPlan(version int) Plan {
 	}
 	if version >= 2 {
 		p.Devices = append(p.Devices, Device{Name: unikernel.DeviceFiles, Type: unikernel.Net, Files: true})
+		p.CommandLineFD = new(int)
 		p.Files = &FilesPlan{ProgramFD: 3, Server: files.Plan{
 			Version: 1, UID: 1000, GID: 100,
 			Shares: []files.Share{

@@ -39,6 +39,11 @@ func (t *task) tenderGuest(files []*os.File) (*tender.Guest, error) {
 		Kernel: kernel, Info: info, Memory: t.plan.Memory,
 		CommandLine: t.plan.CommandLine, ExecHeap: t.plan.ExecHeap, HugePages: t.plan.HugePages,
 	}
+	if fd := t.plan.CommandLineFD; fd != nil {
+		if err := useCommandLineFile(g, files[*fd]); err != nil {
+			return nil, err
+		}
+	}
 	for _, d := range t.plan.Devices {
 		var f *os.File
 		switch {
@@ -60,6 +65,17 @@ func (t *task) tenderGuest(files []*os.File) (*tender.Guest, error) {
 	}
 	g.Console, err = t.openConsole()
 	return g, err
+}
+
+// useCommandLineFile passes a long command line on to the tender. The executor does not
+// read it, which saves memory.
+func useCommandLineFile(g *tender.Guest, f *os.File) error {
+	stat, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("get the size of the command line: %w", err)
+	}
+	g.CommandLineFile, g.CommandLineSize = f, uint64(stat.Size())
+	return nil
 }
 
 // openConsole creates the pipe for the guest's output, and returns the guest's

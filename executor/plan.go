@@ -41,13 +41,16 @@ type Plan struct {
 	Task    string `json:"Task"` // Nomad's task ID
 	Dir     string `json:"Dir"`  // state directory of the task: an absolute path, mode 0700
 
-	Tender      string   `json:"Tender"`
-	Memory      uint64   `json:"Memory"`      // bytes of guest memory
-	CommandLine string   `json:"CommandLine"` // may contain secrets: never written to disk or logged
-	ExecHeap    bool     `json:"ExecHeap"`
-	HugePages   bool     `json:"HugePages"`
-	Devices     []Device `json:"Devices"`
-	KernelFD    int      `json:"KernelFD"` // index of an inherited file
+	Tender      string `json:"Tender"`
+	Memory      uint64 `json:"Memory"`      // bytes of guest memory
+	CommandLine string `json:"CommandLine"` // may contain secrets: never written to disk or logged
+	// CommandLineFD is the index of an inherited file that contains the command line
+	// instead of CommandLine, or nil.
+	CommandLineFD *int     `json:"CommandLineFD,omitempty"`
+	ExecHeap      bool     `json:"ExecHeap"`
+	HugePages     bool     `json:"HugePages"`
+	Devices       []Device `json:"Devices"`
+	KernelFD      int      `json:"KernelFD"` // index of an inherited file
 
 	// Stdout and Stderr are FIFOs made by Nomad, or existing files. An empty path
 	// discards the output.
@@ -119,6 +122,9 @@ func (p *Plan) Check(files int) error {
 	}
 	if p.KernelFD < 0 || p.KernelFD >= files {
 		mistakes.Addf("", "the kernel is the inherited file with index %d, but there are %d inherited files", p.KernelFD, files)
+	}
+	if fd := p.CommandLineFD; fd != nil && (*fd < 0 || *fd >= files) {
+		mistakes.Addf("", "the command line is the inherited file with index %d, but there are %d inherited files", *fd, files)
 	}
 	p.checkDevices(&mistakes, files)
 	p.checkFiles(&mistakes, files)

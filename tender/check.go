@@ -70,7 +70,7 @@ func (g *Guest) checkMemory(list *problems.List) {
 	if g.Memory%unikernel.PageSize != 0 {
 		list.Addf("", "memory of %d bytes is not a multiple of the page size, %d", g.Memory, unikernel.PageSize)
 	}
-	if err := g.Info.Fits(g.Memory); err != nil {
+	if err := g.Info.Fits(g.HeapEnd()); err != nil {
 		list.Addf("", "%w", err)
 	}
 }
@@ -81,6 +81,25 @@ func (g *Guest) checkCommandLine(list *problems.List) {
 	}
 	if strings.IndexByte(g.CommandLine, 0) >= 0 {
 		list.Addf("", "command line contains a NUL")
+	}
+	if g.CommandLineFile != nil {
+		g.checkCommandLineFile(list)
+	}
+}
+
+func (g *Guest) checkCommandLineFile(list *problems.List) {
+	info, err := g.CommandLineFile.Stat()
+	switch {
+	case err != nil:
+		list.Addf("", "get the size of the command line: %w", err)
+	case g.CommandLine != "":
+		list.Addf("", "two command lines, one of them in a file")
+	case !g.Info.LongCommandLine():
+		list.Addf("", "command line of %d bytes in a file, but the unikernel lacks the feature commandline under spt", g.CommandLineSize)
+	case g.CommandLineSize == 0 || g.CommandLineSize > cmdline.MaxLongLength:
+		list.Addf("", "command line of %d bytes in a file, must be 1 to %d", g.CommandLineSize, cmdline.MaxLongLength)
+	case uint64(info.Size()) != g.CommandLineSize:
+		list.Addf("", "command line file of %d bytes instead of %d", info.Size(), g.CommandLineSize)
 	}
 }
 

@@ -62,6 +62,30 @@ func addDisks(g *tender.Guest, n int) {
 	}
 }
 
+// useFile moves the command line to a file.
+func useFile(t *testing.T, g *tender.Guest, size int) {
+	t.Helper()
+	must.NoError(t, g.Kernel.Truncate(int64(size)))
+	g.CommandLineFile, g.CommandLineSize = g.Kernel, uint64(size)
+}
+
+// acceptFile is useFile for a guest that accepts long command lines.
+func acceptFile(t *testing.T, g *tender.Guest, size int) {
+	t.Helper()
+	useFile(t, g, size)
+	g.Info.Target, g.Info.Features = unikernel.TargetSPT, unikernel.FeatureCommandLine
+}
+
+func TestCheck_AcceptsALongCommandLine(t *testing.T) {
+	g := validGuest(t)
+	for _, size := range []int{1, 0xfff, 0x1000, 4 << 20} {
+		g.Memory = 8 * mib
+		acceptFile(t, g, size)
+		must.NoError(t, g.Check())
+		must.Eq(t, 8*mib-uint64(size/0x1000+1)*0x1000, g.HeapEnd())
+	}
+}
+
 func TestCheck_AcceptsDevicesThatTheManifestLacks(t *testing.T) {
 	g := validGuest(t)
 	acceptAll(g)
@@ -87,6 +111,18 @@ func TestCheck_ReportsEachMistake(t *testing.T) {
 		"memory, too small":  {func(g *tender.Guest) { g.Memory = mib }, "memory"},
 		"command line, long": {func(g *tender.Guest) { g.CommandLine = strings.Repeat("x", 8192) }, "8191"},
 		"command line, NUL":  {func(g *tender.Guest) { g.CommandLine = "a\x00b" }, "NUL"},
+		"long, no feature":   {func(g *tender.Guest) { useFile(t, g, 9000) }, "lacks the feature commandline"},
+		"long, hvt": {func(g *tender.Guest) {
+			useFile(t, g, 9000)
+			g.Info.Features = ^unikernel.Features(0)
+			g.Info.Target = unikernel.TargetHVT
+		}, "under spt"},
+		"long, two":          {func(g *tender.Guest) { acceptFile(t, g, 9000); g.CommandLine = "x" }, "two command lines"},
+		"long, empty":        {func(g *tender.Guest) { acceptFile(t, g, 0) }, "must be 1 to 4194304"},
+		"long, too long":     {func(g *tender.Guest) { acceptFile(t, g, 4<<20+1) }, "must be 1 to 4194304"},
+		"long, another size": {func(g *tender.Guest) { acceptFile(t, g, 9000); g.CommandLineSize-- }, "9000 bytes instead of 8999"},
+		"long, no memory":    {func(g *tender.Guest) { acceptFile(t, g, mib-0x1000) }, "memory"},
+		"long, all memory":   {func(g *tender.Guest) { acceptFile(t, g, 3*mib) }, "memory"},
 		"no disk":            {func(g *tender.Guest) { g.Devices = g.Devices[1:] }, `device "rootfs", which is not attached`},
 		"duplicate":          {func(g *tender.Guest) { g.Devices = append(g.Devices, *disk(g)) }, "twice"},
 		"not declared":       {func(g *tender.Guest) { g.Info.Manifest = g.Info.Manifest[:1] }, "not declared"},

@@ -48,7 +48,12 @@ type Guest struct {
 	Info   *unikernel.Info
 
 	Memory      uint64 // in bytes, a multiple of the page size
-	CommandLine string
+	CommandLine string // at most cmdline.MaxLength bytes
+	// CommandLineFile contains the command line instead of CommandLine, for a guest
+	// that accepts a long one (unikernel.Info.LongCommandLine). It has CommandLineSize
+	// bytes, without a NUL.
+	CommandLineFile *os.File
+	CommandLineSize uint64
 	// Devices are all devices of the manifest, in any order. A guest with
 	// unikernel.FeatureDevices may have others; their handles follow in this order.
 	Devices  []Device
@@ -85,4 +90,14 @@ func (g *Guest) Device(name string) (*Device, bool) {
 		}
 	}
 	return nil, false
+}
+
+// HeapEnd returns the end of the memory that the guest's bindings use, in bytes. The
+// pages from there to the end of Memory contain a long command line with its NUL.
+func (g *Guest) HeapEnd() uint64 {
+	if g.CommandLineFile == nil {
+		return g.Memory
+	}
+	room := (g.CommandLineSize + unikernel.PageSize) &^ (unikernel.PageSize - 1)
+	return g.Memory - min(room, g.Memory)
 }

@@ -157,3 +157,9 @@ func (u *Info) CheckDevice(d Device) error {
 	}
 	return nil
 }
+
+// LongCommandLine reports whether the guest accepts a command line of up to
+// cmdline.MaxLongLength bytes, in whole pages at the end of its memory.
+func (u *Info) LongCommandLine() bool {
+	return u.Target == TargetSPT && u.Features.Has(FeatureCommandLine)
+}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/cgroup"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/memfd"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/cmdline"
 )
 
 // ErrRunning reports a state directory with a running executor.
@@ -37,6 +40,14 @@ var environment = []string{
 // no file behind.
 func Start(ctx context.Context, binary string, plan executor.Plan, files []*os.File) (_ *Client, _ executor.State, err error) {
 	plan.Version = executor.Version
+	if len(plan.CommandLine) > cmdline.MaxLength {
+		file, err := moveCommandLine(&plan, len(files))
+		if err != nil {
+			return nil, executor.State{}, err
+		}
+		defer func() { _ = file.Close() }()
+		files = append(slices.Clip(files), file)
+	}
 	if err := plan.Check(len(files)); err != nil {
 		return nil, executor.State{}, err
 	}
@@ -73,6 +84,14 @@ func Start(ctx context.Context, binary string, plan executor.Plan, files []*os.F
 		Executor: state.Executor, Guest: state.Guest, Files: state.Files, UID: state.UID,
 	}
 	return newClient(plan.Dir, id, plan.Cgroup, group), state, nil
+}
+
+// moveCommandLine moves a long command line from a plan to a file in memory, which
+// becomes the inherited file of this index. The executor never reads it.
+func moveCommandLine(plan *executor.Plan, index int) (*os.File, error) {
+	file, err := memfd.New("command-line", []byte(plan.CommandLine))
+	plan.CommandLine, plan.CommandLineFD = "", &index
+	return file, err
 }
 
 // prepareDir removes the files of an earlier run and writes the plan. It writes

@@ -102,6 +102,15 @@ func TestStart_ProtectsTheExecutorFromTheOOMKiller(t *testing.T) {
 	must.Eq(t, "0\n", string(readProc(t, c.Identity().Guest.Pid, "oom_score_adj")))
 }
 
+// The executor does not read a long command line, and keeps no file with it.
+func TestStart_RefusesALongCommandLineForOtherGuests(t *testing.T) {
+	task := newTask(t, "idle", strings.Repeat("secret-of-the-task ", 100_000))
+	_, _, err := client.Start(deadline(t), executorBinary, task.plan, task.files)
+	must.ErrorContains(t, err, "command line of 1900000 bytes in a file, but the unikernel lacks the feature commandline")
+	must.StrNotContains(t, err.Error(), "secret-of-the-task")
+	must.Eq(t, []string{}, fileNames(t, task.plan.Dir))
+}
+
 func TestStart_WritesNoSecretToDisk(t *testing.T) {
 	task := newTask(t, "idle", "PASSWORD=secret-of-the-task")
 	c := task.start(t)

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/memfd"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/version"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
@@ -178,10 +179,26 @@ func (o *runOptions) guest() (_ *tender.Guest, err error) {
 	if g.Info.Target != unikernel.TargetSPT {
 		return nil, fmt.Errorf("%s: Executable is not for the solo5-spt target but for %s", o.kernel, g.Info.Target)
 	}
-	if g.CommandLine, err = cmdline.Join(o.args); err != nil {
+	if err := o.setCommandLine(g); err != nil {
 		return nil, fmt.Errorf("guest command line: %w", err)
 	}
 	return g, o.attach(g)
+}
+
+// setCommandLine sets the guest's command line. A long one is in a file.
+func (o *runOptions) setCommandLine(g *tender.Guest) error {
+	limit := cmdline.MaxLength
+	if g.Info.LongCommandLine() {
+		limit = cmdline.MaxLongLength
+	}
+	line, err := cmdline.Join(o.args, limit)
+	if err != nil || len(line) <= cmdline.MaxLength {
+		g.CommandLine = line
+		return err
+	}
+	g.CommandLineSize = uint64(len(line))
+	g.CommandLineFile, err = memfd.New("command-line", []byte(line))
+	return err
 }
 
 func closeGuest(g *tender.Guest) {
@@ -189,6 +206,9 @@ func closeGuest(g *tender.Guest) {
 		if d.File != nil {
 			_ = d.File.Close()
 		}
+	}
+	if g.CommandLineFile != nil {
+		_ = g.CommandLineFile.Close()
 	}
 	_ = g.Kernel.Close()
 }

@@ -34,12 +34,16 @@ func bootInfo(g *tender.Guest, devices []tender.Device) ([]byte, error) {
 	}
 	commandLineAddress := manifestAddress + solo5elf.ManifestHeaderSize + len(entries)*solo5elf.EntrySize
 	b := make([]byte, 0, commandLineAddress-bootBase+len(g.CommandLine)+1)
+	header := bootInfoHeader{
+		MemSize: g.HeapEnd(), KernelEnd: g.Info.End,
+		CommandLine: uint64(commandLineAddress), Manifest: manifestAddress,
+		EpollFD: fdEpoll, TimerFD: fdTimer,
+	}
+	if g.CommandLineFile != nil {
+		header.CommandLine = g.HeapEnd()
+	}
 	for _, v := range []any{
-		bootInfoHeader{
-			MemSize: g.Memory, KernelEnd: g.Info.End,
-			CommandLine: uint64(commandLineAddress), Manifest: manifestAddress,
-			EpollFD: fdEpoll, TimerFD: fdTimer,
-		},
+		header,
 		solo5elf.ManifestHeader{Version: solo5elf.ManifestVersion, Entries: uint32(len(entries))},
 		entries,
 	} {

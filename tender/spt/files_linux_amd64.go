@@ -53,7 +53,7 @@ func openFiles(g *tender.Guest, devices []tender.Device, l *launch) (_ *files, e
 		}
 		f.inherited = append(f.inherited, fd)
 	}
-	return f, f.openLauncherFiles(g.Kernel, l)
+	return f, f.openLauncherFiles(g, l)
 }
 
 // openEpoll creates an epoll set with a timer in it. The guest waits on the set.
@@ -92,11 +92,17 @@ func addToEpoll(epoll, fd int, data uint32) error {
 }
 
 // openLauncherFiles adds the descriptors that only the launcher uses, in the order
-// of fdStatus, fdKernel, fdData and fdLauncher.
-func (f *files) openLauncherFiles(kernel *os.File, l *launch) error {
-	kernelFD, err := descriptor(kernel)
+// of fdStatus, fdKernel, fdData, fdCommandLine and fdLauncher.
+func (f *files) openLauncherFiles(g *tender.Guest, l *launch) error {
+	kernelFD, err := descriptor(g.Kernel)
 	if err != nil {
 		return err
+	}
+	commandLineFD := -1
+	if g.CommandLineFile != nil {
+		if commandLineFD, err = descriptor(g.CommandLineFile); err != nil {
+			return err
+		}
 	}
 	pipe := make([]int, 2)
 	if err := unix.Pipe2(pipe, unix.O_CLOEXEC); err != nil {
@@ -112,7 +118,7 @@ func (f *files) openLauncherFiles(kernel *os.File, l *launch) error {
 	if err != nil {
 		return err
 	}
-	f.inherited = append(f.inherited, f.statusWriter, kernelFD, dataFD, launcherFD)
+	f.inherited = append(f.inherited, f.statusWriter, kernelFD, dataFD, commandLineFD, launcherFD)
 	return nil
 }
 

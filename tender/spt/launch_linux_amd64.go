@@ -46,6 +46,9 @@ func newTable(g *tender.Guest, j tender.Jail, devices []tender.Device, canMapCod
 	t.resetSignals()
 	t.dropPrivileges(j)
 	t.loadSegments(g.Info.Segments, launcherFDs+fdKernel, canMapCode)
+	if g.CommandLineFile != nil {
+		t.readCommandLine(g, launcherFDs+fdCommandLine)
+	}
 	t.closeAndUnmap(g.Memory, launcherFDs+fdStatus)
 	t.installFilter(filter, launcherFDs+fdStatus)
 	return t, nil
@@ -69,7 +72,7 @@ func (t *table) encodeLaunch(g *tender.Guest, devices []tender.Device) (*launch,
 		StatusFD:     uint64(fdDevice + len(devices) + fdStatus),
 		ClearAddress: scratchBase,
 		ClearWords:   (bootBase + uint64(len(data)) - scratchBase) / 8,
-		Stack:        g.Memory - 8,
+		Stack:        g.HeapEnd() - 8,
 		BootInfo:     bootBase,
 		EntryPoint:   g.Info.Entry,
 	}, first)

@@ -37,8 +37,9 @@ const (
 // Descriptors of the launcher, counted from the one after the last device. The
 // launcher closes them.
 const (
-	fdStatus   = iota // the launcher reports failure or success here
-	fdKernel          // the kernel file
-	fdData            // boot information, table, filter
-	fdLauncher        // the launcher's ELF file
+	fdStatus      = iota // the launcher reports failure or success here
+	fdKernel             // the kernel file
+	fdData               // boot information, table, filter
+	fdCommandLine        // a long command line; otherwise closed
+	fdLauncher           // the launcher's ELF file
 )

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
@@ -96,6 +97,16 @@ func (t *table) readFile(name string, fd, from, to, offset uint64) {
 		})
 		from, offset = from+n, offset+n
 	}
+}
+
+// readCommandLine reads a long command line to the end of the guest's memory. The NUL
+// after it is there already, because unused memory is zero.
+func (t *table) readCommandLine(g *tender.Guest, fd uint64) {
+	t.add(step{
+		name: "read the command line", number: unix.SYS_PREAD64,
+		args: args{fd, g.HeapEnd(), g.CommandLineSize, 0},
+		want: g.CommandLineSize,
+	})
 }
 
 func protection(s unikernel.Segment) uint64 {

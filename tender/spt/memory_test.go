@@ -16,6 +16,7 @@ import (
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/memfd"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
@@ -115,6 +116,40 @@ func checkBootInformation(t *testing.T, g *tender.Guest) {
 	must.Eq(t, 4096, le.Uint16(entry(2)[80:]))
 	must.Eq(t, fdDevice+1, le.Uint32(entry(2)[88:]))
 	must.Eq(t, 1, entry(2)[96])
+}
+
+// withCommandLineFile gives a guest a long command line.
+func withCommandLineFile(t *testing.T, g *tender.Guest, size int) string {
+	t.Helper()
+	line := strings.Repeat("0123456789 ", size)[:size]
+	f, err := memfd.New("line", []byte(line))
+	must.NoError(t, err)
+	t.Cleanup(func() { must.NoError(t, f.Close()) })
+	g.Info.Features |= unikernel.FeatureCommandLine
+	g.CommandLineFile, g.CommandLineSize = f, uint64(size)
+	return line
+}
+
+func TestGuest_GetsALongCommandLineAtTheEndOfMemory(t *testing.T) {
+	for _, size := range []int{1, pageSize - 1, pageSize, 1 << 20} {
+		room := uint64(size/pageSize+1) * pageSize
+		end := testMemory - room
+		code := asm{}
+		code.write(bootBase, 40)
+		code.bytes(0x50)        // push %rax
+		code.write(end-8-8, 16) // the stack ends below the command line
+		code.write(end, room)
+		code.exit(0)
+		g := guestOf(t, code)
+		line := withCommandLineFile(t, g, size)
+		exit, output := run(t, g)
+		must.Eq(t, tender.Exit{}, exit)
+		must.Eq(t, end, binary.LittleEndian.Uint64(output))
+		must.Eq(t, end, binary.LittleEndian.Uint64(output[16:]))
+		must.Eq(t, 40, binary.LittleEndian.Uint64(output[40:])) // the result of the first write
+		must.Eq(t, line, string(output[56:56+size]))
+		must.Eq(t, make([]byte, int(room)-size), output[56+size:])
+	}
 }
 
 func TestGuest_SeesNoDataOfTheTender(t *testing.T) {

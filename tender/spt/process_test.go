@@ -112,6 +112,7 @@ func TestProcess_HasOnlyTheGuestsFiles(t *testing.T) {
 	g := guestOf(t, idle())
 	socket(t, g, "net")
 	disk(t, g, tender.Device{Name: "disk", Capacity: 4096, BlockSize: 512})
+	withCommandLineFile(t, g, 10_000)
 	p := startIdle(t, g, tender.Jail{})
 	must.Eq(t, []string{
 		"1 pipe:", "3 anon_inode:", "4 anon_inode:", "5 socket:", "6 disk",

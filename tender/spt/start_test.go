@@ -60,6 +60,7 @@ func TestStart_NamesTheFailedStep(t *testing.T) {
 func TestLaunch_ReportsTheFailureOfEveryStep(t *testing.T) {
 	g := guestOf(t, idle())
 	disk(t, g, tender.Device{Name: "disk", Capacity: 4096, BlockSize: 512})
+	withCommandLineFile(t, g, 10_000)
 	g.Console = os.Stdout
 	for i, steps := 0, 1; i < steps; i++ {
 		table, err := newTable(g, tender.Jail{DieWithParent: true}, manifestOrder(g), true)

@@ -5,6 +5,7 @@
 package cmdline
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,9 +13,15 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 )
 
-// MaxLength is the maximum length of a command line in bytes, without the
-// terminating NUL (Solo5: HVT_CMDLINE_SIZE and SPT_CMDLINE_SIZE are 8192).
-const MaxLength = 8191
+const (
+	// MaxLength is the maximum length of a command line in bytes, without the
+	// terminating NUL (Solo5: HVT_CMDLINE_SIZE and SPT_CMDLINE_SIZE are 8192).
+	MaxLength = 8191
+	// MaxLongLength is the maximum for guests that accept long command lines
+	// (unikernel.Info.LongCommandLine), in bytes. Escapes at most double 2 MiB of
+	// environment and arguments.
+	MaxLongLength = 4 << 20
+)
 
 // WhiteSpace holds the characters at which a guest splits its command line, as
 // isspace(3) does in the C locale.
@@ -28,10 +35,10 @@ var (
 	ErrTooLong = errors.New("too long for the guest")
 )
 
-// Join joins words by single blanks, unquoted, as Solo5's own tenders do. Its
-// errors wrap ErrWord (for a NUL) or ErrTooLong.
-func Join(words []string) (string, error) {
-	var b Builder
+// Join joins words by single blanks, unquoted, as Solo5's own tenders do. The result
+// has at most maxLength bytes. The errors wrap ErrWord (for a NUL) or ErrTooLong.
+func Join(words []string, maxLength int) (string, error) {
+	b := Builder{MaxLength: maxLength}
 	for i, w := range words {
 		b.Add(Argument(i, w), w)
 	}
@@ -70,6 +77,8 @@ func Argument(index int, arg string) string {
 // A Builder joins words by single blanks and collects every mistake in them.
 // The zero value is an empty command line.
 type Builder struct {
+	MaxLength int // in bytes; 0 stands for the constant MaxLength
+
 	words    []string
 	length   int    // in bytes, with the blanks between the words
 	longest  string // name of the longest word
@@ -102,9 +111,10 @@ func (b *Builder) Refuse(name, format string, args ...any) {
 
 // CommandLine returns the command line, or one error that wraps all mistakes.
 func (b *Builder) CommandLine() (string, error) {
-	if excess := b.length - MaxLength; excess > 0 {
+	limit := cmp.Or(b.MaxLength, MaxLength)
+	if excess := b.length - limit; excess > 0 {
 		b.Refuse("", "the command line is %w: %d bytes, %d more than %d; the longest word is %s with %d bytes",
-			ErrTooLong, b.length, excess, MaxLength, b.longest, b.max)
+			ErrTooLong, b.length, excess, limit, b.longest, b.max)
 	}
 	if err := b.problems.Err(); err != nil {
 		return "", err

@@ -18,13 +18,18 @@ func TestJoin_QuotesNothing(t *testing.T) {
 		`a b  "c"`: {"a b", "", `"c"`},
 		`  a`:      {"", "", "a"},
 	} {
-		got, err := cmdline.Join(words)
+		got, err := cmdline.Join(words, cmdline.MaxLength)
 		must.NoError(t, err)
 		must.Eq(t, want, got)
 	}
-	_, err := cmdline.Join([]string{strings.Repeat("x", cmdline.MaxLength), ""})
-	must.ErrorIs(t, err, cmdline.ErrTooLong)
-	_, err = cmdline.Join([]string{"\x00"})
+	for _, limit := range []int{cmdline.MaxLength, cmdline.MaxLongLength} {
+		line, err := cmdline.Join([]string{strings.Repeat("x", limit-1), ""}, limit)
+		must.NoError(t, err)
+		must.Eq(t, limit, len(line))
+		_, err = cmdline.Join([]string{strings.Repeat("x", limit), ""}, limit)
+		must.ErrorIs(t, err, cmdline.ErrTooLong)
+	}
+	_, err := cmdline.Join([]string{"\x00"}, cmdline.MaxLength)
 	must.ErrorIs(t, err, cmdline.ErrWord)
 }
 

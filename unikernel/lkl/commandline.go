@@ -33,6 +33,9 @@ const (
 // or ErrConfig.
 func CommandLine(u *unikernel.Info, config *Config, env map[string]string, args []string) (string, error) {
 	var b cmdline.Builder
+	if u.LongCommandLine() {
+		b.MaxLength = cmdline.MaxLongLength
+	}
 	if config != nil {
 		addDescriptors(&b, u.Manifest, config.Interfaces)
 	}

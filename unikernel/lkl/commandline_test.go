@@ -131,6 +131,34 @@ func TestCommandLine_AcceptsTheLimits(t *testing.T) {
 	must.NoError(t, err)
 }
 
+func TestCommandLine_IsLongForGuestsThatAcceptIt(t *testing.T) {
+	env := map[string]string{"A": strings.Repeat(" ", 2<<20-10)}
+	for _, c := range []struct {
+		target   unikernel.Target
+		features unikernel.Features
+		long     bool
+	}{
+		{unikernel.TargetSPT, unikernel.FeatureConfig | unikernel.FeatureCommandLine, true},
+		{unikernel.TargetSPT, ^unikernel.FeatureCommandLine, false},
+		{unikernel.TargetHVT, unikernel.FeatureConfig | unikernel.FeatureCommandLine, false},
+	} {
+		guest := &unikernel.Info{Target: c.target, Features: c.features}
+		line, err := lkl.CommandLine(guest, nil, env, nil)
+		if c.long {
+			must.NoError(t, err)
+			got, err := parseLine(line)
+			must.NoError(t, err)
+			must.Eq(t, []string{"A=" + env["A"]}, got.env)
+			_, err = lkl.CommandLine(guest, nil, env, []string{strings.Repeat("x", 20)})
+			must.ErrorIs(t, err, cmdline.ErrTooLong)
+			must.ErrorContains(t, err, "more than 4194304")
+			must.ErrorContains(t, err, `variable "A"`)
+			continue
+		}
+		must.ErrorIs(t, err, cmdline.ErrTooLong)
+	}
+}
+
 // FuzzCommandLine checks that the guest reads the given words, or that there is a
 // reason to refuse them.
 func FuzzCommandLine(f *testing.F) {

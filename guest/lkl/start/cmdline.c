@@ -5,14 +5,37 @@
 #include <string.h>
 #include <words.h>
 
-bool cmdline_split(struct cmdline *c, char *line)
+/* The size of a list at first: a page. */
+#define FIRST_WORDS (4096 / sizeof(char *))
+
+/* A copy of a short command line, or of the configuration of a long one. */
+static char buffer[LKL_CMDLINE_SHORT + 1];
+
+static bool add(struct strings *s, char *word)
+{
+	if (s->n == s->max) {
+		size_t max = s->max ? 2 * s->max : FIRST_WORDS;
+		char **list = memory_map(max * sizeof(*list));
+
+		if (!list)
+			return false;
+		if (s->max) {
+			memcpy(list, s->list, s->n * sizeof(*list));
+			memory_unmap(s->list, s->max * sizeof(*list));
+		}
+		s->list = list;
+		s->max = max;
+	}
+	s->list[s->n++] = word;
+	return true;
+}
+
+static bool split(struct cmdline *c, char *line)
 {
 	bool in_env = true;
 	char *word;
 
 	while ((word = words_next(&line))) {
-		if (c->n_env >= MAX_WORDS - 1 || c->n_args >= MAX_WORDS - 1)
-			return false;
 		if (in_env && !strncmp(word, "--config", 8)) {
 			c->config = word[8] == '=' ? word + 9 : words_next(&line);
 			continue;
@@ -24,10 +47,43 @@ bool cmdline_split(struct cmdline *c, char *line)
 		/* Variables for legacy LKL guests: the descriptor of a network device. */
 		if (in_env && !strncmp(word, "__RUMP_", 7))
 			continue;
-		if (in_env)
-			c->env[c->n_env++] = word;
-		else
-			c->args[c->n_args++] = word;
+		if (!add(in_env ? &c->env : &c->args, word))
+			return false;
 	}
 	return true;
+}
+
+/* The words stay where they are, but the configuration is used until the guest ends. */
+static bool read_long(struct cmdline *c)
+{
+	char *config = buffer;
+	size_t size;
+
+	if (!split(c, lkl_cmdline))
+		return false;
+	if (!c->config)
+		return true;
+	size = strlen(c->config) + 1;
+	if (size > sizeof(buffer))
+		config = memory_map(size);
+	if (config)
+		c->config = memcpy(config, c->config, size);
+	return config;
+}
+
+bool cmdline_read(struct cmdline *c)
+{
+	size_t n = strlen(lkl_cmdline);
+
+	if (n >= sizeof(buffer))
+		return read_long(c);
+	return split(c, memcpy(buffer, lkl_cmdline, n + 1));
+}
+
+void cmdline_free(struct cmdline *c)
+{
+	memory_unmap(c->env.list, c->env.max * sizeof(*c->env.list));
+	memory_unmap(c->args.list, c->args.max * sizeof(*c->args.list));
+	c->env = c->args = (struct strings){ 0 };
+	CALL(LKL_NR_CMDLINE);
 }

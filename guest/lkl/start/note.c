@@ -17,7 +17,8 @@ enum {
 	FLUSH = 1 << 5,		/* the key flush of a disk, under spt */
 	FSGSBASE = 1 << 6,	/* the key fsgsbase, under spt */
 	NETWORK = 1 << 7,	/* the keys rename and neighbors; an MTU of up to 65535 */
-	DEVICES = 1 << 8	/* devices that the manifest in the file lacks, under spt */
+	DEVICES = 1 << 8,	/* devices that the manifest in the file lacks, under spt */
+	COMMANDLINE = 1 << 9	/* a command line at the end of memory, under spt */
 };
 
 #define OWNER "nomad-driver-lkl"
@@ -30,5 +31,5 @@ static const struct {
 } note __attribute__((section(".note.lkl"), used, aligned(4))) = {
 	sizeof(OWNER), sizeof(note.features), TYPE, OWNER,
 	CONFIG | MEMORY | PROGRAM | OFFLOAD | TRANSFER | FLUSH | FSGSBASE | NETWORK |
-	DEVICES
+	DEVICES | COMMANDLINE
 };

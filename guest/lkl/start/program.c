@@ -56,12 +56,12 @@ static long *put_aux(long *p, long name, long value)
 }
 
 /* The size of all strings in a list, with their NULs. */
-static size_t strings_size(char *const *list)
+static size_t strings_size(const struct strings *s)
 {
 	size_t size = 0;
 
-	for (; *list; list++)
-		size += strlen(*list) + 1;
+	for (size_t i = 0; i < s->n; i++)
+		size += strlen(s->list[i]) + 1;
 	return size;
 }
 
@@ -69,11 +69,11 @@ static size_t strings_size(char *const *list)
  * Copies the strings to *to, one after the other, and their addresses to p. Returns
  * the place of the next address.
  */
-static long *put_strings(long *p, char *const *list, char **to)
+static long *put_strings(long *p, const struct strings *s, char **to)
 {
-	for (; *list; list++) {
-		*p++ = (long)strcpy(*to, *list);
-		*to += strlen(*list) + 1;
+	for (size_t i = 0; i < s->n; i++) {
+		*p++ = (long)*to;
+		*to = stpcpy(*to, s->list[i]) + 1;
 	}
 	return p;
 }
@@ -95,27 +95,38 @@ static long *put_auxv(long *p, char *random)
 	return put_aux(p, AT_NULL, 0);
 }
 
+static const struct strings name = { (char *[]){ "solo5" }, 1, 1 };
+
+/* The size of argc, argv, the environment and the auxiliary vector. */
+static size_t table_size(const struct cmdline *line)
+{
+	return (1 + 1 + line->args.n + 1 + line->env.n + 1 + 2 * 16) * sizeof(long);
+}
+
+/* The size of the strings of argv and the environment. */
+static size_t text_size(const struct cmdline *line)
+{
+	return strings_size(&name) + strings_size(&line->args) + strings_size(&line->env);
+}
+
 /*
  * Puts argc, argv, the environment and the auxiliary vector at the top of a stack,
  * and the strings above them: the environment follows the arguments without a gap,
  * because programs that change their process title write over both.
  */
-static long *lay_out(char *top, struct cmdline *line)
+static long *lay_out(char *top, const struct cmdline *line)
 {
-	static char *const name[] = { "solo5", NULL };
-	size_t size = (1 + 1 + line->n_args + 1 + line->n_env + 1 + 2 * 16) * sizeof(long);
-	char *random = top - 16, *strings;
+	char *random = top - 16, *strings = random - text_size(line);
 	long *start, *p;
 
 	CALL(SYS_getrandom, random, 16, 0);
 	make_headers();
-	strings = random - strings_size(name) - strings_size(line->args) - strings_size(line->env);
-	start = p = (long *)((uintptr_t)(strings - size) & ~63UL);
-	*p++ = 1 + line->n_args;
-	p = put_strings(p, name, &strings);
-	p = put_strings(p, line->args, &strings);
+	start = p = (long *)((uintptr_t)(strings - table_size(line)) & ~63UL);
+	*p++ = 1 + line->args.n;
+	p = put_strings(p, &name, &strings);
+	p = put_strings(p, &line->args, &strings);
 	*p++ = 0;
-	p = put_strings(p, line->env, &strings);
+	p = put_strings(p, &line->env, &strings);
 	*p++ = 0;
 	put_auxv(p, random);
 	return start;
@@ -200,13 +211,14 @@ long program_start(const struct config *c, struct cmdline *line)
 	CALL(SYS_sysinfo, info);
 	if (size <= 0)
 		size = (long)info[4] / 16 < STACK_MAX ? (long)info[4] / 16 : STACK_MAX;
-	size = (size + 65535) & ~65535L;
-	stack = (char *)CALL(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if ((unsigned long)stack > -4096UL) {
+	size = (size + (long)(text_size(line) + table_size(line)) + 65535) & ~65535L;
+	stack = memory_map(size);
+	if (!stack) {
 		say("lkl: no memory for the program's stack", NULL);
 		finish(LKL_EXIT_START);
 	}
 	first = lay_out(stack + size, line);
+	cmdline_free(line);
 	pid = spawn(CLONE_VM | SIGCHLD, (void *)((uintptr_t)first & ~15UL), become_program, first);
 	if (pid < 0) {
 		say("lkl: the program cannot be started: ", error_text(pid), NULL);

@@ -10,7 +10,6 @@
 #include <sys/wait.h>
 #include <time.h>
 
-static char line[8192];
 static struct cmdline cmdline;
 static struct config config;
 static long program;		/* process ID */
@@ -18,10 +17,8 @@ static long stop_signal;	/* the signal by which the host wants to stop the progr
 
 static void prepare(void)
 {
-	size_t n = strlen(lkl_cmdline);
-
-	if (n >= sizeof(line) || !cmdline_split(&cmdline, memcpy(line, lkl_cmdline, n + 1))) {
-		say("lkl: the command line is too long", NULL);
+	if (!cmdline_read(&cmdline)) {
+		say("lkl: no memory for the command line: give the guest more", NULL);
 		finish(LKL_EXIT_CONFIG);
 	}
 	if (cmdline.config && !config_read(&config, cmdline.config))

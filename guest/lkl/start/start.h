@@ -11,7 +11,7 @@
  *
  * Files call functions of files further down in this order only: start; program,
  * network, mounts, disks; neighbors; interface; address; config, source_route,
- * identity; exit; cmdline, console, netlink, text. build-sdk checks that there is no
+ * identity; exit; cmdline; console, memory, netlink, text. build-sdk checks that there is no
  * cycle.
  */
 #ifndef LKL_START_H
@@ -36,7 +36,6 @@
 #define MAX_INTERFACES 16
 #define MAX_MOUNTS 16
 #define MAX_ROUTES 64
-#define MAX_WORDS 1024
 
 struct interface {
 	const char *name, *rename;
@@ -74,15 +73,26 @@ struct config {
 	const char *entropy, *stack, *delay, *fsgsbase;
 };
 
-/* The guest's command line. Both lists end with NULL. */
+/* A list of strings that grows. */
+struct strings {
+	char **list;
+	size_t n, max;
+};
+
+/* The guest's command line. */
 struct cmdline {
-	char *env[MAX_WORDS], *args[MAX_WORDS];
-	int n_env, n_args;
+	struct strings env, args;
 	char *config;		/* JSON, or NULL */
 };
 
-/* cmdline.c: splits the line in place. Returns false if it has too many words. */
-bool cmdline_split(struct cmdline *c, char *line);
+/* memory.c: zeroed pages, or NULL if the guest has too little memory. */
+void *memory_map(size_t size);
+void memory_unmap(void *memory, size_t size);
+
+/* cmdline.c: splits lkl_cmdline. Returns false if the guest has too little memory for it. */
+bool cmdline_read(struct cmdline *c);
+/* Frees the command line, except for its configuration. */
+void cmdline_free(struct cmdline *c);
 
 /* config.c: decodes the JSON in place. Returns false, and prints why, if that fails. */
 bool config_read(struct config *c, char *json);
@@ -97,7 +107,7 @@ long config_number(const char *key, const char *text, long fallback, long max);
 void disks_offer(const struct config *c);
 void mount_all(const struct config *c);
 void network_up(const struct config *c);
-/* Returns the process ID of the program. */
+/* Returns the process ID of the program. Frees the command line, of which the program has a copy. */
 long program_start(const struct config *c, struct cmdline *line);
 
 /* identity.c */

@@ -70,8 +70,8 @@ void arch_report_meminfo(struct seq_file *m)
 void __init lkl_arena_init(void)
 {
 	size_t size;
-	/* The tender's stack is at the end of memory. */
-	phys_addr_t start, end, low = lkl_memory_end - SZ_64K;
+	/* The tender's stack is at the end of the heap. */
+	phys_addr_t start, end, low = lkl_heap_end - SZ_64K;
 	u64 i;
 
 	lkl_arena_pages = PFN_DOWN(lkl_memory_end);

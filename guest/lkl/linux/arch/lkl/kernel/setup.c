@@ -14,13 +14,13 @@
 
 /* As guest/solo5/include/solo5.h has it. */
 struct solo5_start_info {
-	const char *cmdline;
+	char *cmdline;
 	unsigned long heap_start;
 	size_t heap_size;
 };
 
-const char *lkl_cmdline;
-unsigned long lkl_memory_end;
+char *lkl_cmdline;
+unsigned long lkl_heap_end, lkl_memory_end;
 unsigned long empty_zero_page[PAGE_SIZE / sizeof(unsigned long)] __page_aligned_bss;
 EXPORT_SYMBOL(empty_zero_page);
 struct task_struct *lkl_current = &init_task;
@@ -64,7 +64,10 @@ void __init __noreturn lkl_start_kernel(const struct solo5_start_info *info,
 					unsigned long memory_end)
 {
 	lkl_cmdline = info->cmdline;
-	lkl_memory_end = memory_end & PAGE_MASK;
+	lkl_heap_end = memory_end & PAGE_MASK;
+	lkl_memory_end = lkl_heap_end;
+	if ((unsigned long)lkl_cmdline >= lkl_heap_end)
+		lkl_memory_end = PAGE_ALIGN((unsigned long)lkl_cmdline + strlen(lkl_cmdline) + 1);
 	lkl_stack_regs = task_pt_regs(&init_task);
 	lkl_clock_init();
 	start_kernel();
@@ -86,6 +89,7 @@ void __init setup_arch(char **cmdline)
 	/* The image is memory too, so that virt_to_page() works on static data. */
 	memblock_add(start, lkl_memory_end - start);
 	memblock_reserve(start, PAGE_ALIGN((unsigned long)_end) - start);
+	memblock_reserve(lkl_heap_end, lkl_memory_end - lkl_heap_end);
 	min_low_pfn = PFN_DOWN(start);
 	max_low_pfn = PFN_DOWN(lkl_memory_end);
 	max_pfn = max_low_pfn;
@@ -106,6 +110,15 @@ void __init mem_init(void)
 void free_initmem(void)
 {
 	free_reserved_area(lkl_initdata_start, lkl_initdata_end, -1, NULL);
+}
+
+void lkl_free_cmdline(void)
+{
+	static char empty[1];
+
+	if ((unsigned long)lkl_cmdline >= lkl_heap_end)
+		free_reserved_area((void *)lkl_heap_end, (void *)lkl_memory_end, 0, NULL);
+	lkl_cmdline = empty;
 }
 
 static void *lkl_cpuinfo_start(struct seq_file *m, loff_t *pos)

@@ -175,6 +175,9 @@ static long lkl_private_call(unsigned long nr, long arg)
 		return lkl_disk_offer((const struct lkl_disk_offer *)arg);
 	case LKL_NR_NEIGHBORS:
 		return lkl_set_neighbors((const struct lkl_neighbor_addresses *)arg);
+	case LKL_NR_CMDLINE:
+		lkl_free_cmdline();
+		return 0;
 	}
 	return -ENOSYS;
 }

@@ -13,6 +13,14 @@ struct thread_struct;
 extern char lkl_image_start[], lkl_text_end[], lkl_rodata_end[];
 extern char lkl_initdata_start[], lkl_initdata_end[];
 
+/*
+ * setup.c: the end of the memory that the tender reports. A command line that is too
+ * long for the boot information occupies the pages from there to lkl_memory_end.
+ */
+extern unsigned long lkl_heap_end;
+/* Handles LKL_NR_CMDLINE. */
+void lkl_free_cmdline(void);
+
 /* clock.c: the host's monotonic clock in nanoseconds, the unit of Solo5's deadlines. */
 u64 lkl_clock(void);
 /* The number of TSC cycles in ns nanoseconds. */

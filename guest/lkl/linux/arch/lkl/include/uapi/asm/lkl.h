@@ -15,6 +15,7 @@
 #define LKL_NR_DISK	0x4c4b0010	/* take a struct lkl_disk_offer */
 #define LKL_NR_FSGSBASE	0x4c4b0011	/* the host lets the guest use wrfsbase */
 #define LKL_NR_NEIGHBORS 0x4c4b0012	/* take a struct lkl_neighbor_addresses */
+#define LKL_NR_CMDLINE	0x4c4b0013	/* free the memory of lkl_cmdline */
 
 /*
  * LKL_NR_DISK: the features of a disk that the tender offers beyond Solo5's ABI.
@@ -66,8 +67,11 @@ struct lkl_neighbor_addresses {
 #define LKL_EXIT_RESTART	125	/* the program asked for a restart: reboot() */
 #define LKL_EXIT_PANIC		255	/* the kernel panicked */
 
-/* The guest's command line, as the tender passed it. */
-extern const char *lkl_cmdline;
+/* The guest's command line, as the tender passed it. A long one is writable. */
+extern char *lkl_cmdline;
+
+/* The longest command line that the tender may place in read-only memory. */
+#define LKL_CMDLINE_SHORT	8191
 
 /* How often the kernel had to kill a task because memory ran out. */
 extern unsigned int lkl_out_of_memory;
