@@ -129,7 +129,7 @@ func (c *rootContent) writeImage(ctx context.Context, dst string, o BuildOptions
 	if err := out.Truncate(g.blocks * BlockSize); err != nil {
 		return err
 	}
-	if err := format(ctx, out.File, g, o.Sandbox); err != nil {
+	if err := format(ctx, out.File, g, reproducible, o.Sandbox); err != nil {
 		return err
 	}
 	err = c.writeFiles(ctx, out.File, use.names, o.Sandbox)
@@ -177,15 +177,29 @@ func (c *rootContent) writeFiles(ctx context.Context, image *os.File, names int6
 	return nil
 }
 
+// identity contains the properties of a file system that do not depend on its size.
+type identity struct {
+	args  []string // of mke2fs
+	owner string   // UID:GID of the root directory
+	seed  string   // extended option with the hash seed, or ""
+	env   []string
+}
+
+// reproducible is the identity of images that are built from sources.
+var reproducible = identity{
+	args: []string{"-U", fixedUUID}, owner: "0:0", seed: "hash_seed=" + fixedSeed + ",",
+	env: []string{fakeTimeEnv},
+}
+
 // format creates an empty file system.
-func format(ctx context.Context, image *os.File, g geometry, sandbox Sandbox) error {
-	args := []string{
+func format(ctx context.Context, image *os.File, g geometry, id identity, sandbox Sandbox) error {
+	args := append([]string{
 		"-q", "-F", "-b", strconv.Itoa(BlockSize), "-I", "256", "-m", "0",
-		"-N", strconv.FormatInt(g.inodes, 10), "-U", fixedUUID,
+		"-N", strconv.FormatInt(g.inodes, 10),
 		// The holes of the new file read as zeros, so initializing the inode tables
 		// now writes nothing, and the guest's kernel does not have to do it later.
-		"-E", "hash_seed=" + fixedSeed + ",lazy_itable_init=0,lazy_journal_init=1,nodiscard,root_owner=0:0",
-	}
+		"-E", id.seed + "lazy_itable_init=0,lazy_journal_init=1,nodiscard,root_owner=" + id.owner,
+	}, id.args...)
 	if g.journal == 0 {
 		args = append(args, "-O", features)
 	} else {
@@ -197,6 +211,6 @@ func format(ctx context.Context, image *os.File, g geometry, sandbox Sandbox) er
 	if err != nil {
 		return err
 	}
-	cmd.Env = []string{fakeTimeEnv}
+	cmd.Env = id.env
 	return cmd.Run()
 }

@@ -20,11 +20,7 @@ func Grow(ctx context.Context, sandbox Sandbox, path string, size int64) error {
 		return fmt.Errorf("grow an image: %w", err)
 	}
 	defer image.Close()
-	size -= size % image.blockSize
-	switch current := image.size(); {
-	case size == current:
-		return nil
-	case size < current:
+	if current := image.size(); size-size%image.blockSize < current {
 		return fmt.Errorf("grow %s to %d bytes: the image already has %d bytes", path, size, current)
 	}
 	if err := image.grow(ctx, sandbox, size); err != nil {
@@ -33,7 +29,12 @@ func Grow(ctx context.Context, sandbox Sandbox, path string, size int64) error {
 	return nil
 }
 
+// grow does nothing for an image of at least this size.
 func (f *ext4File) grow(ctx context.Context, sandbox Sandbox, size int64) error {
+	size -= size % f.blockSize
+	if size <= f.size() {
+		return nil
+	}
 	if !f.clean {
 		if err := f.repair(ctx, sandbox); err != nil {
 			return err

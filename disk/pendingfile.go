@@ -42,7 +42,7 @@ func newPendingFile(path string) (*pendingFile, error) {
 
 // newUnnamedFile returns a new file in a directory that vanishes with its descriptor.
 func newUnnamedFile(dir string) (*os.File, error) {
-	p, err := newPendingFile(filepath.Join(dir, "unnamed"))
+	p, err := newPendingFile(filepath.Join(dir, ".lkl-unnamed"))
 	if err != nil {
 		return nil, err
 	}

@@ -69,10 +69,19 @@ func openExt4(path string, flag int) (*ext4File, error) {
 	if err != nil {
 		return nil, err
 	}
-	sb, err := readSuperblock(f)
+	image, err := ext4Of(f)
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return image, nil
+}
+
+// ext4Of is openExt4 for an open file.
+func ext4Of(f *os.File) (*ext4File, error) {
+	sb, err := readSuperblock(f)
+	if err != nil {
+		return nil, err
 	}
 	return &ext4File{f, sb}, nil
 }
