@@ -11,19 +11,28 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/e2fsprogs"
 )
 
-// ErrUnclean means that an image was not unmounted cleanly, and cannot be repaired because
-// it is read-only.
-var ErrUnclean = errors.New("the file system was not unmounted cleanly")
+var (
+	// ErrUnclean means that a file system was not unmounted cleanly. The next mount for
+	// writing replays its journal.
+	ErrUnclean = errors.New("the file system was not unmounted cleanly")
+	// ErrErrors means that a kernel has found errors in a file system.
+	ErrErrors = errors.New("the file system contains errors")
+)
 
 // CheckSuperblock returns ErrKind, ErrFeature or ErrDamaged if a guest cannot use the ext4
-// file system in an open file or block device, and ErrUnclean if it has to be repaired or
-// needs its journal. It writes nothing.
+// file system in an open file or block device, and otherwise ErrErrors or ErrUnclean if it is
+// not in order. It writes nothing.
 func CheckSuperblock(f *os.File) error {
 	image, err := ext4Of(f)
-	if err == nil && !image.clean {
-		err = ErrUnclean
+	switch {
+	case err != nil:
+		return err
+	case image.clean:
+		return nil
+	case image.needsRecovery && !image.hasErrors:
+		return ErrUnclean
 	}
-	return err
+	return ErrErrors
 }
 
 // Check prepares an image for a mount, like e2fsck at the boot of a Linux distribution. The

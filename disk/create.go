@@ -94,3 +94,36 @@ func IsEmpty(f *os.File) (bool, error) {
 	}
 	return false, err
 }
+
+// CreateRaw creates a disk of zeros in a directory, as a sparse file of mode 0600. The errors
+// are those of Create.
+func CreateRaw(dir *os.File, name string, size int64) error {
+	out, err := newPendingFile(filepath.Join(procfd.SelfPath(dir), name))
+	if err != nil {
+		return err
+	}
+	defer out.discard()
+	if err := EnlargeRaw(out.File, size); err != nil {
+		return fmt.Errorf("create the disk %s: %w", name, err)
+	}
+	if err := out.commit(); err != nil {
+		return err
+	}
+	return dir.Sync()
+}
+
+// EnlargeRaw adds a hole to the end of a file. ErrReserve: the host's file system cannot hold
+// a full disk of this size.
+func EnlargeRaw(f *os.File, size int64) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := checkFreeSpace(f, size-info.Size()); err != nil {
+		return err
+	}
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	return f.Sync()
+}

@@ -50,6 +50,7 @@ type superblock struct {
 
 	blockSize     int64 // bytes
 	needsRecovery bool
+	hasErrors     bool
 	clean         bool
 }
 
@@ -98,11 +99,11 @@ func CheckImage(path string) error {
 
 // readSuperblock reads and checks the primary superblock and the group descriptors.
 func readSuperblock(f *os.File) (superblock, error) {
-	info, err := f.Stat()
+	size, err := f.Seek(0, io.SeekEnd) // works for block devices, too
 	if err != nil {
 		return superblock{}, err
 	}
-	return readImage(f, info.Size())
+	return readImage(f, size)
 }
 
 // readImage is readSuperblock for an image in a file of this size.
@@ -157,7 +158,8 @@ func parseSuperblock(raw []byte) superblock {
 	s.blockSize = 1024 << min(s.logBlockSize, maxLogBlockSize)
 	s.needsRecovery = s.incompat&incompatRecover != 0
 	state := u16(0x3a)
-	s.clean = state&stateClean != 0 && state&stateErrors == 0 && !s.needsRecovery
+	s.hasErrors = state&stateErrors != 0
+	s.clean = state&stateClean != 0 && !s.hasErrors && !s.needsRecovery
 	return s
 }
 

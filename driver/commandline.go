@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/cmdline"
@@ -95,10 +94,11 @@ func (g guest) lklConfig() *lkl.Config {
 	if offer := g.diskOffer(); offer.Transfer != 0 || offer.Flush {
 		c.Disks = []lkl.Disk{offer}
 	}
-	if k.supports(unikernel.FeatureConfig) && k.diskDevice() != unikernel.DeviceRootfs {
-		c.Root = k.diskDevice()
+	c.Disks = append(c.Disks, g.disks.offers()...)
+	if root := k.diskDevice(&g.job.config); k.supports(unikernel.FeatureConfig) && root != unikernel.DeviceRootfs {
+		c.Root = root
 	}
-	c.Mounts = g.live.lkl()
+	c.Mounts = append(g.live.lkl(), g.disks.mounts()...)
 	sortMounts(c.Mounts)
 	g.addNetwork(c)
 	g.addDefaultSysctls(c)
@@ -108,13 +108,8 @@ func (g guest) lklConfig() *lkl.Config {
 // diskOffer returns the block device calls beyond the Solo5 ABI that the tender
 // offers to the guest, as far as the guest supports them.
 func (g guest) diskOffer() lkl.Disk {
-	offer := lkl.Disk{Name: g.kernel.diskDevice()}
 	if g.disk == nil {
-		return offer
+		return lkl.Disk{}
 	}
-	if g.kernel.supports(unikernel.FeatureTransfer) {
-		offer.Transfer = tender.LargestTransfer
-	}
-	offer.Flush = g.job.config.RootfsSync == syncFlush // checkDisk has refused it for guests without the feature
-	return offer
+	return g.kernel.offer(g.kernel.diskDevice(&g.job.config), g.job.config.RootfsSync)
 }

@@ -140,6 +140,7 @@ type TaskConfig struct {
 	Ports       []string                   `codec:"ports"`
 	NetworkMode string                     `codec:"network_mode"`
 	Interfaces  map[string]InterfaceConfig `codec:"interface"` // by net device
+	Disks       map[string]DiskConfig      `codec:"disk"`      // by block device
 	WorkDir     string                     `codec:"work_dir"`
 	KernelLog   bool                       `codec:"kernel_log"`
 	// These need an image.
@@ -245,10 +246,7 @@ func (t *TaskConfig) validateRootfs(list *problems.List, plugin *Config) {
 	if err != nil {
 		list.Addf("rootfs_size", "%w", err)
 	}
-	if limit, err := plugin.maxRootfsSize(); err == nil && size > limit {
-		list.Addf("rootfs_size", "%s exceeds the limit of this client, which is %d MiB: use a smaller size, or raise max_rootfs_size in the client's plugin config",
-			t.RootfsSize, limit>>20)
-	}
+	checkMaxSize(list, "rootfs_size", size, t.RootfsSize, plugin)
 	if !hasRoot {
 		list.Addf("rootfs_size", "is set without a rootfs: set rootfs too, or remove it")
 	}

@@ -17,6 +17,7 @@ type guest struct {
 	kernel  *kernel
 	network netDevices
 	disk    *rootDisk // nil without a block device
+	disks   dataDisks
 	// extra are devices that the kernel's manifest lacks, for guests with
 	// unikernel.FeatureDevices.
 	extra []hostDevice
@@ -71,12 +72,20 @@ func (g guest) devices() []hostDevice {
 	for _, declared := range g.kernel.elf.Manifest {
 		devices = append(devices, g.declaredDevice(declared))
 	}
+	for _, disk := range g.disks {
+		if _, declared := g.kernel.elf.Device(disk.name); !declared {
+			devices = append(devices, disk.device())
+		}
+	}
 	return append(devices, g.extra...)
 }
 
 // declaredDevice returns the host's side of a device in the manifest.
 func (g guest) declaredDevice(declared unikernel.Device) hostDevice {
 	device := executor.Device{Name: declared.Name, Type: declared.Type}
+	if disk, ok := g.disks.device(declared.Name); ok {
+		return disk
+	}
 	switch {
 	case isControl(declared):
 		device.Control = true

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
@@ -122,8 +123,18 @@ func isControl(d unikernel.Device) bool {
 	return d.Type == unikernel.Net && d.Name == unikernel.DeviceControl
 }
 
-// diskDevice returns the name of the block device for the rootfs, or "".
-func (k kernelInfo) diskDevice() string { return firstOrEmpty(k.devices(unikernel.Block)) }
+// diskDevice returns the name of the block device for the rootfs, or "": "rootfs" if the
+// manifest declares it, and otherwise the first one without a disk block.
+func (k kernelInfo) diskDevice(config *TaskConfig) string {
+	names := k.devices(unikernel.Block)
+	if slices.Contains(names, unikernel.DeviceRootfs) && k.flavor == unikernel.FlavorLKL {
+		return unikernel.DeviceRootfs
+	}
+	return firstOrEmpty(slices.DeleteFunc(names, func(name string) bool {
+		_, isDisk := config.Disks[name]
+		return isDisk
+	}))
+}
 
 // maxMTU returns the largest MTU of a net device that the guest supports, in bytes.
 func (k kernelInfo) maxMTU() int {

@@ -3,8 +3,6 @@
 package driver
 
 import (
-	"strings"
-
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
@@ -29,27 +27,26 @@ func (k kernelInfo) check(j job, plugin *Config) error {
 // checkDisk compares the rootfs with the manifest's block devices. A guest only
 // starts with all devices of its manifest.
 func (k kernelInfo) checkDisk(list *problems.List, config *TaskConfig) {
-	names := k.devices(unikernel.Block)
+	root := k.diskDevice(config)
 	switch {
-	case len(names) > 1:
-		list.Addf("kernel", "declares the block devices %s, but the driver supports only one", strings.Join(names, ", "))
-	case len(names) == 0 && k.supports(unikernel.FeatureConfig):
-		list.Addf("kernel", "declares no block device, but Linux needs one for its root file system: "+
+	case root == "" && k.supports(unikernel.FeatureConfig):
+		list.Addf("kernel", "declares no block device for the root, but Linux needs one for its root file system: "+
 			"link it with one in its manifest")
-	case len(names) == 1 && names[0] != unikernel.DeviceRootfs && k.flavor == unikernel.FlavorLKL && !k.supports(unikernel.FeatureConfig):
+	case root != "" && root != unikernel.DeviceRootfs && k.flavor == unikernel.FlavorLKL && !k.supports(unikernel.FeatureConfig):
 		list.Addf("kernel", "declares the block device %q, but a guest without the feature config must name it %q (%s)",
-			names[0], unikernel.DeviceRootfs, inspectHint)
-	case len(names) == 1 && config.Rootfs == "" && config.Image == "":
-		list.Addf("rootfs", "is missing: the kernel declares the block device %q and does not start without it", names[0])
-	case len(names) == 0 && config.Rootfs != "":
-		list.Addf("rootfs", "cannot be used with this kernel, which declares no block device")
+			root, unikernel.DeviceRootfs, inspectHint)
+	case root != "" && config.Rootfs == "" && config.Image == "":
+		list.Addf("rootfs", "is missing: the kernel declares the block device %q and does not start without it", root)
+	case root == "" && config.Rootfs != "":
+		list.Addf("rootfs", "cannot be used with this kernel, which declares no block device for it")
 	}
-	if len(names) == 0 && config.Image != "" && config.RootfsSize != "" {
-		list.Addf("rootfs_size", "cannot be used with this kernel, which declares no block device")
+	if root == "" && config.Image != "" && config.RootfsSize != "" {
+		list.Addf("rootfs_size", "cannot be used with this kernel, which declares no block device for it")
 	}
 	if config.RootfsSync == syncFlush && !k.supports(unikernel.FeatureFlush) {
 		list.Addf("rootfs_sync", "%q is not supported by this guest: use %q (%s)", syncFlush, syncWriteThrough, inspectHint)
 	}
+	k.checkDisks(list, config)
 }
 
 // checkNetwork compares the job's network options with the manifest's net devices.

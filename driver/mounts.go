@@ -159,6 +159,7 @@ func (t *TaskConfig) validateMounts(list *problems.List, plugin *Config, task *d
 	for i, m := range t.Mounts {
 		m.validate(points, fmt.Sprintf("mount[%d]", i), plugin, task)
 	}
+	t.validateDisks(points, plugin, task)
 }
 
 // sortMounts sorts mounts so that a mount follows those that contain its mount point.

@@ -45,7 +45,7 @@ func (r *rootDisk) Close() {
 // makeRootDisk creates the task's private copy of its rootfs, or of its image's root. For an
 // LKL guest it adds the task's files. It returns nil for a kernel without a block device.
 func (d *Driver) makeRootDisk(ctx context.Context, j job, dir taskDir, k *kernel, a addresses) (*rootDisk, error) {
-	if k.diskDevice() == "" {
+	if k.diskDevice(&j.config) == "" {
 		return nil, nil
 	}
 	src, err := d.openRoot(j)

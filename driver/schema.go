@@ -211,6 +211,18 @@ var taskOptions = []option{
 		},
 	},
 	{
+		name: "disk", kind: kindByName,
+		doc: "[Disk](#disks) for the block device of this name.",
+		nested: []option{
+			{name: "source", kind: "string", doc: "Path of an image, which outlives the task. Without it: an empty disk that ends with the task."},
+			{name: "size", kind: "string", doc: "Size of a missing or empty image, such as `1GiB`. A smaller image grows."},
+			{name: "read_only", kind: "bool", value: "false", doc: "Several tasks may use the disk, and none can write."},
+			{name: "mount", kind: "string", doc: "Absolute path in an LKL guest at which the disk is mounted."},
+			{name: "mount_options", kind: "string", doc: "Mount options, such as `noatime`."},
+			{name: "sync", kind: "string", doc: "When writes reach the host's disk, as `rootfs_sync`. Default with `source`: `flush` if the guest can, otherwise `write-through`."},
+		},
+	},
+	{
 		name: "work_dir", kind: "string",
 		doc: "Absolute path in the guest in which the program starts.",
 	},

@@ -57,6 +57,17 @@ config {
   interface "tap2" {
     name = "eth1"
   }
+  disk "data" {
+    source        = "/data/image"
+    size          = "2GiB"
+    read_only     = true
+    mount         = "/var/lib/data"
+    mount_options = "noatime"
+    sync          = "write-through"
+  }
+  disk "cache" {
+    size = "100"
+  }
   work_dir    = "/srv"
   kernel_log  = true
   hostname    = "web-1"
@@ -74,6 +85,10 @@ config {
 		Flavor: "lkl", Tender: "spt", ExecHeap: true, HugePages: true, Ports: []string{"http", "9000-9010/udp"}, WorkDir: "/srv",
 		ImagePullTimeout: DefaultImagePullTimeout,
 		NetworkMode:      "l2", Interfaces: map[string]InterfaceConfig{"tap2": {Name: "eth1"}},
+		Disks: map[string]DiskConfig{
+			"data":  {Source: "/data/image", Size: "2GiB", ReadOnly: true, Mount: "/var/lib/data", Options: "noatime", Sync: "write-through"},
+			"cache": {Size: "100"},
+		},
 		Hostname: "web-1", ExtraHosts: []string{"db:10.0.0.5"}, Bandwidth: &BandwidthConfig{Egress: "100mbit"},
 		KernelLog: true, Sysctl: []map[string]string{{"net.core.somaxconn": "4096", "vm.swappiness": "0"}},
 		Mounts: []MountConfig{},
@@ -97,7 +112,7 @@ config {
 		Image: "registry.example.com/team/web:1.0", Entrypoint: []string{"/web.spt", "-v"},
 		ImagePullPolicy: "always", ImagePullTimeout: "90s", Auth: &TaskAuth{Username: "robot", Password: "secret"},
 		RootfsSync: "none", Flavor: auto, Tender: auto,
-		NetworkMode: auto, Interfaces: map[string]InterfaceConfig{}, Mounts: []MountConfig{},
+		NetworkMode: auto, Interfaces: map[string]InterfaceConfig{}, Disks: map[string]DiskConfig{}, Mounts: []MountConfig{},
 	}, job)
 }
 
@@ -194,7 +209,7 @@ config {
 }`, &job)
 	must.Eq(t, TaskConfig{
 		Kernel: "local/web.spt", RootfsSize: "256", RootfsSync: "none", Flavor: auto, Tender: auto, NetworkMode: auto,
-		Interfaces: map[string]InterfaceConfig{}, ImagePullTimeout: DefaultImagePullTimeout,
+		Interfaces: map[string]InterfaceConfig{}, Disks: map[string]DiskConfig{}, ImagePullTimeout: DefaultImagePullTimeout,
 		Mounts: []MountConfig{},
 	}, job)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/nomad/client/allocdir"
 	"github.com/hashicorp/nomad/client/logmon"
 	"github.com/hashicorp/nomad/helper/testlog"
+	"github.com/hashicorp/nomad/helper/uuid"
 	"github.com/hashicorp/nomad/plugins/base"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
@@ -45,11 +46,17 @@ func makeAllocDir(t *testing.T, task *drivers.TaskConfig, logs bool) {
 	if !logs {
 		return
 	}
-	task.StdoutPath = filepath.Join(dir.LogDir, "."+task.Name+".stdout.fifo")
-	task.StderrPath = filepath.Join(dir.LogDir, "."+task.Name+".stderr.fifo")
-	collector := logmon.NewLogMon(log)
+	collectLogs(t, task)
+}
+
+// collectLogs makes a logmon collect the console of the next start of a task.
+func collectLogs(t *testing.T, task *drivers.TaskConfig) {
+	dir, start := task.TaskDir().LogDir, uuid.Short()
+	task.StdoutPath = filepath.Join(dir, "."+start+".stdout.fifo")
+	task.StderrPath = filepath.Join(dir, "."+start+".stderr.fifo")
+	collector := logmon.NewLogMon(testlog.HCLogger(t))
 	must.NoError(t, collector.Start(&logmon.LogConfig{
-		LogDir: dir.LogDir, MaxFiles: 10, MaxFileSizeMB: 10,
+		LogDir: dir, MaxFiles: 10, MaxFileSizeMB: 10,
 		StdoutLogFile: task.Name + ".stdout", StdoutFifo: task.StdoutPath,
 		StderrLogFile: task.Name + ".stderr", StderrFifo: task.StderrPath,
 	}))

@@ -42,6 +42,9 @@ func (k kernelInfo) checkMounts(list *problems.List, j job) {
 		needs = "is only supported by guests of flavor lkl"
 	}
 	for _, m := range j.task.Mounts {
+		if j.config.hasDiskIn(j.task, m) {
+			continue // the guest has a disk of the volume
+		}
 		list.Addf("volume_mount", "%s %s", m.TaskPath, needs)
 	}
 	for i := range j.config.Mounts {

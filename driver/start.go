@@ -81,12 +81,17 @@ func (d *Driver) startGuest(ctx context.Context, job job, dir taskDir, undo *und
 		return runningTask{}, startError("root disk", err)
 	}
 	defer disk.Close()
+	disks, err := d.openDisks(ctx, job, dir, kernel)
+	if err != nil {
+		return runningTask{}, startError("disks", err)
+	}
+	defer disks.Close()
 	live, err := d.openLiveFiles(job, kernel)
 	if err != nil {
 		return runningTask{}, startError("live directories", err)
 	}
 	defer live.Close()
-	guest := guest{job: job, kernel: kernel, network: devices, disk: disk, live: live}
+	guest := guest{job: job, kernel: kernel, network: devices, disk: disk, disks: disks, live: live}
 	commandLine, err := guest.commandLine()
 	if err != nil {
 		return runningTask{}, startError("command line", err)

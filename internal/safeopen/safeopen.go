@@ -31,6 +31,7 @@ type Types uint
 const (
 	Regular Types = 1 << iota
 	Directory
+	BlockDevice
 )
 
 // maxRetries limits the attempts to locate a file below a directory while directories on
@@ -127,7 +128,8 @@ func (t Types) Check(located *os.File) error {
 }
 
 func (t Types) has(mode fs.FileMode) bool {
-	return t&Regular != 0 && mode.IsRegular() || t&Directory != 0 && mode.IsDir()
+	return t&Regular != 0 && mode.IsRegular() || t&Directory != 0 && mode.IsDir() ||
+		t&BlockDevice != 0 && mode.Type() == fs.ModeDevice
 }
 
 // String returns the types as in "regular file or directory".
@@ -138,6 +140,9 @@ func (t Types) String() string {
 	}
 	if t&Directory != 0 {
 		names = append(names, typeName(fs.ModeDir))
+	}
+	if t&BlockDevice != 0 {
+		names = append(names, typeName(fs.ModeDevice))
 	}
 	return strings.Join(names, " or ")
 }
