@@ -59,7 +59,7 @@ func goldenPlan(version int) Plan {
 			Version: 1, UID: 1000, GID: 100,
 			Shares: []files.Share{
 				{FD: 4, ReadOnly: true, Follow: true},
-				{FD: 5, Hidden: []files.Inode{{Dev: 2049, Ino: 131}}},
+				{FD: 5, ReadOnlyDirs: []string{"logs"}, Hidden: []files.Inode{{Dev: 2049, Ino: 131}}},
 			},
 		}}
 	}

@@ -5,6 +5,7 @@ package files
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 )
@@ -17,6 +18,8 @@ const (
 	Version = 1
 	// MaxShares limits the shares of a task. A guest has about as many mounts.
 	MaxShares = 128
+	// MaxReadOnlyDirs limits the read-only directories of a share.
+	MaxReadOnlyDirs = 16
 	// MaxHidden limits the hidden files of a share.
 	MaxHidden = 64
 )
@@ -40,6 +43,14 @@ func (p *Plan) Check(inherited int) error {
 	for i, s := range p.Shares {
 		if s.FD < 0 || s.FD >= inherited {
 			mistakes.Addf("", "share %d is the inherited file with index %d, but there are %d inherited files", i, s.FD, inherited)
+		}
+		if n := len(s.ReadOnlyDirs); n > MaxReadOnlyDirs {
+			mistakes.Addf("", "share %d has %d read-only directories: at most %d are possible", i, n, MaxReadOnlyDirs)
+		}
+		for _, name := range s.ReadOnlyDirs {
+			if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
+				mistakes.Addf("", "share %d: %q is not the name of a directory in it", i, name)
+			}
 		}
 		if len(s.Hidden) > MaxHidden {
 			mistakes.Addf("", "share %d hides %d files: at most %d are possible", i, len(s.Hidden), MaxHidden)

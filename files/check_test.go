@@ -11,12 +11,15 @@ import (
 func TestPlan_CheckReportsEveryMistake(t *testing.T) {
 	good := Plan{Version: Version, UID: 1000, GID: 100, Shares: []Share{{FD: 0}, {FD: 1, Hidden: make([]Inode, MaxHidden)}}}
 	must.NoError(t, good.Check(2))
-	bad := Plan{Version: Version + 1, UID: ^uint32(0), Shares: []Share{{FD: 2}, {FD: -1, Hidden: make([]Inode, MaxHidden+1)}}}
+	bad := Plan{Version: Version + 1, UID: ^uint32(0), Shares: []Share{{FD: 2}, {
+		FD: -1, Hidden: make([]Inode, MaxHidden+1), ReadOnlyDirs: append(make([]string, MaxReadOnlyDirs), "logs", "..", "a/b"),
+	}}}
 	err := bad.Check(2)
 	must.ErrorIs(t, err, ErrPlan)
 	for _, mistake := range []string{
 		"version 2", "UID 4294967295", "share 0 is the inherited file with index 2, but there are 2 inherited files",
 		"share 1 is the inherited file with index -1", "share 1 hides 65 files",
+		"share 1 has 19 read-only directories", `share 1: "" is not`, `share 1: ".." is not`, `share 1: "a/b" is not`,
 	} {
 		must.ErrorContains(t, err, mistake)
 	}

@@ -35,6 +35,9 @@ type Share struct {
 	ReadOnly bool `json:"ReadOnly"` // enforced by the kernel, in the server's mount namespace
 	// Follow makes mounts below the directory that appear on the host later visible.
 	Follow bool `json:"Follow"`
+	// ReadOnlyDirs are names of directories in the share that the guest cannot write to, rename
+	// or remove. Names that are missing when the server starts are ignored.
+	ReadOnlyDirs []string `json:"ReadOnlyDirs,omitempty"`
 	// Hidden are files below the directory that the guest does not see.
 	Hidden []Inode `json:"Hidden,omitempty"`
 }

@@ -65,7 +65,36 @@ func attach(fd int, path string, share files.Share) error {
 	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return fmt.Errorf("attach the mount to %s: %w", path, err)
 	}
-	return restrict(fd, path, share)
+	if err := restrict(fd, path, share); err != nil {
+		return err
+	}
+	for _, name := range share.ReadOnlyDirs {
+		if err := attachReadOnly(fd, path, name, share); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("make %s read-only: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// attachReadOnly mounts a directory of a share on itself, so that the kernel refuses to
+// write to it, to rename it and to remove it. It returns unix.ENOENT if there is none.
+func attachReadOnly(share int, path, name string, like files.Share) error {
+	dir, err := unix.Openat(share, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer closeAll([]int{dir})
+	tree, err := unix.OpenTree(dir, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE)
+	if err != nil {
+		return fmt.Errorf("copy its mount: %w", err)
+	}
+	defer closeAll([]int{tree})
+	err = unix.MoveMount(tree, "", dir, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	if err != nil {
+		return fmt.Errorf("attach the mount: %w", err)
+	}
+	like.ReadOnly = true
+	return restrict(tree, path+"/"+name, like)
 }
 
 // bindProcSelfFD makes the directory of this process's descriptors visible, and no other part

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package jail
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/files"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+var coreLimit = regexp.MustCompile(`Max core file size +0 +0 `)
+
+// startServer starts the real server for a writable directory, a read-only directory with a
+// mount in it, and a file.
+func startServer(t *testing.T, user uint32) *jailed {
+	t.Helper()
+	testenv.Need(t, testenv.Root)
+	plan := files.Plan{
+		Version: files.Version, UID: user, GID: user,
+		Shares: []files.Share{{ReadOnlyDirs: []string{"logs"}}, {ReadOnly: true, Follow: true}, {}},
+	}
+	return startJailed(t, buildServer(t), plan, probeShares(t, int(user)), "")
+}
+
+func (j *jailed) proc(elements ...string) string {
+	return filepath.Join(append([]string{"/proc", fmt.Sprint(j.Pid)}, elements...)...)
+}
+
+func TestServer_HasNoOtherDescriptors(t *testing.T) {
+	j := startServer(t, 1000)
+	open := map[string]string{}
+	entries, err := os.ReadDir(j.proc("fd"))
+	must.NoError(t, err)
+	for _, e := range entries {
+		to, err := os.Readlink(j.proc("fd", e.Name()))
+		must.NoError(t, err)
+		to, _, _ = strings.Cut(to, ":") // sockets and pipes have a number
+		open[e.Name()] = to
+	}
+	must.Eq(t, map[string]string{
+		"0": "/dev/null", "1": "/dev/null", "2": "pipe", "4": "socket",
+		"3": "/proc/self/fd", "5": "/0", "6": "/1", "7": "/2", // paths in its own root directory
+	}, open)
+}
+
+func TestServer_SeesOnlyItsShares(t *testing.T) {
+	j := startServer(t, 1000)
+	table, err := os.ReadFile(j.proc("mountinfo"))
+	must.NoError(t, err)
+	options := map[string]string{}
+	for line := range strings.Lines(string(table)) {
+		fields := strings.Fields(line)
+		options[fields[4]] = fields[5]
+		must.StrNotContains(t, line, " shared:") // no mount reaches the host
+	}
+	must.Eq(t, []string{"/", "/0", "/0/logs", "/1", "/1/mount", "/2", "/proc/self/fd"}, slices.Sorted(maps.Keys(options)))
+	for path, flags := range options {
+		want := []string{"nosuid", "nodev", "noexec", "ro"}
+		if path == "/0" || path == "/2" {
+			want[3] = "rw"
+		}
+		must.SliceContainsSubset(t, strings.Split(flags, ","), want, must.Sprint(path, flags))
+	}
+	names, err := os.ReadDir(j.proc("root"))
+	must.NoError(t, err)
+	must.SliceLen(t, 4, names) // the shares and /proc
+	for _, namespace := range []string{"mnt", "net", "ipc", "uts", "pid"} {
+		own, err := os.Readlink("/proc/self/ns/" + namespace)
+		must.NoError(t, err)
+		its, err := os.Readlink(j.proc("ns", namespace))
+		must.NoError(t, err)
+		must.NotEq(t, own, its)
+	}
+	interfaces, err := os.ReadFile(j.proc("net", "dev"))
+	must.NoError(t, err)
+	must.SliceLen(t, 3, strings.Split(strings.TrimSpace(string(interfaces)), "\n")) // two header lines and lo
+}
+
+func TestServer_ThreadsHaveNoPrivileges(t *testing.T) {
+	for user, capabilities := range map[uint32]string{
+		0:    "000000000000001b", // CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID
+		1000: "0000000000000000",
+	} {
+		j := startServer(t, user)
+		threads, err := filepath.Glob(j.proc("task", "*", "status"))
+		must.NoError(t, err)
+		must.SliceNotEmpty(t, threads)
+		id := strings.TrimSuffix(strings.Repeat(fmt.Sprintf("%d ", user), 4), " ")
+		for _, path := range threads {
+			status := readStatus(t, path)
+			must.Eq(t, capabilities, status["CapPrm"])
+			must.Eq(t, capabilities, status["CapBnd"])
+			must.Eq(t, "0000000000000000", status["CapInh"])
+			must.Eq(t, "0000000000000000", status["CapAmb"])
+			must.Eq(t, "1", status["NoNewPrivs"])
+			must.Eq(t, "2", status["Seccomp"])
+			must.Eq(t, id, status["Uid"])
+			must.Eq(t, id, status["Gid"])
+			must.Eq(t, "", status["Groups"])
+			must.Eq(t, "0000", status["Umask"])
+		}
+		limits, err := os.ReadFile(j.proc("limits"))
+		must.NoError(t, err)
+		must.RegexMatch(t, coreLimit, string(limits))
+	}
+}
+
+// A process that may not be dumped belongs to root in /proc, which its own user cannot enter.
+func TestServer_CannotBeTracedByItsUser(t *testing.T) {
+	j := startServer(t, 1000)
+	var stat unix.Stat_t
+	must.NoError(t, unix.Stat(j.proc("mem"), &stat))
+	must.Eq(t, 0, stat.Uid)
+}
+
+func readStatus(t *testing.T, path string) map[string]string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	must.NoError(t, err)
+	fields := map[string]string{}
+	for line := range strings.Lines(string(content)) {
+		name, value, _ := strings.Cut(line, ":")
+		fields[name] = strings.Join(strings.Fields(value), " ")
+	}
+	return fields
+}
