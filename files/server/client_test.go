@@ -47,11 +47,16 @@ func serve(t testing.TB, shares []string, options ...option) int {
 		config.Shares = append(config.Shares, fd)
 		config.Plan.Shares = append(config.Plan.Shares, files.Share{})
 	}
-	config.ProcSelfFD, err = unix.Open("/proc/self/fd", unix.O_PATH|unix.O_CLOEXEC, 0)
-	must.NoError(t, err)
 	for _, option := range options {
 		option(&config)
 	}
+	if program := os.Getenv(jailEnv); program != "" {
+		serveInJail(t, program, config)
+		t.Cleanup(func() { must.NoError(t, unix.Close(pair[0])) })
+		return pair[0]
+	}
+	config.ProcSelfFD, err = unix.Open("/proc/self/fd", unix.O_PATH|unix.O_CLOEXEC, 0)
+	must.NoError(t, err)
 	s, err := server.New(config)
 	must.NoError(t, err)
 	served := make(chan error, 1)
