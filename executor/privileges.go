@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/kernelfile"
+	"github.com/lkl-nomad/nomad-driver-lkl/files/jail"
 )
 
 const (
@@ -31,6 +32,29 @@ func restrictGuest() error {
 		return fmt.Errorf("disable core dumps: %w", err)
 	}
 	return setOOMScore(guestOOMScore)
+}
+
+// guestCapabilities are those that a guest's process needs before its first instruction.
+const guestCapabilities = 1<<unix.CAP_SYS_CHROOT | 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID
+
+// limitChildren removes the capabilities that neither the guest nor the file server needs from
+// the bounding set of this thread, so that programs that it executes never have them. Without
+// root there are none to remove.
+func limitChildren() error {
+	const keep = guestCapabilities | jail.SetupCapabilities
+	for c := range uintptr(64) {
+		if c < 32 && keep&(1<<c) != 0 {
+			continue
+		}
+		err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0)
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
+			return nil // there are no further capabilities, or this process is not root
+		}
+		if err != nil {
+			return fmt.Errorf("remove capability %d from the bounding set: %w", c, err)
+		}
+	}
+	return nil
 }
 
 // protectFromOOM makes this process the last victim of the out-of-memory killer. Without

@@ -3,6 +3,7 @@
 package executor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -145,7 +146,7 @@ func (t *task) listen() error {
 
 // startGuest starts the guest, which inherits the limits of this thread.
 func (t *task) startGuest(files int) error {
-	if err := restrictGuest(); err != nil {
+	if err := errors.Join(restrictGuest(), limitChildren()); err != nil {
 		return err
 	}
 	for i := range files {

@@ -74,8 +74,14 @@ func serve(t testing.TB, shares []string, options ...option) int {
 // connect starts a server and returns its initialized client.
 func connect(t testing.TB, shares []string, options ...option) *client {
 	t.Helper()
+	return newClient(t, serve(t, shares, options...))
+}
+
+// newClient returns the initialized client of a server.
+func newClient(t testing.TB, socket int) *client {
+	t.Helper()
 	c := &client{
-		t: t, socket: serve(t, shares, options...), buffer: make([]byte, files.MaxPacket),
+		t: t, socket: socket, buffer: make([]byte, files.MaxPacket),
 		uid: uint32(os.Getuid()), gid: uint32(os.Getgid()),
 	}
 	out, errno := c.call(fuse.Init, 0, &fuse.InitIn{Major: 7, Minor: 37, MaxReadahead: 1 << 20, Flags: ^uint32(0)})
