@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/procfd"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 )
 
@@ -95,4 +97,28 @@ func copyRange(ctx context.Context, in, out *os.File, r byteRange, at int64) err
 		at += int64(n)
 	}
 	return nil
+}
+
+// Install copies an open file to a name in a directory. The name appears when the copy is
+// complete and synced to disk. fs.ErrExist: the name is in use.
+func Install(ctx context.Context, in *os.File, dir *os.File, name string) error {
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := newPendingFile(filepath.Join(procfd.SelfPath(dir), name))
+	if err != nil {
+		return err
+	}
+	defer out.discard()
+	if err := copyFile(ctx, in, out.File, info.Size()); err != nil {
+		return fmt.Errorf("copy to %s: %w", name, err)
+	}
+	if err := out.Sync(); err != nil {
+		return err
+	}
+	if err := out.commit(); err != nil {
+		return err
+	}
+	return dir.Sync()
 }

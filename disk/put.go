@@ -42,11 +42,7 @@ type File struct {
 // All names are checked before anything is written: ErrName. After any other error, the
 // image may contain some of the files and should be discarded.
 func Put(ctx context.Context, sandbox Sandbox, path string, files []File) error {
-	var errs []error
-	for i := range files {
-		errs = append(errs, files[i].validate())
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := validateFiles(files); err != nil {
 		return err
 	}
 	image, err := openExt4(path, os.O_RDWR)
@@ -54,19 +50,34 @@ func Put(ctx context.Context, sandbox Sandbox, path string, files []File) error 
 		return fmt.Errorf("put files into an image: %w", err)
 	}
 	defer image.Close()
-	if err := image.replayJournal(ctx, sandbox); err != nil {
-		return err
-	}
-	if err := image.put(ctx, sandbox, files); err != nil {
+	if err := image.put(ctx, sandbox, filepath.Dir(path), files); err != nil {
 		return fmt.Errorf("put files into %s: %w", path, err)
 	}
 	return nil
 }
 
-func (f *ext4File) put(ctx context.Context, sandbox Sandbox, files []File) error {
+// PutOpen is Put for an open image. dir is a directory for large files without a name.
+func PutOpen(ctx context.Context, sandbox Sandbox, f *os.File, dir string, files []File) error {
+	if err := validateFiles(files); err != nil {
+		return err
+	}
+	image, err := ext4Of(f)
+	if err == nil {
+		err = image.put(ctx, sandbox, dir, files)
+	}
+	if err != nil {
+		return fmt.Errorf("put files into an image: %w", err)
+	}
+	return nil
+}
+
+func (f *ext4File) put(ctx context.Context, sandbox Sandbox, dir string, files []File) error {
+	if err := f.replayJournal(ctx, sandbox); err != nil {
+		return err
+	}
 	bufferDir := ""
 	if slices.ContainsFunc(files, func(f File) bool { return f.Source != "" }) {
-		bufferDir = filepath.Dir(f.Name())
+		bufferDir = dir
 	}
 	content, err := newContentBuffer(bufferDir)
 	if err != nil {
@@ -91,6 +102,14 @@ func (f *ext4File) put(ctx context.Context, sandbox Sandbox, files []File) error
 		}
 	}
 	return session.Close()
+}
+
+func validateFiles(files []File) error {
+	var errs []error
+	for i := range files {
+		errs = append(errs, files[i].validate())
+	}
+	return errors.Join(errs...)
 }
 
 // validate refuses files that cannot be put as described.

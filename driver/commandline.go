@@ -111,5 +111,5 @@ func (g guest) diskOffer() lkl.Disk {
 	if g.disk == nil {
 		return lkl.Disk{}
 	}
-	return g.kernel.offer(g.kernel.diskDevice(&g.job.config), g.job.config.RootfsSync)
+	return g.kernel.offer(g.kernel.diskDevice(&g.job.config), g.disk.sync)
 }

@@ -126,16 +126,18 @@ func checkDir(list *problems.List, field, path string) bool {
 
 // TaskConfig is the config block of a task.
 type TaskConfig struct {
-	Image      string   `codec:"image"`
-	Kernel     string   `codec:"kernel"` // with Image: a path in the image, or ""
-	Rootfs     string   `codec:"rootfs"`
-	RootfsSize string   `codec:"rootfs_size"`
-	RootfsSync string   `codec:"rootfs_sync"`
-	Args       []string `codec:"args"`
-	Flavor     string   `codec:"flavor"`
-	Tender     string   `codec:"tender"`
-	ExecHeap   bool     `codec:"exec_heap"`
-	HugePages  bool     `codec:"huge_pages"`
+	Image      string `codec:"image"`
+	Kernel     string `codec:"kernel"` // with Image: a path in the image, or ""
+	Rootfs     string `codec:"rootfs"`
+	RootfsSize string `codec:"rootfs_size"`
+	RootfsSync string `codec:"rootfs_sync"`
+	// RootfsPersist is the path of a root disk that outlives the task, or "".
+	RootfsPersist string   `codec:"rootfs_persist"`
+	Args          []string `codec:"args"`
+	Flavor        string   `codec:"flavor"`
+	Tender        string   `codec:"tender"`
+	ExecHeap      bool     `codec:"exec_heap"`
+	HugePages     bool     `codec:"huge_pages"`
 	// Ports is nil for a task that serves all ports.
 	Ports       []string                   `codec:"ports"`
 	NetworkMode string                     `codec:"network_mode"`
@@ -206,6 +208,7 @@ func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
 	var list problems.List
 	t.validateSource(&list)
 	t.validateRootfs(&list, plugin)
+	t.validatePersist(&list, plugin, task)
 	for i, arg := range t.Args {
 		checkText(&list, fmt.Sprintf("args[%d]", i), arg)
 	}

@@ -135,7 +135,7 @@ func (o diskOpener) create(ctx context.Context, source diskSource) (*os.File, er
 	case err == nil && o.config.Source != "":
 		o.driver.events.emit(o.job.task, fmt.Sprintf("Created the disk %s of %d MiB", source.text, o.config.bytes()>>20), nil)
 	case err != nil && !errors.Is(err, fs.ErrExist):
-		return nil, fmt.Errorf("create %s: %w", source.text, withDiskAdvice(err, source.text))
+		return nil, fmt.Errorf("create %s: %w", source.text, diskAdvice(err, source.text))
 	}
 	return source.open(o.config.ReadOnly, o.config.Sync)
 }
@@ -144,9 +144,12 @@ func (o diskOpener) create(ctx context.Context, source diskSource) (*os.File, er
 func (o diskOpener) prepare(ctx context.Context, source diskSource, f *os.File) error {
 	if err := disk.Lock(ctx, f, o.config.ReadOnly); err != nil {
 		if errors.Is(err, disk.ErrInUse) {
-			return retryable(fmt.Errorf("%w: stop the other task, or set read_only in both", o.driver.describeUser(f, err)))
+			return retryable(fmt.Errorf("%s: %w", source.text, o.driver.inUseError(f)))
 		}
 		return err
+	}
+	if source.device != "" {
+		return o.checkDevice(source, f)
 	}
 	empty, err := disk.IsEmpty(f)
 	switch {
@@ -179,7 +182,7 @@ func (o diskOpener) format(ctx context.Context, source diskSource, f *os.File) e
 		return fmt.Errorf("%s is empty: set size to create a file system in it", source.text)
 	}
 	if err := disk.Format(ctx, f, options); err != nil {
-		return fmt.Errorf("create a file system in %s: %w", source.text, withDiskAdvice(err, source.text))
+		return fmt.Errorf("create a file system in %s: %w", source.text, diskAdvice(err, source.text))
 	}
 	return nil
 }
@@ -193,11 +196,33 @@ func (o diskOpener) checkReadOnly(source diskSource, f *os.File) error {
 	case errors.Is(err, disk.ErrUnclean):
 		return fmt.Errorf("%s: %w, and a read-only disk cannot be repaired: start a task without read_only once", source.text, err)
 	case errors.Is(err, disk.ErrKind):
-		return fmt.Errorf("%s contains %s, not an ext4 or ISO 9660 file system", source.text, disk.Describe(f))
+		return fmt.Errorf("%s contains %s, not an ext4 or ISO 9660 file system: use another file", source.text, disk.Describe(f))
 	case err != nil:
-		return fmt.Errorf("%s: %w", source.text, withDiskAdvice(err, source.text))
+		return fmt.Errorf("%s: %w", source.text, diskAdvice(err, source.text))
 	}
 	return nil
+}
+
+// checkDevice checks a block device, which the driver never formats, repairs or grows. Its
+// journal is left to the guest's kernel.
+func (o diskOpener) checkDevice(source diskSource, f *os.File) error {
+	if o.config.Size != "" {
+		return fmt.Errorf("%s is a block device, whose size is fixed: remove size", source.text)
+	}
+	if !o.formats() || o.config.Mount == "" {
+		return nil
+	}
+	if o.config.ReadOnly {
+		return o.checkReadOnly(source, f)
+	}
+	switch err := disk.CheckSuperblock(f); {
+	case err == nil, errors.Is(err, disk.ErrUnclean):
+		return nil
+	case errors.Is(err, disk.ErrKind):
+		return fmt.Errorf("%s contains %s, not an ext4 file system, and is left as it is: create one with mkfs.ext4", source.text, disk.Describe(f))
+	default:
+		return fmt.Errorf("%s: %w", source.text, diskAdvice(err, source.text))
+	}
 }
 
 // prepareRaw grows a disk whose content only the guest knows.
@@ -215,12 +240,12 @@ func (o diskOpener) prepareRaw(f *os.File) error {
 // checkAndGrow brings an ext4 file system in order. A damaged one is left as it is.
 func (o diskOpener) checkAndGrow(ctx context.Context, source diskSource, f *os.File) error {
 	if err := disk.Check(ctx, o.dir.sandbox(), f, source.dirPath()); err != nil {
-		return fmt.Errorf("check %s: %w", source.text, withDiskAdvice(err, source.text))
+		return fmt.Errorf("check %s: %w", source.text, diskAdvice(err, source.text))
 	}
 	wanted := o.config.bytes()
 	size, err := disk.Enlarge(ctx, o.dir.sandbox(), f, wanted)
 	if err != nil {
-		return fmt.Errorf("%s: %w", source.text, withDiskAdvice(err, source.text))
+		return fmt.Errorf("%s: %w", source.text, diskAdvice(err, source.text))
 	}
 	if wanted > 0 && size-wanted >= minDiskSize {
 		o.driver.events.emit(o.job.task, fmt.Sprintf("The disk %s has %d MiB, and keeps them: disks never shrink to a smaller size",
@@ -228,6 +253,3 @@ func (o diskOpener) checkAndGrow(ctx context.Context, source diskSource, f *os.F
 	}
 	return nil
 }
-
-// describeUser adds the task that uses a disk to an error, if it is a task of this plugin.
-func (d *Driver) describeUser(_ *os.File, err error) error { return err }

@@ -18,17 +18,22 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
 )
 
-// A diskSource is the place of a disk: a name in an open directory. Other tasks may change
-// the directory.
+// A diskSource is the place of a disk: a name in an open directory, or a block device. Other
+// tasks may change the directory.
 type diskSource struct {
-	dir      *os.File
-	name     string // of a file in dir
-	readOnly bool   // nothing may be written there
-	text     string // as in the job
+	dir      *os.File // nil for a block device
+	device   string   // path of a block device, or ""
+	name     string   // of a file in dir
+	readOnly bool     // nothing may be written there
+	text     string   // as in the job
 }
 
 // Close closes the directory.
-func (s diskSource) Close() { _ = s.dir.Close() }
+func (s diskSource) Close() {
+	if s.dir != nil {
+		_ = s.dir.Close() // it was only read
+	}
+}
 
 // dirPath returns a path of the directory for this process.
 func (s diskSource) dirPath() string { return procfd.SelfPath(s.dir) }
@@ -75,7 +80,8 @@ func (v *Volumes) openDiskSource(task *drivers.TaskConfig, name string) (diskSou
 	}
 	source := diskSource{name: filepath.Base(root.rel), readOnly: root.readOnly, text: name}
 	if root.rel == "." {
-		return source, fmt.Errorf("%s is the destination of a volume_mount: name a file in it", name)
+		source.device = root.path
+		return source, nil
 	}
 	rootDir, err := os.Open(root.path)
 	if err != nil {
@@ -101,14 +107,36 @@ func (s diskSource) open(readOnly bool, sync string) (*os.File, error) {
 	case sync == syncWriteThrough:
 		flags |= unix.O_DSYNC
 	}
-	f, err := safeopen.OpenBelow(s.dir, s.name, flags|unix.O_NOFOLLOW, safeopen.Regular)
-	if errors.Is(err, fs.ErrNotExist) {
+	var f *os.File
+	var err error
+	if s.device != "" {
+		f, err = s.openDevice(flags)
+	} else {
+		f, err = safeopen.OpenBelow(s.dir, s.name, flags|unix.O_NOFOLLOW, safeopen.Regular)
+	}
+	if errors.Is(err, fs.ErrNotExist) && s.device == "" {
 		return nil, err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.text, withoutPath(err))
 	}
 	return f, nil
+}
+
+// openDevice opens a block device that Nomad or the operator has chosen as a whole. A device
+// node inside a volume is refused, because a task can create nodes of any device there.
+func (s diskSource) openDevice(flags int) (*os.File, error) {
+	if flags&unix.O_ACCMODE != os.O_RDONLY {
+		flags |= unix.O_EXCL // EBUSY if the device is mounted or part of another one
+	}
+	f, err := safeopen.Open(s.device, flags, safeopen.BlockDevice)
+	switch {
+	case errors.Is(err, safeopen.ErrType):
+		return nil, fmt.Errorf("%w: name an image file in the directory", err)
+	case errors.Is(err, unix.EBUSY):
+		return nil, fmt.Errorf("%w: the device is mounted, or part of another device", err)
+	}
+	return f, err
 }
 
 // hasDiskIn reports whether a disk of the task is in a volume.
@@ -119,4 +147,51 @@ func (t *TaskConfig) hasDiskIn(task *drivers.TaskConfig, m *drivers.MountConfig)
 		}
 	}
 	return false
+}
+
+// isDisk reports whether a volume itself is a disk of the task.
+func (t *TaskConfig) isDisk(task *drivers.TaskConfig, m *drivers.MountConfig) bool {
+	for _, disk := range t.Disks {
+		if root, ok := findVolume(task, disk.Source); ok && root.path == m.HostPath && root.rel == "." {
+			return true
+		}
+	}
+	return false
+}
+
+// diskFiles returns those disks of the job that exist, open. A copy of the task's directories
+// for a guest leaves them out.
+func (d *Driver) diskFiles(j job) []*jobFile {
+	paths := []string{j.config.RootfsPersist}
+	for _, disk := range j.config.Disks {
+		paths = append(paths, disk.Source)
+	}
+	var found []*jobFile
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		source, err := d.config.Volumes.openDiskSource(j.task, path)
+		if err != nil {
+			continue // the start reports it elsewhere
+		}
+		f, err := source.open(true, "")
+		source.Close()
+		if err != nil {
+			continue
+		}
+		info, err := f.Stat()
+		if err != nil {
+			_ = f.Close()
+			continue
+		}
+		found = append(found, &jobFile{File: f, name: path, info: info})
+	}
+	return found
+}
+
+func closeAll(files []*jobFile) {
+	for _, f := range files {
+		_ = f.Close() // it was only read
+	}
 }

@@ -32,6 +32,7 @@ const (
 type rootDisk struct {
 	file *os.File
 	size uint64 // bytes, a multiple of the block size
+	sync string // as rootfs_sync
 }
 
 // Close closes the plugin's descriptor. The executor has its own. Close does
@@ -54,27 +55,24 @@ func (d *Driver) makeRootDisk(ctx context.Context, j job, dir taskDir, k *kernel
 	}
 	defer src.Close()
 
-	var files []disk.File
-	if k.flavor == unikernel.FlavorLKL {
-		resolver := newGuestResolver(j.task.DNS, a)
-		for _, warning := range resolver.warnings {
-			d.events.emit(j.task, warning, nil)
-		}
-		files, err = guestFiles(j, a, resolver)
-		if err == nil && !k.hasLiveFiles() {
-			var copies []disk.File
-			copies, err = taskFiles(ctx, j, []*jobFile{k.jobFile, src, j.image.localFile()})
-			files = append(files, copies...)
-		}
-		if err != nil {
-			return nil, err
-		}
+	files, err := d.rootFiles(ctx, j, k, a, src)
+	if err != nil {
+		return nil, err
 	}
-	path := filepath.Join(dir.path, diskFile)
-	root := rootCopy{src: src, flavor: k.flavor, extra: spaceFor(files, fs.FileInfo.Size)}
+	root := rootCopy{src: src, flavor: k.flavor, files: files}
+	if j.config.RootfsPersist != "" {
+		o := d.persistOpener(j, dir, k)
+		disk, err := d.openPersistentRoot(ctx, o, root)
+		if err != nil {
+			return nil, fmt.Errorf("rootfs_persist: %w", err)
+		}
+		disk.sync = o.config.Sync
+		return disk, nil
+	}
 	if err := d.copyRoot(ctx, j, dir, root); err != nil {
 		return nil, fmt.Errorf("rootfs: %w", withDiskAdvice(src.wrap(err), src.name))
 	}
+	path := filepath.Join(dir.path, diskFile)
 	if len(files) > 0 {
 		err := disk.CheckFreeSpace(dir.path, spaceFor(files, allocated))
 		if err == nil {
@@ -85,6 +83,25 @@ func (d *Driver) makeRootDisk(ctx context.Context, j job, dir taskDir, k *kernel
 		}
 	}
 	return openRootDisk(path, j.config.RootfsSync)
+}
+
+// rootFiles returns the files that the driver adds to the root disk of an LKL guest.
+func (d *Driver) rootFiles(ctx context.Context, j job, k *kernel, a addresses, src *jobFile) ([]disk.File, error) {
+	if k.flavor != unikernel.FlavorLKL {
+		return nil, nil
+	}
+	resolver := newGuestResolver(j.task.DNS, a)
+	for _, warning := range resolver.warnings {
+		d.events.emit(j.task, warning, nil)
+	}
+	files, err := guestFiles(j, a, resolver)
+	if err != nil || k.hasLiveFiles() {
+		return files, err
+	}
+	exclude := append([]*jobFile{k.jobFile, src, j.image.localFile()}, d.diskFiles(j)...)
+	defer closeAll(exclude[3:])
+	copies, err := taskFiles(ctx, j, exclude)
+	return append(files, copies...), err
 }
 
 // openRoot opens the job's rootfs, or the root of its image.
@@ -110,7 +127,7 @@ func withDiskAdvice(err error, name string) error {
 		return fmt.Errorf("%w: remove files from the file system of state_dir, or move state_dir to a larger one", err)
 	case errors.Is(err, disk.ErrName):
 		return fmt.Errorf("%w: rename the file, or remove it", err)
-	case errors.Is(err, disk.ErrDamaged):
+	case errors.Is(err, disk.ErrDamaged), errors.Is(err, disk.ErrErrors):
 		return fmt.Errorf("%w: check %s with e2fsck -f", err, name)
 	}
 	return err
@@ -120,7 +137,7 @@ func withDiskAdvice(err error, name string) error {
 type rootCopy struct {
 	src    *jobFile // the job's rootfs
 	flavor unikernel.Flavor
-	extra  int64 // space in bytes for files that are added later
+	files  []disk.File // that are added later
 }
 
 // copyRoot creates the disk in dir from the job's rootfs.
@@ -162,7 +179,7 @@ func (d *Driver) copyRoot(ctx context.Context, j job, dir taskDir, c rootCopy) e
 	}
 	d.events.emit(j.task, fmt.Sprintf("Building the root disk from the %s %s", kind, src.name), nil)
 	return disk.Build(ctx, src.path(), path, disk.BuildOptions{
-		Size: size, Room: freeSpace + c.extra, Max: limit, Sandbox: dir.sandbox(),
+		Size: size, Room: freeSpace + spaceFor(c.files, fs.FileInfo.Size), Max: limit, Sandbox: dir.sandbox(),
 	})
 }
 
@@ -225,13 +242,26 @@ func openRootDisk(path, sync string) (*rootDisk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the root disk: %w", err)
 	}
-	info, err := f.Stat()
-	if err == nil && (sync == syncFlush || sync == syncWriteThrough) {
+	if sync == syncFlush || sync == syncWriteThrough {
 		err = syncWithParents(path)
 	}
 	if err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("flush the root disk: %w", err)
+	}
+	root, err := newRootDisk(f)
+	if err == nil {
+		root.sync = sync
+	}
+	return root, err
+}
+
+// newRootDisk returns the root disk in an open file. It closes the file if it fails.
+func newRootDisk(f *os.File) (*rootDisk, error) {
+	info, err := f.Stat()
+	if err != nil {
+		_ = f.Close()
+		return nil, err
 	}
 	// Every guest can use the smallest block size, and legacy LKL guests read 512
 	// bytes at a time.

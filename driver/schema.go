@@ -152,8 +152,12 @@ var taskOptions = []option{
 		doc: "Size of the root disk, such as `256MiB`; a plain number is in MiB.",
 	},
 	{
-		name: "rootfs_sync", kind: "string", value: `"none"`,
-		doc: "When writes reach the host's disk: `none`, `flush` or `write-through`.",
+		name: "rootfs_sync", kind: "string",
+		doc: "When writes reach the host's disk: `none`, `flush` or `write-through`. Default: `none`; with `rootfs_persist`: as `sync` of a disk.",
+	},
+	{
+		name: "rootfs_persist", kind: "string",
+		doc: "Path of a [root disk that outlives the task](#a-root-disk-that-outlives-the-task), as `source` of a [disk](#disks).",
 	},
 	{
 		name: "args", kind: "list(string)",

@@ -111,7 +111,7 @@ config {
 	must.Eq(t, TaskConfig{
 		Image: "registry.example.com/team/web:1.0", Entrypoint: []string{"/web.spt", "-v"},
 		ImagePullPolicy: "always", ImagePullTimeout: "90s", Auth: &TaskAuth{Username: "robot", Password: "secret"},
-		RootfsSync: "none", Flavor: auto, Tender: auto,
+		Flavor: auto, Tender: auto,
 		NetworkMode: auto, Interfaces: map[string]InterfaceConfig{}, Disks: map[string]DiskConfig{}, Mounts: []MountConfig{},
 	}, job)
 }
@@ -208,7 +208,7 @@ config {
   rootfs_size = 256
 }`, &job)
 	must.Eq(t, TaskConfig{
-		Kernel: "local/web.spt", RootfsSize: "256", RootfsSync: "none", Flavor: auto, Tender: auto, NetworkMode: auto,
+		Kernel: "local/web.spt", RootfsSize: "256", Flavor: auto, Tender: auto, NetworkMode: auto,
 		Interfaces: map[string]InterfaceConfig{}, Disks: map[string]DiskConfig{}, ImagePullTimeout: DefaultImagePullTimeout,
 		Mounts: []MountConfig{},
 	}, job)

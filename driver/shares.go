@@ -109,6 +109,9 @@ func (l *liveFiles) open(j job, hidden []files.Inode, volumes *Volumes) error {
 		return err
 	}
 	for _, m := range j.task.Mounts {
+		if j.config.isDisk(j.task, m) {
+			continue // a block device, which the guest mounts itself
+		}
 		mount, err := openVolume(m)
 		if err != nil {
 			return err
@@ -204,6 +207,9 @@ func (d *Driver) runningFiles(j job, k *kernel) []files.Inode {
 			sources = append(sources, root)
 		}
 	}
+	disks := d.diskFiles(j)
+	defer closeAll(disks)
+	sources = append(sources, disks...)
 	var found []files.Inode
 	for _, f := range sources {
 		if f == nil {

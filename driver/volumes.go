@@ -28,6 +28,9 @@ type Volumes struct {
 
 func (v *Volumes) validate(list *problems.List) {
 	for i, p := range v.Paths {
+		if info, err := os.Stat(p); err == nil && info.Mode().Type() == fs.ModeDevice && filepath.IsAbs(p) {
+			continue // for disk blocks
+		}
 		checkDir(list, fmt.Sprintf("volumes.paths[%d]", i), p)
 	}
 	if v.Enabled && len(v.Paths) == 0 {
