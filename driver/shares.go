@@ -8,13 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
-	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/files"
@@ -59,6 +57,7 @@ type guestMount struct {
 	readOnly bool
 	follow   bool          // of a share: files.Share.Follow
 	hidden   []files.Inode // of a share: files.Share.Hidden
+	sealed   []string      // of a share: files.Share.ReadOnlyDirs
 	options  []string      // of memory
 }
 
@@ -66,8 +65,7 @@ type guestMount struct {
 // that has none.
 type liveFiles struct {
 	mounts []guestMount
-	logs   files.Inode // the directory of the tasks' logs
-	server *os.File    // the program of the file server
+	server *os.File // the program of the file server
 }
 
 // Close closes the files. The executor has its own descriptors. Close does nothing for nil.
@@ -119,7 +117,7 @@ func (l *liveFiles) open(j job, hidden []files.Inode, volumes *Volumes) error {
 		l.mounts = append(l.mounts, mount)
 	}
 	for i, m := range j.config.Mounts {
-		mount, err := l.openMount(m, volumes, j.task)
+		mount, err := openMount(m, volumes, j.task)
 		if err != nil {
 			return fmt.Errorf("mount[%d].source: %w", i, err)
 		}
@@ -155,25 +153,38 @@ func (l *liveFiles) openTaskDirs(task *drivers.TaskConfig, hidden []files.Inode)
 			f.Close()
 			return fmt.Errorf("open %s: %w", m.path, withoutPath(err))
 		}
+		mount := guestMount{target: m.target, share: f, hidden: hidden}
 		if m.target == "/alloc" {
-			l.findLogs(f)
+			mount.sealed = []string{logsDir}
 		}
-		l.mounts = append(l.mounts, guestMount{target: m.target, share: f, hidden: append(slices.Clone(hidden), l.logs)})
+		l.mounts = append(l.mounts, mount)
 	}
 	return nil
 }
 
-// findLogs finds the directory of the tasks' logs. Processes of Nomad rotate the logs as root
-// and follow symbolic links there, so no guest may write to it.
-func (l *liveFiles) findLogs(shared *os.File) {
-	var stat unix.Stat_t
-	if unix.Fstatat(int(shared.Fd()), "logs", &stat, unix.AT_SYMLINK_NOFOLLOW) == nil { // fails only in tests
-		l.logs = files.InodeOf(&stat)
+// logsDir is the name of the directory of the tasks' logs in the alloc's shared directory.
+// Processes of Nomad rotate the logs as root and follow symbolic links there, so no guest may
+// write to it.
+const logsDir = "logs"
+
+// sealLogs keeps the guest from writing to the logs by a bind mount.
+func (m *guestMount) sealLogs(task *drivers.TaskConfig) error {
+	source, err := m.share.Stat()
+	if err != nil {
+		return err
 	}
+	dir := task.TaskDir()
+	if shared, err := os.Lstat(dir.SharedAllocDir); err == nil && os.SameFile(source, shared) {
+		m.sealed = []string{logsDir}
+	}
+	if logs, err := os.Lstat(dir.LogDir); err == nil && os.SameFile(source, logs) && !m.readOnly {
+		return errors.New("only Nomad may write to the directory of the logs: set readonly = true")
+	}
+	return nil
 }
 
 // openMount returns the mount of a block mount.
-func (l *liveFiles) openMount(m MountConfig, volumes *Volumes, task *drivers.TaskConfig) (guestMount, error) {
+func openMount(m MountConfig, volumes *Volumes, task *drivers.TaskConfig) (guestMount, error) {
 	mount := guestMount{target: filepath.Clean(m.Target), readOnly: m.ReadOnly, follow: m.Bind.follows()}
 	if m.Type == mountTmpfs {
 		mount.options = append([]string{"noexec"}, m.Tmpfs.options()...)
@@ -186,12 +197,7 @@ func (l *liveFiles) openMount(m MountConfig, volumes *Volumes, task *drivers.Tas
 	if mount.share, err = source.locate(); err != nil || !source.inAlloc {
 		return mount, err
 	}
-	mount.hidden = []files.Inode{l.logs}
-	var stat unix.Stat_t
-	if err = unix.Fstat(int(mount.share.Fd()), &stat); err == nil && files.InodeOf(&stat) == l.logs && !m.ReadOnly {
-		err = fmt.Errorf("%q contains the logs, where only Nomad may write: set readonly = true", m.Source)
-	}
-	if err != nil {
+	if err = mount.sealLogs(task); err != nil {
 		mount.share.Close()
 	}
 	return mount, err
@@ -260,7 +266,7 @@ func (l *liveFiles) plan(user owner, inherited []*os.File) (*executor.FilesPlan,
 		if m.share == nil {
 			continue
 		}
-		share := files.Share{FD: len(all), ReadOnly: m.readOnly, Follow: m.follow, Hidden: m.hidden}
+		share := files.Share{FD: len(all), ReadOnly: m.readOnly, Follow: m.follow, Hidden: m.hidden, ReadOnlyDirs: m.sealed}
 		all = append(all, m.share)
 		plan.Server.Shares = append(plan.Server.Shares, share)
 	}

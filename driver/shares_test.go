@@ -33,7 +33,7 @@ func TestLiveFiles_PlanAndMounts(t *testing.T) {
 		{Type: "tmpfs", Target: "/cache", ReadOnly: true, Tmpfs: &TmpfsOptions{Size: 1 << 20, Mode: 0o1777}},
 		{Type: "bind", Target: "/etc/k", Source: "local/k", Bind: &BindOptions{Propagation: "slave"}},
 	}}}
-	kernel, logs := inodeOf(t, at("alloc/web/local/k")), inodeOf(t, at("alloc/alloc/logs"))
+	kernel := inodeOf(t, at("alloc/web/local/k"))
 	server, err := os.Open(os.DevNull)
 	must.NoError(t, err)
 	live := &liveFiles{server: server}
@@ -53,11 +53,11 @@ func TestLiveFiles_PlanAndMounts(t *testing.T) {
 	must.Eq(t, &executor.FilesPlan{ProgramFD: 1, Server: files.Plan{
 		Version: files.Version, UID: 1000, GID: 100,
 		Shares: []files.Share{
-			{FD: 2, Hidden: []files.Inode{kernel, logs}},
-			{FD: 3, Hidden: []files.Inode{kernel, logs}},
-			{FD: 4, Hidden: []files.Inode{kernel, logs}},
+			{FD: 2, Hidden: []files.Inode{kernel}, ReadOnlyDirs: []string{"logs"}},
+			{FD: 3, Hidden: []files.Inode{kernel}},
+			{FD: 4, Hidden: []files.Inode{kernel}},
 			{FD: 5, ReadOnly: true, Follow: true},
-			{FD: 6, Follow: true, Hidden: []files.Inode{logs}},
+			{FD: 6, Follow: true},
 		},
 	}}, plan)
 	must.NoError(t, plan.Server.Check(len(inherited)))
@@ -91,7 +91,7 @@ func TestLiveFiles_LogsAreReadOnly(t *testing.T) {
 	}
 	live, err := open(MountConfig{Source: "../alloc"})
 	must.NoError(t, err)
-	must.SliceContains(t, live.mounts[len(live.mounts)-1].hidden, inodeOf(t, logs))
+	must.Eq(t, []string{"logs"}, live.mounts[len(live.mounts)-1].sealed)
 }
 
 func TestLiveFiles_TaskDirectoryIsNoLink(t *testing.T) {
