@@ -13,21 +13,33 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
 
-// memoryPerLine is the memory that a guest needs for each byte of a long command line.
-// While the guest starts, it has the line, the program's copy of it and lists of words
-// in memory.
-const memoryPerLine = 8
+// While a guest starts, it has a long command line, the program's copy of it and lists of
+// its words in memory. A need of at most smallStart is not checked.
+const (
+	memoryPerWord = 48
+	smallStart    = 256 << 10
+	memoryOfGuest = 16 << 20 // for kernel, program and file systems
+)
+
+// startMemory returns the memory in bytes that a guest needs for a command line.
+func startMemory(line string, words int) uint64 {
+	need := uint64(2*len(line) + memoryPerWord*words)
+	if len(line) <= cmdline.MaxLength || need <= smallStart {
+		return 0
+	}
+	return need + memoryOfGuest
+}
 
 // commandLine returns the guest's command line: its arguments, and for an LKL
 // guest also Nomad's environment and the guest's configuration.
 func (g guest) commandLine() (string, error) {
 	line, err := g.encodeCommandLine()
-	switch need := uint64(len(line)) * memoryPerLine; {
+	switch need := startMemory(line, len(g.job.program.env)+len(g.job.program.args)); {
 	case errors.Is(err, cmdline.ErrTooLong):
 		return "", fmt.Errorf("%w: %s", err, g.shorterCommandLine())
 	case err != nil:
 		return "", err
-	case len(line) > cmdline.MaxLength && need > g.memory():
+	case need > g.memory():
 		return "", fmt.Errorf("environment and arguments of %d bytes need a guest with at least %d KiB of memory, "+
 			"but it has %d KiB: raise resources.memory, or put long values into files", len(line), (need+1023)>>10, g.memory()>>10)
 	}

@@ -107,7 +107,8 @@ func TestCommandLine_LongOnesArriveByteExact(t *testing.T) {
 		"an environment of 1 MiB":                {16, megabyte, []string{"digest", ""}},
 		"an argument of 128 KiB":                 {16, nil, []string{"digest", repeat(awkward, 128*kib)}},
 		"many arguments":                         {16, nil, manyArgs},
-		"2 MiB of escapes":                       {32, map[string]string{"BLANKS": repeat(" ", 2*kib*kib-32)}, []string{"digest"}},
+		"2 MiB of escapes":                       {24, map[string]string{"BLANKS": repeat(" ", 2*kib*kib-32)}, []string{"digest"}},
+		"a million arguments":                    {68, nil, append([]string{"digest"}, strings.Split(repeat("a", kib*kib), "")...)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := openProbe(t, c.memoryMiB)
