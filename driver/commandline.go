@@ -102,6 +102,7 @@ func (g guest) lklConfig() *lkl.Config {
 		c.Program.Directory = program.dir
 		c.Program.UID, c.Program.GID = program.user.uid, program.user.gid
 	}
+	c.Program.Stack, c.RootOptions = g.job.config.stackSize(), g.job.config.RootfsOptions
 	c.FSGSBase = k.supports(unikernel.FeatureFSGSBase) && spt.HostHasFSGSBase()
 	if offer := g.diskOffer(); offer.Transfer != 0 || offer.Flush {
 		c.Disks = []lkl.Disk{offer}

@@ -133,6 +133,7 @@ type TaskConfig struct {
 	RootfsSync string `codec:"rootfs_sync"`
 	// RootfsPersist is the path of a root disk that outlives the task, or "".
 	RootfsPersist string   `codec:"rootfs_persist"`
+	RootfsOptions string   `codec:"rootfs_options"`
 	Args          []string `codec:"args"`
 	Flavor        string   `codec:"flavor"`
 	Tender        string   `codec:"tender"`
@@ -144,6 +145,7 @@ type TaskConfig struct {
 	Interfaces  map[string]InterfaceConfig `codec:"interface"` // by net device
 	Disks       map[string]DiskConfig      `codec:"disk"`      // by block device
 	WorkDir     string                     `codec:"work_dir"`
+	StackSize   string                     `codec:"stack_size"`
 	KernelLog   bool                       `codec:"kernel_log"`
 	// These need an image.
 	Entrypoint       []string  `codec:"entrypoint"`
@@ -220,6 +222,7 @@ func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
 	if t.WorkDir != "" && !path.IsAbs(t.WorkDir) {
 		list.Addf("work_dir", "%q is not an absolute path in the guest, such as %q", t.WorkDir, "/srv")
 	}
+	t.validateStackSize(&list)
 	oneOf(&list, "network_mode", t.NetworkMode, networkModes)
 	t.servedPorts(&list, task)
 	t.validateInterfaces(&list)
@@ -242,6 +245,7 @@ func (t *TaskConfig) validateRootfs(list *problems.List, plugin *Config) {
 	if !hasRoot && (t.RootfsSync == syncFlush || t.RootfsSync == syncWriteThrough) {
 		list.Addf("rootfs_sync", "is set without a rootfs: set rootfs too, or remove it")
 	}
+	t.validateRootfsOptions(list, hasRoot)
 	if t.RootfsSize == "" {
 		return
 	}

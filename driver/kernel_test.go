@@ -26,6 +26,8 @@ var (
 
 	withRoot         = TaskConfig{Rootfs: "local/root"}
 	withWorkDir      = TaskConfig{Rootfs: "local/root", WorkDir: "/srv"}
+	withOptions      = TaskConfig{Rootfs: "local/root", StackSize: "1MiB", RootfsOptions: "noatime"}
+	withStack        = TaskConfig{Rootfs: "local/root", StackSize: "33MiB"}
 	withFlush        = TaskConfig{Rootfs: "local/root", RootfsSync: syncFlush}
 	withWriteThrough = TaskConfig{Rootfs: "local/root", RootfsSync: syncWriteThrough}
 
@@ -103,6 +105,10 @@ var kernelCases = []struct {
 	{name: "write-through for any guest", manifest: []unikernel.Device{blockEntry("disk")}, job: withWriteThrough},
 	{name: "sysctl for lkl", manifest: lklDevices, job: TaskConfig{Rootfs: "local/root", KernelLog: true, Sysctl: []map[string]string{{"vm.swappiness": "0"}}}, network: groupNetwork},
 	{name: "sysctl with a bad name", manifest: lklDevices, job: TaskConfig{Rootfs: "local/root", Sysctl: []map[string]string{{"a b": "0"}}}, network: groupNetwork, wrong: []string{"sysctl"}},
+	{name: "stack", manifest: lklDevices, features: unikernel.FeatureConfig, job: withOptions, network: groupNetwork},
+	{name: "large stack", manifest: lklDevices, features: unikernel.FeatureConfig, job: withStack, network: groupNetwork, wrong: []string{"stack_size"}},
+	{name: "options for legacy lkl", manifest: []unikernel.Device{blockEntry("rootfs"), netEntry("tap")}, job: withOptions, network: groupNetwork, wrong: []string{"rootfs_options", "stack_size"}},
+	{name: "options for another guest", job: TaskConfig{StackSize: "1MiB"}, wrong: []string{"stack_size"}},
 	{name: "sysctl for another guest", job: TaskConfig{KernelLog: true, Sysctl: []map[string]string{{"vm.swappiness": "0"}}}, wrong: []string{"sysctl", "kernel_log"}},
 	{name: "ports and no net", job: TaskConfig{Ports: []string{"http"}}, network: groupNetwork, wrong: []string{"ports"}},
 	{name: "bandwidth and no net", job: TaskConfig{Bandwidth: &BandwidthConfig{Ingress: "1mbit"}}, wrong: []string{"bandwidth"}},

@@ -17,6 +17,7 @@ func (k kernelInfo) check(j job, plugin *Config) error {
 	k.checkDisk(&list, &j.config)
 	k.checkNetwork(&list, j, plugin)
 	k.checkProgram(&list, j)
+	k.checkGuestOptions(&list, j)
 	k.checkMounts(&list, j)
 	if err := k.checkMemory(memoryLimit(j.task)); err != nil {
 		list.Addf("resources", "%w", err)

@@ -160,6 +160,10 @@ var taskOptions = []option{
 		doc: "Path of a [root disk that outlives the task](#a-root-disk-that-outlives-the-task), as `source` of a [disk](#disks).",
 	},
 	{
+		name: "rootfs_options", kind: "string",
+		doc: "[Mount options](#rootfs_options) of the root in an LKL guest, such as `noatime`.",
+	},
+	{
 		name: "args", kind: "list(string)",
 		doc: "[Arguments](#flavor-and-arguments) of the guest. With `image`: instead of its CMD.",
 	},
@@ -273,6 +277,10 @@ var taskOptions = []option{
 	{
 		name: "sysctl", kind: "list(map(string))",
 		doc: "[Kernel parameters](#linux) of an LKL guest.",
+	},
+	{
+		name: "stack_size", kind: "string",
+		doc: "Size of the [main thread's stack](#linux) of an LKL guest, such as `8MiB`; a plain number is in MiB.",
 	},
 	{
 		name: "kernel_log", kind: "bool", value: "false",

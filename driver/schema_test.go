@@ -47,6 +47,8 @@ config {
   rootfs      = "local/root.tar.gz"
   rootfs_size = "1GiB"
   rootfs_sync = "flush"
+  rootfs_options = "noatime"
+  stack_size  = "16MiB"
   args        = ["--port", "8080", "a b"]
   flavor      = "lkl"
   tender      = "spt"
@@ -81,7 +83,8 @@ config {
   }
 }`, &job)
 	must.Eq(t, TaskConfig{
-		Kernel: "local/web.spt", Rootfs: "local/root.tar.gz", RootfsSize: "1GiB", RootfsSync: "flush", Args: []string{"--port", "8080", "a b"},
+		Kernel: "local/web.spt", Rootfs: "local/root.tar.gz", RootfsSize: "1GiB", RootfsSync: "flush", RootfsOptions: "noatime", StackSize: "16MiB",
+		Args:   []string{"--port", "8080", "a b"},
 		Flavor: "lkl", Tender: "spt", ExecHeap: true, HugePages: true, Ports: []string{"http", "9000-9010/udp"}, WorkDir: "/srv",
 		ImagePullTimeout: DefaultImagePullTimeout,
 		NetworkMode:      "l2", Interfaces: map[string]InterfaceConfig{"tap2": {Name: "eth1"}},

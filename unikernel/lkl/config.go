@@ -41,6 +41,9 @@ type Config struct {
 	// Root names the block device with the root file system, "rootfs" by
 	// default (FeatureConfig).
 	Root string
+	// RootOptions are the mount options of the root, separated by commas
+	// (FeatureConfig).
+	RootOptions string
 	// Disks are the block devices for which the tender offers more than the
 	// Solo5 ABI (FeatureTransfer or FeatureFlush).
 	Disks []Disk
@@ -105,4 +108,7 @@ type Program struct {
 	// Directory is the working directory, an absolute path; "" for the root.
 	Directory string
 	UID, GID  uint32
+	// Stack is the size of the main thread's stack in bytes; 0 for the guest's
+	// default (FeatureConfig).
+	Stack uint64
 }

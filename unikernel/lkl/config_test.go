@@ -53,6 +53,19 @@ func TestConfig_IsByteExact(t *testing.T) {
 	must.Eq(t, "{}", got)
 }
 
+func TestConfig_EncodesStackAndRootOptions(t *testing.T) {
+	c := lkl.Config{RootOptions: "noatime,errors=panic", Program: lkl.Program{Stack: 1 << 33}}
+	got, err := c.Encode(unikernel.FeatureConfig)
+	must.NoError(t, err)
+	must.Eq(t, `{"root_options":"noatime,errors=panic","stack":"8589934592"}`, got)
+	_, err = c.Encode(0)
+	must.ErrorContains(t, err, "need the feature config")
+	for _, options := range []string{`a"b`, `a\b`, "a b", "a\nb", strings.Repeat("x", 255)} {
+		_, err = lkl.Config{RootOptions: options}.Encode(unikernel.FeatureConfig)
+		must.ErrorContains(t, err, "mount options of the root")
+	}
+}
+
 func TestConfig_EncodesOffload(t *testing.T) {
 	got, err := lkl.Config{Interfaces: []lkl.Interface{{Name: "tap", Offload: true}}}.Encode(0)
 	must.NoError(t, err)

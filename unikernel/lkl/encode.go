@@ -27,20 +27,22 @@ func (c Config) Encode(features unikernel.Features) (string, error) {
 // The encoded types have the guest's keys. Every value is a JSON string.
 
 type encodedConfig struct {
-	Interfaces []encodedInterface `json:"interfaces,omitempty"`
-	Routes     []encodedRoute     `json:"routes,omitempty"`
-	Disks      []encodedDisk      `json:"disks,omitempty"`
-	Mounts     []encodedMount     `json:"mounts,omitempty"`
-	Neighbors  encodedNeighbors   `json:"neighbors,omitzero"`
-	Gateway    netip.Addr         `json:"gateway,omitzero"`
-	Gateway6   netip.Addr         `json:"gateway6,omitzero"`
-	Sysctl     string             `json:"sysctl,omitempty"`
-	Debug      encodedBool        `json:"debug,omitempty"`
-	Root       string             `json:"root,omitempty"`
-	WorkDir    string             `json:"workdir,omitempty"`
-	UID        uint32             `json:"uid,omitempty,string"`
-	GID        uint32             `json:"gid,omitempty,string"`
-	FSGSBase   encodedBool        `json:"fsgsbase,omitempty"`
+	Interfaces  []encodedInterface `json:"interfaces,omitempty"`
+	Routes      []encodedRoute     `json:"routes,omitempty"`
+	Disks       []encodedDisk      `json:"disks,omitempty"`
+	Mounts      []encodedMount     `json:"mounts,omitempty"`
+	Neighbors   encodedNeighbors   `json:"neighbors,omitzero"`
+	Gateway     netip.Addr         `json:"gateway,omitzero"`
+	Gateway6    netip.Addr         `json:"gateway6,omitzero"`
+	Sysctl      string             `json:"sysctl,omitempty"`
+	Debug       encodedBool        `json:"debug,omitempty"`
+	Root        string             `json:"root,omitempty"`
+	RootOptions string             `json:"root_options,omitempty"`
+	WorkDir     string             `json:"workdir,omitempty"`
+	UID         uint32             `json:"uid,omitempty,string"`
+	GID         uint32             `json:"gid,omitempty,string"`
+	Stack       uint64             `json:"stack,omitempty,string"`
+	FSGSBase    encodedBool        `json:"fsgsbase,omitempty"`
 }
 
 type encodedInterface struct {
@@ -94,7 +96,8 @@ func (encodedBool) MarshalJSON() ([]byte, error) { return []byte(`"1"`), nil }
 func (c Config) encode() (string, error) {
 	e := encodedConfig{
 		Neighbors: encodedNeighbors(c.Neighbors), Gateway: c.Gateway, Gateway6: c.Gateway6, Sysctl: c.sysctlText(), Debug: encodedBool(c.KernelLog),
-		Root: c.Root, WorkDir: c.Program.Directory, UID: c.Program.UID, GID: c.Program.GID, FSGSBase: encodedBool(c.FSGSBase),
+		Root: c.Root, RootOptions: c.RootOptions, FSGSBase: encodedBool(c.FSGSBase),
+		WorkDir: c.Program.Directory, UID: c.Program.UID, GID: c.Program.GID, Stack: c.Program.Stack,
 	}
 	for _, n := range c.Interfaces {
 		e.Interfaces = append(e.Interfaces, encodedInterface{

@@ -93,10 +93,23 @@ func (v *validation) checkMount(m Mount, features unikernel.Features) {
 	case (m.Type == HostFS || m.Type == TmpFS) && !features.Has(unikernel.FeatureFiles):
 		v.addf("the type %s needs the feature files", m.Type)
 	}
-	if !plain(m.Options, escaped+" ") {
-		v.addf("the options %q must be printable ASCII without blanks or any of %s", m.Options, spaced(escaped))
+	v.checkMountOptions(m.Options)
+}
+
+func (v *validation) checkMountOptions(options string) {
+	if err := CheckMountOptions(options); err != nil {
+		v.addf("%w", err)
 	}
-	if len(m.Options) > MaxMountOptions {
-		v.addf("the options have %d bytes, %d more than %d", len(m.Options), len(m.Options)-MaxMountOptions, MaxMountOptions)
+}
+
+// CheckMountOptions reports whether a guest reads mount options as they are. The file
+// system in the guest decides which options it knows.
+func CheckMountOptions(options string) error {
+	switch {
+	case !plain(options, escaped+" "):
+		return fmt.Errorf("the options %q must be printable ASCII without blanks or any of %s", options, spaced(escaped))
+	case len(options) > MaxMountOptions:
+		return fmt.Errorf("the options have %d bytes, %d more than %d", len(options), len(options)-MaxMountOptions, MaxMountOptions)
 	}
+	return nil
 }

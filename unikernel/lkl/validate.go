@@ -68,6 +68,12 @@ func (c Config) Validate(features unikernel.Features) error {
 	if c.Root != "" && !unikernel.ValidDeviceName(c.Root) {
 		v.addf("root %q must be a device name of 1 to %d letters and digits", c.Root, unikernel.MaxDeviceName)
 	}
+	if v.legacy && (c.RootOptions != "" || c.Program.Stack != 0) {
+		v.addf("mount options of the root and the size of the stack need the feature config")
+	}
+	v.field = "mount options of the root"
+	v.checkMountOptions(c.RootOptions)
+	v.field = ""
 	if dir := c.Program.Directory; dir != "" && (!path.IsAbs(dir) || !plain(dir, escaped) || len(dir) > maxDirectory) {
 		v.addf("the working directory %q must be an absolute path of at most %d bytes of printable ASCII without any of %s",
 			dir, maxDirectory, spaced(escaped))
