@@ -22,7 +22,7 @@ var (
 	// punctuation is the part of a heading that its anchor lacks.
 	punctuation = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 	// treePath matches a path in backticks that starts with a directory of the tree.
-	treePath = regexp.MustCompile("`((?:cmd|driver|disk|docs|e2e|examples|executor|fingerprint|guest|hostcheck|image|internal|network|scripts|" +
+	treePath = regexp.MustCompile("`((?:cmd|driver|disk|docs|e2e|examples|executor|files|fingerprint|guest|hostcheck|image|internal|network|scripts|" +
 		"tender|testenv|unikernel)/[A-Za-z0-9_./-]*)`")
 	// namedTest matches a test in backticks, with the directory of its package.
 	namedTest = regexp.MustCompile("`([a-z0-9/-]+)\\.((?:Test|Fuzz)[A-Za-z0-9_]+)`")

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/files"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/bpf"
 )
 
 // The probe is this test binary, started as a file server. It confines itself with the layers
@@ -21,6 +22,7 @@ import (
 // The layers: each contains the one before.
 const (
 	layerRoot     = "root directory and user"
+	layerRemount  = "root directory and user, without mount_setattr" // as before Linux 5.12
 	layerLandlock = "Landlock"
 	layerFilter   = "filter"
 )
@@ -75,6 +77,11 @@ func enterWithoutFilter(layers string) (in Inside, err error) {
 	for i := range in.Plan.Shares {
 		in.Roots = append(in.Roots, firstShare+i)
 	}
+	if layers == layerRemount {
+		if err := installFilter(withoutMountSetattr()); err != nil {
+			return in, err
+		}
+	}
 	if err := errors.Join(closeOthers(len(in.Roots)), enterRoot(in.Plan, in.Roots)); err != nil {
 		return in, err
 	}
@@ -88,6 +95,14 @@ func enterWithoutFilter(layers string) (in Inside, err error) {
 	return in, err
 }
 
+// withoutMountSetattr returns a filter for a kernel that lacks mount_setattr(2).
+func withoutMountSetattr() (p bpf.Program) {
+	p.Load(bpf.Number)
+	p.ReturnIf(bpf.Equal(unix.SYS_MOUNT_SETATTR), refuseCall)
+	p.Return(allowCall)
+	return p
+}
+
 type prober struct {
 	in     Inside
 	layers string
@@ -97,7 +112,7 @@ type prober struct {
 // Serve makes all attempts.
 func (p *prober) Serve() error {
 	for _, a := range append(p.files(), p.calls()...) {
-		want := map[string]error{layerRoot: a.root, layerLandlock: a.landlock, layerFilter: a.filter}[p.layers]
+		want := map[string]error{layerRoot: a.root, layerRemount: a.root, layerLandlock: a.landlock, layerFilter: a.filter}[p.layers]
 		if errors.Is(want, errNotAttempted) {
 			continue
 		}
@@ -226,6 +241,12 @@ func writeThroughProc(dir int, file string) error {
 	return open(unix.AT_FDCWD, fmt.Sprintf("%s/%d", procSelfFD, fd), unix.O_WRONLY)
 }
 
+// Arguments of system calls, which the garbage collector must not move.
+var (
+	rootPath   = [8]byte{'/'}
+	memoryPart = unix.Iovec{Len: 8}
+)
+
 // calls are other system calls. Those that the first layers permit have no effect outside of
 // the process and its namespaces.
 func (p *prober) calls() []attempt {
@@ -241,10 +262,10 @@ func (p *prober) calls() []attempt {
 		}
 	}
 	parent := uintptr(p.parent)
-	root := uintptr(unsafe.Pointer(&[]byte("/\x00")[0]))
+	root := uintptr(unsafe.Pointer(&rootPath[0]))
 	handle := unix.NewFileHandle(1, make([]byte, 8)) // as those of most file systems
-	memory := make([]byte, 8)
-	part := uintptr(unsafe.Pointer(&unix.Iovec{Base: &memory[0], Len: 8}))
+	memoryPart.Base = &rootPath[0]
+	part := uintptr(unsafe.Pointer(&memoryPart))
 	all := []attempt{
 		{"signal the parent", unix.ESRCH, unix.ESRCH, unix.ENOSYS, raw(unix.SYS_KILL, parent, 0)},
 		{"trace the parent", unix.ESRCH, unix.ESRCH, unix.ENOSYS, raw(unix.SYS_PTRACE, unix.PTRACE_ATTACH, parent)},

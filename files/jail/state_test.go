@@ -11,11 +11,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/files"
+	"github.com/lkl-nomad/nomad-driver-lkl/files/fuse"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -134,4 +136,54 @@ func readStatus(t *testing.T, path string) map[string]string {
 		fields[name] = strings.Join(strings.Fields(value), " ")
 	}
 	return fields
+}
+
+// A guest sends raw messages, which its own kernel would refuse. The probe shows that the
+// host's kernel refuses them without the server's check.
+func TestServer_CannotWriteToReadOnlyShares(t *testing.T) {
+	j := startServer(t, 0)
+	j.request(t, fuse.Init, 0, message(&fuse.InitIn{Major: fuse.Major, Minor: fuse.Minor}))
+	share := j.lookup(t, fuse.RootID, "1")
+	file := j.lookup(t, share, "file")
+	name := []byte("new\x00")
+	for what, send := range map[string]func() int32{
+		"create": func() int32 {
+			return j.request(t, fuse.Create, share, message(&fuse.CreateIn{Flags: unix.O_RDWR, Mode: 0o666}), name)
+		},
+		"mkdir":  func() int32 { return j.request(t, fuse.Mkdir, share, message(&fuse.MkdirIn{Mode: 0o777}), name) },
+		"unlink": func() int32 { return j.request(t, fuse.Unlink, share, []byte("file\x00")) },
+		"open":   func() int32 { return j.request(t, fuse.Open, file, message(&fuse.OpenIn{Flags: unix.O_RDWR})) },
+		"chmod": func() int32 {
+			const mode = 1 << 0 // FATTR_MODE
+			return j.request(t, fuse.Setattr, file, message(&fuse.SetattrIn{Valid: mode, Mode: unix.S_IFREG | 0o777}))
+		},
+	} {
+		must.Eq(t, -int32(unix.EROFS), send(), must.Sprint(what))
+	}
+}
+
+// lookup returns the node of a name.
+func (j *jailed) lookup(t *testing.T, dir uint64, name string) uint64 {
+	t.Helper()
+	must.Zero(t, j.request(t, fuse.Lookup, dir, []byte(name+"\x00")))
+	entry, _ := fuse.View[fuse.EntryOut](j.answer)
+	must.NotNil(t, entry)
+	return entry.NodeID
+}
+
+// request sends a message, keeps its answer, and returns the answer's error.
+func (j *jailed) request(t *testing.T, opcode fuse.Opcode, node uint64, body ...[]byte) int32 {
+	t.Helper()
+	all := slices.Concat(body...)
+	header := fuse.InHeader{Len: uint32(fuse.InHeaderSize + len(all)), Opcode: opcode, Unique: 2, NodeID: node}
+	_, err := unix.Write(j.guest, append(message(&header), all...))
+	must.NoError(t, err)
+	out, rest := fuse.View[fuse.OutHeader]([]byte(j.receive(t)))
+	must.NotNil(t, out)
+	j.answer = slices.Clone(rest)
+	return out.Error
+}
+
+func message[T fuse.Message](m *T) []byte {
+	return slices.Clone(unsafe.Slice((*byte)(unsafe.Pointer(m)), unsafe.Sizeof(*m)))
 }
