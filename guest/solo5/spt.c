@@ -202,12 +202,12 @@ solo5_result_t solo5_net_read(solo5_handle_t handle, uint8_t *buf, size_t size,
 	do {
 		n = syscall5(SYS_READ, e->hostfd, (long)buf, (long)size, 0, 0);
 	} while (n == -EINTR);
-	if (n == -EAGAIN || n == 0)
+	if (n == -EAGAIN)
 		return SOLO5_R_AGAIN;
 	if (n < 0)
 		return SOLO5_R_EUNSPEC;
 	*read_size = (size_t)n;
-	return SOLO5_R_OK;
+	return n == 0 ? SOLO5_R_AGAIN : SOLO5_R_OK;
 }
 
 /* Transfers as many bytes a system call as the filter allows. */

@@ -66,7 +66,7 @@ func (f *files) openEpoll() (epoll, timer int, err error) {
 		return 0, 0, fmt.Errorf("create the timer: %w", err)
 	}
 	f.opened = append(f.opened, timer)
-	return epoll, timer, addToEpoll(epoll, timer, timerEvent)
+	return epoll, timer, addToEpoll(epoll, timer, unix.EPOLLIN, timerEvent)
 }
 
 // prepareDevice returns a device's file descriptor. It makes that of a net device
@@ -79,12 +79,18 @@ func prepareDevice(d *tender.Device, epoll, handle int) (int, error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return -1, fmt.Errorf("make %s non-blocking: %w", d.File.Name(), err)
 	}
-	return fd, addToEpoll(epoll, fd, uint32(handle))
+	events := uint32(unix.EPOLLIN)
+	if d.Name == unikernel.DeviceFiles {
+		// The guest reads this device until it is empty. After the end of the file server the
+		// device stays ready, and a guest that waits for a level could never sleep again.
+		events |= unix.EPOLLET
+	}
+	return fd, addToEpoll(epoll, fd, events, uint32(handle))
 }
 
-func addToEpoll(epoll, fd int, data uint32) error {
+func addToEpoll(epoll, fd int, events, data uint32) error {
 	// Fd and Pad are the two halves of the kernel's 64-bit user data.
-	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(data)}
+	event := unix.EpollEvent{Events: events, Fd: int32(data)}
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 		return fmt.Errorf("add to the epoll set: %w", err)
 	}

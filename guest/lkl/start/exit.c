@@ -2,11 +2,10 @@
 /* The end of the guest. */
 #include "start.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mount.h>
-
-#define ROOT "/root"
 
 /* The root, the directories that the start program mounts on it, and the configuration's mounts. */
 static struct {
@@ -24,26 +23,32 @@ void unmount_at_exit(const char *path, bool disk)
 }
 
 /* A disk that is still in use is made read-only, which leaves it clean as well. */
-static void unmount_disk(const char *path)
+static void unmount_disk(const char *path, const char *name)
 {
-	const char *in_guest = path + strlen(ROOT);
-
 	if (CALL(SYS_umount2, path, 0) == 0)
 		return;
 	if (CALL(SYS_mount, "none", path, 0, MS_REMOUNT | MS_RDONLY, 0) < 0)
-		say("lkl: the file system on ", *in_guest ? in_guest : "/",
-		    " could not be unmounted cleanly", NULL);
+		say("lkl: the file system on ", name, " could not be unmounted cleanly", NULL);
 }
 
+/* The paths of all mounts but the first may contain symbolic links of the root. */
 static void unmount_all(void)
 {
-	while (n_mounts) {
+	long outside = CALL(SYS_open, "/", O_PATH);
+
+	CALL(SYS_chroot, ROOT);
+	CALL(SYS_chdir, "/");
+	while (n_mounts > 1) {
 		n_mounts--;
 		if (mounts[n_mounts].disk)
-			unmount_disk(mounts[n_mounts].path);
+			unmount_disk(mounts[n_mounts].path, mounts[n_mounts].path);
 		else
 			CALL(SYS_umount2, mounts[n_mounts].path, MNT_DETACH);
 	}
+	CALL(SYS_fchdir, outside);
+	CALL(SYS_chroot, ".");
+	if (n_mounts)
+		unmount_disk(ROOT, "/");
 }
 
 _Noreturn void finish(int status)

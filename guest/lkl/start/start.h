@@ -10,8 +10,9 @@
  * functions that work on memory alone (string.h, inet_pton()).
  *
  * Files call functions of files further down in this order only: start; program,
- * network, mounts, disks; neighbors; interface; address; config, source_route,
- * identity; exit; cmdline; console, memory, netlink, text. build-sdk checks that there is no
+ * network, mounts, disks; configured_mount, neighbors; disk_mount, mount_point,
+ * interface; address; config, source_route, identity; exit; cmdline; console, memory,
+ * netlink, text. build-sdk checks that there is no
  * cycle.
  */
 #ifndef LKL_START_H
@@ -34,8 +35,13 @@
 
 #define MAX_DISKS 64
 #define MAX_INTERFACES 16
-#define MAX_MOUNTS 16
+#define MAX_MOUNTS 64
 #define MAX_ROUTES 64
+
+/* The program's root directory, of which the start program is outside. */
+#define ROOT "/root"
+/* The longest path of a mount point, in bytes. */
+#define MAX_MOUNT_PATH 249
 
 struct interface {
 	const char *name, *rename;
@@ -110,6 +116,32 @@ void network_up(const struct config *c);
 /* Returns the process ID of the program. Frees the command line, of which the program has a copy. */
 long program_start(const struct config *c, struct cmdline *line);
 
+/* configured_mount.c: mounts a file system of the configuration. */
+void mount_configured(const struct mount *m);
+
+/* disk_mount.c */
+#define DISK_PATH_SIZE (sizeof("/dev/") + LKL_DISK_NAME_MAX)
+/* The path of a block device. Linux cuts the names of disks. */
+void disk_path(char *to, const char *name);
+/*
+ * Returns the flags of mount() in a list of options, and copies the other options, which
+ * are for the file system.
+ */
+unsigned long split_options(const char *options, char *rest, size_t size);
+/*
+ * Without a type: ext4, then ISO 9660, then, if the disk is read-only, ext4
+ * read-only. Returns 0 or the error of the first attempt.
+ */
+long mount_disk(const char *device, const char *path, const char *type, const char *options);
+/* Describes an error of mount_disk(). */
+const char *mount_error(long err);
+
+/*
+ * mount_point.c: opens a directory or a file of the root file system. It is created if it
+ * is missing. Returns a descriptor or a negative error number.
+ */
+long mount_point_open(const char *path, bool file);
+
 /* identity.c */
 void set_hostname(const char *name);
 void set_sysctls(const char *list);
@@ -181,7 +213,8 @@ long source_route_add(const struct source_route *r);
 _Noreturn void finish(int status);
 /*
  * Registers a mount for finish(), which unmounts in reverse order. A disk is
- * unmounted cleanly, or made read-only if it is busy. path must stay valid.
+ * unmounted cleanly, or made read-only if it is busy. path is that in the program's root
+ * and must stay valid. The first mount is the root.
  */
 void unmount_at_exit(const char *path, bool disk);
 

@@ -59,6 +59,12 @@ solo5_result_t solo5_block_flush(solo5_handle_t handle);
  */
 solo5_result_t solo5_net_set_longest(solo5_handle_t handle, size_t size);
 
+/*
+ * Of solo5_net_read under spt: with SOLO5_R_AGAIN it sets read_size to 0 if it has read
+ * an empty frame. On a socket that keeps a connection this is the end. Without a frame it
+ * leaves read_size alone.
+ */
+
 /* "spt" or "hvt". */
 const char *solo5_target(void);
 

@@ -81,13 +81,7 @@ static struct miscdevice solo5_control_misc = {
 
 static int __init solo5_control_init(void)
 {
-	struct solo5_device dev;
-	unsigned int i;
-
-	for (i = 1; i <= solo5_device_count(); i++)
-		if (solo5_device(i, &dev) == SOLO5_R_OK && dev.type == SOLO5_DEVICE_NET &&
-		    !strcmp(dev.name, "control"))
-			solo5_control_handle = i;
+	solo5_control_handle = lkl_find_net_device("control");
 	if (!solo5_control_handle)
 		return 0;
 	lkl_device_ready(solo5_control_handle, solo5_control_ready, NULL);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Solo5 network devices. Each is named after its entry in the manifest; the one
- * named "control" has another driver, control.c. Frames are received by NAPI: an
- * idle guest wakes when there are frames, a busy guest polls.
+ * Solo5 network devices. Each is named after its entry in the manifest; those named
+ * "control" and "files" have other drivers, control.c and hostfs_channel.c. Frames
+ * are received by NAPI: an idle guest wakes when there are frames, a busy guest polls.
  *
  * A host may offer more than Solo5 does: a virtio header before each frame, which
  * describes the offloads. Then up to 64 KiB of TCP cross in one frame, and traffic
@@ -343,7 +343,7 @@ static int __init solo5_net_init(void)
 
 	for (i = 1; i <= solo5_device_count(); i++)
 		if (solo5_device(i, &dev) == SOLO5_R_OK && dev.type == SOLO5_DEVICE_NET &&
-		    strcmp(dev.name, "control"))
+		    strcmp(dev.name, "control") && strcmp(dev.name, "files"))
 			solo5_net_add(i, &dev);
 	return 0;
 }

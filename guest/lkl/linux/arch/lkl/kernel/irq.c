@@ -29,6 +29,8 @@ unsigned long lkl_irqs_off = ARCH_IRQ_DISABLED;
 unsigned int lkl_irq_enables;
 unsigned long lkl_poll_tsc = ULONG_MAX;
 
+u64 (*lkl_idle_poll)(unsigned long deadline);
+
 static unsigned long lkl_timer_tsc = ULONG_MAX;
 static unsigned long lkl_device_tsc = ULONG_MAX;
 
@@ -105,7 +107,10 @@ void arch_cpu_idle(void)
 {
 	u64 ready = 0;
 
-	solo5_yield(lkl_clock_deadline(), &ready);
+	if (lkl_idle_poll)
+		ready = lkl_idle_poll(lkl_timer_tsc);
+	if (!ready && lkl_tsc() < lkl_timer_tsc)
+		solo5_yield(lkl_clock_deadline(), &ready);
 	lkl_interrupt(false, ready);
 	raw_local_irq_enable();
 }

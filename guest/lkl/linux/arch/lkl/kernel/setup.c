@@ -11,6 +11,7 @@
 #include <asm/sections.h>
 #include <asm/setup.h>
 #include <asm/lkl.h>
+#include <asm/solo5.h>
 
 /* As guest/solo5/include/solo5.h has it. */
 struct solo5_start_info {
@@ -119,6 +120,18 @@ void lkl_free_cmdline(void)
 	if ((unsigned long)lkl_cmdline >= lkl_heap_end)
 		free_reserved_area((void *)lkl_heap_end, (void *)lkl_memory_end, 0, NULL);
 	lkl_cmdline = empty;
+}
+
+unsigned int lkl_find_net_device(const char *name)
+{
+	struct solo5_device dev;
+	unsigned int i;
+
+	for (i = 1; i <= solo5_device_count(); i++)
+		if (solo5_device(i, &dev) == SOLO5_R_OK && dev.type == SOLO5_DEVICE_NET &&
+		    !strcmp(dev.name, name))
+			return i;
+	return 0;
 }
 
 static void *lkl_cpuinfo_start(struct seq_file *m, loff_t *pos)

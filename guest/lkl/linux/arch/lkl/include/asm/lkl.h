@@ -47,8 +47,18 @@ void lkl_poll_events(bool user);
  */
 void lkl_device_ready(unsigned int handle, void (*ready)(void *arg), void *arg);
 
+/*
+ * Set by a driver whose device usually answers within microseconds. An idle guest
+ * calls it before it sleeps. It may poll the device, but not beyond a TSC, and
+ * returns a bit for the device if that has something to read.
+ */
+extern u64 (*lkl_idle_poll)(unsigned long deadline);
+
 /* reboot.c: reports that the host has removed a network device; pid 1 then ends the guest. */
 void lkl_device_gone(const char *name);
+
+/* setup.c: returns the handle of a network device in the manifest, or 0. */
+unsigned int lkl_find_net_device(const char *name);
 
 /* drivers/block.c: handles LKL_NR_DISK. */
 int lkl_disk_offer(const struct lkl_disk_offer *offer);
