@@ -41,7 +41,9 @@ type fileServer struct {
 	endedFD   int       // FilesFile
 }
 
-// startFileServer starts the task's file server and returns the guest's end of its socket.
+// startFileServer starts the task's file server and returns the guest's end of its socket. The
+// server confines itself while the guest starts, which saves some milliseconds. A guest uses no
+// file of a live directory before the server has answered it.
 func (t *task) startFileServer() (*os.File, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -90,6 +92,20 @@ func findStarted(pid int, boot string) (Process, error) {
 		return Process{Pid: pid, BootID: boot}, nil
 	}
 	return p, err
+}
+
+// awaitFileServer waits until the file server is ready. If that fails, it kills the guest.
+func (t *task) awaitFileServer() error {
+	if t.files.server == nil {
+		return nil
+	}
+	err := t.files.server.AwaitReady()
+	if err != nil {
+		t.files.server = nil // it has been reaped
+		_ = t.guest.Signal(unix.SIGKILL)
+		_, _ = t.guest.Wait()
+	}
+	return err
 }
 
 // killFileServer ends the server of a start that failed.

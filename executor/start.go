@@ -166,6 +166,9 @@ func (t *task) startGuest(files int) error {
 	if err != nil {
 		return fmt.Errorf("start the guest: %w", err)
 	}
+	if err := t.awaitFileServer(); err != nil {
+		return err
+	}
 	t.started = time.Now().UTC() // a confined process cannot read the local time zone
 	return nil
 }

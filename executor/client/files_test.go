@@ -85,3 +85,54 @@ func TestFiles_StartReportsWhyTheServerDoesNotStart(t *testing.T) {
 	_, _, err = client.Start(deadline(t), executorBinary, task.plan, task.files)
 	must.ErrorContains(t, err, "start the file server: exited with 1")
 }
+
+// hangAsFileServer makes this test binary a file server that is blocked in the kernel: it does
+// not notice that the guest has ended.
+func hangAsFileServer() {
+	_, _ = unix.Write(2, []byte("ready\n"))
+	for {
+		_ = unix.Pause()
+	}
+}
+
+func TestFiles_HungServerDelaysTheEndForALimitedTime(t *testing.T) {
+	task, _ := newFilesTask(t)
+	task.plan.Files.ProgramFD = task.addFile(t, "/proc/self/exe", unix.O_RDONLY)
+	c := task.start(t)
+	server := fileServer(t, task)
+	must.NoError(t, c.Identity().Guest.Signal(unix.SIGKILL))
+	must.Eq(t, "", waitExit(t, c).FilesEnded)
+	waitGone(t, c.Identity().Executor)
+	must.True(t, server.Alive())
+	must.StrContains(t, string(task.readStderr(t)), "the file server has not ended")
+	destroy(t, task.plan.Dir)
+	waitGone(t, server)
+	reapOrphan(t, server)
+}
+
+// A task that ends by a stop and one that is destroyed leave no process.
+func TestFiles_DestroyEndsTheServer(t *testing.T) {
+	task, _ := newFilesTask(t)
+	c := task.start(t)
+	server := fileServer(t, task)
+	destroy(t, task.plan.Dir)
+	waitGone(t, server, c.Identity().Executor, c.Identity().Guest)
+}
+
+func TestFiles_ServerIsInTheTasksCgroup(t *testing.T) {
+	for version, place := range map[string]func(*testTask) *testTask{
+		"v1": func(task *testTask) *testTask { return task.inV1(t) },
+		"v2": func(task *testTask) *testTask { return task.inV2(t) },
+	} {
+		t.Run(version, func(t *testing.T) {
+			task, _ := newFilesTask(t)
+			c := place(task).start(t)
+			guest, server := c.Identity().Guest.Pid, fileServer(t, task).Pid
+			for _, file := range []string{"cgroup", "oom_score_adj"} {
+				must.Eq(t, string(readProc(t, guest, file)), string(readProc(t, server, file)))
+			}
+			must.NoError(t, c.Identity().Guest.Signal(unix.SIGKILL))
+			waitExit(t, c)
+		})
+	}
+}

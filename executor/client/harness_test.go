@@ -31,6 +31,9 @@ import (
 var executorBinary, filesBinary string
 
 func TestMain(m *testing.M) {
+	if os.Args[0] == files.Program {
+		hangAsFileServer()
+	}
 	if os.Getenv(pluginEnv) != "" {
 		fatal(runAsPlugin())
 	}

@@ -29,6 +29,7 @@ func BenchmarkStart(b *testing.B) {
 		must.NoError(b, err)
 		s, err := Start(plan, Files{Program: int(executable.Fd()), Conn: pair[1], Shares: []int{share, share, share}})
 		must.NoError(b, err)
+		must.NoError(b, s.AwaitReady())
 		b.StopTimer()
 		closeAll(pair[:])
 		var status syscall.WaitStatus

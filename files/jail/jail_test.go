@@ -14,6 +14,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/files"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/landlock"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/osthread"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -55,6 +56,7 @@ func startJailed(t *testing.T, program string, plan files.Plan, paths []string, 
 	defer closeAll(f.Shares)
 	j.Server, err = Start(plan, f)
 	must.NoError(t, err)
+	must.NoError(t, j.AwaitReady())
 	t.Cleanup(func() { j.end(t) })
 	return j
 }
@@ -169,4 +171,35 @@ func probeShares(t *testing.T, user int) []string {
 		return os.Lchown(name, user, user)
 	}))
 	return []string{path("rw"), path("ro"), path("single")}
+}
+
+func TestStart_NeedsPrivileges(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	share, err := unix.Open(t.TempDir(), unix.O_PATH|unix.O_CLOEXEC, 0)
+	must.NoError(t, err)
+	defer closeAll([]int{share})
+	err = osthread.Run(func() error {
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		if err := unix.Capset(&header, &make([]unix.CapUserData, 2)[0]); err != nil {
+			return err
+		}
+		_, err := Start(files.Plan{Version: files.Version, Shares: make([]files.Share, 1)}, Files{Shares: []int{share}})
+		return err
+	})
+	must.ErrorIs(t, err, ErrPrivileges)
+	must.ErrorContains(t, err, "run the plugin as root")
+}
+
+// The program changes no mounts of the host if Start has not started it.
+func TestMain_RefusesToRunByHand(t *testing.T) {
+	mounts := func() string {
+		content, err := os.ReadFile("/proc/self/mountinfo")
+		must.NoError(t, err)
+		return string(content)
+	}
+	before := mounts()
+	output, err := exec.Command(buildServer(t)).CombinedOutput()
+	must.Error(t, err)
+	must.StrContains(t, string(output), "lkl-executor starts this program")
+	must.Eq(t, before, mounts())
 }

@@ -24,9 +24,9 @@ var ErrPrivileges = errors.New("live directories need root with CAP_SYS_ADMIN: r
 // A Server is a running file server, a child of this process.
 type Server struct {
 	Pid int
-	// Report is a pipe to which a server writes only before it ends: the error of Go's
-	// runtime. The caller closes it.
-	Report int
+	// report is a pipe to which a server writes that it is ready, and later only the error
+	// with which it ends.
+	report int
 }
 
 // environment makes the server's Go runtime small, as that of the executor. GOMAXPROCS has
@@ -40,9 +40,9 @@ type Files struct {
 	Shares  []int // O_PATH descriptors, in the order of the plan's shares
 }
 
-// Start starts a server and returns when the server has confined itself. It ignores the
-// values of Share.FD. The server gets the cgroups, the session and the resource limits of
-// the calling thread. It ends when the other end of the socket is closed.
+// Start starts a server. The caller must call AwaitReady. Start ignores the values of
+// Share.FD. The server gets the cgroups and the resource limits of the calling thread. It ends
+// when the other end of the socket is closed.
 func Start(plan files.Plan, f Files) (_ *Server, err error) {
 	mounts, err := cloneShares(plan.Shares, f.Shares)
 	defer closeAll(mounts)
@@ -70,12 +70,7 @@ func Start(plan files.Plan, f Files) (_ *Server, err error) {
 		_ = unix.Close(pipe[0])
 		return nil, err
 	}
-	s := &Server{Pid: pid, Report: pipe[0]}
-	if err := s.awaitReady(); err != nil {
-		_ = unix.Close(s.Report)
-		return nil, err
-	}
-	return s, nil
+	return &Server{Pid: pid, report: pipe[0]}, nil
 }
 
 func writePlan(plan files.Plan) (*os.File, error) {
@@ -116,19 +111,21 @@ func execute(inherited []int) (int, error) {
 	return pid, nil
 }
 
-// awaitReady waits for the server's report. It reaps a server that failed.
-func (s *Server) awaitReady() error {
+// AwaitReady waits until the server has confined itself. If that fails, it kills and reaps the
+// server.
+func (s *Server) AwaitReady() error {
 	report := make([]byte, 0, maxReport)
 	for len(report) < cap(report) {
-		n, err := eintr.Retry(func() (int, error) { return unix.Read(s.Report, report[len(report):cap(report)]) })
+		n, err := eintr.Retry(func() (int, error) { return unix.Read(s.report, report[len(report):cap(report)]) })
 		if n <= 0 || err != nil {
 			break
 		}
 		report = report[:len(report)+n]
 		if string(report) == ready {
-			return unix.SetNonblock(s.Report, true)
+			return unix.SetNonblock(s.report, true)
 		}
 	}
+	defer closeAll([]int{s.report})
 	_ = syscall.Kill(s.Pid, unix.SIGKILL) // in case that it hangs; fails if it has ended
 	var status syscall.WaitStatus
 	if _, err := eintr.Retry(func() (int, error) { return syscall.Wait4(s.Pid, &status, 0, nil) }); err != nil {
@@ -140,14 +137,14 @@ func (s *Server) awaitReady() error {
 // maxReport limits the part of a report that errors and events contain, in bytes.
 const maxReport = 512
 
-// Ended describes the end of a server that has been reaped. It closes Report.
+// Ended describes the end of a server that has been reaped.
 func (s *Server) Ended(status syscall.WaitStatus) string {
 	report := make([]byte, maxReport)
-	n, err := unix.Read(s.Report, report)
+	n, err := unix.Read(s.report, report)
 	if err != nil {
 		n = 0
 	}
-	_ = unix.Close(s.Report)
+	_ = unix.Close(s.report)
 	return describe(status, report[:n])
 }
 

@@ -105,6 +105,7 @@ func serveInJail(t testing.TB, program string, config server.Config) *jail.Serve
 	config.Plan.Version = files.Version
 	j, err := jail.Start(config.Plan, jail.Files{Program: int(f.Fd()), Conn: config.Socket, Shares: config.Shares})
 	must.NoError(t, err)
+	must.NoError(t, j.AwaitReady())
 	for _, fd := range append(config.Shares, config.Socket) {
 		must.NoError(t, unix.Close(fd))
 	}
