@@ -31,6 +31,8 @@ var (
 	KVM = device("/dev/kvm")
 	// Tun is access to /dev/net/tun, for taps.
 	Tun = device("/dev/net/tun")
+	// FUSE is access to /dev/fuse.
+	FUSE = device("/dev/fuse")
 	// Loop is access to /dev/loop-control, for loop devices.
 	Loop = device("/dev/loop-control")
 )

@@ -244,6 +244,13 @@ static void data_beyond_4_gib(void)
 	TEXT(text);
 	SHOW(attributes("f").st_blocks < 1000);
 	TRY(pwrite(fd, "x", 1, LLONG_MAX));
+}
+
+static void seek_to_largest_offset(void)
+{
+	int fd = OPEN(open("f", O_CREAT | O_RDWR, 0644));
+
+	TRY(lseek(fd, 1LL << 43, SEEK_SET));
 	TRY(lseek(fd, LLONG_MAX, SEEK_SET));
 }
 
@@ -308,6 +315,7 @@ const struct fs_case data_cases[] = {
 	{ "data_vectors", data_vectors, false },
 	{ "data_many_vectors", data_many_vectors, false },
 	{ "data_beyond_4_gib", data_beyond_4_gib, false },
+	{ "seek_to_largest_offset", seek_to_largest_offset, false },
 	{ "data_synchronised", data_synchronised, false },
 	{ "data_bad_addresses", data_bad_addresses, false },
 	{ "data_direct", data_direct, false },
