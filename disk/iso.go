@@ -136,10 +136,11 @@ func (w *isoWriter) add(f *File) error {
 		dir = child
 	}
 	name := names[len(names)-1]
-	if old := dir.children[name]; old != nil && (old.children != nil || f.Mode.IsDir()) {
-		if old.children != nil && f.Mode.IsDir() {
-			return nil
-		}
+	switch old := dir.children[name]; {
+	case old == nil, old.children == nil && !f.Mode.IsDir():
+	case f.Mode.IsDir() && (old.children != nil || old.isType(unix.S_IFLNK)):
+		return nil // an existing directory, or a link to one
+	default:
 		return errNotDirectory
 	}
 	n := &node{inode: &inode{mode: uint32(f.Mode.Perm()) | unix.S_IFREG, uid: f.UID, gid: f.GID, mtime: fixedTime, links: 1}}

@@ -102,7 +102,7 @@ func (g guest) lklConfig() *lkl.Config {
 		c.Program.Directory = program.dir
 		c.Program.UID, c.Program.GID = program.user.uid, program.user.gid
 	}
-	c.Program.Stack, c.RootOptions = g.job.config.stackSize(), g.job.config.RootfsOptions
+	c.Program.Stack, c.RootOptions = g.job.config.stackSize(), g.job.config.rootOptions()
 	c.FSGSBase = k.supports(unikernel.FeatureFSGSBase) && spt.HostHasFSGSBase()
 	if offer := g.diskOffer(); offer.Transfer != 0 || offer.Flush {
 		c.Disks = []lkl.Disk{offer}
@@ -113,6 +113,9 @@ func (g guest) lklConfig() *lkl.Config {
 	}
 	c.Mounts = append(g.live.lkl(), g.disks.mounts()...)
 	sortMounts(c.Mounts)
+	if g.disk != nil && g.disk.readOnly && k.supports(unikernel.FeatureConfig) {
+		c.Hostname, c.Entropy = g.job.hostname(), g.disk.entropy
+	}
 	g.addNetwork(c)
 	g.addDefaultSysctls(c)
 	return c

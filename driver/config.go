@@ -131,6 +131,9 @@ type TaskConfig struct {
 	Rootfs     string `codec:"rootfs"`
 	RootfsSize string `codec:"rootfs_size"`
 	RootfsSync string `codec:"rootfs_sync"`
+	// RootfsFormat is that of a root disk that the driver builds.
+	RootfsFormat   string `codec:"rootfs_format"`
+	RootfsReadOnly bool   `codec:"rootfs_read_only"`
 	// RootfsPersist is the path of a root disk that outlives the task, or "".
 	RootfsPersist string   `codec:"rootfs_persist"`
 	RootfsOptions string   `codec:"rootfs_options"`
@@ -211,6 +214,7 @@ func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
 	t.validateSource(&list)
 	t.validateRootfs(&list, plugin)
 	t.validatePersist(&list, plugin, task)
+	t.validateReadOnly(&list)
 	for i, arg := range t.Args {
 		checkText(&list, fmt.Sprintf("args[%d]", i), arg)
 	}

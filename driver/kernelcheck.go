@@ -48,6 +48,7 @@ func (k kernelInfo) checkDisk(list *problems.List, config *TaskConfig) {
 		list.Addf("rootfs_sync", "%q is not supported by this guest: use %q (%s)", syncFlush, syncWriteThrough, inspectHint)
 	}
 	k.checkDisks(list, config)
+	k.checkReadOnlyRoot(list, config)
 }
 
 // checkNetwork compares the job's network options with the manifest's net devices.

@@ -33,6 +33,11 @@ type rootDisk struct {
 	file *os.File
 	size uint64 // bytes, a multiple of the block size
 	sync string // as rootfs_sync
+	// readOnly is set if the guest cannot write to the disk. It then gets entropy in its
+	// configuration, and the files etc in other ways.
+	readOnly bool
+	entropy  []byte
+	etc      []disk.File // that the disk lacks
 }
 
 // Close closes the plugin's descriptor. The executor has its own. Close does
@@ -69,6 +74,13 @@ func (d *Driver) makeRootDisk(ctx context.Context, j job, dir taskDir, k *kernel
 		disk.sync = o.config.Sync
 		return disk, nil
 	}
+	if j.config.hasReadOnlyRoot() {
+		disk, err := d.openReadOnlyRoot(ctx, j, dir, root)
+		if err != nil {
+			return nil, fmt.Errorf("rootfs: %w", err)
+		}
+		return disk, nil
+	}
 	if err := d.copyRoot(ctx, j, dir, root); err != nil {
 		return nil, fmt.Errorf("rootfs: %w", withDiskAdvice(src.wrap(err), src.name))
 	}
@@ -95,7 +107,7 @@ func (d *Driver) rootFiles(ctx context.Context, j job, k *kernel, a addresses, s
 		d.events.emit(j.task, warning, nil)
 	}
 	files, err := guestFiles(j, a, resolver)
-	if err != nil || k.hasLiveFiles() {
+	if err != nil || k.hasLiveFiles() || j.config.RootfsFormat == formatISO9660 {
 		return files, err
 	}
 	exclude := append([]*jobFile{k.jobFile, src, j.image.localFile()}, d.diskFiles(j)...)

@@ -156,6 +156,14 @@ var taskOptions = []option{
 		doc: "When writes reach the host's disk: `none`, `flush` or `write-through`. Default: `none`; with `rootfs_persist`: as `sync` of a disk.",
 	},
 	{
+		name: "rootfs_format", kind: "string", value: strconv.Quote(formatExt4),
+		doc: "File system of a root disk from a directory or archive: `ext4`, or `iso9660` for a [read-only](#read-only-root-disks) one.",
+	},
+	{
+		name: "rootfs_read_only", kind: "bool", value: "false",
+		doc: "The guest [cannot write](#read-only-root-disks) to its root disk. Tasks share one ext4 image.",
+	},
+	{
 		name: "rootfs_persist", kind: "string",
 		doc: "Path of a [root disk that outlives the task](#a-root-disk-that-outlives-the-task), as `source` of a [disk](#disks).",
 	},

@@ -47,6 +47,9 @@ config {
   rootfs      = "local/root.tar.gz"
   rootfs_size = "1GiB"
   rootfs_sync = "flush"
+  rootfs_format    = "iso9660"
+  rootfs_read_only = true
+  rootfs_persist   = "alloc/root"
   rootfs_options = "noatime"
   stack_size  = "16MiB"
   args        = ["--port", "8080", "a b"]
@@ -83,7 +86,7 @@ config {
   }
 }`, &job)
 	must.Eq(t, TaskConfig{
-		Kernel: "local/web.spt", Rootfs: "local/root.tar.gz", RootfsSize: "1GiB", RootfsSync: "flush", RootfsOptions: "noatime", StackSize: "16MiB",
+		Kernel: "local/web.spt", Rootfs: "local/root.tar.gz", RootfsSize: "1GiB", RootfsSync: "flush", RootfsFormat: formatISO9660, RootfsReadOnly: true, RootfsPersist: "alloc/root", RootfsOptions: "noatime", StackSize: "16MiB",
 		Args:   []string{"--port", "8080", "a b"},
 		Flavor: "lkl", Tender: "spt", ExecHeap: true, HugePages: true, Ports: []string{"http", "9000-9010/udp"}, WorkDir: "/srv",
 		ImagePullTimeout: DefaultImagePullTimeout,
@@ -114,7 +117,7 @@ config {
 	must.Eq(t, TaskConfig{
 		Image: "registry.example.com/team/web:1.0", Entrypoint: []string{"/web.spt", "-v"},
 		ImagePullPolicy: "always", ImagePullTimeout: "90s", Auth: &TaskAuth{Username: "robot", Password: "secret"},
-		Flavor: auto, Tender: auto,
+		RootfsFormat: formatExt4, Flavor: auto, Tender: auto,
 		NetworkMode: auto, Interfaces: map[string]InterfaceConfig{}, Disks: map[string]DiskConfig{}, Mounts: []MountConfig{},
 	}, job)
 }
@@ -211,7 +214,7 @@ config {
   rootfs_size = 256
 }`, &job)
 	must.Eq(t, TaskConfig{
-		Kernel: "local/web.spt", RootfsSize: "256", Flavor: auto, Tender: auto, NetworkMode: auto,
+		Kernel: "local/web.spt", RootfsSize: "256", RootfsFormat: formatExt4, Flavor: auto, Tender: auto, NetworkMode: auto,
 		Interfaces: map[string]InterfaceConfig{}, Disks: map[string]DiskConfig{}, ImagePullTimeout: DefaultImagePullTimeout,
 		Mounts: []MountConfig{},
 	}, job)

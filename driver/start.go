@@ -91,6 +91,11 @@ func (d *Driver) startGuest(ctx context.Context, job job, dir taskDir, undo *und
 		return runningTask{}, startError("live directories", err)
 	}
 	defer live.Close()
+	if disk != nil && live != nil {
+		if err := live.mountEtc(dir, disk.etc); err != nil {
+			return runningTask{}, startError("live directories", retryable(err))
+		}
+	}
 	guest := guest{job: job, kernel: kernel, network: devices, disk: disk, disks: disks, live: live}
 	commandLine, err := guest.commandLine()
 	if err != nil {

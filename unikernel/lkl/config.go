@@ -41,6 +41,11 @@ type Config struct {
 	// Root names the block device with the root file system, "rootfs" by
 	// default (FeatureConfig).
 	Root string
+	// Hostname is the host name; "" for that in the guest's /etc/hostname (FeatureConfig).
+	Hostname string
+	// Entropy are random bytes for a guest that finds none in its root file system
+	// (FeatureConfig).
+	Entropy []byte
 	// RootOptions are the mount options of the root, separated by commas
 	// (FeatureConfig).
 	RootOptions string

@@ -4,6 +4,7 @@ package lkl
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -38,6 +39,8 @@ type encodedConfig struct {
 	Debug       encodedBool        `json:"debug,omitempty"`
 	Root        string             `json:"root,omitempty"`
 	RootOptions string             `json:"root_options,omitempty"`
+	Hostname    string             `json:"hostname,omitempty"`
+	Entropy     string             `json:"entropy,omitempty"`
 	WorkDir     string             `json:"workdir,omitempty"`
 	UID         uint32             `json:"uid,omitempty,string"`
 	GID         uint32             `json:"gid,omitempty,string"`
@@ -96,7 +99,7 @@ func (encodedBool) MarshalJSON() ([]byte, error) { return []byte(`"1"`), nil }
 func (c Config) encode() (string, error) {
 	e := encodedConfig{
 		Neighbors: encodedNeighbors(c.Neighbors), Gateway: c.Gateway, Gateway6: c.Gateway6, Sysctl: c.sysctlText(), Debug: encodedBool(c.KernelLog),
-		Root: c.Root, RootOptions: c.RootOptions, FSGSBase: encodedBool(c.FSGSBase),
+		Root: c.Root, RootOptions: c.RootOptions, Hostname: c.Hostname, Entropy: hex.EncodeToString(c.Entropy), FSGSBase: encodedBool(c.FSGSBase),
 		WorkDir: c.Program.Directory, UID: c.Program.UID, GID: c.Program.GID, Stack: c.Program.Stack,
 	}
 	for _, n := range c.Interfaces {

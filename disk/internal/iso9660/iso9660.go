@@ -47,8 +47,7 @@ type Entry struct {
 
 	parent  *Entry
 	id      string // name without Rock Ridge
-	extent  uint64 // first sector
-	length  uint64 // bytes
+	data    extent // of a directory; only its first sector for a regular file
 	pathNum int
 }
 
@@ -117,7 +116,7 @@ func (l *layout) render() {
 	l.rendered = nil
 	for _, dir := range l.dirs {
 		content := l.directory(dir)
-		dir.length = uint64(len(content))
+		dir.data.length = uint64(len(content))
 		l.rendered = append(l.rendered, content)
 	}
 }
@@ -135,7 +134,7 @@ func (l *layout) place() {
 		l.pathTable[i] = take(uint64(l.pathSize))
 	}
 	for _, dir := range l.dirs {
-		dir.extent = take(dir.length)
+		dir.data.first = take(dir.data.length)
 	}
 	l.poolStart = take(uint64(len(l.pool.data)))
 	l.extents = map[any]uint64{}
@@ -147,7 +146,7 @@ func (l *layout) place() {
 			if _, known := l.extents[child.Content]; !known {
 				l.extents[child.Content] = take(uint64(child.Size))
 			}
-			child.extent = l.extents[child.Content]
+			child.data.first = l.extents[child.Content]
 		}
 	}
 	l.sectors = next

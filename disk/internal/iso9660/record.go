@@ -44,36 +44,38 @@ func (l *layout) directory(dir *Entry) []byte {
 		self = append([][]byte{{'S', 'P', 7, 1, 0xbe, 0xef, 0}}, self...)
 		self = append(self, extensionReference())
 	}
-	add(l.record("\x00", dir, dir.extent, dir.length, flagDirectory, self))
-	add(l.record("\x01", dir.parent, dir.parent.extent, dir.parent.length, flagDirectory, attributes(dir.parent)))
+	add(l.record("\x00", dir.data, dir.ModTime, flagDirectory, self))
+	add(l.record("\x01", dir.parent.data, dir.parent.ModTime, flagDirectory, attributes(dir.parent)))
 	for _, child := range dir.Children {
 		system := append(attributes(child), names(child.Name)...)
 		if child.Dir {
-			add(l.record(child.id, child, child.extent, child.length, flagDirectory, system))
+			add(l.record(child.id, child.data, child.ModTime, flagDirectory, system))
 			continue
 		}
 		// A file of more than 4 GiB has several records.
-		extent, rest := child.extent, uint64(child.Size)
+		first, rest := child.data.first, uint64(child.Size)
 		for flags := byte(flagMore); flags == flagMore; {
-			length := rest
-			if length <= maxExtent {
+			if rest <= maxExtent {
 				flags = 0
 			}
-			length = min(length, maxExtent)
-			add(l.record(child.id+".;1", child, extent, length, flags, system))
-			extent, rest = extent+length/SectorSize, rest-length
+			part := extent{first, min(rest, maxExtent)}
+			add(l.record(child.id+".;1", part, child.ModTime, flags, system))
+			first, rest = first+part.length/SectorSize, rest-part.length
 		}
 	}
 	return padded(b)
 }
 
+// An extent is a range of sectors, with its length in bytes.
+type extent struct{ first, length uint64 }
+
 // record returns a directory record. Entries of the system use area that do not fit go to the
 // continuation areas.
-func (l *layout) record(id string, e *Entry, extent, length uint64, flags byte, system [][]byte) []byte {
+func (l *layout) record(id string, at extent, when time.Time, flags byte, system [][]byte) []byte {
 	b := []byte{0, 0} // the length follows
-	b = both32(b, uint32(extent))
-	b = both32(b, uint32(length))
-	b = append(b, shortTime(e.ModTime)...)
+	b = both32(b, uint32(at.first))
+	b = both32(b, uint32(at.length))
+	b = append(b, shortTime(when)...)
 	b = append(b, flags, 0, 0)
 	b = both16(b, 1)
 	b = append(append(b, byte(len(id))), id...)

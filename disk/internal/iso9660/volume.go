@@ -16,7 +16,7 @@ func (l *layout) pathTableOf(order binary.AppendByteOrder) []byte {
 			id = dir.id
 		}
 		b = append(b, byte(len(id)), 0)
-		b = order.AppendUint32(b, uint32(dir.extent))
+		b = order.AppendUint32(b, uint32(dir.data.first))
 		b = order.AppendUint16(b, uint16(dir.parent.pathNum))
 		b = append(b, id...)
 		if len(id)%2 != 0 {
@@ -46,7 +46,7 @@ func (l *layout) volume() []byte {
 	b = binary.LittleEndian.AppendUint32(b, 0)
 	b = binary.BigEndian.AppendUint32(b, uint32(l.pathTable[1]))
 	b = binary.BigEndian.AppendUint32(b, 0)
-	b = append(b, l.record("\x00", root, root.extent, root.length, flagDirectory, nil)...)
+	b = append(b, l.record("\x00", root.data, root.ModTime, flagDirectory, nil)...)
 	const identifiers = 4*128 + 3*37 // of the volume set, publisher and others
 	b = append(b, text("", identifiers)...)
 	created := []byte(l.when.UTC().Format("20060102150405") + "00\x00")

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package driver
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/disk"
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+// readOnlyTask prepares a task with a read-only root disk, without a rootfs_size.
+func (p *testPlugin) readOnlyTask(t *testing.T, job TaskConfig) *drivers.TaskConfig {
+	t.Helper()
+	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
+	task := p.linux(t, "signals.c", job)
+	job.Kernel = "local/kernel"
+	if job.Rootfs == "" {
+		job.Rootfs = "local/root"
+	}
+	must.NoError(t, task.EncodeConcreteDriverConfig(&job))
+	return task
+}
+
+// mustBeReadOnly waits for the program, and requires that it cannot write to the root.
+func mustBeReadOnly(t *testing.T, task *drivers.TaskConfig) (random string) {
+	t.Helper()
+	waitForLine(t, task, "ready")
+	must.StrContains(t, console(task), "host="+defaultHostname(task)+" ")
+	content, err := os.ReadFile(filepath.Join(task.TaskDir().LogDir, task.Name+".stderr.0"))
+	must.NoError(t, err)
+	must.StrContains(t, console(task)+string(content), "written: Read-only file system")
+	_, random, _ = strings.Cut(console(task), "random=")
+	random, _, _ = strings.Cut(random, "\n")
+	return random
+}
+
+// mustHaveReadOnlyDisk requires that the guest's process cannot write to its root disk.
+func mustHaveReadOnlyDisk(t *testing.T, handle *drivers.TaskHandle) {
+	t.Helper()
+	const rootfs = 5 // the first device of the manifest: docs/tender.md
+	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", stateOf(t, handle).Guest.Pid, rootfs))
+	must.NoError(t, err)
+	var position, flags int
+	_, err = fmt.Sscanf(string(info), "pos: %d\nflags: %o", &position, &flags)
+	must.NoError(t, err)
+	must.Eq(t, os.O_RDONLY, flags&unix.O_ACCMODE)
+}
+
+func TestReadOnlyRoot_IsBuiltAsISO9660(t *testing.T) {
+	p := newTestPlugin(t)
+	task := p.readOnlyTask(t, TaskConfig{RootfsFormat: formatISO9660})
+	handle, _, err := p.StartTask(task)
+	must.NoError(t, err)
+	mustBeReadOnly(t, task)
+	mustHaveReadOnlyDisk(t, handle)
+	f, err := os.Open(filepath.Join(stateOf(t, handle).Dir, diskFile))
+	must.NoError(t, err)
+	defer f.Close()
+	must.True(t, disk.HasISO9660(f))
+	must.NoError(t, p.StopTask(task.ID, time.Minute, ""))
+	must.Eq(t, 7, p.wait(t, task).ExitCode)
+}
+
+func TestReadOnlyRoot_IsBuiltFromADirectory(t *testing.T) {
+	p := newTestPlugin(t)
+	task := p.readOnlyTask(t, TaskConfig{RootfsReadOnly: true})
+	handle, _, err := p.StartTask(task)
+	must.NoError(t, err)
+	mustBeReadOnly(t, task)
+	mustHaveReadOnlyDisk(t, handle)
+}
+
+func TestReadOnlyRoot_IsOneImageForAllTasks(t *testing.T) {
+	p := newTestPlugin(t)
+	src := t.TempDir()
+	for _, dir := range append(standardMountPoints, "/etc") {
+		must.NoError(t, os.Mkdir(filepath.Join(src, dir), 0o755))
+	}
+	for _, file := range etcFiles {
+		must.NoError(t, os.WriteFile(filepath.Join(src, file), nil, 0o644))
+	}
+	image := filepath.Join(t.TempDir(), "image")
+	must.NoError(t, disk.Build(t.Context(), src, image, disk.BuildOptions{Size: 16 << 20}))
+	before, err := os.ReadFile(image)
+	must.NoError(t, err)
+	seeds := map[string]bool{}
+	for range 2 {
+		task := p.readOnlyTask(t, TaskConfig{RootfsReadOnly: true, Rootfs: "local/image"})
+		must.NoError(t, os.Rename(image, filepath.Join(task.TaskDir().LocalDir, "image")))
+		image = filepath.Join(task.TaskDir().LocalDir, "image")
+		handle, _, err := p.StartTask(task)
+		must.NoError(t, err)
+		seeds[mustBeReadOnly(t, task)] = true
+		mustHaveReadOnlyDisk(t, handle)
+		must.FileNotExists(t, filepath.Join(stateOf(t, handle).Dir, diskFile))
+	}
+	must.MapLen(t, 2, seeds)
+	after, err := os.ReadFile(image)
+	must.NoError(t, err)
+	must.True(t, bytes.Equal(before, after))
+}
