@@ -16,9 +16,6 @@ import (
 )
 
 const (
-	// filesBuffer is the buffer size in bytes that each end of the socket between guest and
-	// file server requests. The kernel doubles it for its own overhead.
-	filesBuffer = 2 << 20
 	// filesEndTimeout limits the time that the executor waits for the file server after the
 	// guest's end. The server may be blocked in a system call on a file system of the network.
 	filesEndTimeout = 5 * time.Second
@@ -45,19 +42,14 @@ type fileServer struct {
 // server confines itself while the guest starts, which saves some milliseconds. A guest uses no
 // file of a live directory before the server has answered it.
 func (t *task) startFileServer() (*os.File, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	guestFD, conn, err := jail.SocketPair()
 	if err != nil {
-		return nil, fmt.Errorf("create the files device: %w", err)
+		return nil, err
 	}
-	guest := t.giveToGuest(pair[1], "files")
-	defer func() { _ = unix.Close(pair[0]) }()
-	for _, fd := range pair {
-		if err := setSendBuffer(fd); err != nil {
-			return nil, fmt.Errorf("set the buffer of the files device: %w", err)
-		}
-	}
+	guest := t.giveToGuest(guestFD, "files")
+	defer func() { _ = unix.Close(conn) }()
 	plan := t.plan.Files
-	f := jail.Files{Program: firstFile + plan.ProgramFD, Conn: pair[0]}
+	f := jail.Files{Program: firstFile + plan.ProgramFD, Conn: conn}
 	for _, share := range plan.Server.Shares {
 		f.Shares = append(f.Shares, firstFile+share.FD)
 	}
@@ -72,16 +64,6 @@ func (t *task) startFileServer() (*os.File, error) {
 	}
 	t.files.id, err = findStarted(t.files.server.Pid, t.self.BootID)
 	return guest, err
-}
-
-// setSendBuffer lets a socket queue several packets of the largest size. Without
-// CAP_NET_ADMIN, the sysctl net.core.wmem_max limits the buffer.
-func setSendBuffer(fd int) error {
-	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, filesBuffer)
-	if errors.Is(err, unix.EPERM) {
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, filesBuffer)
-	}
-	return err
 }
 
 // findStarted identifies a child process that may have ended already. The caller has not

@@ -12,6 +12,9 @@ import (
 )
 
 func main() {
+	if status, isServer := cli.ServeFiles(os.Args); isServer {
+		os.Exit(status)
+	}
 	os.Exit(cli.Main(cli.Env{
 		Program: cli.Program{
 			Name: "lkl",
@@ -19,5 +22,7 @@ func main() {
 handles their images.`,
 		},
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		// This program is also the file server of its guests: it starts no goroutine before.
+		OpenFileServer: func() (*os.File, error) { return os.Open("/proc/self/exe") },
 	}, os.Args[1:]))
 }

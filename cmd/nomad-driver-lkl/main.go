@@ -16,6 +16,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/driver"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor/bundle"
+	"github.com/lkl-nomad/nomad-driver-lkl/files"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/cli"
 )
 
@@ -38,6 +39,7 @@ func main() {
 of a Nomad client; jobs then use driver = "lkl".`,
 		},
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		OpenFileServer: func() (*os.File, error) { return bundle.Open(files.Program) },
 	}, os.Args[1:]))
 }
 

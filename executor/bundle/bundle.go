@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/memfd"
 )
 
 // programs contains the executor and the file server. "make build" builds them and copies
@@ -34,11 +35,28 @@ var programs embed.FS
 // other versions are in directories of other names; the driver removes them when nothing
 // uses them.
 func Install(stateDir, name string) (string, error) {
-	program, err := programs.ReadFile("run-make-build/" + name)
+	program, err := read(name)
 	if err != nil {
-		return "", fmt.Errorf("find %s in the plugin: %w", name, err)
+		return "", err
 	}
 	return install(stateDir, name, program)
+}
+
+func read(name string) ([]byte, error) {
+	program, err := programs.ReadFile("run-make-build/" + name)
+	if err != nil {
+		return nil, fmt.Errorf("find %s in the plugin: %w", name, err)
+	}
+	return program, nil
+}
+
+// Open returns a program as a file in memory.
+func Open(name string) (*os.File, error) {
+	program, err := read(name)
+	if err != nil {
+		return nil, err
+	}
+	return memfd.NewExecutable(name, program)
 }
 
 func install(stateDir, name string, program []byte) (string, error) {

@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -53,6 +54,8 @@ type Env struct {
 	Usage          string
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// OpenFileServer opens a program that calls ServeFiles, for volumes of guests. It may be nil.
+	OpenFileServer func() (*os.File, error)
 }
 
 // Commands returns all commands. A new one needs a line here.

@@ -17,6 +17,7 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/cmdline"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
 
 const runUsage = `usage: PROGRAM run [OPTION ...] [--] KERNEL [ARG ...]
@@ -54,6 +55,12 @@ enable them (see docs/guest-reference.md):
   --block-flush:NAME            allow the guest to flush the disk (fdatasync)
   --net-offload:NAME            pass virtio headers and unsegmented packets; @FD must be
                                 open with IFF_VNET_HDR
+
+For Linux guests with the feature files. Only root can use it:
+
+  --volume=SOURCE:TARGET[:ro]   mount a directory or a file of the host at the path TARGET
+                                of the guest, in both directions or read-only; may be
+                                repeated
 `
 
 // runCommand implements "run". Its errors and exit statuses are those of Solo5's
@@ -74,7 +81,7 @@ func runCommand(e *Env, args []string) int {
 	if o.execHeap {
 		e.fail(exitOK, errors.New("WARNING: --x-exec-heap is dangerous: it makes heap and stack executable"))
 	}
-	exit, err := o.run(e.Stdout)
+	exit, err := o.run(e)
 	if err != nil {
 		return e.fail(exitFailed, err)
 	}
@@ -84,18 +91,28 @@ func runCommand(e *Env, args []string) int {
 	return exit.Status()
 }
 
-func (o *runOptions) run(stdout io.Writer) (tender.Exit, error) {
+func (o *runOptions) run(e *Env) (tender.Exit, error) {
 	g, err := o.guest()
 	if err != nil {
 		return tender.Exit{}, err
 	}
 	defer closeGuest(g)
-	console, finish, err := openConsole(stdout)
+	console, finish, err := openConsole(e.Stdout)
 	if err != nil {
 		return tender.Exit{}, err
 	}
 	g.Console = console
+	volumes, err := o.serveVolumes(g, e.OpenFileServer)
+	if err != nil {
+		return tender.Exit{}, errors.Join(err, finish())
+	}
+	exit, err := startAndWait(g)
+	closeGuest(g) // the server of the volumes ends with the guest's files
+	return exit, errors.Join(err, finish(), volumes.wait())
+}
 
+// startAndWait runs a guest, and passes this process's signals on to it.
+func startAndWait(g *tender.Guest) (tender.Exit, error) {
 	// The kernel kills the guest when this thread ends, and so with this program.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -105,7 +122,7 @@ func (o *runOptions) run(stdout io.Writer) (tender.Exit, error) {
 
 	p, err := spt.Start(g, tender.Jail{DieWithParent: true})
 	if err != nil {
-		return tender.Exit{}, errors.Join(err, finish())
+		return tender.Exit{}, err
 	}
 	ended := make(chan struct{})
 	forwarded := make(chan struct{})
@@ -116,7 +133,7 @@ func (o *runOptions) run(stdout io.Writer) (tender.Exit, error) {
 	exit, err := p.Wait()
 	close(ended)
 	<-forwarded
-	return exit, errors.Join(err, finish())
+	return exit, err
 }
 
 // forwardSignals passes the first signal on to the guest. The second one kills the
@@ -179,6 +196,9 @@ func (o *runOptions) guest() (_ *tender.Guest, err error) {
 	if g.Info.Target != unikernel.TargetSPT {
 		return nil, fmt.Errorf("%s: Executable is not for the solo5-spt target but for %s", o.kernel, g.Info.Target)
 	}
+	if err := o.checkVolumes(g.Info); err != nil {
+		return nil, err
+	}
 	if err := o.setCommandLine(g); err != nil {
 		return nil, fmt.Errorf("guest command line: %w", err)
 	}
@@ -192,6 +212,9 @@ func (o *runOptions) setCommandLine(g *tender.Guest) error {
 		limit = cmdline.MaxLongLength
 	}
 	line, err := cmdline.Join(o.args, limit)
+	if err == nil && len(o.volumes) > 0 {
+		line, err = lkl.AddMounts(line, o.mounts())
+	}
 	if err != nil || len(line) <= cmdline.MaxLength {
 		g.CommandLine = line
 		return err

@@ -34,6 +34,8 @@ type runOptions struct {
 	memory              uint64 // bytes
 	execHeap, hugePages bool
 
+	volumes []volume
+
 	interfaces map[string]string // name of a tap, or "@" and a file descriptor
 	macs       map[string][6]byte
 	offloads   map[string]bool
@@ -100,6 +102,8 @@ func (o *runOptions) set(option string) error {
 		return nil
 	case name == "--mem" && hasValue:
 		return o.setMemory(value)
+	case name == "--volume" && hasValue:
+		return o.addVolume(value)
 	case name == "--tender" && hasValue:
 		if value != "spt" {
 			return fmt.Errorf("--tender=%s: the only tender is spt", value)

@@ -61,6 +61,7 @@ func TestParseRun_ErrorNamesTheOption(t *testing.T) {
 		"--block-sector-size:disk=521", "--block-sector-size:disk=65536",
 		"--block-transfer:disk", "--block-transfer:disk=-1", "--block-transfer:disk=1048577", "--block-flush:disk=1",
 		"--block-write-through:disk=", "--block-flush:",
+		"--volume", "--volume=", "--volume=/a", "--volume=:/b", "--volume=/a:b", "--volume=/a:/", "--volume=/a:/b:rw", "--volume=/a:/../b",
 	} {
 		status, _, stderr := runProgram("run", option, "kernel.spt")
 		must.Eq(t, 1, status)
@@ -196,6 +197,19 @@ func TestRun_AttachesDevicesThatTheManifestLacks(t *testing.T) {
 		name, _, _ := strings.Cut(strings.SplitN(option, ":", 2)[1], "=")
 		must.ErrorContains(t, parse(option).checkDevices(m), "resource not declared in manifest: '"+name+"'")
 	}
+}
+
+func TestRun_VolumesNeedAGuestThatMountsThem(t *testing.T) {
+	o, err := parseRun([]string{"--volume=/srv/a b:/data:ro", "--volume=rel:/etc/x", "kernel"})
+	must.NoError(t, err)
+	must.Eq(t, []volume{{"/srv/a b", "/data", true}, {"rel", "/etc/x", false}}, o.volumes)
+	all := unikernel.FeatureConfig | unikernel.FeatureDevices | unikernel.FeatureFiles
+	must.NoError(t, o.checkVolumes(&unikernel.Info{Features: all}))
+	for _, features := range []unikernel.Features{0, all &^ unikernel.FeatureFiles, all &^ unikernel.FeatureDevices} {
+		must.ErrorContains(t, o.checkVolumes(&unikernel.Info{Features: features}), "features config, devices, files")
+	}
+	o.interfaces["files"] = "@3"
+	must.ErrorContains(t, o.checkVolumes(&unikernel.Info{Features: all}), "--net:files")
 }
 
 func TestRun_AttachesATapByName(t *testing.T) {

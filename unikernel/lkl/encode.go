@@ -119,10 +119,14 @@ func (c Config) encode() (string, error) {
 	for _, m := range c.Mounts {
 		e.Mounts = append(e.Mounts, encodedMount(m))
 	}
+	return encodeJSON(e)
+}
+
+func encodeJSON(v any) (string, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(e); err != nil {
+	if err := encoder.Encode(v); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return strings.TrimSuffix(b.String(), "\n"), nil
