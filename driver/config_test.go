@@ -202,6 +202,7 @@ var taskConfigCases = []struct {
 		name: "useless flush", job: TaskConfig{Kernel: "k", Rootfs: "r", RootfsSync: syncFlush, RootfsOptions: "nobarrier,ro,barrier=0"},
 		wrong: []string{"rootfs_options", "rootfs_options"},
 	},
+	{name: "useless flush by default", job: TaskConfig{Kernel: "k", Rootfs: "r", RootfsPersist: "alloc/data/root", RootfsOptions: "nobarrier"}, wrong: []string{"rootfs_options"}},
 	{name: "small stack", job: TaskConfig{Kernel: "k", StackSize: "63KiB"}, wrong: []string{"stack_size"}},
 	{name: "no stack", job: TaskConfig{Kernel: "k", StackSize: "eight"}, wrong: []string{"stack_size"}},
 	{name: "sync without rootfs", job: TaskConfig{Kernel: "k", RootfsSync: syncFlush}, wrong: []string{"rootfs_sync"}},

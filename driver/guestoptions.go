@@ -49,8 +49,8 @@ func (t *TaskConfig) validateRootfsOptions(list *problems.List, hasRoot bool) {
 	if !hasRoot {
 		list.Addf("rootfs_options", "is set without a rootfs: set rootfs too, or remove it")
 	}
-	if t.RootfsSync != syncFlush {
-		return
+	if t.RootfsSync != syncFlush && (t.RootfsSync != "" || t.RootfsPersist == "") {
+		return // a root disk that outlives the task is flushed by default
 	}
 	for _, option := range strings.Split(t.RootfsOptions, ",") {
 		if slices.Contains(withoutFlush, option) {
