@@ -35,6 +35,8 @@ var (
 	FUSE = device("/dev/fuse")
 	// Loop is access to /dev/loop-control, for loop devices.
 	Loop = device("/dev/loop-control")
+	// Fuse is access to /dev/fuse, for FUSE mounts.
+	Fuse = device("/dev/fuse")
 )
 
 // Tool is a program on the PATH.

@@ -96,7 +96,10 @@ func (w *worker) replyOpened(fd int) unix.Errno {
 
 // openExisting opens a file that someone else has created since the guest looked it up.
 func (w *worker) openExisting(name *byte, flags int) unix.Errno {
-	if errno := w.replyEntry(name); errno != 0 {
+	switch errno := w.replyEntry(name); {
+	case errno == unix.ENOENT && w.hiddenName(w.node, name):
+		return unix.EPERM
+	case errno != 0:
 		return errno
 	}
 	entry, _ := fuse.View[fuse.EntryOut](w.out[fuse.OutHeaderSize:])

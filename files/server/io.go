@@ -3,14 +3,17 @@
 package server
 
 import (
+	"unsafe"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/files/fuse"
 )
 
 // openFlags are the flags of open that mean something to the host. Others concern the guest
-// alone, or would let the server follow links, create files or need aligned buffers.
-const openFlags = unix.O_ACCMODE | unix.O_APPEND | unix.O_TRUNC | unix.O_SYNC | unix.O_DSYNC
+// alone, or would let the server follow links, create files or need aligned buffers. A program
+// may clear O_APPEND later, so each write says whether it appends.
+const openFlags = unix.O_ACCMODE | unix.O_TRUNC | unix.O_SYNC | unix.O_DSYNC
 
 // maxCopy limits the bytes of one CopyFileRange, so that the guest can interrupt its program.
 const maxCopy = 16 << 20
@@ -80,12 +83,24 @@ func (w *worker) write() unix.Errno {
 	if in.Flags&(unix.O_SYNC|unix.O_DSYNC) != 0 {
 		w.pass()
 	}
-	n, errno := pwrite(int(opened.fd), data[:in.Size], in.Offset)
+	var n int
+	if in.Flags&unix.O_APPEND != 0 {
+		n, errno = w.append(int(opened.fd), data[:in.Size])
+	} else {
+		n, errno = pwrite(int(opened.fd), data[:in.Size], in.Offset)
+	}
 	if errno != 0 {
 		return errno
 	}
 	reply[fuse.WriteOut](w).Size = uint32(n)
 	return 0
+}
+
+// append writes at the end of the file, wherever other writers have moved it.
+func (w *worker) append(fd int, data []byte) (int, unix.Errno) {
+	w.vector = unix.Iovec{Base: unsafe.SliceData(data), Len: uint64(len(data))}
+	n, _, errno := unix.Syscall6(unix.SYS_PWRITEV2, uintptr(fd), uintptr(unsafe.Pointer(&w.vector)), 1, 0, 0, unix.RWF_APPEND)
+	return int(n), errno
 }
 
 func (w *worker) fsync() unix.Errno { return w.syncHandle(false) }

@@ -30,6 +30,7 @@ type worker struct {
 	from   fileRange
 	to     fileRange
 	times  [2]unix.Timespec
+	vector unix.Iovec
 	statfs unix.Statfs_t
 	// capabilities are those that the thread keeps in reserve.
 	capabilities capabilities
