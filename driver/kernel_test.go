@@ -120,7 +120,7 @@ var kernelCases = []struct {
 		name:     "everything",
 		manifest: []unikernel.Device{blockEntry("a"), blockEntry("b"), netEntry("c")},
 		job:      TaskConfig{NetworkMode: "l2", Ports: []string{"80"}, Interfaces: map[string]InterfaceConfig{"c": {Name: "eth0"}, "d": {Name: "none"}}},
-		wrong:    []string{"kernel", "interface.c", "interface.d", "network", "ports"},
+		wrong:    []string{"rootfs", "kernel", "interface.c", "interface.d", "network", "ports"},
 	},
 }
 

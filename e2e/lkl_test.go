@@ -43,6 +43,24 @@ func TestLKL_HelloPrintsArgumentsAndEnvironment(t *testing.T) {
 	}
 }
 
+// A template with env = true may have a megabyte.
+func TestLKL_EnvironmentOfAMegabyteArrives(t *testing.T) {
+	needRootAndTun(t)
+	t.Parallel()
+	job := lkl(t, "lkl-hello.nomad.hcl", "lkl-hello-environment")
+	task := job.TaskGroups[0].Tasks[0]
+	task.Resources.MemoryMB = ptr(64)
+	task.Templates = []*api.Template{{
+		EmbeddedTmpl: ptr(`{{ range $i := loop 256 }}LARGE_{{ $i }}={{ printf "%04096d" $i }}` + "\n{{ end }}"),
+		DestPath:     ptr("local/env"), Envvars: ptr(true),
+	}}
+	a := start(t, nomad, job)
+	a.await(t, api.AllocClientStatusComplete)
+	for _, i := range []int{0, 99, 255} {
+		a.awaitLog(t, fmt.Sprintf("environment: LARGE_%d=%04096d\n", i, i))
+	}
+}
+
 // The program has no handler for the signal, which therefore ends it.
 func TestLKL_SignalReachesTheProgram(t *testing.T) {
 	needRootAndTun(t)
