@@ -1,7 +1,8 @@
 # Redis on Linux 6.1 as a unikernel. When the job stops, Redis receives SIGTERM, writes
 # its append-only file and exits with status 0. Linux then unmounts the disk. The
 # driver removes the disk after the task. Volumes are not supported yet, so data that
-# must outlive the task needs a replica.
+# must outlive the task needs a replica. Redis rewrites the append-only file while clients
+# wait. The file takes at most three times maxmemory of the disk.
 
 variable "registry" {
   description = "Registry to which \"make images PUSH=…\" has pushed the images."

@@ -164,19 +164,19 @@ func journalNeedsReplay(t *testing.T, image string) bool {
 	return bytes.Contains(out, []byte("needs_recovery"))
 }
 
-// A guest ends while a client writes to it, once by SIGTERM through its control
-// device and once by SIGKILL. All confirmed keys must exist at the next start.
+// A guest ends while a client writes to it and redis rewrites its append-only file
+// again and again: once by SIGTERM through its control device, and once by SIGKILL. All
+// confirmed keys must exist at the next start.
 func TestRedis_ConfirmedWritesSurviveStopAndKill(t *testing.T) {
 	if !enterOwnNetwork(t, "lkl-redis.spt", testLimit) {
 		return
 	}
 	testenv.Need(t, testenv.Tool("dumpe2fs"))
-	root := filepath.Join(t.TempDir(), "root.ext4")
-	must.NoError(t, disk.Build(t.Context(), strings.TrimSuffix(testenv.Guest(t, "lkl-redis.spt"), ".spt")+".root", root,
-		disk.BuildOptions{Size: 64 << 20}))
+	root := redisRoot(t, 64<<20)
+	args := []string{redisConfig, "--appendfsync", "always", "--auto-aof-rewrite-min-size", "1kb", "--auto-aof-rewrite-percentage", "5"}
 	confirmedKeys := make([]int, 2)
 	for round, kill := range []bool{false, true} {
-		g := startGuest(t, "lkl-redis.spt", root, "6379", "/etc/redis.conf", "--appendfsync", "always")
+		g := startGuest(t, "lkl-redis.spt", root, "6379", args...)
 		confirmedKeys[round] = setKeysUntilClosed(t, round, func() {
 			if kill {
 				_ = g.cmd.Process.Kill()
@@ -191,7 +191,7 @@ func TestRedis_ConfirmedWritesSurviveStopAndKill(t *testing.T) {
 		}
 		must.Eq(t, kill, journalNeedsReplay(t, root))
 	}
-	_ = startGuest(t, "lkl-redis.spt", root, "6379", "/etc/redis.conf", "--appendfsync", "always")
+	_ = startGuest(t, "lkl-redis.spt", root, "6379", args...)
 	for round, confirmed := range confirmedKeys {
 		t.Logf("round %d: %d keys confirmed", round, confirmed)
 		for i, a := range queryRedis(t, confirmed, func(i int) string { return fmt.Sprintf("GET k%d-%d", round, i) }) {

@@ -26,7 +26,7 @@ const (
 
 // quickUnits are the units that run by default.
 const quickUnits = "unit/auth unit/protocol unit/keyspace unit/info unit/type/hash unit/type/stream-cgroups unit/multi unit/pubsub " +
-	"unit/acl unit/scripting unit/introspection unit/limits unit/maxmemory unit/client-eviction"
+	"unit/acl unit/scripting unit/introspection unit/limits unit/maxmemory unit/client-eviction unit/aofrw"
 
 // Patterns of the test runner's output, which is colored.
 var (
