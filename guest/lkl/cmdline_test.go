@@ -142,3 +142,16 @@ func TestCommandLine_ReturnsItsMemory(t *testing.T) {
 	small, large := free(10_000), free(4<<20-100)
 	must.Between(t, small-64, large, small+64)
 }
+
+func TestCommandLine_RunPassesLongOnes(t *testing.T) {
+	env := map[string]string{}
+	s := guestSpec{config: map[string]any{}, args: []string{"digest"}}
+	for i := range 100 {
+		name := fmt.Sprintf("V%02d", i)
+		env[name] = strings.Repeat("it's ", 1000)
+		s.env = append(s.env, name+"="+env[name])
+	}
+	lines, status := runGuest(t, s)
+	must.Eq(t, 0, status, must.Sprint(lines))
+	must.Eq(t, []string{strings.TrimSuffix(digest(env, s.args), "\n")}, lines)
+}

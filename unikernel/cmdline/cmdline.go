@@ -64,14 +64,10 @@ func Solo5(args []string) (string, error) {
 	return b.CommandLine()
 }
 
-// Argument names an argument in an error message. Its index counts from 0, the
-// message from 1.
+// Argument names an argument in an error message, without its text, which may be a
+// secret. The index counts from 0, the message from 1.
 func Argument(index int, arg string) string {
-	const longest = 32
-	if len(arg) > longest {
-		return fmt.Sprintf("argument %d (%q and %d bytes more)", index+1, arg[:longest], len(arg)-longest)
-	}
-	return fmt.Sprintf("argument %d (%q)", index+1, arg)
+	return fmt.Sprintf("argument %d (%d bytes)", index+1, len(arg))
 }
 
 // A Builder joins words by single blanks and collects every mistake in them.
@@ -113,7 +109,7 @@ func (b *Builder) Refuse(name, format string, args ...any) {
 func (b *Builder) CommandLine() (string, error) {
 	limit := cmp.Or(b.MaxLength, MaxLength)
 	if excess := b.length - limit; excess > 0 {
-		b.Refuse("", "the command line is %w: %d bytes, %d more than %d; the longest word is %s with %d bytes",
+		b.Refuse("", "the command line is %w: %d bytes, %d more than %d; the longest word is %s, %d bytes for the guest",
 			ErrTooLong, b.length, excess, limit, b.longest, b.max)
 	}
 	if err := b.problems.Err(); err != nil {

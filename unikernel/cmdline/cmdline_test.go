@@ -52,10 +52,10 @@ func TestSolo5_RefusesAmbiguousArguments(t *testing.T) {
 		want error
 		says string
 	}{
-		{"white space", []string{"a b"}, cmdline.ErrWord, `argument 1 ("a b")`},
-		{"an empty argument", []string{"a", ""}, cmdline.ErrWord, `argument 2 ("")`},
+		{"white space", []string{"a b"}, cmdline.ErrWord, `argument 1 (3 bytes)`},
+		{"an empty argument", []string{"a", ""}, cmdline.ErrWord, `argument 2 (0 bytes)`},
 		{"a NUL", []string{"\x00"}, cmdline.ErrWord, "argument 1"},
-		{"9,002 bytes", []string{"a", strings.Repeat("x", 9000)}, cmdline.ErrTooLong, "8968 bytes more"},
+		{"9,002 bytes", []string{"a", strings.Repeat("x", 9000)}, cmdline.ErrTooLong, "argument 2 (9000 bytes)"},
 		{"one byte too many", []string{strings.Repeat("x", 8192)}, cmdline.ErrTooLong, "1 more than 8191"},
 	}
 	for _, c := range cases {

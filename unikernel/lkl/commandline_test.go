@@ -82,7 +82,7 @@ func TestCommandLine_RefusesInvalidInput(t *testing.T) {
 		want error
 		says string
 	}{
-		{"a NUL in an argument", args("a", "b\x00"), cmdline.ErrWord, `argument 2 ("b\x00")`},
+		{"a NUL in an argument", args("a", "b\x00"), cmdline.ErrWord, `argument 2 (2 bytes)`},
 		{"a NUL in a value", env("A", "\x00"), cmdline.ErrWord, `variable "A`},
 		{"a NUL in a name", env("A\x00", ""), cmdline.ErrWord, `variable "A`},
 		{"no name", env("", "x"), cmdline.ErrWord, "no name"},
