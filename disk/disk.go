@@ -30,9 +30,9 @@ var (
 	ErrName = debugfs.ErrName
 	// ErrDamaged means that an image is not a valid ext4 file system.
 	ErrDamaged = debugfs.ErrDamaged
-	// ErrFeature means that an image has a feature that a root disk must not have. The
+	// ErrFeature means that an image has a feature that the disk of a guest must not have. The
 	// error names the feature and the remedy.
-	ErrFeature = errors.New("not supported in a root disk")
+	ErrFeature = errors.New("not supported in a disk of a guest")
 
 	errNotDirectory = debugfs.ErrNotDirectory
 )

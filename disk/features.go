@@ -52,7 +52,7 @@ const (
 var incompatRefused = map[uint32]refusedFeature{
 	0x1:         {"compression", noKernel, rebuild},
 	0x8:         {"journal_dev", "it is the journal of another file system", "use the image of that file system"},
-	incompatMMP: {"mmp", "a root disk has one user, and mmp delays each use", turnOff},
+	incompatMMP: {"mmp", "a guest is the only user of its disk, and mmp delays each use", turnOff},
 	0x1000:      {"dirdata", noKernel, rebuild},
 	0x1_0000:    {"encrypt", noKernel, rebuild},
 	0x2_0000:    {"casefold", noKernel, turnOff},

@@ -229,6 +229,33 @@ var taskConfigCases = []struct {
 		}},
 		wrong: []string{"interface.a.name", "interface.b.name", "interface.d.name", "interface.e.name", "interface.f.name", "interface.g.name"},
 	},
+	{
+		name: "disks", job: TaskConfig{Kernel: "k", Disks: map[string]DiskConfig{
+			"a": {Size: "1GiB"}, "b": {Source: "alloc/data/image", Mount: "/data", Options: "noatime"},
+			"c": {Source: "/alloc/data/image", ReadOnly: true}, "d": {Source: "local/image", Size: "1", Sync: syncFlush},
+		}},
+	},
+	{
+		name: "wrong disks", job: TaskConfig{Kernel: "k", Disks: map[string]DiskConfig{
+			"a": {}, "b": {Size: "1023K"}, "c": {Size: "1TiB"}, "d": {Size: "x", ReadOnly: true}, "e_": {Size: "1"},
+			"f": {Size: "1", Mount: "data"}, "g": {Size: "1", Mount: "/x"}, "h": {Size: "1", Mount: "/x/"}, "i": {Size: "1", Options: "noatime"},
+			"j": {Source: "../x"}, "k": {Source: "/etc/shadow"}, "l": {Source: "alloc/../../x"}, "m": {Source: "a\x00"}, "n": {Size: "1", Sync: "always"},
+			"o": {Size: "1", Mount: "/proc/x"}, "p": {Source: "private/x"},
+		}},
+		wrong: []string{
+			"disk.a.size", "disk.b.size", "disk.c.size", "disk.d.read_only", "disk.d.size", "disk.e_", "disk.f.mount", "disk.h.mount", "disk.i.mount_options",
+			"disk.j.source", "disk.k.source", "disk.l.source", "disk.m.source", "disk.n.sync", "disk.o.mount", "disk.p.source",
+		},
+	},
+	{name: "read-only roots", job: TaskConfig{Kernel: "k", Rootfs: "r", RootfsReadOnly: true, RootfsFormat: formatISO9660}},
+	{
+		name: "wrong read-only roots", job: TaskConfig{Image: "web", RootfsFormat: formatISO9660, RootfsSize: "1G", RootfsPersist: "alloc/x"},
+		wrong: []string{"rootfs_format", "rootfs_size", "rootfs_persist"},
+	},
+	{
+		name: "disks of the root without rootfs", job: TaskConfig{Kernel: "k", RootfsReadOnly: true, RootfsPersist: "/etc/x", RootfsFormat: "xfs"},
+		wrong: []string{"rootfs_persist", "rootfs_persist", "rootfs_format", "rootfs_persist", "rootfs_read_only"},
+	},
 	{name: "port twice", job: TaskConfig{Kernel: "k", Ports: []string{"http", "http"}}, wrong: []string{"ports[1]"}},
 	{
 		name: "everything at once",

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -315,4 +316,65 @@ func TestDisk_KeepsSyncedDataOnAFullHost(t *testing.T) {
 	must.NoError(t, err)
 	must.GreaterEq(t, synced<<20, len(content))
 	must.Eq(t, synced<<20, bytes.Count(content[:synced<<20], []byte{'x'}))
+}
+
+// Current versions of mke2fs enable features that Linux has had since 2021.
+func TestDisk_AcceptsTheDefaultsOfMke2fs(t *testing.T) {
+	p := newTestPlugin(t)
+	task := p.dataTask(t, DiskConfig{Source: imageInAlloc, Size: "40MiB"})
+	features := "metadata_csum,metadata_csum_seed,orphan_file,64bit"
+	out, err := exec.Command("mke2fs", "-q", "-t", "ext4", "-O", features, imageOf(task), "30M").CombinedOutput()
+	must.NoError(t, err, must.Sprint(string(out)))
+	handle := p.startCounting(t, task, 1)
+	waitForLine(t, task, "ready")
+	// Orphaned files are in the orphan file when the guest dies.
+	must.NoError(t, syscall.Kill(stateOf(t, handle).Guest.Pid, syscall.SIGKILL))
+	task = p.again(t, task)
+	p.startCounting(t, task, 2)
+	must.NoError(t, p.StopTask(task.ID, time.Minute, "SIGTERM"))
+	must.NoError(t, ext4.Check(imageOf(task)))
+}
+
+// The guest's kernel has no code for these features.
+func TestDisk_RefusesFeaturesThatTheGuestLacks(t *testing.T) {
+	p := newTestPlugin(t)
+	for _, feature := range []string{"quota", "project", "casefold", "encrypt", "verity", "bigalloc", "mmp"} {
+		t.Run(feature, func(t *testing.T) {
+			task := p.refusedTask(t, DiskConfig{Source: imageInAlloc})
+			out, err := exec.Command("mke2fs", "-q", "-t", "ext4", "-O", feature, imageOf(task), "40M").CombinedOutput()
+			must.NoError(t, err, must.Sprint(string(out)))
+			before, err := os.ReadFile(imageOf(task))
+			must.NoError(t, err)
+			must.ErrorContains(t, p.startFails(t, task), "the feature "+feature+": not supported")
+			after, err := os.ReadFile(imageOf(task))
+			must.NoError(t, err)
+			must.True(t, bytes.Equal(before, after))
+		})
+	}
+}
+
+// A block-device volume of CSI is a device at the path of the volume.
+func TestDisk_MayBeABlockDevice(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.Loop, testenv.Tool("losetup"), testenv.Tool("mke2fs"))
+	p := newTestPlugin(t)
+	file := filepath.Join(t.TempDir(), "device")
+	must.NoError(t, os.WriteFile(file, nil, 0o600))
+	must.NoError(t, os.Truncate(file, 20<<20))
+	out, err := exec.Command("losetup", "--find", "--show", file).CombinedOutput()
+	must.NoError(t, err, must.Sprint(string(out)))
+	device := strings.TrimSpace(string(out))
+	t.Cleanup(func() { must.NoError(t, exec.Command("losetup", "--detach", device).Run()) })
+
+	task := p.refusedTask(t, DiskConfig{Source: "/volume"})
+	task.Mounts = []*drivers.MountConfig{{TaskPath: "/volume", HostPath: device}}
+	must.ErrorContains(t, p.startFails(t, task), "create one with mkfs.ext4")
+	out, err = exec.Command("mke2fs", "-q", "-t", "ext4", device).CombinedOutput()
+	must.NoError(t, err, must.Sprint(string(out)))
+	task = p.dataTask(t, DiskConfig{Source: "/volume"})
+	task.Mounts = []*drivers.MountConfig{{TaskPath: "/volume", HostPath: device}}
+	handle := p.startCounting(t, task, 1)
+	must.NoError(t, syscall.Kill(stateOf(t, handle).Guest.Pid, syscall.SIGKILL))
+	task = p.again(t, task)
+	p.startCounting(t, task, 2)
+	must.NoError(t, p.DestroyTask(task.ID, true))
 }

@@ -31,8 +31,14 @@ var (
 	withFlush        = TaskConfig{Rootfs: "local/root", RootfsSync: syncFlush}
 	withWriteThrough = TaskConfig{Rootfs: "local/root", RootfsSync: syncWriteThrough}
 
+	twoDisks   = []unikernel.Device{blockEntry("disk"), blockEntry("data")}
 	lklDevices = []unikernel.Device{blockEntry("rootfs"), netEntry("tap"), netEntry("control")}
 )
+
+// withDisk returns a job with a disk "data" besides the root.
+func withDisk(disk DiskConfig) TaskConfig {
+	return TaskConfig{Rootfs: "local/root", Disks: map[string]DiskConfig{"data": disk}}
+}
 
 var (
 	tapOnly     = []unikernel.Device{netEntry("tap")}
@@ -116,6 +122,17 @@ var kernelCases = []struct {
 		name: "host names for another guest", job: TaskConfig{Hostname: "a", ExtraHosts: []string{"b:10.0.0.1"}},
 		wrong: []string{"hostname", "extra_hosts"},
 	},
+	{name: "disk of the manifest", manifest: twoDisks, job: withDisk(DiskConfig{})},
+	{name: "disk before the root", manifest: []unikernel.Device{blockEntry("data"), blockEntry("rootfs")}, features: unikernel.FeatureConfig, job: withDisk(DiskConfig{})},
+	{name: "no disk for a device", manifest: twoDisks, job: withRoot, wrong: []string{"kernel"}},
+	{name: "disk for the root", manifest: []unikernel.Device{blockEntry("rootfs")}, features: unikernel.FeatureConfig, job: TaskConfig{Rootfs: "r", Disks: map[string]DiskConfig{"rootfs": {}}}, wrong: []string{"disk.rootfs"}},
+	{name: "disk beyond the manifest", manifest: []unikernel.Device{blockEntry("rootfs")}, features: unikernel.FeatureConfig | unikernel.FeatureDevices, job: withDisk(DiskConfig{Mount: "/data"})},
+	{name: "disk without the feature", manifest: []unikernel.Device{blockEntry("rootfs")}, features: unikernel.FeatureConfig, job: withDisk(DiskConfig{}), wrong: []string{"disk.data"}},
+	{name: "disk on a net device", manifest: []unikernel.Device{blockEntry("rootfs"), netEntry("data")}, features: unikernel.FeatureConfig | unikernel.FeatureDevices, job: withDisk(DiskConfig{}), network: groupNetwork, wrong: []string{"disk.data"}},
+	{name: "mount for legacy lkl", manifest: []unikernel.Device{blockEntry("rootfs"), blockEntry("data"), netEntry("tap")}, job: withDisk(DiskConfig{Mount: "/data"}), network: groupNetwork, wrong: []string{"disk.data.mount"}},
+	{name: "mount and flush for another guest", manifest: twoDisks, job: withDisk(DiskConfig{Mount: "/data", Sync: syncFlush}), wrong: []string{"disk.data.mount", "disk.data.sync"}},
+	{name: "only disks for another guest", manifest: []unikernel.Device{blockEntry("data")}, job: TaskConfig{Disks: map[string]DiskConfig{"data": {}}}},
+	{name: "read-only root for legacy lkl", manifest: []unikernel.Device{blockEntry("rootfs"), netEntry("tap")}, job: TaskConfig{Rootfs: "r", RootfsReadOnly: true}, network: groupNetwork, wrong: []string{"rootfs_read_only"}},
 	{
 		name:     "everything",
 		manifest: []unikernel.Device{blockEntry("a"), blockEntry("b"), netEntry("c")},
