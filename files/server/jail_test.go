@@ -21,7 +21,7 @@ import (
 
 // jailEnv names a built file server. The tests then use this program, in its jail, in place of
 // a server in their own process.
-const jailEnv = "LKL_TEST_FILE_SERVER"
+const jailEnv = "LKL_TEST_JAILED_SERVER"
 
 // The jail refuses nothing that the server needs.
 func TestServe_WorksInItsJail(t *testing.T) {
@@ -29,8 +29,9 @@ func TestServe_WorksInItsJail(t *testing.T) {
 	if os.Getenv(jailEnv) != "" {
 		t.Skip("runs in the jail already")
 	}
-	// The second test counts the descriptors of its own process.
-	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^Test", "-test.skip=^Fuzz|^TestServe_ClosesWhatTheGuestForgets$")
+	// These tests count the descriptors of their own process, and set limits of the server.
+	const skip = "-test.skip=^TestServe_(ClosesWhatTheGuestForgets|LimitsNodesAndHandles)$"
+	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^Test", skip)
 	again.Env = append(os.Environ(), jailEnv+"="+buildProgram(t))
 	output, err := again.CombinedOutput()
 	must.NoError(t, err, must.Sprint(string(output)))
