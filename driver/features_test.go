@@ -35,13 +35,14 @@ func bytesPerWrite(t *testing.T, handle *drivers.TaskHandle) uint64 {
 func TestLinux_WithoutAControlDeviceUsesAllOtherFeatures(t *testing.T) {
 	t.Setenv("LKL_MANIFEST", "testdata/other-devices.json")
 	p := newTestPlugin(t)
-	task := p.linux(t, "signals.c", TaskConfig{WorkDir: "/local", RootfsSync: syncFlush})
+	task := p.linux(t, "signals.c", TaskConfig{WorkDir: "/srv", RootfsSync: syncFlush})
 	task.User = "1000:100"
+	must.NoError(t, os.Chmod(filepath.Join(task.TaskDir().LocalDir, "root", "srv"), 0o777))
 	handle := p.startLinux(t, task)
-	waitForLine(t, task, "host="+defaultHostname(task)+" uid=1000 gid=100 cwd=/local alloc="+task.AllocID)
+	waitForLine(t, task, "host="+defaultHostname(task)+" uid=1000 gid=100 cwd=/srv alloc="+task.AllocID)
 	waitForLine(t, task, "disk=write back")
 	must.Greater(t, tender.MinBlockSize, bytesPerWrite(t, handle))
-	must.Eq(t, 60<<20-128<<10, stateOf(t, handle).GuestMemory)
+	must.Eq(t, 54<<20-128<<10, stateOf(t, handle).GuestMemory)
 
 	must.False(t, stateOf(t, handle).Control)
 	must.ErrorContains(t, p.SignalTask(task.ID, "SIGUSR1"), "control")

@@ -91,13 +91,18 @@ func TestLinux_ProgramHasUserAndWorkDir(t *testing.T) {
 	p := newTestPlugin(t)
 	task := p.linux(t, "signals.c", TaskConfig{WorkDir: "/local"})
 	task.User = "1000:100"
-	handle := p.startLinux(t, task)
+	p.startLinux(t, task)
 	waitForLine(t, task, "host="+defaultHostname(task)+" uid=1000 gid=100 cwd=/local alloc="+task.AllocID)
 	must.NoError(t, p.StopTask(task.ID, time.Minute, ""))
-	image := filepath.Join(stateOf(t, handle).Dir, diskFile)
-	content, err := ext4.ReadFile(image, "/local/written") // the task's user owns the directory
+	path := filepath.Join(task.TaskDir().LocalDir, "written") // anyone may write to the directory
+	content, err := os.ReadFile(path)
 	must.NoError(t, err)
 	must.Eq(t, "kept\n", string(content))
+	info, err := os.Stat(path)
+	must.NoError(t, err)
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	must.True(t, ok)
+	must.Eq(t, []uint32{1000, 100}, []uint32{stat.Uid, stat.Gid})
 }
 
 func TestLinux_SysctlAndKernelLog(t *testing.T) {

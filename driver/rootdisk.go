@@ -107,6 +107,9 @@ func (d *Driver) rootFiles(ctx context.Context, j job, k *kernel, a addresses, s
 		d.events.emit(j.task, warning, nil)
 	}
 	files, err := guestFiles(j, a, resolver)
+	if err == nil && k.hasLiveFiles() && !j.config.hasReadOnlyRoot() {
+		files = append(files, liveMountPoints...)
+	}
 	if err != nil || k.hasLiveFiles() || j.config.RootfsFormat == formatISO9660 {
 		return files, err
 	}

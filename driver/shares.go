@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/executor"
 	"github.com/lkl-nomad/nomad-driver-lkl/files"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
@@ -160,6 +161,14 @@ func (l *liveFiles) openTaskDirs(task *drivers.TaskConfig, hidden []files.Inode)
 		l.mounts = append(l.mounts, mount)
 	}
 	return nil
+}
+
+// liveMountPoints are the mount points of the task's directories. A guest that mounts its root
+// read-only cannot create them.
+var liveMountPoints = []disk.File{
+	{Path: "/alloc", Mode: fs.ModeDir | 0o755},
+	{Path: "/local", Mode: fs.ModeDir | 0o755},
+	{Path: "/secrets", Mode: fs.ModeDir | 0o755},
 }
 
 // logsDir is the name of the directory of the tasks' logs in the alloc's shared directory.

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shoenig/test/must"
+
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
+)
+
+// countsOnTheVolume requires that a count goes on after a restart, and is on the host.
+func countsOnTheVolume(t *testing.T, a *alloc) {
+	t.Helper()
+	first := 0
+	_, err := fmt.Sscanf(a.awaitAnswer(t), "visit %d\n", &first)
+	must.NoError(t, err)
+	must.NoError(t, nomad.API.Allocations().Restart(a.Allocation, a.task, nil))
+	must.Wait(t, testenv.Eventually(func() error {
+		answer, err := get(a.url(t))
+		if err != nil {
+			return err
+		}
+		if want := fmt.Sprintf("visit %d\n", first+1); answer != want {
+			return fmt.Errorf("the answer is %q instead of %q", answer, want)
+		}
+		return nil
+	}))
+	content, err := os.ReadFile(filepath.Join(nomad.VolumeDir(), "visits"))
+	must.NoError(t, err)
+	must.Eq(t, fmt.Sprintf("%d\n", first+1), string(content))
+}
+
+// followsTheInstances requires answers of all instances, also of those that were added later.
+func followsTheInstances(t *testing.T, a *alloc) {
+	t.Helper()
+	await := func(count int) {
+		seen := map[string]bool{}
+		must.Wait(t, testenv.Eventually(func() error {
+			answer, err := get(a.url(t))
+			if strings.HasPrefix(answer, "instance ") {
+				seen[answer] = true
+			}
+			if len(seen) < count {
+				return fmt.Errorf("%d of %d instances have answered (%w)", len(seen), count, err)
+			}
+			return nil
+		}))
+	}
+	await(2)
+	_, _, err := nomad.API.Jobs().Scale(a.JobID, "web", ptr(4), "", false, nil, nil)
+	must.NoError(t, err)
+	await(4)
+}
