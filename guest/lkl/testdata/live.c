@@ -12,9 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -75,12 +77,177 @@ static void append(void)
 	write_file(O_CREAT | O_APPEND);
 }
 
-/* Waits for a line in a FIFO of the test. */
-static void wait_line(void)
+static int held = -1;
+
+/* Keeps a file open for "more" and "put". */
+static void hold(void)
 {
+	held = open(operand(), O_RDWR);
+	report("hold", held < 0 ? -1 : 0);
+}
+
+static void read_more(void)
+{
+	char text[256];
+	long n = read(held, text, sizeof(text) - 1);
+
+	if (n < 0) {
+		report("more", -1);
+		return;
+	}
+	text[n] = 0;
+	printf("more: %s\n", text);
+	fflush(stdout);
+}
+
+/* Reads on at the end of the file, as tail -f does. */
+static void follow(void)
+{
+	char text[256] = "";
+	long n;
+
+	while ((n = read(held, text, sizeof(text) - 1)) == 0)
+		usleep(1000);
+	if (n < 0)
+		report("follow", -1);
+	else
+		printf("follow: %s\n", text);
+	fflush(stdout);
+}
+
+/* Waits until the test sends SIGUSR1. */
+static void wait_for_test(void)
+{
+	sigset_t set;
+	int signal;
+
 	printf("waiting\n");
 	fflush(stdout);
-	raise(SIGSTOP);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigwait(&set, &signal);
+}
+
+/* Prints what a private and a shared mapping of a file contain. */
+static void map_file(void)
+{
+	int fd = open(operand(), O_RDONLY);
+	char *private = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	char *shared = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+
+	if (private == MAP_FAILED || shared == MAP_FAILED)
+		report("map", -1);
+	else
+		printf("map: %s %s\n", private, shared);
+	fflush(stdout);
+	close(fd);
+}
+
+static void map_for_writing(void)
+{
+	int fd = open(operand(), O_RDWR);
+	char *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (shared == MAP_FAILED) {
+		report("mapwrite", -1);
+		return;
+	}
+	memcpy(shared, "MAP", 3);
+	report("mapwrite", msync(shared, 4096, MS_SYNC));
+	munmap(shared, 4096);
+	close(fd);
+}
+
+static void use_unlinked(void)
+{
+	const char *path = operand();
+	char text[8] = "";
+	int fd = open(path, O_RDWR | O_CREAT, 0600);
+
+	if (fd < 0 || unlink(path) < 0 || pwrite(fd, "gone", 4, 0) != 4 || pread(fd, text, 4, 0) != 4)
+		report("unlinked", -1);
+	else
+		printf("unlinked: %s\n", text);
+	fflush(stdout);
+	close(fd);
+}
+
+static void use_fifo(void)
+{
+	const char *path = operand();
+	char c = 0;
+	int fd = mkfifo(path, 0600) < 0 ? -1 : open(path, O_RDWR);
+
+	report("fifo", fd < 0 || write(fd, "f", 1) != 1 || read(fd, &c, 1) != 1 || c != 'f' ? -1 : 0);
+	close(fd);
+}
+
+static void use_socket(void)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	int listener = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strcpy(to.sun_path, operand());
+	report("socket", bind(listener, (void *)&to, sizeof(to)) < 0 || listen(listener, 1) < 0 ||
+			 connect(client, (void *)&to, sizeof(to)) < 0 ? -1 : 0);
+	close(client);
+	close(listener);
+}
+
+static void lock(void)
+{
+	const char *path = operand();
+	int first = open(path, O_RDWR), second = open(path, O_RDWR);
+	struct flock all = { .l_type = F_WRLCK };
+
+	if (flock(first, LOCK_EX) < 0 || fcntl(first, F_OFD_SETLK, &all) < 0)
+		report("lock", -1);
+	report("flock", flock(second, LOCK_EX | LOCK_NB));
+	report("ofd lock", fcntl(second, F_OFD_SETLK, &all));
+	close(first);
+	report("flock", flock(second, LOCK_EX | LOCK_NB));
+	close(second);
+}
+
+static void write_sparse(void)
+{
+	int fd = open(operand(), O_RDWR | O_CREAT, 0600);
+	char c = 0;
+
+	if (fd < 0 || pwrite(fd, "s", 1, 1L << 32) != 1 || pread(fd, &c, 1, 1L << 32) != 1 || c != 's')
+		report("sparse", -1);
+	else
+		report("sparse", lseek(fd, 0, SEEK_END));
+	close(fd);
+}
+
+/* Writes until there is no space. */
+static void fill(void)
+{
+	static char data[65536];
+	int fd = open(operand(), O_WRONLY | O_CREAT, 0600);
+	long done = 0, n;
+
+	while ((n = write(fd, data, sizeof(data))) > 0)
+		done += n;
+	report("fill", n);
+	report("filled", done);
+	close(fd);
+}
+
+static void print_space(void)
+{
+	struct statvfs st;
+	int err = statvfs(operand(), &st);
+
+	report("space", err < 0 ? err : (long)(st.f_blocks * st.f_frsize));
+}
+
+static void print_mode(void)
+{
+	struct stat st;
+
+	report("mode", stat(operand(), &st) < 0 ? -1 : (long)st.st_mode);
 }
 
 static void measure_small_reads(void)
@@ -175,11 +342,20 @@ int main(int argc __attribute__((unused)), char **argv)
 		const char *name;
 		void (*run)(void);
 	} commands[] = {
-		{ "cat", print_file }, { "write", write_new }, { "append", append }, { "stop", wait_line },
+		{ "cat", print_file }, { "write", write_new }, { "append", append }, { "wait", wait_for_test },
+		{ "hold", hold }, { "more", read_more }, { "follow", follow }, { "map", map_file }, { "mapwrite", map_for_writing },
+		{ "unlinked", use_unlinked }, { "fifo", use_fifo }, { "socket", use_socket },
+		{ "lock", lock }, { "sparse", write_sparse }, { "fill", fill }, { "space", print_space },
+		{ "mode", print_mode },
 		{ "small", measure_small_reads }, { "bigwrite", measure_write }, { "bigread", measure_read },
 		{ "create", measure_create }, { "list", list },
 	};
 
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
 	next = argv + 1;
 	while (*next) {
 		const char *name = *next++;

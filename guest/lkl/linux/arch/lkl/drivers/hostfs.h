@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Shared by hostfs.c and hostfs_channel.c. */
+/* Shared by hostfs.c, hostfs_channel.c and hostfs_frame.c. */
 #ifndef _LKL_HOSTFS_H
 #define _LKL_HOSTFS_H
 
@@ -16,5 +16,13 @@ bool hostfs_channel_exists(void);
 int hostfs_channel_open(struct fuse_conn *conn);
 /* Called when all requests of the connection have ended. */
 void hostfs_channel_close(void);
+
+/* hostfs_frame.c: copies the header and all arguments of a request to a frame. */
+void hostfs_put_request(u8 *to, struct fuse_req *req);
+/*
+ * Copies the arguments of an answer, of len bytes after its header. Returns 0, or -EIO if the
+ * request cannot have an answer of this length.
+ */
+int hostfs_get_answer(struct fuse_args *args, const u8 *from, unsigned int len);
 
 #endif
