@@ -17,7 +17,7 @@ import (
 var allowedCalls = []uint32{
 	// Files. The root directory and Landlock limit their effect.
 	unix.SYS_OPENAT, unix.SYS_CLOSE, unix.SYS_STATX, unix.SYS_FSTATFS, unix.SYS_READLINKAT,
-	unix.SYS_READ, unix.SYS_WRITE, unix.SYS_PREAD64, unix.SYS_PWRITE64, unix.SYS_LSEEK, unix.SYS_GETDENTS64,
+	unix.SYS_READ, unix.SYS_WRITE, unix.SYS_PREAD64, unix.SYS_PWRITE64, unix.SYS_PWRITEV2, unix.SYS_LSEEK, unix.SYS_GETDENTS64,
 	unix.SYS_FTRUNCATE, unix.SYS_FALLOCATE, unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_COPY_FILE_RANGE,
 	unix.SYS_MKDIRAT, unix.SYS_SYMLINKAT, unix.SYS_LINKAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT2,
 	unix.SYS_FCHMODAT, unix.SYS_FCHOWNAT, unix.SYS_UTIMENSAT, unix.SYS_UMASK,

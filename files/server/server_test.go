@@ -123,3 +123,21 @@ func TestServe_CreatesForTheCaller(t *testing.T) {
 	must.NoError(t, err)
 	must.Eq(t, 0o640, info.Mode())
 }
+
+// A program may clear O_APPEND of an open file, and the guest's kernel writes mapped pages of
+// such a file at their places.
+func TestServe_AppendsIfTheRequestSaysSo(t *testing.T) {
+	dir := t.TempDir()
+	path := write(t, "0123", dir, "a")
+	c := connect(t, []string{dir})
+	node := c.walk("0", "a")
+	fh, errno := c.open(fuse.Open, node, unix.O_WRONLY|unix.O_APPEND)
+	must.Zero(t, errno)
+	for _, flags := range []uint32{unix.O_WRONLY | unix.O_APPEND, unix.O_WRONLY} {
+		_, errno = c.call(fuse.Write, node, &fuse.WriteIn{FH: fh, Offset: 1, Size: 1, Flags: flags}, []byte("x"))
+		must.Zero(t, errno)
+	}
+	content, err := os.ReadFile(path)
+	must.NoError(t, err)
+	must.Eq(t, "0x23x", string(content))
+}
