@@ -34,7 +34,7 @@ func TestLinux_UnknownRootOptionsEndTheStart(t *testing.T) {
 func TestLinux_RootMayBeReadOnly(t *testing.T) {
 	p := newTestPlugin(t)
 	task := p.linux(t, "options.c", TaskConfig{StackSize: "25MiB", RootfsOptions: "ro"})
-	for _, dir := range []string{"proc", "sys", "dev", "tmp", "run"} {
+	for _, dir := range []string{"proc", "sys", "dev", "tmp", "run", "alloc", "local", "secrets"} {
 		must.NoError(t, os.Mkdir(filepath.Join(task.TaskDir().LocalDir, "root", dir), 0o755))
 	}
 	p.startLinux(t, task)
