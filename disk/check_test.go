@@ -16,7 +16,9 @@ import (
 	"testing"
 
 	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/ext4"
 )
 
@@ -245,4 +247,19 @@ func TestHasISO9660_ReadsTheMagic(t *testing.T) {
 	must.Eq(t, "an ISO 9660 file system", Describe(bytes.NewReader(content)))
 	binary.LittleEndian.PutUint16(content[isoOffset:], 0)
 	must.False(t, HasISO9660(bytes.NewReader(content)))
+}
+
+// A plugin that is killed during a check leaves the image to the user of the tool.
+func TestCheck_ReturnsAnImageOfAKilledPluginToRoot(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	t.Parallel()
+	path, f := createDisk(t, 20<<20)
+	for owner, want := range map[int]uint32{1883242496 + 77: 0, 1000: 1000} {
+		must.NoError(t, f.Chown(owner, owner))
+		must.NoError(t, Check(toolContext(t), Sandbox{}, f, filepath.Dir(path)))
+		var stat unix.Stat_t
+		must.NoError(t, unix.Fstat(int(f.Fd()), &stat))
+		must.Eq(t, want, stat.Uid)
+		must.Eq(t, want, stat.Gid)
+	}
 }

@@ -32,7 +32,7 @@ func TestStart_EndsOnHostileImages(t *testing.T) {
 			func(image string) error {
 				return ext4.Make(image, "-t", "ext4", "-O", "mmp", "-E", "mmp_update_interval=300")
 			},
-			"rootfs: local/root.ext4: the feature mmp: not supported in a root disk",
+			"rootfs: local/root.ext4: the feature mmp: not supported in a disk of a guest",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -58,14 +58,20 @@ type loan struct {
 	changed  bool
 }
 
+// maxThreadID is the largest ID of a thread: PID_MAX_LIMIT of Linux.
+const maxThreadID = 1 << 22
+
 // lend makes a user the owner of a file. A plugin that dies before giveBack leaves the file
-// to a user without processes, in a directory that only root can enter.
+// to a user without processes. The next loan gives such a file back to root.
 func lend(f *os.File, user int) (*loan, error) {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
 		return nil, fmt.Errorf("stat %s: %w", f.Name(), err)
 	}
 	l := &loan{file: f, uid: int(stat.Uid), gid: int(stat.Gid), changed: user != 0}
+	if l.uid >= uidBase && l.uid < uidBase+maxThreadID {
+		l.uid, l.gid = 0, 0
+	}
 	if l.changed {
 		return l, f.Chown(user, user)
 	}
