@@ -39,7 +39,7 @@ const guestCapabilities = 1<<unix.CAP_SYS_CHROOT | 1<<unix.CAP_SETUID | 1<<unix.
 
 // limitChildren removes the capabilities that neither the guest nor the file server needs from
 // the bounding set of this thread, so that programs that it executes never have them. Without
-// root there are none to remove.
+// root, nothing has to be removed.
 func limitChildren() error {
 	const keep = guestCapabilities | jail.SetupCapabilities
 	for c := range uintptr(64) {

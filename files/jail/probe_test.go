@@ -303,10 +303,10 @@ func openByHandle(handle unix.FileHandle) error {
 
 // forbidden are system calls that only the filter refuses in each case.
 var forbidden = map[string]uintptr{
-	"fork": unix.SYS_FORK, "vfork": unix.SYS_VFORK, "clone3": unix.SYS_CLONE3, "execveat": unix.SYS_EXECVEAT,
+	"clone3": unix.SYS_CLONE3, "execveat": unix.SYS_EXECVEAT,
 	"unshare": unix.SYS_UNSHARE, "pivot_root": unix.SYS_PIVOT_ROOT, "open_tree": unix.SYS_OPEN_TREE, "move_mount": unix.SYS_MOVE_MOUNT,
 	"fsopen": unix.SYS_FSOPEN, "mount_setattr": unix.SYS_MOUNT_SETATTR, "fanotify_init": unix.SYS_FANOTIFY_INIT,
-	"name_to_handle_at": unix.SYS_NAME_TO_HANDLE_AT, "open": unix.SYS_OPEN, "openat2": unix.SYS_OPENAT2,
+	"name_to_handle_at": unix.SYS_NAME_TO_HANDLE_AT, "openat2": unix.SYS_OPENAT2,
 	"setuid": unix.SYS_SETUID, "setresuid": unix.SYS_SETRESUID, "setgroups": unix.SYS_SETGROUPS, "prctl": unix.SYS_PRCTL,
 	"ioctl": unix.SYS_IOCTL, "connect": unix.SYS_CONNECT, "bind": unix.SYS_BIND, "sendmsg": unix.SYS_SENDMSG, "recvmsg": unix.SYS_RECVMSG,
 	"socketpair": unix.SYS_SOCKETPAIR, "memfd_create": unix.SYS_MEMFD_CREATE, "mprotect": unix.SYS_MPROTECT,

@@ -77,7 +77,8 @@ func attach(fd int, path string, share files.Share) error {
 }
 
 // attachReadOnly mounts a directory of a share on itself, so that the kernel refuses to
-// write to it, to rename it and to remove it. It returns unix.ENOENT if there is none.
+// write to it, to rename it and to remove it. It returns unix.ENOENT if the
+// directory is missing.
 func attachReadOnly(share int, path, name string, like files.Share) error {
 	dir, err := unix.Openat(share, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -66,7 +66,7 @@ var operations = [...]operation{
 	fuse.CopyFileRange: {run: (*worker).copyFileRange, on: onNode, slow: true},
 }
 
-// operationOf returns the operation of an opcode, and one that answers ENOSYS if there is none.
+// operationOf returns the operation of an opcode. An unknown opcode gets one that answers ENOSYS.
 func operationOf(opcode fuse.Opcode) *operation {
 	if int(opcode) >= len(operations) || operations[opcode].run == nil {
 		return &unknown
