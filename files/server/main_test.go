@@ -19,8 +19,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/files/server"
 )
 
-// A process that uses a FUSE mount must not serve it: the runtime of Go may wait for a thread
-// that waits for the mount. So the test program is also the program of the server, which
+// A process that uses a FUSE mount must not serve it: package os adds an opened file to an epoll
+// set, which sends a request, and no other goroutine may run meanwhile. So the test program is also the program of the server, which
 // takes its order from a variable.
 const serverVariable = "LKL_TEST_FILE_SERVER"
 

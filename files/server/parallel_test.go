@@ -27,6 +27,7 @@ func TestServe_AnswersWhileOtherRequestsWait(t *testing.T) {
 	must.Zero(t, errno)
 	waiting := map[uint64]bool{}
 	must.NoError(t, process.Signal(unix.SIGSTOP))
+	t.Cleanup(func() { must.NoError(t, process.Signal(unix.SIGCONT)) }) // if the test fails before
 	var status unix.WaitStatus
 	_, err := unix.Wait4(process.Pid, &status, unix.WUNTRACED, nil)
 	must.NoError(t, err)
