@@ -110,3 +110,29 @@ func TestReadOnlyRoot_IsOneImageForAllTasks(t *testing.T) {
 	must.NoError(t, err)
 	must.True(t, bytes.Equal(before, after))
 }
+
+func TestReadOnlyRoot_HasTheTasksHosts(t *testing.T) {
+	p := newTestPlugin(t)
+	for _, job := range []TaskConfig{{RootfsReadOnly: true}, {RootfsFormat: formatISO9660}, {RootfsReadOnly: true, Rootfs: "local/image"}} {
+		task := p.linux(t, "cat.c", job)
+		job.Kernel, job.Args, job.ExtraHosts = "local/kernel", etcFiles, []string{"db:10.9.8.7"}
+		if local := task.TaskDir().LocalDir; job.Rootfs != "" {
+			src := t.TempDir()
+			for _, dir := range append(standardMountPoints, "/etc") {
+				must.NoError(t, os.Mkdir(filepath.Join(src, dir), 0o755))
+			}
+			for _, file := range etcFiles {
+				must.NoError(t, os.WriteFile(filepath.Join(src, file), []byte("of the image\n"), 0o644))
+			}
+			must.NoError(t, disk.Build(t.Context(), src, filepath.Join(local, "image"), disk.BuildOptions{Size: 16 << 20}))
+		} else {
+			job.Rootfs = "local/root"
+		}
+		must.NoError(t, task.EncodeConcreteDriverConfig(&job))
+		_, _, err := p.StartTask(task)
+		must.NoError(t, err)
+		must.Eq(t, 0, p.wait(t, task).ExitCode, must.Sprint(console(task)))
+		waitForLine(t, task, "10.9.8.7 db")
+		must.StrNotContains(t, console(task), "of the image")
+	}
+}
