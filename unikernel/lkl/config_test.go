@@ -66,6 +66,15 @@ func TestConfig_EncodesStackAndRootOptions(t *testing.T) {
 	}
 }
 
+func TestConfig_EncodesHostnameAndEntropy(t *testing.T) {
+	c := lkl.Config{Hostname: "web-1", Entropy: []byte{0x0a, 0xff}}
+	got, err := c.Encode(unikernel.FeatureConfig)
+	must.NoError(t, err)
+	must.Eq(t, `{"hostname":"web-1","entropy":"0aff"}`, got)
+	_, err = c.Encode(0)
+	must.ErrorContains(t, err, "need the feature config")
+}
+
 func TestConfig_EncodesOffload(t *testing.T) {
 	got, err := lkl.Config{Interfaces: []lkl.Interface{{Name: "tap", Offload: true}}}.Encode(0)
 	must.NoError(t, err)

@@ -71,6 +71,12 @@ func (c Config) Validate(features unikernel.Features) error {
 	if v.legacy && (c.RootOptions != "" || c.Program.Stack != 0) {
 		v.addf("mount options of the root and the size of the stack need the feature config")
 	}
+	if v.legacy && (c.Hostname != "" || len(c.Entropy) > 0) {
+		v.addf("hostname and entropy need the feature config")
+	}
+	if !plain(c.Hostname, escaped+" ") {
+		v.addf("the host name %q must be printable ASCII without blanks or any of %s", c.Hostname, spaced(escaped))
+	}
 	v.field = "mount options of the root"
 	v.checkMountOptions(c.RootOptions)
 	v.field = ""
