@@ -37,8 +37,8 @@
 #define HOSTFS_POLL_NS 50000
 /* Polling stops after this many attempts in vain, for a number of requests that doubles. */
 #define HOSTFS_POLL_CREDIT 8
-#define HOSTFS_POLL_PAUSE_MIN 64
-#define HOSTFS_POLL_PAUSE_MAX 4096
+#define HOSTFS_POLL_PAUSE_MIN 16
+#define HOSTFS_POLL_PAUSE_MAX 256
 
 static struct hostfs_channel {
 	unsigned int handle;		/* of the device; 0: the guest has none */
