@@ -76,11 +76,15 @@ func startRegistries(ctx context.Context) (err error) {
 }
 
 func startAgents(ctx context.Context) (err error) {
+	if err := makeMountedVolume(); err != nil {
+		return err
+	}
 	if consul, err = cluster.StartConsul(ctx, tools, sandbox.Dir()); err != nil {
 		return err
 	}
 	nomad, err = cluster.StartNomad(ctx, tools, sandbox.Dir(), cluster.Options{
 		Name: "nomad", PluginConfig: registryConfig(),
+		HostVolumes: map[string]string{mountedVolume: mountedVolumeDir()},
 	})
 	return err
 }

@@ -4,7 +4,9 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv/sandbox"
@@ -91,7 +93,15 @@ client {
   }
 %s}
 `, filepath.Join(n.Dir, "data", "alloc"), sandbox.Link, n.cniPath(), filepath.Join(n.Dir, "cni"), index, 64+16*index,
-		SecondNetwork, SecondNetwork, sandbox.SecondLink, Volume, n.VolumeDir(), server)
+		SecondNetwork, SecondNetwork, sandbox.SecondLink, Volume, n.VolumeDir(), n.hostVolumes()+server)
+}
+
+func (n *Nomad) hostVolumes() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(n.options.HostVolumes)) {
+		fmt.Fprintf(&b, "  host_volume %q {\n    path = %q\n  }\n", name, n.options.HostVolumes[name])
+	}
+	return b.String()
 }
 
 // cniPath returns the directories of CNI plugins.

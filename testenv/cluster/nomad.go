@@ -37,6 +37,8 @@ type Options struct {
 	// Conflists are CNI networks of the client, as JSON. Jobs use them by their name.
 	Conflists []string
 	CNIPath   string // a directory with further CNI plugins, or ""
+	// HostVolumes are static host volumes of the client, besides Volume: directories by name.
+	HostVolumes map[string]string
 }
 
 // Nomad is a running agent.
