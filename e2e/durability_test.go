@@ -100,3 +100,56 @@ func TestDisk_RedisKeepsItsData(t *testing.T) {
 		must.Eq(t, digest, r.do(t, "DEBUG", "DIGEST"))
 	})
 }
+
+// sqliteService inserts the rows 1 to 100,000 at its first start, in WAL mode. It
+// answers with the result of an integrity check, and the number and the sum of the rows.
+const sqliteService = `
+import sqlite3
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+def connect():
+    data = sqlite3.connect("/data/test.db")
+    data.execute("PRAGMA synchronous = FULL")
+    return data
+
+data = connect()
+print(data.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+data.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER)")
+if not data.execute("SELECT count(*) FROM t").fetchone()[0]:
+    for first in range(1, 100001, 1000):
+        with data:
+            data.executemany("INSERT INTO t VALUES (?)", ((n,) for n in range(first, first + 1000)))
+
+class Service(BaseHTTPRequestHandler):
+    def do_GET(self):
+        other = connect()
+        row = other.execute("PRAGMA integrity_check").fetchone() + other.execute("SELECT count(*), sum(n) FROM t").fetchone()
+        mode = other.execute("PRAGMA journal_mode").fetchone()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(str(row + mode).encode())
+
+ThreadingHTTPServer(("", 8000), Service).serve_forever()
+`
+
+func TestDisk_SQLiteKeepsItsData(t *testing.T) {
+	needRootAndTun(t)
+	t.Parallel()
+	n := client(t, "durable-sqlite", 9)
+	job := durable(lkl(t, "python3.nomad.hcl", "durable-sqlite"))
+	group := job.TaskGroups[0]
+	group.Volumes = map[string]*api.VolumeRequest{"data": {Name: "data", Type: "host", Source: cluster.Volume}}
+	task := group.Tasks[0]
+	task.VolumeMounts = []*api.VolumeMount{{Volume: ptr("data"), Destination: ptr("/volume")}}
+	task.Templates[0].EmbeddedTmpl = ptr(sqliteService)
+	set(job, "disk", []map[string]any{{"data": []map[string]any{
+		{"source": "/volume/sqlite.img", "size": "64MiB", "mount": "/data"},
+	}}})
+	a := run(t, n, job)
+	check := func(t *testing.T) {
+		t.Helper()
+		must.Eq(t, "('ok', 100000, 5000050000, 'wal')", a.awaitAnswer(t))
+	}
+	check(t)
+	requireDurable(t, n, a, check)
+}
