@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/shoenig/test/must"
@@ -34,26 +33,4 @@ func countsOnTheVolume(t *testing.T, a *alloc) {
 	content, err := os.ReadFile(filepath.Join(nomad.VolumeDir(), "visits"))
 	must.NoError(t, err)
 	must.Eq(t, fmt.Sprintf("%d\n", first+1), string(content))
-}
-
-// followsTheInstances requires answers of all instances, also of those that were added later.
-func followsTheInstances(t *testing.T, a *alloc) {
-	t.Helper()
-	await := func(count int) {
-		seen := map[string]bool{}
-		must.Wait(t, testenv.Eventually(func() error {
-			answer, err := get(a.url(t))
-			if strings.HasPrefix(answer, "instance ") {
-				seen[answer] = true
-			}
-			if len(seen) < count {
-				return fmt.Errorf("%d of %d instances have answered (%w)", len(seen), count, err)
-			}
-			return nil
-		}))
-	}
-	await(2)
-	_, _, err := nomad.API.Jobs().Scale(a.JobID, "web", ptr(4), "", false, nil, nil)
-	must.NoError(t, err)
-	await(4)
 }

@@ -107,10 +107,15 @@ job "load-balancer" {
 
             server {
               listen 8000;
-              return 200 "instance {{ env "NOMAD_ALLOC_INDEX" }}\n";
+              root /local/www;
             }
           }
         END
+      }
+
+      template {
+        destination = "local/www/index.html"
+        data        = "instance {{ env \"NOMAD_ALLOC_INDEX\" }}\n"
       }
 
       config {
