@@ -59,10 +59,12 @@ func serveShares(t testing.TB, host *os.File, shares []share) {
 	})
 	must.NoError(t, err)
 	done := make(chan error, 1)
+	mask := unix.Umask(0) // Serve sets it to zero, for the directories of later tests as well
 	go func() { done <- s.Serve() }()
 	t.Cleanup(func() {
 		_ = unix.Shutdown(int(host.Fd()), unix.SHUT_RDWR)
 		test.NoError(t, <-done)
+		unix.Umask(mask)
 		_ = host.Close()
 	})
 }
