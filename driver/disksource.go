@@ -44,6 +44,7 @@ type trustedRoot struct {
 	path     string // on the host
 	rel      string // the wanted file below it
 	readOnly bool
+	bind     bindSource // zero: a volume of the task
 }
 
 // diskRoot returns the directory below which the path of a disk lies: a volume of the task,
@@ -53,7 +54,7 @@ func (v *Volumes) diskRoot(task *drivers.TaskConfig, name string) (trustedRoot, 
 		return root, nil
 	}
 	source, err := v.bindSource(task, name)
-	return trustedRoot{path: source.root, rel: source.path}, err
+	return trustedRoot{path: source.root, rel: source.path, bind: source}, err
 }
 
 // findVolume returns the volume with the longest destination that contains a path.
@@ -91,6 +92,10 @@ func (v *Volumes) openDiskSource(task *drivers.TaskConfig, name string) (diskSou
 	source.dir, err = safeopen.OpenBelow(rootDir, filepath.Dir(root.rel), os.O_RDONLY, safeopen.Directory)
 	if err != nil {
 		return source, fmt.Errorf("open the directory of %s: %w", name, withoutPath(err))
+	}
+	if err := root.bind.checkPlace(rootDir, source.dir, source.name); err != nil {
+		source.Close()
+		return diskSource{}, err
 	}
 	return source, nil
 }

@@ -59,6 +59,7 @@ type bindSource struct {
 	root    string
 	path    string // relative to root
 	inAlloc bool
+	task    string // the name of the task's directory in the alloc's
 }
 
 // bindSource finds the directory that contains the source of a bind mount: the alloc's, or one
@@ -80,7 +81,7 @@ func (v *Volumes) bindSource(task *drivers.TaskConfig, name string) (bindSource,
 		clean = filepath.Join(dir.Dir, rel)
 	}
 	if rel, err := filepath.Rel(task.AllocDir, clean); err == nil && filepath.IsLocal(rel) {
-		s := bindSource{name: name, root: task.AllocDir, path: rel, inAlloc: true}
+		s := bindSource{name: name, root: task.AllocDir, path: rel, inAlloc: true, task: filepath.Base(dir.Dir)}
 		return s, s.checkPrivate(rel)
 	}
 	if root := v.root(clean); root != "" {
@@ -101,6 +102,9 @@ func (v *Volumes) refuse(name string) error {
 
 // checkPrivate refuses a path in the alloc's directory that is, or contains, a directory of
 // Nomad's own. The name of the task comes first in such a path.
+//
+// Of other tasks, only local/ is accessible. Nomad's exec driver makes a root directory of the
+// other files, many of which are hard links to programs and settings of the host.
 func (s bindSource) checkPrivate(rel string) error {
 	task, rest, _ := strings.Cut(rel, "/")
 	first, _, _ := strings.Cut(rest, "/")
@@ -109,6 +113,8 @@ func (s bindSource) checkPrivate(rel string) error {
 		return fmt.Errorf("%q contains files that are reserved by Nomad: name a directory in it, such as %q", s.name, "local")
 	case first == "private" && task != "alloc":
 		return fmt.Errorf("%q is reserved by Nomad and not accessible to tasks", s.name)
+	case task != "alloc" && task != s.task && first != "local":
+		return fmt.Errorf("%q is in the directory of another task, of which only local/ is accessible: share files in alloc/", s.name)
 	}
 	return nil
 }
@@ -141,6 +147,12 @@ func (s bindSource) checkLocated(root, f *os.File) error {
 	if err := fileOrDirectory.Check(f); err != nil {
 		return err
 	}
+	return s.checkPlace(root, f, "")
+}
+
+// checkPlace refuses a name in an open directory below the alloc's directory, or with the name
+// "" the open file itself, if the task must not use it. Symbolic links may have led there.
+func (s bindSource) checkPlace(root, f *os.File, name string) error {
 	if !s.inAlloc {
 		return nil
 	}
@@ -152,7 +164,7 @@ func (s bindSource) checkLocated(root, f *os.File) error {
 	if err != nil {
 		return err
 	}
-	rel, err := filepath.Rel(from, to)
+	rel, err := filepath.Rel(from, filepath.Join(to, name))
 	if err != nil {
 		return err
 	}

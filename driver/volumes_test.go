@@ -42,10 +42,13 @@ func contentOf(t *testing.T, located *os.File) string {
 // bindTree adds the directories of another task, and files that only Nomad may read.
 func bindTree(t *testing.T) (host string, task *drivers.TaskConfig) {
 	host, task = taskTree(t)
-	for _, dir := range []string{"alloc/web/secrets", "alloc/other/local", "alloc/other/private"} {
+	for _, dir := range []string{"alloc/web/secrets", "alloc/other/local", "alloc/other/private", "alloc/other/bin", "alloc/other/secrets"} {
 		must.NoError(t, os.MkdirAll(filepath.Join(host, dir), 0o755))
 	}
-	for _, file := range []string{"alloc/web/private/token", "alloc/other/private/token", "alloc/other/local/k", "alloc/web/secrets/key"} {
+	for _, file := range []string{
+		"alloc/web/private/token", "alloc/other/private/token", "alloc/other/local/k",
+		"alloc/web/secrets/key", "alloc/other/bin/sh", "alloc/other/secrets/key",
+	} {
 		must.NoError(t, os.WriteFile(filepath.Join(host, file), []byte(file), 0o600))
 	}
 	for link, target := range map[string]string{
@@ -56,6 +59,7 @@ func bindTree(t *testing.T) (host string, task *drivers.TaskConfig) {
 		"alloc/web/local/magic":   "/proc/self/root",
 		"alloc/web/local/up":      "../../..",
 		"alloc/web/local/sibling": "../../other/local/k",
+		"alloc/web/local/bin":     "../../other/bin",
 		"alloc/alloc/data/out":    "../../../other/k",
 	} {
 		must.NoError(t, os.Symlink(target, filepath.Join(host, link)))
@@ -102,6 +106,11 @@ func TestBindSource_StaysInItsRoot(t *testing.T) {
 		{"private/token", "reserved by Nomad"},
 		{"../other/private", "reserved by Nomad"},
 		{"../other", "reserved by Nomad"},
+		{"../other/bin", "directory of another task"},
+		{"../other/bin/sh", "directory of another task"},
+		{"../other/secrets/key", "directory of another task"},
+		{at("alloc/other/bin/sh"), "directory of another task"},
+		{"local/bin/sh", "directory of another task"},
 		{".", "reserved by Nomad"},
 		{"..", "reserved by Nomad"},
 		{at("alloc/web/private/token"), "reserved by Nomad"},
@@ -123,6 +132,29 @@ func TestBindSource_StaysInItsRoot(t *testing.T) {
 			defer f.Close()
 			must.Eq(t, c.content, contentOf(t, f))
 		})
+	}
+}
+
+// The root directory of an exec task contains hard links to programs of the host, and a disk is
+// open for writing whatever the user of the guest is.
+func TestDiskSource_StaysOutOfOtherTasks(t *testing.T) {
+	_, task := bindTree(t)
+	for source, says := range map[string]string{
+		"../other/bin/sh":      "directory of another task",
+		"local/bin/sh":         "directory of another task",
+		"../other/new":         "directory of another task",
+		"local/private/token":  "reserved by Nomad",
+		"../other/private/new": "reserved by Nomad",
+		"../new":               "reserved by Nomad",
+		"local/up/new":         "leads out",
+	} {
+		_, err := new(Volumes).openDiskSource(task, source)
+		must.ErrorContains(t, err, says, must.Sprint(source))
+	}
+	for _, source := range []string{"local/k", "image", "alloc/data/image", "alloc/image", "../other/local/image"} {
+		opened, err := new(Volumes).openDiskSource(task, source)
+		must.NoError(t, err, must.Sprint(source))
+		opened.Close()
 	}
 }
 

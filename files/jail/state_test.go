@@ -162,6 +162,55 @@ func TestServer_CannotWriteToReadOnlyShares(t *testing.T) {
 	}
 }
 
+// A mount that appears later has the host's attributes, not those of the share. Landlock, which
+// not every kernel has, does not limit changes of attributes either.
+func TestServer_CannotWriteToLaterMountsInReadOnlyShares(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	volume := t.TempDir()
+	mountShared := func(path string, flags uintptr) {
+		must.NoError(t, unix.Mount("tmpfs", path, "tmpfs", flags, ""))
+		t.Cleanup(func() { must.NoError(t, unix.Unmount(path, unix.MNT_DETACH)) })
+	}
+	mountShared(volume, 0)
+	must.NoError(t, unix.Mount("", volume, "", unix.MS_SHARED, ""))
+	later := filepath.Join(volume, "later")
+	must.NoError(t, os.Mkdir(later, 0o755))
+	plan := files.Plan{Version: files.Version, Shares: []files.Share{{ReadOnly: true, Follow: true}}}
+	j := startJailed(t, buildServer(t), plan, []string{volume}, "")
+	mountShared(later, 0)
+	must.NoError(t, os.WriteFile(filepath.Join(later, "file"), []byte("kept"), 0o644))
+
+	j.request(t, fuse.Init, 0, message(&fuse.InitIn{Major: fuse.Major, Minor: fuse.Minor}))
+	dir := j.lookup(t, j.lookup(t, fuse.RootID, "0"), "later")
+	file := j.lookup(t, dir, "file")
+	name, file0 := []byte("new\x00"), []byte("file\x00")
+	for what, got := range map[string]int32{
+		"create":   j.request(t, fuse.Create, dir, message(&fuse.CreateIn{Flags: unix.O_RDWR, Mode: 0o666}), name),
+		"mknod":    j.request(t, fuse.Mknod, dir, message(&fuse.MknodIn{Mode: unix.S_IFIFO | 0o666}), name),
+		"mkdir":    j.request(t, fuse.Mkdir, dir, message(&fuse.MkdirIn{Mode: 0o777}), name),
+		"symlink":  j.request(t, fuse.Symlink, dir, name, file0),
+		"link":     j.request(t, fuse.Link, dir, message(&fuse.LinkIn{OldNodeID: file}), name),
+		"rename":   j.request(t, fuse.Rename, dir, message(&fuse.RenameIn{NewDir: dir}), file0, name),
+		"rename2":  j.request(t, fuse.Rename2, dir, message(&fuse.Rename2In{NewDir: dir}), file0, name),
+		"open":     j.request(t, fuse.Open, file, message(&fuse.OpenIn{Flags: unix.O_RDWR})),
+		"truncate": j.request(t, fuse.Open, file, message(&fuse.OpenIn{Flags: unix.O_TRUNC})),
+		"size":     j.request(t, fuse.Setattr, file, message(&fuse.SetattrIn{Valid: fuse.AttrSize})),
+		"chmod":    j.request(t, fuse.Setattr, file, message(&fuse.SetattrIn{Valid: fuse.AttrMode, Mode: 0o777})),
+		"chown":    j.request(t, fuse.Setattr, file, message(&fuse.SetattrIn{Valid: fuse.AttrUID, UID: 1})),
+		"times":    j.request(t, fuse.Setattr, file, message(&fuse.SetattrIn{Valid: fuse.AttrMtime})),
+		"xattr":    j.request(t, fuse.Setxattr, file, message(&fuse.SetxattrIn{Size: 1}), []byte("user.x\x00"), []byte("x")),
+		"no xattr": j.request(t, fuse.Removexattr, file, []byte("user.x\x00")),
+		"unlink":   j.request(t, fuse.Unlink, dir, file0),
+		"rmdir":    j.request(t, fuse.Rmdir, dir, file0),
+	} {
+		must.Eq(t, -int32(unix.EROFS), got, must.Sprint(what))
+	}
+	info, err := os.Stat(filepath.Join(later, "file"))
+	must.NoError(t, err)
+	must.Eq(t, "-rw-r--r--", info.Mode().String())
+	must.Eq(t, 4, info.Size())
+}
+
 // lookup returns the node of a name.
 func (j *jailed) lookup(t *testing.T, dir uint64, name string) uint64 {
 	t.Helper()
