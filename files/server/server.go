@@ -66,6 +66,9 @@ type share struct {
 	fd     int
 	root   identity
 	hidden []files.Inode
+	// readOnly keeps the guest from changing file systems that are mounted in the share later.
+	// They have the attributes that the host has given them.
+	readOnly bool
 }
 
 // New returns a server that has not yet read a request. The caller keeps the descriptors of
@@ -89,6 +92,7 @@ func New(config Config) (*Server, error) {
 		}
 		s.shares = append(s.shares, share{
 			fd: fd, root: identityOf(&attributes, int32(i)), hidden: config.Plan.Shares[i].Hidden,
+			readOnly: config.Plan.Shares[i].ReadOnly,
 		})
 	}
 	s.poll.init(runtime.NumCPU())

@@ -120,6 +120,9 @@ func (w *worker) do(operation *operation) unix.Errno {
 	if operation.on == onFile && node.fd < 0 {
 		return unix.EROFS // the root directory is not one of the host
 	}
+	if operation.changes && w.server.shares[node.share].readOnly {
+		return unix.EROFS
+	}
 	w.node = node
 	if operation.slow {
 		w.pass()
@@ -166,6 +169,9 @@ func (w *worker) pathOf(fd int) *byte {
 func (w *worker) open(n *node, flags int) (int, unix.Errno) {
 	switch n.mode {
 	case unix.S_IFREG, unix.S_IFDIR:
+		if flags&(unix.O_ACCMODE|unix.O_TRUNC) != unix.O_RDONLY && w.server.shares[n.share].readOnly {
+			return -1, unix.EROFS
+		}
 		return openat(w.server.config.ProcSelfFD, w.pathOf(int(n.fd)), flags, 0)
 	case unix.S_IFLNK:
 		return -1, unix.ELOOP
