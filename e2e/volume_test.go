@@ -34,3 +34,19 @@ func countsOnTheVolume(t *testing.T, a *alloc) {
 	must.NoError(t, err)
 	must.Eq(t, fmt.Sprintf("%d\n", first+1), string(content))
 }
+
+// findsBothInstances requires answers of the two instances behind the load balancer.
+func findsBothInstances(t *testing.T, a *alloc) {
+	t.Helper()
+	seen := map[string]bool{}
+	must.Wait(t, testenv.Eventually(func() error {
+		answer, err := get(a.url(t))
+		if err == nil {
+			seen[answer] = true
+		}
+		if !seen["instance 0\n"] || !seen["instance 1\n"] {
+			return fmt.Errorf("answers of %v (%w)", seen, err)
+		}
+		return nil
+	}))
+}
