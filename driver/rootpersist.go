@@ -88,11 +88,11 @@ func (d *Driver) createPersistentRoot(ctx context.Context, o diskOpener, source 
 
 // prepareRoot locks and checks a root disk, and renews the task's files in it.
 func (o diskOpener) prepareRoot(ctx context.Context, source diskSource, f *os.File, files []disk.File) error {
-	info, err := f.Stat()
+	empty, err := disk.IsEmpty(f)
 	if err != nil {
-		return err
+		return fmt.Errorf("read %s: %w", source.text, withoutPath(err))
 	}
-	if info.Size() == 0 {
+	if empty { // an empty file system is no root
 		return fmt.Errorf("%s is empty: remove the file, and the next start creates it", source.text)
 	}
 	if err := o.prepare(ctx, source, f); err != nil || len(files) == 0 {
