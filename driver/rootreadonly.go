@@ -233,7 +233,8 @@ func (l *liveFiles) mountEtc(dir taskDir, files []disk.File) error {
 				continue
 			}
 			path := filepath.Join(dir.path, filepath.Base(target))
-			if err := os.WriteFile(path, f.Content, 0o644); err != nil {
+			// The umask of the agent may withhold the file from the users in the guest.
+			if err := errors.Join(os.WriteFile(path, f.Content, 0o644), os.Chmod(path, 0o644)); err != nil {
 				return fmt.Errorf("write %s for the guest: %w", target, withoutPath(err))
 			}
 			fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)

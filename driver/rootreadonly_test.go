@@ -136,3 +136,15 @@ func TestReadOnlyRoot_HasTheTasksHosts(t *testing.T) {
 		must.StrNotContains(t, console(task), "of the image")
 	}
 }
+
+// The users in the guest find their neighbors on a host whose agent has a strict umask.
+func TestReadOnlyRoot_EtcIsReadableForAllUsers(t *testing.T) {
+	defer unix.Umask(unix.Umask(0o077))
+	live := &liveFiles{}
+	defer live.Close()
+	must.NoError(t, live.mountEtc(taskDir{path: t.TempDir()}, []disk.File{{Path: "/etc/hosts", Content: []byte("::1 localhost\n")}}))
+	must.SliceLen(t, 1, live.mounts)
+	info, err := live.mounts[0].share.Stat()
+	must.NoError(t, err)
+	must.Eq(t, 0o644, info.Mode())
+}
