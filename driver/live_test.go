@@ -123,7 +123,7 @@ func TestLive_SecretsStayOffTheDisk(t *testing.T) {
 	must.False(t, bytes.Contains(image, []byte(secret)))
 }
 
-func TestLive_Volumes(t *testing.T) {
+func TestLive_TasksShareVolumes(t *testing.T) {
 	p := newTestPlugin(t)
 	data, config := t.TempDir(), t.TempDir()
 	must.NoError(t, os.Chmod(data, 0o777))
@@ -152,7 +152,7 @@ func TestLive_Volumes(t *testing.T) {
 	}
 }
 
-func TestLive_Mounts(t *testing.T) {
+func TestLive_MountBlocksReachTheGuest(t *testing.T) {
 	config := Config{StateDir: t.TempDir(), ImagePaths: []string{guestDir(t)}, Volumes: Volumes{Enabled: true, Paths: []string{t.TempDir()}}}
 	p := newTestPluginWith(t, config)
 	shared := config.Volumes.Paths[0]

@@ -51,7 +51,7 @@ const legacyMemoryAlign = 16 << 20
 // A memoryLayout says how a task's limit becomes the guest's memory. Both are in bytes.
 type memoryLayout struct {
 	align   uint64 // of the size of the guest's memory
-	reserve uint64 // for the processes beside the guest
+	reserve uint64 // for the other processes of the task
 }
 
 func (k kernelInfo) memoryLayout() memoryLayout {
@@ -105,7 +105,7 @@ func (k kernelInfo) checkMemory(limit uint64) error {
 		limit>>20, memory>>10, overhead>>10, layout.processes(), rounded, need>>10, layout.limitFor(need))
 }
 
-// processes names the processes beside the guest.
+// processes names the other processes of the task.
 func (l memoryLayout) processes() string {
 	if l.reserve > executorMemory {
 		return "executor, file server"

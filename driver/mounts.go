@@ -127,9 +127,9 @@ func newMountPoints(list *problems.List) *mountPoints {
 	return &mountPoints{list: list, fields: map[string]string{}}
 }
 
-// reservedMountPoints are directories that the guest's start program or the driver mounts.
-// Nothing else can be mounted below the first three.
-var reservedMountPoints = []string{"/proc", "/sys", "/dev", "/local", "/secrets", "/alloc"}
+// kernelMountPoints are the mount points of file systems of the guest's kernel. Nothing can be
+// mounted on them or below them, except for /dev/shm.
+var kernelMountPoints = []string{"/proc", "/sys", "/dev"}
 
 // add checks the mount point that a field names.
 func (p *mountPoints) add(field, target string) {
@@ -138,18 +138,34 @@ func (p *mountPoints) add(field, target string) {
 		return
 	}
 	clean := path.Clean(target)
-	for i, reserved := range reservedMountPoints {
-		inside := i < 3 && strings.HasPrefix(clean, reserved+"/") && clean != "/dev/shm" && !strings.HasPrefix(clean, "/dev/shm/")
-		if clean == reserved || inside {
-			p.list.Addf(field, "%q conflicts with %s, which every guest has: use another path", target, reserved)
-			return
-		}
+	if reserved := reservedMountPoint(clean); reserved != "" {
+		p.list.Addf(field, "%q conflicts with %s, which every guest has: use another path", target, reserved)
+		return
 	}
 	if other, ok := p.fields[clean]; ok {
 		p.list.Addf(field, "%q is the mount point of another %s: use another path", target, other)
 		return
 	}
 	p.fields[clean], _, _ = strings.Cut(field, "[")
+}
+
+// reservedMountPoint returns the mount point of every guest with which a clean path conflicts,
+// or "".
+func reservedMountPoint(target string) string {
+	for _, reserved := range slices.Concat(kernelMountPoints, taskMountPoints) {
+		if target == reserved {
+			return reserved
+		}
+	}
+	if target == "/dev/shm" || strings.HasPrefix(target, "/dev/shm/") {
+		return ""
+	}
+	for _, reserved := range kernelMountPoints {
+		if strings.HasPrefix(target, reserved+"/") {
+			return reserved
+		}
+	}
+	return ""
 }
 
 // validateMounts checks everything that the job mounts in the guest.

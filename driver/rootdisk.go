@@ -108,14 +108,14 @@ func (d *Driver) rootFiles(ctx context.Context, j job, k *kernel, a addresses, s
 	}
 	files, err := guestFiles(j, a, resolver)
 	if err == nil && k.hasLiveFiles() && !j.config.hasReadOnlyRoot() {
-		files = append(files, liveMountPoints...)
+		files = append(files, directories(taskMountPoints...)...)
 	}
 	if err != nil || k.hasLiveFiles() || j.config.RootfsFormat == formatISO9660 {
 		return files, err
 	}
-	exclude := append([]*jobFile{k.jobFile, src, j.image.localFile()}, d.diskFiles(j)...)
-	defer closeAll(exclude[3:])
-	copies, err := taskFiles(ctx, j, exclude)
+	disks := d.diskFiles(j)
+	defer closeAll(disks)
+	copies, err := taskFiles(ctx, j, append(disks, k.jobFile, src, j.image.localFile()))
 	return append(files, copies...), err
 }
 

@@ -6,9 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -165,20 +165,16 @@ func (d *Driver) checkSharedRoot(ctx context.Context, j job, root rootCopy, f *o
 	return nil
 }
 
-// standardMountPoints are the directories on which the guest's start program and the driver
-// mount something. They cannot be created on a read-only root.
-var standardMountPoints = []string{"/proc", "/sys", "/dev", "/tmp", "/run", "/local", "/secrets", "/alloc"}
+// startMountPoints are the directories on which the guest's start program mounts a file
+// system. They cannot be created on a read-only root.
+var startMountPoints = []string{"/proc", "/sys", "/dev", "/tmp", "/run"}
 
 // mountPoints returns the directories on which an LKL guest mounts something.
 func (c rootCopy) mountPoints(j job) []disk.File {
 	if c.flavor != unikernel.FlavorLKL {
 		return nil
 	}
-	var points []disk.File
-	for _, path := range append(standardMountPoints, j.mountTargets()...) {
-		points = append(points, disk.File{Path: path, Mode: fs.ModeDir | 0o755})
-	}
-	return points
+	return directories(slices.Concat(startMountPoints, taskMountPoints, j.mountTargets())...)
 }
 
 // buildISO creates the root disk as an ISO 9660 image.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,7 +85,7 @@ func TestReadOnlyRoot_IsBuiltFromADirectory(t *testing.T) {
 func TestReadOnlyRoot_IsOneImageForAllTasks(t *testing.T) {
 	p := newTestPlugin(t)
 	src := t.TempDir()
-	for _, dir := range append(standardMountPoints, "/etc") {
+	for _, dir := range slices.Concat(startMountPoints, taskMountPoints, []string{"/etc"}) {
 		must.NoError(t, os.Mkdir(filepath.Join(src, dir), 0o755))
 	}
 	for _, file := range etcFiles {
@@ -118,7 +119,7 @@ func TestReadOnlyRoot_HasTheTasksHosts(t *testing.T) {
 		job.Kernel, job.Args, job.ExtraHosts = "local/kernel", etcFiles, []string{"db:10.9.8.7"}
 		if local := task.TaskDir().LocalDir; job.Rootfs != "" {
 			src := t.TempDir()
-			for _, dir := range append(standardMountPoints, "/etc") {
+			for _, dir := range slices.Concat(startMountPoints, taskMountPoints, []string{"/etc"}) {
 				must.NoError(t, os.Mkdir(filepath.Join(src, dir), 0o755))
 			}
 			for _, file := range etcFiles {

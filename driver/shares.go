@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -51,15 +50,15 @@ func (k kernelInfo) checkMounts(list *problems.List, j job) {
 	}
 }
 
-// A guestMount is a file system that the guest mounts besides its disks: a share, or memory.
+// A guestMount is a file system of the guest that is not on a disk: a share, or memory.
 type guestMount struct {
-	target   string
-	share    *os.File // O_PATH descriptor of a file or directory of the host; nil for memory
-	readOnly bool
-	follow   bool          // of a share: files.Share.Follow
-	hidden   []files.Inode // of a share: files.Share.Hidden
-	sealed   []string      // of a share: files.Share.ReadOnlyDirs
-	options  []string      // of memory
+	target       string
+	share        *os.File // O_PATH descriptor of a file or directory of the host; nil for memory
+	readOnly     bool
+	follow       bool          // of a share: files.Share.Follow
+	hidden       []files.Inode // of a share: files.Share.Hidden
+	readOnlyDirs []string      // of a share: files.Share.ReadOnlyDirs
+	options      []string      // of memory
 }
 
 // liveFiles are the mounts of a guest, and what their file server needs. It is nil for a guest
@@ -84,7 +83,7 @@ func (l *liveFiles) Close() {
 	}
 }
 
-// openLiveFiles opens everything that a guest mounts besides its disks.
+// openLiveFiles opens everything that a guest mounts, except for its disks.
 func (d *Driver) openLiveFiles(j job, k *kernel) (*liveFiles, error) {
 	if !k.hasLiveFiles() {
 		return nil, nil
@@ -156,19 +155,24 @@ func (l *liveFiles) openTaskDirs(task *drivers.TaskConfig, hidden []files.Inode)
 		}
 		mount := guestMount{target: m.target, share: f, hidden: hidden}
 		if m.target == "/alloc" {
-			mount.sealed = []string{logsDir}
+			mount.readOnlyDirs = []string{logsDir}
 		}
 		l.mounts = append(l.mounts, mount)
 	}
 	return nil
 }
 
-// liveMountPoints are the mount points of the task's directories. A guest that mounts its root
+// taskMountPoints are the mount points of the task's directories. A guest that mounts its root
 // read-only cannot create them.
-var liveMountPoints = []disk.File{
-	{Path: "/alloc", Mode: fs.ModeDir | 0o755},
-	{Path: "/local", Mode: fs.ModeDir | 0o755},
-	{Path: "/secrets", Mode: fs.ModeDir | 0o755},
+var taskMountPoints = []string{"/alloc", "/local", "/secrets"}
+
+// directories returns empty directories for the root disk.
+func directories(paths ...string) []disk.File {
+	var dirs []disk.File
+	for _, path := range paths {
+		dirs = append(dirs, disk.File{Path: path, Mode: fs.ModeDir | 0o755})
+	}
+	return dirs
 }
 
 // logsDir is the name of the directory of the tasks' logs in the alloc's shared directory.
@@ -184,7 +188,7 @@ func (m *guestMount) sealLogs(task *drivers.TaskConfig) error {
 	}
 	dir := task.TaskDir()
 	if shared, err := os.Lstat(dir.SharedAllocDir); err == nil && os.SameFile(source, shared) {
-		m.sealed = []string{logsDir}
+		m.readOnlyDirs = []string{logsDir}
 	}
 	if logs, err := os.Lstat(dir.LogDir); err == nil && os.SameFile(source, logs) && !m.readOnly {
 		return errors.New("only Nomad may write to the directory of the logs: set readonly = true")
@@ -245,17 +249,17 @@ func (l *liveFiles) lkl() []lkl.Mount {
 	var mounts []lkl.Mount
 	shares := 0
 	for _, m := range l.mounts {
+		if m.share != nil {
+			mounts = append(mounts, lkl.ShareMount(shares, m.target, m.readOnly))
+			shares++
+			continue
+		}
 		options := []string{"nosuid", "nodev"}
 		if m.readOnly {
 			options = append(options, "ro")
 		}
-		mount := lkl.Mount{Device: lkl.TmpFS, Path: m.target, Type: lkl.TmpFS}
-		if m.share != nil {
-			mount.Device, mount.Type = strconv.Itoa(shares), lkl.HostFS
-			shares++
-		}
-		mount.Options = strings.Join(append(options, m.options...), ",")
-		mounts = append(mounts, mount)
+		options = append(options, m.options...)
+		mounts = append(mounts, lkl.Mount{Device: lkl.TmpFS, Path: m.target, Type: lkl.TmpFS, Options: strings.Join(options, ",")})
 	}
 	return mounts
 }
@@ -275,7 +279,7 @@ func (l *liveFiles) plan(user owner, inherited []*os.File) (*executor.FilesPlan,
 		if m.share == nil {
 			continue
 		}
-		share := files.Share{FD: len(all), ReadOnly: m.readOnly, Follow: m.follow, Hidden: m.hidden, ReadOnlyDirs: m.sealed}
+		share := files.Share{FD: len(all), ReadOnly: m.readOnly, Follow: m.follow, Hidden: m.hidden, ReadOnlyDirs: m.readOnlyDirs}
 		all = append(all, m.share)
 		plan.Server.Shares = append(plan.Server.Shares, share)
 	}

@@ -21,7 +21,7 @@ func inodeOf(t *testing.T, path string) files.Inode {
 	t.Helper()
 	var stat unix.Stat_t
 	must.NoError(t, unix.Lstat(path, &stat))
-	return files.InodeOf(&stat)
+	return files.Inode{Dev: stat.Dev, Ino: stat.Ino}
 }
 
 func TestLiveFiles_PlanAndMounts(t *testing.T) {
@@ -64,7 +64,7 @@ func TestLiveFiles_PlanAndMounts(t *testing.T) {
 	for i, path := range []string{"alloc/alloc", "alloc/web/local", "alloc/web/secrets", "other", "alloc/web/local/k"} {
 		var stat unix.Stat_t
 		must.NoError(t, unix.Fstat(int(inherited[2+i].Fd()), &stat))
-		must.Eq(t, inodeOf(t, at(path)), files.InodeOf(&stat))
+		must.Eq(t, inodeOf(t, at(path)), files.Inode{Dev: stat.Dev, Ino: stat.Ino})
 		flags, err := unix.FcntlInt(inherited[2+i].Fd(), unix.F_GETFL, 0)
 		must.NoError(t, err)
 		must.Eq(t, unix.O_PATH, flags&unix.O_PATH)
@@ -91,7 +91,7 @@ func TestLiveFiles_LogsAreReadOnly(t *testing.T) {
 	}
 	live, err := open(MountConfig{Source: "../alloc"})
 	must.NoError(t, err)
-	must.Eq(t, []string{"logs"}, live.mounts[len(live.mounts)-1].sealed)
+	must.Eq(t, []string{"logs"}, live.mounts[len(live.mounts)-1].readOnlyDirs)
 }
 
 func TestLiveFiles_TaskDirectoryIsNoLink(t *testing.T) {

@@ -252,7 +252,7 @@ func TestBindSource_IsResolvedOnce(t *testing.T) {
 	must.Eq(t, "alloc/web/local/k", contentOf(t, f))
 }
 
-func TestOpenVolume(t *testing.T) {
+func TestOpenVolume_OpensTheHostsPath(t *testing.T) {
 	host, _ := taskTree(t)
 	at := func(p string) string { return filepath.Join(host, p) }
 	m, err := openVolume(&drivers.MountConfig{TaskPath: "/data/", HostPath: at("mirror"), Readonly: true, PropagationMode: "host-to-task"})

@@ -9,8 +9,6 @@
 // per share, named by its index in Plan.Shares: "0", "1" and so on.
 package files
 
-import "golang.org/x/sys/unix"
-
 const (
 	// MaxWrite limits the data of one FUSE read or write, in bytes: a packet of this size
 	// still fits in pages of one socket buffer.
@@ -47,6 +45,3 @@ type Inode struct {
 	Dev uint64 `json:"Dev"`
 	Ino uint64 `json:"Ino"`
 }
-
-// InodeOf returns the identity of a file.
-func InodeOf(stat *unix.Stat_t) Inode { return Inode{Dev: stat.Dev, Ino: stat.Ino} }

@@ -8,12 +8,7 @@ package main
 import (
 	"os"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/files/jail"
 	"github.com/lkl-nomad/nomad-driver-lkl/files/server"
 )
 
-func main() { os.Exit(jail.Main(newServer)) }
-
-func newServer(in jail.Inside) (*server.Server, error) {
-	return server.New(server.Config{Plan: *in.Plan, Socket: in.Conn, Shares: in.Roots, ProcSelfFD: in.ProcSelfFD})
-}
+func main() { os.Exit(server.Main()) }

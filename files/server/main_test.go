@@ -19,9 +19,9 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/files/server"
 )
 
-// A process that uses a FUSE mount must not serve it: package os adds an opened file to an epoll
-// set, which sends a request, and no other goroutine may run meanwhile. So the test program is also the program of the server, which
-// takes its order from a variable.
+// A process that uses a FUSE mount must not serve it: package os adds an opened file to an
+// epoll set, which sends a request, and no other goroutine may run until the answer. So the
+// test program is also the program of the server, which takes its order from a variable.
 const serverVariable = "LKL_TEST_FILE_SERVER"
 
 // An order describes a server process. Its descriptors are 3 for the guest, 4 for this program,

@@ -23,15 +23,15 @@ import (
 const (
 	// workers is the number of requests that are served at a time.
 	workers = 4
-	// DefaultNodes and DefaultHandles limit the files that a guest can keep open.
-	DefaultNodes   = 50_000
-	DefaultHandles = 10_000
-	// Reserve is the number of descriptors beside nodes and handles: the standard ones,
+	// defaultNodes and defaultHandles limit the files that a guest can keep open.
+	defaultNodes   = 50_000
+	defaultHandles = 10_000
+	// reserve is the number of descriptors in addition to nodes and handles: the standard ones,
 	// shares, and one per request that opens a file for a moment.
-	Reserve = 512
-	// MaxShares limits the shares of a server: the index of a share is the highest byte of
+	reserve = 512
+	// maxShares limits the shares of a server: the index of a share is the highest byte of
 	// the guest's inode numbers.
-	MaxShares = 256
+	maxShares = 256
 )
 
 // Config describes a server.
@@ -45,7 +45,7 @@ type Config struct {
 	// ProcSelfFD is an O_PATH descriptor of /proc/self/fd.
 	ProcSelfFD int
 	// Nodes and Handles limit the files that the guest can keep open. Zero means as many as
-	// RLIMIT_NOFILE allows, at most DefaultNodes and DefaultHandles.
+	// RLIMIT_NOFILE allows, at most 50,000 and 10,000.
 	Nodes, Handles int
 }
 
@@ -74,9 +74,9 @@ type share struct {
 // New returns a server that has not yet read a request. The caller keeps the descriptors of
 // config, and closes them after Serve has returned.
 func New(config Config) (*Server, error) {
-	if len(config.Shares) != len(config.Plan.Shares) || len(config.Shares) > MaxShares {
+	if len(config.Shares) != len(config.Plan.Shares) || len(config.Shares) > maxShares {
 		return nil, fmt.Errorf("%d descriptors for %d shares, which may be at most %d",
-			len(config.Shares), len(config.Plan.Shares), MaxShares)
+			len(config.Shares), len(config.Plan.Shares), maxShares)
 	}
 	if err := setLimits(&config); err != nil {
 		return nil, err
@@ -109,15 +109,15 @@ func setLimits(config *Config) error {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return fmt.Errorf("read RLIMIT_NOFILE: %w", err)
 	}
-	available := int(min(limit.Cur, 1<<20)) - Reserve
+	available := int(min(limit.Cur, 1<<20)) - reserve
 	if available < 64 {
-		return fmt.Errorf("RLIMIT_NOFILE is %d: it must be at least %d", limit.Cur, Reserve+64)
+		return fmt.Errorf("RLIMIT_NOFILE is %d: it must be at least %d", limit.Cur, reserve+64)
 	}
 	if config.Handles == 0 {
-		config.Handles = min(DefaultHandles, available/4)
+		config.Handles = min(defaultHandles, available/4)
 	}
 	if config.Nodes == 0 {
-		config.Nodes = min(DefaultNodes, available-config.Handles)
+		config.Nodes = min(defaultNodes, available-config.Handles)
 	}
 	if config.Nodes+config.Handles > available {
 		return fmt.Errorf("%d nodes and %d handles need a higher RLIMIT_NOFILE than %d", config.Nodes, config.Handles, limit.Cur)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -59,11 +58,7 @@ func (o *runOptions) checkVolumes(info *unikernel.Info) error {
 func (o *runOptions) mounts() []lkl.Mount {
 	var mounts []lkl.Mount
 	for i, v := range o.volumes {
-		m := lkl.Mount{Device: strconv.Itoa(i), Path: v.target, Type: lkl.HostFS, Options: "nosuid,nodev"}
-		if v.readOnly {
-			m.Options = "ro," + m.Options
-		}
-		mounts = append(mounts, m)
+		mounts = append(mounts, lkl.ShareMount(i, v.target, v.readOnly))
 	}
 	return mounts
 }
@@ -154,7 +149,5 @@ func ServeFiles(args []string) (status int, isServer bool) {
 	if len(args) != 1 || filepath.Base(args[0]) != files.Program {
 		return 0, false
 	}
-	return jail.Main(func(in jail.Inside) (*server.Server, error) {
-		return server.New(server.Config{Plan: *in.Plan, Socket: in.Conn, Shares: in.Roots, ProcSelfFD: in.ProcSelfFD})
-	}), true
+	return server.Main(), true
 }

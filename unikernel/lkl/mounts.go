@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
@@ -24,6 +25,16 @@ type Mount struct {
 	Type string
 	// Options are those of mount(8), separated by commas.
 	Options string
+}
+
+// ShareMount returns the mount of a share: the entry of its index in files.Plan. The guest
+// ignores devices and set-user-ID bits in it.
+func ShareMount(index int, path string, readOnly bool) Mount {
+	m := Mount{Device: strconv.Itoa(index), Path: path, Type: HostFS, Options: "nosuid,nodev"}
+	if readOnly {
+		m.Options += ",ro"
+	}
+	return m
 }
 
 // The types of mounts that are not on block devices.
