@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
@@ -144,38 +145,37 @@ func (s diskSource) openDevice(flags int) (*os.File, error) {
 	return f, err
 }
 
+// diskSources returns the paths of the disks that outlive the task: those of the disk blocks, and
+// the root disk of rootfs_persist.
+func (t *TaskConfig) diskSources() []string {
+	var sources []string
+	for _, disk := range t.Disks {
+		sources = append(sources, disk.Source)
+	}
+	return slices.DeleteFunc(append(sources, t.RootfsPersist), func(source string) bool { return source == "" })
+}
+
 // hasDiskIn reports whether a disk of the task is in a volume.
 func (t *TaskConfig) hasDiskIn(task *drivers.TaskConfig, m *drivers.MountConfig) bool {
-	for _, disk := range t.Disks {
-		if root, ok := findVolume(task, disk.Source); ok && root.path == m.HostPath {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(t.diskSources(), func(source string) bool {
+		root, ok := findVolume(task, source)
+		return ok && root.path == m.HostPath
+	})
 }
 
 // isDisk reports whether a volume itself is a disk of the task.
 func (t *TaskConfig) isDisk(task *drivers.TaskConfig, m *drivers.MountConfig) bool {
-	for _, disk := range t.Disks {
-		if root, ok := findVolume(task, disk.Source); ok && root.path == m.HostPath && root.rel == "." {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(t.diskSources(), func(source string) bool {
+		root, ok := findVolume(task, source)
+		return ok && root.path == m.HostPath && root.rel == "."
+	})
 }
 
 // diskFiles returns those disks of the job that exist, open. A copy of the task's directories
 // for a guest leaves them out.
 func (d *Driver) diskFiles(j job) []*jobFile {
-	paths := []string{j.config.RootfsPersist}
-	for _, disk := range j.config.Disks {
-		paths = append(paths, disk.Source)
-	}
 	var found []*jobFile
-	for _, path := range paths {
-		if path == "" {
-			continue
-		}
+	for _, path := range j.config.diskSources() {
 		source, err := d.config.Volumes.openDiskSource(j.task, path)
 		if err != nil {
 			continue // the start reports it elsewhere

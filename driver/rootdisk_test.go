@@ -185,6 +185,31 @@ func TestRootDisk_GuestWritesToItsCopy(t *testing.T) {
 	must.Eq(t, 0, info.Size())
 }
 
+// The guest cannot mount the volume. It only has the disk.
+func TestRootfsPersist_IsOnAVolumeOfAGuestWithoutFiles(t *testing.T) {
+	p := newTestPlugin(t)
+	volume := t.TempDir()
+	for _, mode := range []string{"write", "check"} {
+		task := p.task(t, TaskConfig{
+			Kernel: "disk.spt", Rootfs: "local/raw", RootfsPersist: "/data/root.img", RootfsSize: "1MiB", Args: []string{"mode=" + mode},
+		}, false)
+		task.Mounts = []*drivers.MountConfig{{TaskPath: "/data", HostPath: volume}}
+		must.NoError(t, os.WriteFile(filepath.Join(task.TaskDir().LocalDir, "raw"), nil, 0o644))
+		_, _, err := p.StartTask(task)
+		must.NoError(t, err)
+		must.True(t, p.wait(t, task).Successful())
+	}
+}
+
+func TestRootfsPersist_RefusesAVolumeItself(t *testing.T) {
+	task := plainTask()
+	task.Mounts = []*drivers.MountConfig{{TaskPath: "/data", HostPath: "/srv/data"}}
+	config := TaskConfig{Kernel: "local/k", Rootfs: "local/root", RootfsPersist: "/data/"}
+	must.ErrorContains(t, config.validate(&Config{}, task), `name a file in a directory, such as "/data/root.img"`)
+	config.RootfsPersist = "/data/root.img"
+	must.NoError(t, config.validate(&Config{}, task))
+}
+
 func TestRootDisk_ObservesMaxRootfsSize(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tool("mke2fs"), testenv.Tool("debugfs"))
 	p := newTestPluginWith(t, Config{StateDir: t.TempDir(), ImagePaths: []string{guestDir(t)}, MaxRootfsSize: "8MiB"})

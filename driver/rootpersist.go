@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
@@ -24,8 +25,13 @@ func (t *TaskConfig) validatePersist(list *problems.List, plugin *Config, task *
 	if t.Rootfs == "" && t.Image == "" {
 		list.Addf("rootfs_persist", "is set without a rootfs: set rootfs too, which is the content of the first start")
 	}
-	if _, err := plugin.Volumes.diskRoot(task, t.RootfsPersist); err != nil {
+	root, err := plugin.Volumes.diskRoot(task, t.RootfsPersist)
+	switch {
+	case err != nil:
 		list.Addf("rootfs_persist", "%w", err)
+	case root.rel == ".":
+		list.Addf("rootfs_persist", "%q is a directory or a device: name a file in a directory, such as %q",
+			t.RootfsPersist, path.Join(t.RootfsPersist, "root.img"))
 	}
 }
 

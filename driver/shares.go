@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -41,9 +42,10 @@ func (k kernelInfo) checkMounts(list *problems.List, j job) {
 	}
 	for _, m := range j.task.Mounts {
 		if j.config.hasDiskIn(j.task, m) {
-			continue // the guest has a disk of the volume
+			continue // the guest has only the disk of the volume
 		}
-		list.Addf("volume_mount", "%s %s", m.TaskPath, needs)
+		list.Addf("volume_mount", "%s %s; or use the volume for a disk: name an image in it, such as %q, as source of a block disk",
+			m.TaskPath, needs, path.Join(m.TaskPath, "disk.img"))
 	}
 	for i := range j.config.Mounts {
 		list.Addf(fmt.Sprintf("mount[%d]", i), "%s", needs)

@@ -115,10 +115,29 @@ func TestKernel_RefusesMountsWithoutTheFeature(t *testing.T) {
 	err := k.check(j, &Config{})
 	must.ErrorContains(t, err, "volume_mount: /data needs a guest with the features devices, files, which this kernel lacks: "+
 		"link it again with the current lkl-cc")
+	must.ErrorContains(t, err, `such as "/data/disk.img", as source of a block disk`)
 	must.ErrorContains(t, err, "mount[0]: needs a guest")
 	k.flavor = unikernel.FlavorSolo5
 	must.ErrorContains(t, k.check(j, &Config{}), "volume_mount: /data is only supported by guests of flavor lkl")
 	k.flavor, k.elf.Features = unikernel.FlavorLKL, liveFeatures
+	must.NoError(t, k.check(j, &Config{}))
+}
+
+// A guest without live directories sees the disk, not the volume.
+func TestKernel_AcceptsVolumesOfDisksWithoutTheFeature(t *testing.T) {
+	task := plainTask()
+	task.Mounts = []*drivers.MountConfig{
+		{TaskPath: "/root", HostPath: "/srv/root"}, {TaskPath: "/data", HostPath: "/srv/data"}, {TaskPath: "/data/deep", HostPath: "/srv/deep"},
+	}
+	j := job{task: task, config: TaskConfig{
+		Rootfs: "local/root", RootfsPersist: "/root/root.img", Disks: map[string]DiskConfig{"data": {Source: "/data/deep/../deep/x.img"}},
+	}}
+	k := kernelInfo{elf: &unikernel.Info{Manifest: []unikernel.Device{blockEntry("disk"), blockEntry("data")}}, flavor: unikernel.FlavorSolo5}
+	err := k.check(j, &Config{})
+	must.ErrorContains(t, err, "volume_mount: /data is only supported by guests of flavor lkl")
+	must.StrNotContains(t, err.Error(), "/data/deep ")
+	must.StrNotContains(t, err.Error(), "/root ")
+	task.Mounts = append(task.Mounts[:1], task.Mounts[2])
 	must.NoError(t, k.check(j, &Config{}))
 }
 
