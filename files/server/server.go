@@ -111,7 +111,7 @@ func setLimits(config *Config) error {
 	}
 	available := int(min(limit.Cur, 1<<20)) - reserve
 	if available < 64 {
-		return fmt.Errorf("RLIMIT_NOFILE is %d: it must be at least %d", limit.Cur, reserve+64)
+		return fmt.Errorf("RLIMIT_NOFILE is %d, less than %d: raise LimitNOFILE of the Nomad agent", limit.Cur, reserve+64)
 	}
 	if config.Handles == 0 {
 		config.Handles = min(defaultHandles, available/4)

@@ -49,7 +49,7 @@ func (o *runOptions) checkVolumes(info *unikernel.Info) error {
 		return fmt.Errorf("--net:%s cannot be used with --volume", unikernel.DeviceFiles)
 	}
 	if len(o.volumes) > 0 && !info.Features.Has(needed) {
-		return fmt.Errorf("--volume: the guest does not support all of the features %s", needed)
+		return fmt.Errorf("--volume: the guest does not support all of the features %s: link it again with the current lkl-cc", needed)
 	}
 	return nil
 }
