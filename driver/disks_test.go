@@ -136,19 +136,21 @@ func TestRootfsPersist_OutlivesItsTask(t *testing.T) {
 func TestRootfsPersist_LeavesAnEmptyFileAsItIs(t *testing.T) {
 	testenv.Need(t, testenv.Tool("mke2fs"), testenv.Tool("debugfs"), testenv.Tool("e2fsck"))
 	p := newTestPlugin(t)
-	for _, size := range []int64{0, 20 << 20} {
-		task := p.taskOf(t, uuid.Generate(), "web", false)
-		task.NetworkIsolation = newTestNetwork(t).spec()
-		compileLinux(t, task, "count.c", TaskConfig{RootfsPersist: imageInAlloc})
-		must.NoError(t, os.WriteFile(imageOf(task), nil, 0o600))
-		must.NoError(t, os.Truncate(imageOf(task), size))
-		must.ErrorContains(t, p.startFails(t, task), "is empty: remove the file")
-		f, err := os.Open(imageOf(task))
-		must.NoError(t, err)
-		defer f.Close()
-		empty, err := disk.IsEmpty(f)
-		must.NoError(t, err)
-		must.True(t, empty)
+	for name, size := range map[string]int64{"no bytes": 0, "a hole": 20 << 20} {
+		t.Run(name, func(t *testing.T) {
+			task := p.taskOf(t, uuid.Generate(), "web", false)
+			task.NetworkIsolation = newTestNetwork(t).spec()
+			compileLinux(t, task, "count.c", TaskConfig{RootfsPersist: imageInAlloc})
+			must.NoError(t, os.WriteFile(imageOf(task), nil, 0o600))
+			must.NoError(t, os.Truncate(imageOf(task), size))
+			must.ErrorContains(t, p.startFails(t, task), "is empty: remove the file")
+			f, err := os.Open(imageOf(task))
+			must.NoError(t, err)
+			defer f.Close()
+			empty, err := disk.IsEmpty(f)
+			must.NoError(t, err)
+			must.True(t, empty)
+		})
 	}
 }
 
