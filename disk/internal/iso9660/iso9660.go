@@ -112,7 +112,7 @@ func (l *layout) collect(root *Entry) {
 
 // render writes all directories and continuation areas.
 func (l *layout) render() {
-	l.pool = pool{start: l.poolStart}
+	l.pool = pool{start: l.poolStart, data: l.pool.data[:0]}
 	l.rendered = nil
 	for _, dir := range l.dirs {
 		content := l.directory(dir)
@@ -154,7 +154,7 @@ func (l *layout) place() {
 
 // header returns everything before the contents.
 func (l *layout) header() []byte {
-	b := make([]byte, systemArea*SectorSize)
+	b := make([]byte, systemArea*SectorSize, l.poolStart*SectorSize+uint64(len(l.pool.data))+SectorSize)
 	b = append(b, l.volume()...)
 	b = append(b, terminator()...)
 	b = append(b, padded(l.pathTableOf(binary.LittleEndian))...)

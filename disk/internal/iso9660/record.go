@@ -163,6 +163,15 @@ func attributes(e *Entry) [][]byte {
 // maxPart limits the bytes of a name or target in one entry.
 const maxPart = 100
 
+// maxEntry limits the bytes of an entry SL, so that a link of usual length fits into its record.
+const maxEntry = 128
+
+// Offsets in an entry SL.
+const (
+	entryLength = 2
+	slFlags     = 4
+)
+
 const partContinues = 1 // flag of NM, SL and a component of SL
 
 // names returns the entries NM of a name.
@@ -188,39 +197,39 @@ const (
 	componentRoot    = 8
 )
 
-// links returns the entries SL of a symbolic link, one per part of a component.
+// links returns the entries SL of a symbolic link.
 func links(target string) [][]byte {
-	var components [][]byte
+	var entries [][]byte
+	var entry []byte
+	add := func(flags byte, text string) {
+		if entry != nil && len(entry)+2+len(text) > maxEntry {
+			entry[slFlags] |= partContinues
+			entry = nil
+		}
+		if entry == nil {
+			entry = append(make([]byte, 0, maxEntry), 'S', 'L', 0, 1, 0)
+			entries = append(entries, nil)
+		}
+		entry = append(append(entry, flags, byte(len(text))), text...)
+		entry[entryLength] = byte(len(entry))
+		entries[len(entries)-1] = entry
+	}
 	if strings.HasPrefix(target, "/") {
-		components = append(components, []byte{componentRoot, 0})
+		add(componentRoot, "")
 	}
 	for name := range strings.SplitSeq(target, "/") {
 		switch name {
 		case "":
-			continue
 		case ".":
-			components = append(components, []byte{componentCurrent, 0})
-			continue
+			add(componentCurrent, "")
 		case "..":
-			components = append(components, []byte{componentParent, 0})
-			continue
-		}
-		for name != "" {
-			part, flags := name, byte(0)
-			if len(part) > maxPart {
-				part, flags = part[:maxPart], partContinues
+			add(componentParent, "")
+		default:
+			for ; len(name) > maxPart; name = name[maxPart:] {
+				add(partContinues, name[:maxPart])
 			}
-			name = name[len(part):]
-			components = append(components, append([]byte{flags, byte(len(part))}, part...))
+			add(0, name)
 		}
-	}
-	var entries [][]byte
-	for i, component := range components {
-		flags := byte(partContinues)
-		if i == len(components)-1 {
-			flags = 0
-		}
-		entries = append(entries, append([]byte{'S', 'L', byte(5 + len(component)), 1, flags}, component...))
 	}
 	return entries
 }
