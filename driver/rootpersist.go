@@ -98,7 +98,12 @@ func (o diskOpener) prepareRoot(ctx context.Context, source diskSource, f *os.Fi
 	if err != nil {
 		return fmt.Errorf("read %s: %w", source.text, withoutPath(err))
 	}
-	if empty { // an empty file system is no root
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	// A new file system would be no root. Only the guest knows what raw disks contain.
+	if empty && (o.formats() || info.Size() == 0) {
 		return fmt.Errorf("%s is empty: remove the file, and the next start creates it", source.text)
 	}
 	if err := o.prepare(ctx, source, f); err != nil || len(files) == 0 {
