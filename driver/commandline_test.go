@@ -52,7 +52,7 @@ func longTask(t *testing.T, p *testPlugin) (*drivers.TaskConfig, []string) {
 }
 
 func TestCommandLine_AMegabyteReachesTheProgram(t *testing.T) {
-	var log bytes.Buffer
+	var log lockedBuffer
 	testenv.Need(t, testenv.Root)
 	p := newLoggedPlugin(t, Config{StateDir: t.TempDir()}, hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Trace}))
 	task, args := longTask(t, p)
