@@ -46,10 +46,10 @@ func output(t *testing.T, cmd *exec.Cmd) string {
 	return out.String()
 }
 
-// limited returns a context for one run of the program.
+// limited returns a context for one run of the program, with time for the random changes.
 func limited(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*testenv.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), randomTime(t)+4*testenv.Patience)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -17,17 +17,30 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// randomArgs returns the arguments for random changes in a directory. They last for
-// LKL_RANDOM_TIME, by default for a few seconds.
+// randomTime returns how long random changes last: LKL_RANDOM_TIME, by default a few seconds.
+func randomTime(t *testing.T) time.Duration {
+	t.Helper()
+	set := os.Getenv("LKL_RANDOM_TIME")
+	if set == "" {
+		return 3 * time.Second
+	}
+	duration, err := time.ParseDuration(set)
+	must.NoError(t, err)
+	return duration
+}
+
+// randomArgs returns the arguments for random changes in a directory.
 func randomArgs(t *testing.T, directory string) []string {
 	t.Helper()
-	duration := 3 * time.Second
-	if set := os.Getenv("LKL_RANDOM_TIME"); set != "" {
-		var err error
-		duration, err = time.ParseDuration(set)
-		must.NoError(t, err)
-	}
-	return []string{"random", fmt.Sprint(int(duration.Seconds())), fmt.Sprint(os.Getpid()), directory}
+	return []string{"random", fmt.Sprint(int(randomTime(t).Seconds())), fmt.Sprint(os.Getpid()), directory}
+}
+
+// A run is killed only some time after the random changes have ended.
+func TestLimited_OutlastsRandomChanges(t *testing.T) {
+	t.Setenv("LKL_RANDOM_TIME", "1h")
+	deadline, limited := limited(t).Deadline()
+	must.True(t, limited)
+	must.Greater(t, time.Hour, time.Until(deadline))
 }
 
 // requireDigest compares a file with the size and the digest that the program has printed.
