@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -44,6 +45,11 @@ func run[S interface{ Serve() error }](newServer func(Inside) (S, error)) error 
 	return s.Serve()
 }
 
+// processors is the GOMAXPROCS of a confined server: more than it has workers, so that none
+// waits for another that sleeps in the kernel. Until then it is 1, because each privilege is
+// dropped on all threads in turn.
+const processors = 6
+
 func enter() (inside Inside, err error) {
 	if err := checkStarter(); err != nil {
 		return inside, err
@@ -76,6 +82,7 @@ func enter() (inside Inside, err error) {
 	if err := installFilter(filter(os.Getpid())); err != nil {
 		return inside, fmt.Errorf("install the file server's system call filter: %w", err)
 	}
+	runtime.GOMAXPROCS(processors)
 	return inside, nil
 }
 

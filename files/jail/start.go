@@ -29,9 +29,9 @@ type Server struct {
 	report int
 }
 
-// environment makes the server's Go runtime small, as that of the executor. GOMAXPROCS has
-// one for each worker of the server, so that none waits for another that sleeps in the kernel.
-var environment = []string{"GOMAXPROCS=6", "GOGC=25", "GODEBUG=containermaxprocs=0,updatemaxprocs=0"}
+// environment makes the server's Go runtime small, as that of the executor. GOMAXPROCS keeps
+// the number of threads low while the server confines itself: see processors.
+var environment = []string{"GOMAXPROCS=1", "GOGC=25", "GODEBUG=containermaxprocs=0,updatemaxprocs=0"}
 
 // Files are the open files of a server. Start does not close them.
 type Files struct {
