@@ -1,6 +1,6 @@
 # nginx in front of a service with several instances. Nomad renders the list of instances again
-# when it changes, and restarts nginx: with "master_process off" nginx does not serve after a
-# reload (SIGHUP). Try "nomad job scale load-balancer web 4".
+# when it changes, and sends SIGHUP to nginx, which reads it. Try
+# "nomad job scale load-balancer web 4".
 
 variable "registry" {
   description = "Registry to which \"make images PUSH=…\" has pushed the images."
@@ -22,10 +22,11 @@ job "load-balancer" {
       driver = "lkl"
 
       template {
-        destination = "local/upstreams.conf"
-        change_mode = "restart"
-        splay       = "0s"
-        data        = <<-END
+        destination   = "local/upstreams.conf"
+        change_mode   = "signal"
+        change_signal = "SIGHUP"
+        splay         = "0s"
+        data          = <<-END
           upstream web {
           {{- range nomadService "load-balancer-web" }}
             server {{ .Address }}:{{ .Port }};

@@ -56,8 +56,20 @@ type guest struct {
 	console bytes.Buffer
 }
 
-// startGuest starts a guest, and waits until it accepts connections at the port.
+// startGuest starts a guest with 128 MiB, and waits until it accepts connections at the
+// port.
 func startGuest(t *testing.T, kernel, root, port string, args ...string) *guest {
+	t.Helper()
+	return machine{kernel, root, port, 128}.start(t, args...)
+}
+
+// A machine describes a guest: its kernel, root disk, port and memory in MiB.
+type machine struct {
+	kernel, root, port string
+	memory             int
+}
+
+func (m machine) start(t *testing.T, args ...string) *guest {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	must.NoError(t, err)
@@ -65,11 +77,11 @@ func startGuest(t *testing.T, kernel, root, port string, args ...string) *guest 
 	defer theirs.Close()
 	g := &guest{control: os.NewFile(uintptr(fds[0]), "ours")}
 	words := []string{
-		"run", "--mem=128", "--net:control=@3", "--net:tap=tap0", "--net-offload:tap", "--block:rootfs=" + root,
+		"run", fmt.Sprintf("--mem=%d", m.memory), "--net:control=@3", "--net:tap=tap0", "--net-offload:tap", "--block:rootfs=" + m.root,
 		// As under the driver. With a call for each sector, SIGKILL can tear a block of
 		// the journal.
 		"--block-transfer:rootfs=1048576",
-		"--", testenv.Guest(t, kernel), "--config", config, "--",
+		"--", testenv.Guest(t, m.kernel), "--config", config, "--",
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), testLimit)
 	g.cmd = exec.CommandContext(ctx, testenv.Plugin(t), append(words, args...)...)
@@ -88,7 +100,7 @@ func startGuest(t *testing.T, kernel, root, port string, args ...string) *guest 
 			t.Logf("console: %s", &g.console)
 		}
 	})
-	waitForServer(t, "10.0.0.2:"+port)
+	waitForServer(t, "10.0.0.2:"+m.port)
 	return g
 }
 
