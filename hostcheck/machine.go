@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/files/jail"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/landlock"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 )
@@ -110,6 +111,14 @@ func checkLandlock(context.Context) Finding {
 			"the driver's helper processes are confined less: %v", landlock.ErrUnsupported)
 	}
 	return ok("version %d", version)
+}
+
+// checkLiveFiles makes the root directory of a file server, in namespaces that vanish.
+func checkLiveFiles(context.Context) Finding {
+	if err := jail.Check(); err != nil {
+		return failed("", "the file servers of live directories cannot be confined: %v", err)
+	}
+	return ok("a file server can be confined")
 }
 
 // setKernelParameter returns the commands that add a parameter on Debian.

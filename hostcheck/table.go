@@ -28,6 +28,7 @@ func Checks(o Options) []Check {
 		{Group: machine, Name: "seccomp", run: checkSeccomp},
 		{Group: machine, Name: "guest", run: checkGuest},
 		{Group: machine, Name: "landlock", run: checkLandlock},
+		{Group: machine, Name: "live directories", needsRoot: true, run: checkLiveFiles},
 		{Group: machine, Name: "fsgsbase", run: checkFSGSBase},
 		{Group: machine, Name: "kvm", run: checkKVM},
 		{Group: machine, Name: "ids", run: checkIDs},

@@ -38,7 +38,7 @@ The outcome of a check:
   info     a fact that needs no action
   skipped  the check was not possible, for example without root
   warning  tasks run, but with the restriction that the line names
-  failed   tasks, or tasks with a root disk or a network, cannot run
+  failed   tasks, or those with a root disk, live directories or a network, cannot run
 
 Exit status:
   0  no check has failed; there may be warnings
