@@ -45,6 +45,7 @@ func TestLive_GivesNativeAnswers(t *testing.T) {
 }
 
 func TestRandom_LiveDirectoryHasEveryByte(t *testing.T) {
+	t.Parallel()
 	dir := newDirectory(t)
 	out := output(t, guestOnServer(t, serve(t, 0, []files.Share{{}}, dir), randomArgs(t, "/live")...))
 	requireDigest(t, filepath.Join(dir, "file"), out)
@@ -53,6 +54,7 @@ func TestRandom_LiveDirectoryHasEveryByte(t *testing.T) {
 // While the guest changes its file, the host replaces another one by rename, and creates and
 // removes others. The guest reads whole versions, none of them twice in the wrong order.
 func TestRandom_HostChangesOtherFilesMeanwhile(t *testing.T) {
+	t.Parallel()
 	dir := newDirectory(t)
 	cmd := guestOnServer(t, serve(t, 0, []files.Share{{}}, dir), randomArgs(t, "/live")...)
 	ended, stopped := make(chan struct{}), make(chan error, 1)

@@ -56,11 +56,13 @@ func requireDigest(t *testing.T, path, out string) {
 }
 
 func TestRandom_ModelIsRightNatively(t *testing.T) {
+	t.Parallel()
 	dir := newDirectory(t)
 	requireDigest(t, filepath.Join(dir, "file"), runNatively(t, randomArgs(t, dir)...))
 }
 
 func TestRandom_GuestsExt4HasEveryByte(t *testing.T) {
+	t.Parallel()
 	root := buildRoot(t, 256<<20)
 	run := []string{"run", "--mem=128", "--block:rootfs=" + root, "--", compileGuest(t), "--"}
 	out := output(t, exec.CommandContext(limited(t), testenv.Plugin(t), append(run, randomArgs(t, "/data")...)...))

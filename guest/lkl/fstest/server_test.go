@@ -135,6 +135,7 @@ func TestServer_GivesNativeAnswersToTheHostsKernel(t *testing.T) {
 }
 
 func TestRandom_ServerHasEveryByte(t *testing.T) {
+	t.Parallel()
 	dir := newDirectory(t)
 	out := runOnServer(t, serve(t, 0, []files.Share{{}}, dir), randomArgs(t, "/mnt/0")...)
 	requireDigest(t, filepath.Join(dir, "file"), out)
