@@ -235,18 +235,21 @@ func TestDisk_FlushWithoutTenderOptionKillsGuest(t *testing.T) {
 	must.Eq(t, exitBySignal(syscall.SIGSYS), status)
 }
 
-// imageOnFullDisk returns the path of an image that is larger than the file
-// system that stores it, so that writes to it fail.
-func imageOnFullDisk(t *testing.T) string {
+// imageOnSmallDisk returns the path of an image of 64 MiB that is larger than the
+// file system that stores it. size is that of the file system, as for tmpfs.
+func imageOnSmallDisk(t *testing.T, size string) string {
 	t.Helper()
 	testenv.Need(t, testenv.Root)
 	dir := t.TempDir()
-	must.NoError(t, syscall.Mount("none", dir, "tmpfs", 0, "size=3M"))
+	must.NoError(t, syscall.Mount("none", dir, "tmpfs", 0, "size="+size))
 	t.Cleanup(func() { must.NoError(t, syscall.Unmount(dir, 0)) })
 	path := filepath.Join(dir, "root.ext4")
 	must.NoError(t, disk.Copy(t.Context(), buildImage(t, 64, nil), path))
 	return path
 }
+
+// imageOnFullDisk returns the path of an image to which most writes fail.
+func imageOnFullDisk(t *testing.T) string { return imageOnSmallDisk(t, "3M") }
 
 func TestDisk_HostErrorsReachProgram(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -263,6 +266,43 @@ func TestDisk_HostErrorsReachProgram(t *testing.T) {
 			s.offerDisk("rootfs", 1<<20, c.flush)
 			lines, _ := runGuest(t, s)
 			test.SliceContains(t, lines, "fsync: I/O error", test.Sprint(lines))
+		})
+	}
+}
+
+// requireSyncedData fails the test if the files of "hold" are not on the disk, or
+// if the disk is damaged.
+func requireSyncedData(t *testing.T, s guestSpec) {
+	t.Helper()
+	s.args[0] = "held"
+	lines, status := runGuest(t, s) // replays the journal
+	must.SliceContains(t, lines, "held: done", must.Sprint(lines))
+	must.Eq(t, 0, status)
+}
+
+// At the end of the guest the synced data is in the journal. It cannot be written
+// to its final place, because the host's disk is full.
+func TestDisk_SyncedDataSurvivesExitOnFullHostDisk(t *testing.T) {
+	for _, mount := range []string{"/", "/data"} {
+		t.Run(mount, func(t *testing.T) {
+			image := imageOnSmallDisk(t, "16M")
+			s := guestSpec{kernel: compileGuest(t, "disk.c"), root: image, args: []string{"hold", mount}}
+			if mount != "/" {
+				s = specWithDataDisk(t, image, "hold "+mount)
+				s.config = map[string]any{"mounts": []any{map[string]string{"device": "data", "path": mount}}}
+			}
+			g := startGuest(t, s)
+			g.expectLine(t, "hold: done")
+			must.NoError(t, testenv.FillDisk(filepath.Dir(image)))
+			g.sendControl(t, "stop 15")
+			lines, status := g.waitExit(t)
+			test.Eq(t, exitBySignal(syscall.SIGTERM), status)
+			test.SliceContains(t, lines, "lkl: the file system on "+mount+
+				" could not be written back: input or output error; the next mount must recover it", test.Sprint(lines))
+
+			must.NoError(t, os.Remove(filepath.Join(filepath.Dir(image), "full")))
+			requireSyncedData(t, s)
+			requireCleanDisk(t, image)
 		})
 	}
 }

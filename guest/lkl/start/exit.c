@@ -2,7 +2,9 @@
 /* The end of the guest. */
 #include "start.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -22,9 +24,38 @@ void unmount_at_exit(const char *path, bool disk)
 	}
 }
 
-/* A disk that is still in use is made read-only, which leaves it clean as well. */
+/*
+ * Writes everything to its final place. ext4's journal is empty afterwards. Returns 0
+ * or a negative error number.
+ */
+static long write_back(const char *path)
+{
+	long fd = CALL(SYS_open, path, O_RDONLY | O_CLOEXEC), err;
+
+	if (fd < 0)
+		return fd;
+	err = CALL(SYS_ioctl, fd, FIFREEZE, 0);
+	if (err == 0)
+		CALL(SYS_ioctl, fd, FITHAW, 0);
+	CALL(SYS_close, fd);
+	/* A file system that is never written, or that the program has frozen. */
+	return err == -EOPNOTSUPP || err == -EBUSY ? 0 : err;
+}
+
+/*
+ * ext4_put_super() marks the journal as empty even if it could not write its content
+ * back. So a disk with a write error stays mounted, and the next mount replays the
+ * journal. A disk that is still in use is made read-only, which leaves it clean as well.
+ */
 static void unmount_disk(const char *path, const char *name)
 {
+	long err = write_back(path);
+
+	if (err < 0) {
+		say("lkl: the file system on ", name, " could not be written back: ", error_text(err),
+		    "; the next mount must recover it", NULL);
+		return;
+	}
 	if (CALL(SYS_umount2, path, 0) == 0)
 		return;
 	if (CALL(SYS_mount, "none", path, 0, MS_REMOUNT | MS_RDONLY, 0) < 0)

@@ -213,8 +213,8 @@ long source_route_add(const struct source_route *r);
 _Noreturn void finish(int status);
 /*
  * Registers a mount for finish(), which unmounts in reverse order. A disk is
- * unmounted cleanly, or made read-only if it is busy. path is that in the program's root
- * and must stay valid. The first mount is the root.
+ * unmounted cleanly, made read-only if it is busy, or left mounted after a write error.
+ * path is that in the program's root and must stay valid. The first mount is the root.
  */
 void unmount_at_exit(const char *path, bool disk);
 

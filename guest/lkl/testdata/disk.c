@@ -8,6 +8,8 @@
  *   check DIRECTORY       compares these files
  *   append FILE COUNT     appends numbers, and prints each after its fsync
  *   sync FILE             writes once, and prints the result of fsync
+ *   hold DIRECTORY        syncs small files in many new directories, then waits
+ *   held DIRECTORY        compares these files
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -226,6 +229,34 @@ static void sync_once(const char *path)
 	printf("fsync: %s\n", fsync(fd) ? strerror(errno) : "done");
 }
 
+#define DIRECTORIES 200
+
+/* Each new directory is a block that is in the journal only, until ext4 writes it back. */
+static void check_directories(const char *parent, int write)
+{
+	char path[64], name[16], content[16] = "";
+
+	for (int i = 0; i < DIRECTORIES; i++) {
+		ssize_t length = snprintf(name, sizeof(name), "%d", i);
+		int fd;
+
+		snprintf(path, sizeof(path), "%s/%d", parent, i);
+		require(path, !write || mkdir(path, 0755) == 0);
+		strcat(path, "/number");
+		fd = open(path, write ? O_CREAT | O_WRONLY : O_RDONLY, 0644);
+		require(path, fd >= 0);
+		if (write)
+			require(path, pwrite(fd, name, length, 0) == length && fsync(fd) == 0);
+		else
+			require(path, read(fd, content, sizeof(content)) == length &&
+				!memcmp(content, name, length));
+		close(fd);
+	}
+	printf("%s: done\n", write ? "hold" : "held");
+	if (write)
+		pause();
+}
+
 int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -236,6 +267,8 @@ int main(int argc, char **argv)
 			append_numbers(argv[i + 1], atoi(argv[i + 2])), i++;
 		else if (!strcmp(argv[i], "sync"))
 			sync_once(argv[i + 1]);
+		else if (!strcmp(argv[i], "hold") || !strcmp(argv[i], "held"))
+			check_directories(argv[i + 1], !strcmp(argv[i], "hold"));
 		else
 			check_files(argv[i + 1], !strcmp(argv[i], "fill"));
 	}
