@@ -66,7 +66,7 @@ func (d *Driver) openReadOnlyRoot(ctx context.Context, j job, dir taskDir, root 
 	if shared {
 		opened, err = d.shareRoot(ctx, j, root)
 	} else {
-		root.files = append(files, root.mountPoints(j)...)
+		root.files = append(files, d.mountPoints(j, root.flavor)...)
 		opened, err = d.buildReadOnlyRoot(ctx, j, dir, root)
 	}
 	if err != nil {
@@ -169,12 +169,33 @@ func (d *Driver) checkSharedRoot(ctx context.Context, j job, root rootCopy, f *o
 // system. They cannot be created on a read-only root.
 var startMountPoints = []string{"/proc", "/sys", "/dev", "/tmp", "/run"}
 
-// mountPoints returns the directories on which an LKL guest mounts something.
-func (c rootCopy) mountPoints(j job) []disk.File {
-	if c.flavor != unikernel.FlavorLKL {
+// mountPoints returns the files and directories on which an LKL guest mounts something.
+func (d *Driver) mountPoints(j job, flavor unikernel.Flavor) []disk.File {
+	if flavor != unikernel.FlavorLKL {
 		return nil
 	}
-	return directories(slices.Concat(startMountPoints, taskMountPoints, j.mountTargets())...)
+	points := directories(slices.Concat(startMountPoints, taskMountPoints, j.config.diskTargets())...)
+	for _, m := range j.task.Mounts {
+		mount, err := openVolume(m)
+		points = append(points, mount.point(m.TaskPath, err))
+	}
+	for _, m := range j.config.Mounts {
+		mount, err := openMount(m, &d.config.Volumes, j.task)
+		points = append(points, mount.point(m.Target, err))
+	}
+	return points
+}
+
+// point returns the mount point of a mount, and closes the mount's share. If the share could not
+// be opened, the mount point is a directory: openLiveFiles reports the error.
+func (m guestMount) point(target string, err error) disk.File {
+	if err == nil && m.share != nil {
+		defer m.share.Close() // O_PATH: nothing was written
+		if info, err := m.share.Stat(); err == nil && !info.IsDir() {
+			return disk.File{Path: target, Mode: 0o644}
+		}
+	}
+	return directories(target)[0]
 }
 
 // buildISO creates the root disk as an ISO 9660 image.
@@ -188,18 +209,12 @@ func (d *Driver) buildISO(ctx context.Context, j job, dir taskDir, root rootCopy
 	return disk.BuildISO(ctx, root.src.path(), filepath.Join(dir.path, diskFile), options, root.files)
 }
 
-// mountTargets returns the mount points of the job's own mounts.
-func (j job) mountTargets() []string {
+// diskTargets returns the mount points of the job's disks.
+func (t *TaskConfig) diskTargets() []string {
 	var targets []string
-	for _, m := range j.task.Mounts {
-		targets = append(targets, m.TaskPath)
-	}
-	for _, m := range j.config.Mounts {
-		targets = append(targets, m.Target)
-	}
-	for _, m := range j.config.Disks {
-		if m.Mount != "" {
-			targets = append(targets, m.Mount)
+	for _, disk := range t.Disks {
+		if disk.Mount != "" {
+			targets = append(targets, disk.Mount)
 		}
 	}
 	return targets

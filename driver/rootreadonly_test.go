@@ -112,6 +112,22 @@ func TestReadOnlyRoot_IsOneImageForAllTasks(t *testing.T) {
 	must.True(t, bytes.Equal(before, after))
 }
 
+func TestReadOnlyRoot_HasAMountPointForAFile(t *testing.T) {
+	p := newTestPlugin(t)
+	for _, job := range []TaskConfig{{RootfsReadOnly: true}, {RootfsFormat: formatISO9660}} {
+		task := p.linux(t, "cat.c", job)
+		must.NoError(t, os.WriteFile(filepath.Join(task.TaskDir().LocalDir, "settings"), []byte("of the host\n"), 0o644))
+		const target = "/opt/new/settings"
+		job.Kernel, job.Rootfs, job.Args = "local/kernel", "local/root", []string{target}
+		job.Mounts = []MountConfig{{Type: "bind", Source: "local/settings", Target: target}}
+		must.NoError(t, task.EncodeConcreteDriverConfig(&job))
+		_, _, err := p.StartTask(task)
+		must.NoError(t, err)
+		must.Eq(t, 0, p.wait(t, task).ExitCode, must.Sprint(console(task)))
+		waitForLine(t, task, "of the host")
+	}
+}
+
 func TestReadOnlyRoot_HasTheTasksHosts(t *testing.T) {
 	p := newTestPlugin(t)
 	for _, job := range []TaskConfig{{RootfsReadOnly: true}, {RootfsFormat: formatISO9660}, {RootfsReadOnly: true, Rootfs: "local/image"}} {
