@@ -27,7 +27,7 @@ func (t *task) confine() error {
 	if err := t.restrictFiles(); err != nil && !errors.Is(err, landlock.ErrUnsupported) {
 		return fmt.Errorf("restrict the executor with Landlock: %w", err)
 	}
-	if err := t.installFilter(); err != nil {
+	if err := filter(os.Getpid(), t.pidfd).InstallFilter(); err != nil {
 		return fmt.Errorf("install the executor's system call filter: %w", err)
 	}
 	return nil

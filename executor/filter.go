@@ -3,11 +3,6 @@
 package executor
 
 import (
-	"fmt"
-	"os"
-	"runtime"
-	"unsafe"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/bpf"
@@ -39,21 +34,13 @@ const (
 	allowCall       = unix.SECCOMP_RET_ALLOW
 )
 
-var auditArch = map[string]uint32{
-	"amd64": unix.AUDIT_ARCH_X86_64,
-	"arm64": unix.AUDIT_ARCH_AARCH64,
-}
-
-// x32Bit marks the system call numbers of the x32 ABI, which has the AUDIT_ARCH of x86-64.
-const x32Bit = 0x40000000
-
 // filter returns the system call filter of an executor with a PID and a pidfd of its guest.
 func filter(pid, guest int) bpf.Program {
 	var p bpf.Program
 	p.Load(bpf.Arch)
-	p.ReturnIf(bpf.NotEqual(auditArch[runtime.GOARCH]), refuseCall)
+	p.ReturnIf(bpf.NotEqual(bpf.AuditArch()), refuseCall)
 	p.Load(bpf.Number)
-	p.ReturnIf(bpf.AtLeast(x32Bit), refuseCall)
+	p.ReturnIf(bpf.AtLeast(bpf.X32Bit), refuseCall)
 	for _, number := range allowedCalls {
 		p.ReturnIf(bpf.Equal(number), allowCall)
 	}
@@ -82,20 +69,4 @@ func allowArgument(p *bpf.Program, number, argument uint32, c bpf.Condition) {
 		p.ReturnIf(c, allowCall)
 		p.Return(refuseArguments)
 	})
-}
-
-// installFilter installs the filter in all threads.
-func (t *task) installFilter() error {
-	f := filter(os.Getpid(), t.pidfd)
-	program := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]}
-	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC,
-		uintptr(unsafe.Pointer(&program)))
-	runtime.KeepAlive(f)
-	switch {
-	case errno != 0:
-		return errno
-	case thread != 0:
-		return fmt.Errorf("thread %d has another filter", thread)
-	}
-	return nil
 }

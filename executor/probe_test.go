@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/bpf"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender/spt"
 )
 
@@ -200,7 +201,7 @@ func (t *task) kernelAttempts() []attempt {
 		onlyFiltered("make memory executable", refused, unix.SYS_MPROTECT, 0, 4096, unix.PROT_EXEC),
 		onlyFiltered("load a BPF program", refused, unix.SYS_BPF, unix.BPF_PROG_LOAD),
 		onlyFiltered("set up an io_uring", refused, unix.SYS_IO_URING_SETUP, 1),
-		onlyFiltered("use another ABI", refused, x32Bit|unix.SYS_READ, ^uintptr(0)),
+		onlyFiltered("use another ABI", refused, bpf.X32Bit|unix.SYS_READ, ^uintptr(0)),
 	}
 }
 

@@ -79,7 +79,7 @@ func enter() (inside Inside, err error) {
 	if err := restrictFiles(inside.Plan, inside.Roots); err != nil {
 		return inside, fmt.Errorf("restrict the file server with Landlock: %w", err)
 	}
-	if err := installFilter(filter(os.Getpid())); err != nil {
+	if err := filter(os.Getpid()).InstallFilter(); err != nil {
 		return inside, fmt.Errorf("install the file server's system call filter: %w", err)
 	}
 	runtime.GOMAXPROCS(processors)

@@ -3,10 +3,6 @@
 package jail
 
 import (
-	"fmt"
-	"runtime"
-	"unsafe"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/bpf"
@@ -44,21 +40,13 @@ const (
 	kill            = unix.SECCOMP_RET_KILL_PROCESS
 )
 
-var auditArch = map[string]uint32{
-	"amd64": unix.AUDIT_ARCH_X86_64,
-	"arm64": unix.AUDIT_ARCH_AARCH64,
-}
-
-// x32Bit marks the system call numbers of the x32 ABI, which has the AUDIT_ARCH of x86-64.
-const x32Bit = 0x40000000
-
 // filter returns the system call filter of a server with a PID.
 func filter(pid int) bpf.Program {
 	var p bpf.Program
 	p.Load(bpf.Arch)
-	p.ReturnIf(bpf.NotEqual(auditArch[runtime.GOARCH]), kill)
+	p.ReturnIf(bpf.NotEqual(bpf.AuditArch()), kill)
 	p.Load(bpf.Number)
-	p.ReturnIf(bpf.AtLeast(x32Bit), kill)
+	p.ReturnIf(bpf.AtLeast(bpf.X32Bit), kill)
 	for _, number := range allowedCalls {
 		p.ReturnIf(bpf.Equal(number), allowCall)
 	}
@@ -103,19 +91,4 @@ func allowNodes(p *bpf.Program) {
 		}
 		p.Return(refuseArguments)
 	})
-}
-
-// installFilter installs the filter in all threads.
-func installFilter(f bpf.Program) error {
-	program := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]}
-	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC,
-		uintptr(unsafe.Pointer(&program)))
-	runtime.KeepAlive(f)
-	switch {
-	case errno != 0:
-		return errno
-	case thread != 0:
-		return fmt.Errorf("thread %d has another filter", thread)
-	}
-	return nil
 }

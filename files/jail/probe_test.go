@@ -78,7 +78,7 @@ func enterWithoutFilter(layers string) (in Inside, err error) {
 		in.Roots = append(in.Roots, firstShare+i)
 	}
 	if layers == layerRemount {
-		if err := installFilter(withoutMountSetattr()); err != nil {
+		if err := withoutMountSetattr().InstallFilter(); err != nil {
 			return in, err
 		}
 	}

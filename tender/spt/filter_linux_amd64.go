@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	// x32Bit marks the system call numbers of the x32 ABI, which has the same
-	// AUDIT_ARCH as x86-64 (asm/unistd.h: __X32_SYSCALL_BIT).
-	x32Bit = 0x40000000
 	// archSetFS is ARCH_SET_FS (asm/prctl.h).
 	archSetFS = 0x1002
 
@@ -35,7 +32,7 @@ func filter(devices []tender.Device) (bpf.Program, error) {
 	p.Load(bpf.Arch)
 	p.ReturnIf(bpf.NotEqual(unix.AUDIT_ARCH_X86_64), kill)
 	p.Load(bpf.Number)
-	p.ReturnIf(bpf.AtLeast(x32Bit), kill)
+	p.ReturnIf(bpf.AtLeast(bpf.X32Bit), kill)
 	allowNet(&p, devices)
 	allowWait(&p)
 	allowCall(&p, unix.SYS_TIMERFD_SETTIME, fdTimer)

@@ -152,7 +152,7 @@ func TestFilter_KillsOtherCallsAndArchitectures(t *testing.T) {
 			must.False(t, allows(t, vm, d), must.Sprintf("%+v", d))
 		}
 		for number := range uint32(600) {
-			for _, upper := range []uint32{0, x32Bit, 1 << 31} {
+			for _, upper := range []uint32{0, bpf.X32Bit, 1 << 31} {
 				d := c.call
 				d.number = number | upper
 				if upper != 0 || !numbers[number] {

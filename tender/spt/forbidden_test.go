@@ -14,6 +14,7 @@ import (
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/bpf"
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
@@ -33,7 +34,7 @@ func mustEndBy(t *testing.T, signal syscall.Signal, cases map[string]func(*asm))
 }
 
 func TestGuest_ForbiddenCallsKill(t *testing.T) {
-	const x32 = x32Bit
+	const x32 = bpf.X32Bit
 	mustEndBy(t, syscall.SIGSYS, map[string]func(*asm){
 		"open":             func(a *asm) { a.call(unix.SYS_OPEN, rodataBase, 0, 0) },
 		"openat":           func(a *asm) { a.call(unix.SYS_OPENAT, 0, rodataBase, 0) },
