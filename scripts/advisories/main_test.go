@@ -24,9 +24,25 @@ func TestSourceVersions_AreThoseOfTheCache(t *testing.T) {
 		must.NoError(t, os.Mkdir(filepath.Join(cache, name+"-"+version), 0o755))
 		must.NoError(t, os.Symlink(name+"-"+version, filepath.Join(cache, name)))
 	}
-	versions, err := sourceVersions(cache)
+	// A package of another release replaces that of the machine's.
+	must.NoError(t, os.Mkdir(filepath.Join(cache, "trixie"), 0o755))
+	for name, version := range map[string]string{"musl": "1.2.3-1", "trixie/musl": "1.2.5-3"} {
+		target := "musl-" + version
+		must.NoError(t, os.Mkdir(filepath.Join(cache, target), 0o755))
+		must.NoError(t, os.Symlink("link", filepath.Join(cache, target, "a-link")))
+		if name != "musl" {
+			target = "../" + target
+		}
+		must.NoError(t, os.Symlink(target, filepath.Join(cache, name)))
+	}
+	sources, err := sourceVersions(cache, "bookworm")
 	must.NoError(t, err)
-	must.Eq(t, map[string]string{"redis": "7.0.15-1~deb12u10", "linux": "6.1.192-2", "gcc-12": "12.2.0-14+deb12u1"}, versions)
+	must.Eq(t, []source{
+		{"gcc-12", "12.2.0-14+deb12u1", "bookworm"},
+		{"linux", "6.1.192-2", "bookworm"},
+		{"musl", "1.2.5-3", "trixie"},
+		{"redis", "7.0.15-1~deb12u10", "bookworm"},
+	}, sources)
 }
 
 func TestFixedIssues_ComparesVersionsWithTheTracker(t *testing.T) {
@@ -35,11 +51,14 @@ func TestFixedIssues_ComparesVersionsWithTheTracker(t *testing.T) {
 	defer server.Close()
 	tracker, err := download(server.URL + "/tracker.json")
 	must.NoError(t, err)
-	for version, want := range map[string]int{"7.0.15-1~deb12u10": 1, "7.0.15-1~deb12u11": 0, "7.0.15-1~deb12u8": 2} {
+	for version, want := range map[string]int{"7.0.15-1~deb12u10": 2, "7.0.15-1~deb12u11": 1, "7.0.15-1~deb12u8": 3} {
 		var out strings.Builder
-		found, err := fixedIssues(&out, tracker, "bookworm", map[string]string{"redis": version, "linux": "6.1.192-2", "musl": "1.2.3-1"})
+		found, err := fixedIssues(&out, tracker, []source{
+			{"musl", "1.2.5-3", "trixie"}, {"linux", "6.1.192-2", "bookworm"}, {"redis", version, "bookworm"},
+		})
 		must.NoError(t, err)
 		must.Len(t, want, found, must.Sprint(version))
+		must.Eq(t, "CVE-2025-26519", found[0].id, must.Sprint("fixed in trixie"))
 		must.StrContains(t, out.String(), "linux 6.1.192-2 has 1 known vulnerabilities")
 	}
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 type debianPackage struct {
 	name, version string
 	date          time.Time // zero if it is unknown
+	release       string    // such as bookworm; empty if it is unknown
 }
 
 // The first line of an entry in a changelog, and the last one. See deb-changelog(5).
@@ -27,6 +29,40 @@ var (
 	changelogFirst = regexp.MustCompile(`^([a-z0-9][a-z0-9.+-]*) \(([^()\s]+)\) `)
 	changelogLast  = regexp.MustCompile(`^ -- .+  (.+)$`)
 )
+
+// readPackages reads the changelogs of the packages in directories.
+func readPackages(dirs []string) ([]debianPackage, error) {
+	var packages []debianPackage
+	for _, dir := range dirs {
+		p, err := readPackage(dir)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", dir, err)
+		}
+		packages = append(packages, p)
+	}
+	return packages, nil
+}
+
+// setReleases sets the releases of packages: that of a line NAME RELEASE in the file
+// suites, or else the one given.
+func setReleases(packages []debianPackage, release, suites string) error {
+	others := map[string]string{}
+	if suites != "" {
+		content, err := os.ReadFile(suites)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(content)) {
+			if words := strings.Fields(line); len(words) == 2 && words[0] != "#" {
+				others[words[0]] = words[1]
+			}
+		}
+	}
+	for i := range packages {
+		packages[i].release = cmp.Or(others[packages[i].name], release)
+	}
+	return nil
+}
 
 // readPackage reads the changelog of an unpacked source package or binary package. The
 // changelog names the source package in both.

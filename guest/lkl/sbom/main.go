@@ -3,10 +3,12 @@
 // Sbom lists the Debian source packages that a Linux guest was built from, as an SPDX
 // document in JSON. build-app runs it.
 //
-//	sbom -name NAME -o FILE [-file KERNEL] ... [-package NAME=VERSION] ... DIR ...
+//	sbom -name NAME -o FILE -release RELEASE -suites FILE [-file KERNEL] ...
+//		[-package NAME=VERSION] ... DIR ...
 //
 // Each DIR is an unpacked Debian package. The version of the first one is the version of
-// the kernels.
+// the kernels. The packages are from a Debian RELEASE, such as bookworm, or from another
+// release that the file suites names for them (guest/suites).
 package main
 
 import (
@@ -52,11 +54,13 @@ func main() {
 
 func run(args []string) error {
 	var contents spdx.Contents
-	var output string
+	var output, release, suites string
 	var further []debianPackage
 	flags := flag.NewFlagSet("sbom", flag.ContinueOnError)
 	flags.StringVar(&contents.Name, "name", "", "name of the document")
 	flags.StringVar(&output, "o", "", "file to write")
+	flags.StringVar(&release, "release", "", "Debian release of the packages")
+	flags.StringVar(&suites, "suites", "", "file with the packages of other releases")
 	flags.Func("file", "kernel that the document describes", func(path string) error {
 		f, err := describe(path)
 		contents.Files = append(contents.Files, f)
@@ -76,9 +80,15 @@ func run(args []string) error {
 	if contents.Name == "" || output == "" || len(contents.Files) == 0 {
 		return errors.New("-name, -o and -file are required")
 	}
-	if err := addPackages(&contents, flags.Args(), further); err != nil {
+	packages, err := readPackages(flags.Args())
+	if err != nil {
 		return err
 	}
+	packages = append(packages, further...)
+	if err := setReleases(packages, release, suites); err != nil {
+		return err
+	}
+	addPackages(&contents, packages)
 	content, err := contents.Marshal()
 	if err != nil {
 		return err
@@ -94,23 +104,15 @@ func describe(path string) (spdx.File, error) {
 	return spdx.File{Name: filepath.Base(path), SHA256: hex.EncodeToString(sum[:])}, err
 }
 
-// addPackages adds the packages in directories, and further ones. The document's time is
-// that of the newest package, so that it does not depend on the time of the build.
-func addPackages(contents *spdx.Contents, dirs []string, further []debianPackage) error {
-	var packages []debianPackage
-	for _, dir := range dirs {
-		p, err := readPackage(dir)
-		if err != nil {
-			return fmt.Errorf("%s: %w", dir, err)
-		}
-		packages = append(packages, p)
-	}
-	if len(packages) > 0 {
-		for i := range contents.Files {
+// addPackages adds packages, of which the first is the application. The document's time
+// is that of the newest package, so that it does not depend on the time of the build.
+func addPackages(contents *spdx.Contents, packages []debianPackage) {
+	for i := range contents.Files {
+		if len(packages) > 0 {
 			contents.Files[i].Version = packages[0].version
 		}
 	}
-	for _, p := range append(packages, further...) {
+	for _, p := range packages {
 		contents.Packages = append(contents.Packages, p.entry())
 		if p.date.After(contents.Created) {
 			contents.Created = p.date
@@ -120,14 +122,16 @@ func addPackages(contents *spdx.Contents, dirs []string, further []debianPackage
 		Name: project, Version: version.Version, License: "MPL-2.0", Purpose: "SOURCE",
 		PURL: "pkg:generic/" + project + "@" + url.PathEscape(version.Version),
 	})
-	return nil
 }
 
 // entry returns the package for the document.
 func (p debianPackage) entry() spdx.Package {
+	purl := "pkg:deb/debian/" + url.PathEscape(p.name) + "@" + escapeVersion(p.version) + "?arch=source"
+	if p.release != "" {
+		purl += "&distro=" + url.QueryEscape(p.release)
+	}
 	return spdx.Package{
-		Name: p.name, Version: p.version, License: licenses[p.name], Supplier: "Organization: Debian", Purpose: "SOURCE",
-		PURL: "pkg:deb/debian/" + url.PathEscape(p.name) + "@" + escapeVersion(p.version) + "?arch=source",
+		Name: p.name, Version: p.version, License: licenses[p.name], Supplier: "Organization: Debian", Purpose: "SOURCE", PURL: purl,
 	}
 }
 

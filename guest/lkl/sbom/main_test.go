@@ -43,6 +43,7 @@ func writePackages(t *testing.T) (dir string) {
 	must.NoError(t, w.Close())
 	must.NoError(t, os.WriteFile(filepath.Join(doc, "changelog.Debian.gz"), compressed.Bytes(), 0o600))
 	must.NoError(t, os.WriteFile(filepath.Join(dir, "lkl-redis.spt"), []byte("kernel"), 0o600))
+	must.NoError(t, os.WriteFile(filepath.Join(dir, "suites"), []byte("# Two words\n\nlinux trixie\n"), 0o600))
 	return dir
 }
 
@@ -52,6 +53,7 @@ func TestRun_ListsSourcePackages(t *testing.T) {
 		out := filepath.Join(dir, "out.json")
 		must.NoError(t, run([]string{
 			"-name", "lkl-redis", "-o", out, "-file", filepath.Join(dir, "lkl-redis.spt"), "-package", "gcc-12=12.2.0-14+deb12u1",
+			"-release", "bookworm", "-suites", filepath.Join(dir, "suites"),
 			filepath.Join(dir, "redis"), filepath.Join(dir, "linux-source-6.1"),
 		}))
 		content, err := os.ReadFile(out)
@@ -75,9 +77,9 @@ func TestRun_ListsSourcePackages(t *testing.T) {
 		got = append(got, []string{p.Name, p.VersionInfo, p.LicenseDeclared, p.ExternalRefs[0].ReferenceLocator})
 	}
 	must.Eq(t, [][]string{
-		{"redis", "5:7.0.15-1~deb12u10", "BSD-3-Clause", "pkg:deb/debian/redis@5:7.0.15-1~deb12u10?arch=source"},
-		{"linux", "6.1.192-2", "GPL-2.0-only", "pkg:deb/debian/linux@6.1.192-2?arch=source"},
-		{"gcc-12", "12.2.0-14+deb12u1", "GPL-3.0-or-later WITH GCC-exception-3.1", "pkg:deb/debian/gcc-12@12.2.0-14%2Bdeb12u1?arch=source"},
+		{"redis", "5:7.0.15-1~deb12u10", "BSD-3-Clause", "pkg:deb/debian/redis@5:7.0.15-1~deb12u10?arch=source&distro=bookworm"},
+		{"linux", "6.1.192-2", "GPL-2.0-only", "pkg:deb/debian/linux@6.1.192-2?arch=source&distro=trixie"},
+		{"gcc-12", "12.2.0-14+deb12u1", "GPL-3.0-or-later WITH GCC-exception-3.1", "pkg:deb/debian/gcc-12@12.2.0-14%2Bdeb12u1?arch=source&distro=bookworm"},
 		{"nomad-driver-lkl", version.Version, "MPL-2.0", "pkg:generic/nomad-driver-lkl@" + version.Version},
 	}, got)
 }

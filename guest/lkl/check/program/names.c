@@ -76,10 +76,7 @@ static void chain_of_links(void)
 	FAILS(open("l41", O_RDONLY), ELOOP);
 }
 
-/*
- * renameat2, which musl 1.2.3 lacks. Flag 1 is RENAME_NOREPLACE, 2 is
- * RENAME_EXCHANGE.
- */
+/* A direct call of renameat2. Flag 1 is RENAME_NOREPLACE, 2 is RENAME_EXCHANGE. */
 static long rename_with_flags(const char *from, const char *to, unsigned flags)
 {
 	return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags);

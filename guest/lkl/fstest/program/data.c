@@ -96,7 +96,7 @@ static void data_positions(void)
 	TRY(pwrite(fd, &c, 1, -1));
 }
 
-/* musl has no preadv2 and pwritev2. */
+/* Direct calls: preadv2 and pwritev2 of musl call preadv and pwritev if there are no flags. */
 static long read_vector(int fd, struct iovec *v, int n, off_t at, int flags)
 {
 	return syscall(SYS_preadv2, fd, v, n, at, 0, flags);
