@@ -85,3 +85,26 @@ func TestCompiler_RejectsUnsupportedOptions(t *testing.T) {
 		test.Eq(t, line, out)
 	}
 }
+
+// The host's static libraries are compiled for another libc. libc6-dev has libanl.a.
+func TestCompiler_DoesNotFindTheHostsLibraries(t *testing.T) {
+	cmd := exec.Command("gcc", "-static", "-x", "c", "-", "-o", filepath.Join(t.TempDir(), "program"), "-lanl")
+	cmd.Stdin = strings.NewReader("int main(void) { return 0; }\n")
+	out, err := cmd.CombinedOutput()
+	must.NoError(t, err, must.Sprintf("the host has the library: %s", out))
+	for _, target := range []string{"spt", "native"} {
+		out, err := runCompiler(t, t.TempDir(), "-target", target, "-x", "c", "-", "-o", "program", "-lanl")
+		test.Error(t, err)
+		test.StrContains(t, out, "cannot find -lanl")
+	}
+}
+
+// Configure scripts test threads with native programs.
+func TestCompiler_NativeProgramsHaveThreads(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "program")
+	out, err := runCompiler(t, "testdata", "-target", "native", "-O2", "threads.c", "-pthread", "-o", program)
+	must.NoError(t, err, must.Sprint(out))
+	ran, err := exec.Command(program).CombinedOutput()
+	must.NoError(t, err, must.Sprintf("%s", ran))
+	must.Eq(t, "80000 of 80000, 500 ended, 1 CPU\n", string(ran))
+}

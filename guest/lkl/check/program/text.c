@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <fenv.h>
 #include <fnmatch.h>
+#include <iconv.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <locale.h>
@@ -239,11 +240,42 @@ static void copies(void)
 			}
 }
 
+/* Every pair of bytes in the Korean encoding is converted, or is an error: CVE-2025-26519. */
+static void korean_text(void)
+{
+	iconv_t korean = iconv_open("UTF-8", "EUC-KR");
+	char pair[2], text[8], *in, *out;
+	size_t n_in, n_out;
+
+	TRUE(korean != (iconv_t)-1);
+	for (int i = 0x8000; i < 0x10000; i++) {
+		pair[0] = i >> 8;
+		pair[1] = i & 0xff;
+		in = pair;
+		out = text + 1;
+		n_in = sizeof(pair);
+		n_out = 6;
+		memset(text, 'x', sizeof(text));
+		if (iconv(korean, &in, &n_in, &out, &n_out) == (size_t)-1)
+			TRUE(errno == EILSEQ || errno == EINVAL);
+		TRUE(out >= text + 1 && out + n_out == text + 7);
+		IS(text[0], 'x');
+		IS(*out, 'x');
+		iconv(korean, NULL, NULL, NULL, NULL);
+	}
+	in = "\xc8\x41";
+	n_in = 2;
+	IS(iconv(korean, &in, &n_in, &out, &n_out), -1);
+	IS(errno, EILSEQ);
+	iconv_close(korean);
+}
+
 const struct check number_checks[] = {
 	{ "number_formats", formats },
 	{ "number_conversions", conversions },
 	{ "number_algorithms", algorithms },
 	{ "number_copies", copies },
+	{ "number_korean_text", korean_text },
 	{ 0 }
 };
 
