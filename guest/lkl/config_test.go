@@ -259,3 +259,15 @@ func TestKernel_BusyThreadLetsOthersRun(t *testing.T) {
 	test.Eq(t, []string{"busy: others ran", "spinlock: done"}, lines)
 	test.Eq(t, 0, status)
 }
+
+// A Nomad client gives its tasks at least this limit. One that grows with the guest's
+// memory would depend on the job.
+func TestProgram_MayOpenManyFiles(t *testing.T) {
+	lines, status := runGuest(t, guestSpec{
+		config: map[string]any{"uid": "1000"}, args: []string{"file", "/proc/self/limits", "file", "/proc/sys/fs/file-max"},
+	})
+	must.Eq(t, 0, status)
+	limits := strings.Join(strings.Fields(strings.Join(lines, "\n")), " ")
+	test.StrContains(t, limits, "Max open files 65536 65536 files")
+	test.StrContains(t, limits, "/proc/sys/fs/file-max: 1048576")
+}

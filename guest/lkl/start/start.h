@@ -11,7 +11,7 @@
  *
  * Files call functions of files further down in this order only: start; program,
  * network, mounts, disks; configured_mount, neighbors; disk_mount, mount_point,
- * interface; address; config, source_route, identity; exit; cmdline; console, memory,
+ * interface; address; config, source_route, identity, limits; exit; cmdline; console, memory,
  * netlink, text. build-sdk checks that there is no
  * cycle.
  */
@@ -141,6 +141,9 @@ const char *mount_error(long err);
  * is missing. Returns a descriptor or a negative error number.
  */
 long mount_point_open(const char *path, bool file);
+
+/* limits.c */
+void raise_limit_of_files(void);
 
 /* identity.c */
 void set_hostname(const char *name);

@@ -155,6 +155,28 @@ static void limit_of_descriptors(void)
 	OK(dup(first));
 }
 
+static void highest_descriptor(void)
+{
+	struct rlimit before, all;
+	int fd = OK(open("/dev/zero", O_RDONLY)), highest;
+	char c = 'x';
+
+	OK(getrlimit(RLIMIT_NOFILE, &before));
+	all = before;
+	if (all.rlim_max < 65536)
+		all.rlim_cur = all.rlim_max;
+	else
+		all.rlim_cur = 65536;
+	OK(setrlimit(RLIMIT_NOFILE, &all));
+	highest = all.rlim_cur - 1;
+	TRUE(dup2(fd, highest) == highest);
+	FAILS(dup2(fd, highest + 1), EBADF);
+	GIVES(read(highest, &c, 1), 1);
+	IS(c, 0);
+	OK(close(highest));
+	OK(setrlimit(RLIMIT_NOFILE, &before));
+}
+
 static void hundreds(void)
 {
 	int first = OK(open("/dev/null", O_RDONLY));
@@ -240,6 +262,7 @@ const struct check open_checks[] = {
 	{ "open_duplicates", duplicates },
 	{ "open_status_flags", status_flags },
 	{ "open_limit_of_descriptors", limit_of_descriptors },
+	{ "open_highest_descriptor", highest_descriptor },
 	{ "open_hundreds", hundreds },
 	{ "open_paths_only", paths_only },
 	{ "open_without_a_name", without_a_name },

@@ -225,6 +225,48 @@ static void old_semaphores(void)
 	OK(semctl(s, 0, IPC_RMID));
 }
 
+static void status_of_semaphores(void)
+{
+	union {
+		int value;
+		struct semid_ds *status;
+	} arg;
+	struct sembuf up = { 1, 1, 0 };
+	struct semid_ds d = { 0 };
+	time_t before = time(NULL) - 1;
+	int s = OK(semget(IPC_PRIVATE, 3, IPC_CREAT | 0640));
+
+	OK(semop(s, &up, 1));
+	arg.status = &d;
+	OK(semctl(s, 0, IPC_STAT, arg));
+	IS(d.sem_nsems, 3);
+	IS(d.sem_perm.mode & 0777, 0640);
+	IS(d.sem_perm.uid, getuid());
+	TRUE(d.sem_otime >= before && d.sem_otime <= time(NULL));
+	TRUE(d.sem_ctime >= before && d.sem_ctime <= time(NULL));
+	OK(semctl(s, 0, IPC_RMID));
+}
+
+static void status_of_messages(void)
+{
+	struct {
+		long type;
+		char text[16];
+	} m = { 3, "three" };
+	struct msqid_ds d = { 0 };
+	time_t before = time(NULL) - 1;
+	int q = OK(msgget(IPC_PRIVATE, IPC_CREAT | 0600));
+
+	OK(msgsnd(q, &m, 5, 0));
+	OK(msgctl(q, IPC_STAT, &d));
+	IS(d.msg_qnum, 1);
+	IS(d.msg_lspid, getpid());
+	TRUE(d.msg_qbytes >= 5);
+	TRUE(d.msg_stime >= before && d.msg_stime <= time(NULL));
+	IS(d.msg_rtime, 0);
+	OK(msgctl(q, IPC_RMID, NULL));
+}
+
 static void old_memory(void)
 {
 	int m = OK(shmget(IPC_PRIVATE, 8192, IPC_CREAT | 0600));
@@ -242,6 +284,8 @@ const struct check ipc_checks[] = {
 	{ "ipc_queue_of_messages", queue_of_messages },
 	{ "ipc_old_messages", old_messages },
 	{ "ipc_old_semaphores", old_semaphores },
+	{ "ipc_status_of_semaphores", status_of_semaphores },
+	{ "ipc_status_of_messages", status_of_messages },
 	{ "ipc_old_memory", old_memory },
 	{ 0 }
 };
