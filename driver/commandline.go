@@ -116,6 +116,7 @@ func (g guest) lklConfig() *lkl.Config {
 	if g.disk != nil && g.disk.readOnly && k.supports(unikernel.FeatureConfig) {
 		c.Hostname, c.Entropy = g.job.hostname(), g.disk.entropy
 	}
+	g.addOutput(c)
 	g.addNetwork(c)
 	g.addDefaultSysctls(c)
 	return c

@@ -148,6 +148,7 @@ type TaskConfig struct {
 	Interfaces  map[string]InterfaceConfig `codec:"interface"` // by net device
 	Disks       map[string]DiskConfig      `codec:"disk"`      // by block device
 	WorkDir     string                     `codec:"work_dir"`
+	Argv0       string                     `codec:"argv0"`
 	StackSize   string                     `codec:"stack_size"`
 	KernelLog   bool                       `codec:"kernel_log"`
 	// These need an image.
@@ -226,6 +227,7 @@ func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
 	if t.WorkDir != "" && !path.IsAbs(t.WorkDir) {
 		list.Addf("work_dir", "%q is not an absolute path in the guest, such as %q", t.WorkDir, "/srv")
 	}
+	t.validateArgv0(&list)
 	t.validateStackSize(&list)
 	oneOf(&list, "network_mode", t.NetworkMode, networkModes)
 	t.servedPorts(&list, task)

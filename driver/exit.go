@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
@@ -98,10 +99,21 @@ var linuxStatuses = map[int]string{
 }
 
 // explainExit returns the reason of an exit. For a Linux guest it adds the meaning of the
-// status. A program may use the same status, so the explanation is not certain.
+// status, and the guest's own message. A program may use the same status, so without a message
+// the explanation is not certain.
 func explainExit(flavor string, exit executor.Exit) string {
 	meaning, found := linuxStatuses[exit.Code]
-	if flavor != string(unikernel.FlavorLKL) || exit.Signal != 0 || !found {
+	byItself := exit.Code < 128 && !found // 128 and more are signals and panics
+	if flavor != string(unikernel.FlavorLKL) || exit.Signal != 0 || byItself {
+		return exit.Reason
+	}
+	message := strings.TrimPrefix(exit.Message, "lkl: ")
+	switch {
+	case message != "" && found:
+		return fmt.Sprintf("%s: %s: %s", exit.Reason, meaning, message)
+	case message != "":
+		return fmt.Sprintf("%s: %s", exit.Reason, message)
+	case !found:
 		return exit.Reason
 	}
 	return fmt.Sprintf("%s: %s, unless this is the program's own status (see the last line of its log)", exit.Reason, meaning)

@@ -50,17 +50,23 @@ func TestLinux_WithoutAControlDeviceUsesAllOtherFeatures(t *testing.T) {
 	must.Eq(t, int(syscall.SIGTERM), p.wait(t, task).Signal)
 }
 
-// A guest without a note is configured as a legacy LKL guest, even if it has a
-// control device. It still gets signals.
-func TestLinux_WithoutFeaturesIsALegacyGuest(t *testing.T) {
-	p := newTestPlugin(t)
-	task := p.linux(t, "signals.c", TaskConfig{})
+// removeFeatures removes the list of features from a task's kernel.
+func removeFeatures(t *testing.T, task *drivers.TaskConfig) {
+	t.Helper()
 	kernel := filepath.Join(task.TaskDir().LocalDir, "kernel")
 	content, err := os.ReadFile(kernel)
 	must.NoError(t, err)
 	must.Eq(t, 1, bytes.Count(content, []byte("nomad-driver-lkl\x00")))
 	content = bytes.Replace(content, []byte("nomad-driver-lkl\x00"), []byte("another-owner-xx\x00"), 1)
 	must.NoError(t, os.WriteFile(kernel, content, 0o644))
+}
+
+// A guest without a note is configured as a legacy LKL guest, even if it has a
+// control device. It still gets signals.
+func TestLinux_WithoutFeaturesIsALegacyGuest(t *testing.T) {
+	p := newTestPlugin(t)
+	task := p.linux(t, "signals.c", TaskConfig{})
+	removeFeatures(t, task)
 	handle := p.startLinux(t, task)
 	waitForLine(t, task, "host="+defaultHostname(task)+" uid=0 gid=0 cwd=/ alloc="+task.AllocID)
 	must.LessEq(t, tender.MinBlockSize, bytesPerWrite(t, handle))

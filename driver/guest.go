@@ -48,7 +48,7 @@ func (g guest) plan(commandLine string, dir taskDir, root string) (executor.Plan
 		Task: task.ID, Dir: dir.path,
 		Tender: g.kernel.tender, Memory: g.memory(), CommandLine: commandLine,
 		ExecHeap: config.ExecHeap, HugePages: config.HugePages,
-		Stdout: task.StdoutPath, Stderr: task.StderrPath, OutputRoot: task.AllocDir,
+		Stdout: task.StdoutPath, Stderr: task.StderrPath, SeparateStderr: g.separateStderr(), OutputRoot: task.AllocDir,
 		UIDBase: uidBase, Root: root, Cgroup: dir.record.Cgroup,
 	}
 	files := []*os.File{g.kernel.private} // Plan.KernelFD is 0

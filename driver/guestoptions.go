@@ -65,6 +65,7 @@ func (k kernelInfo) checkGuestOptions(list *problems.List, j job) {
 	if j.config.RootfsOptions != "" && !reads {
 		list.Addf("rootfs_options", "is not supported by this guest (%s)", inspectHint)
 	}
+	k.checkArgv0(list, &j.config)
 	switch memory := memoryLimit(j.task); {
 	case j.config.StackSize != "" && !reads:
 		list.Addf("stack_size", "is not supported by this guest (%s)", inspectHint)

@@ -27,7 +27,7 @@ func TestLinux_UnknownRootOptionsEndTheStart(t *testing.T) {
 	_, _, err := p.StartTask(task)
 	must.NoError(t, err)
 	must.Eq(t, 122, p.wait(t, task).ExitCode)
-	waitFor(t, "the guest's message", func() bool { return strings.Contains(console(task), "an option is unknown\n") })
+	waitFor(t, "the guest's message", func() bool { return strings.Contains(errorsOf(task), "an option is unknown\n") })
 }
 
 // A root that is mounted read-only still starts and ends cleanly.

@@ -140,9 +140,15 @@ func waitFor(t *testing.T, description string, condition func() bool) {
 	must.Wait(t, testenv.EventuallyTrue(condition), must.Sprint("waiting for ", description))
 }
 
-// console returns the console output that logmon has collected.
-func console(task *drivers.TaskConfig) string {
-	content, _ := os.ReadFile(filepath.Join(task.TaskDir().LogDir, task.Name+".stdout.0"))
+// console returns the standard output that logmon has collected.
+func console(task *drivers.TaskConfig) string { return collected(task, "stdout") }
+
+// errorsOf returns the standard error that logmon has collected, which has the messages of
+// a Linux guest.
+func errorsOf(task *drivers.TaskConfig) string { return collected(task, "stderr") }
+
+func collected(task *drivers.TaskConfig, stream string) string {
+	content, _ := os.ReadFile(filepath.Join(task.TaskDir().LogDir, task.Name+"."+stream+".0"))
 	return string(content)
 }
 

@@ -247,7 +247,7 @@ func TestLive_ReportsAMountPointThatCannotBeMade(t *testing.T) {
 	must.NoError(t, err)
 	result := p.wait(t, task)
 	must.False(t, result.Successful())
-	waitFor(t, "the reason", func() bool { return strings.Contains(console(task), "/data/missing") })
+	waitFor(t, "the reason", func() bool { return strings.Contains(errorsOf(task), "/data/missing") })
 }
 
 func TestLive_LegacyGuestsKeepTheCopies(t *testing.T) {

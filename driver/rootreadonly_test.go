@@ -38,9 +38,7 @@ func mustBeReadOnly(t *testing.T, task *drivers.TaskConfig) (random string) {
 	t.Helper()
 	waitForLine(t, task, "ready")
 	must.StrContains(t, console(task), "host="+defaultHostname(task)+" ")
-	content, err := os.ReadFile(filepath.Join(task.TaskDir().LogDir, task.Name+".stderr.0"))
-	must.NoError(t, err)
-	must.StrContains(t, console(task)+string(content), "written: Read-only file system")
+	must.StrContains(t, console(task)+errorsOf(task), "written: Read-only file system")
 	_, random, _ = strings.Cut(console(task), "random=")
 	random, _, _ = strings.Cut(random, "\n")
 	return random

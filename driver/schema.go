@@ -243,6 +243,10 @@ var taskOptions = []option{
 		doc: "Absolute path in the guest in which the program starts.",
 	},
 	{
+		name: "argv0", kind: "string",
+		doc: "[Name of the program](#flavor-and-arguments), its `argv[0]`, in an LKL guest. Default: the kernel's file name, without `lkl-` and `.spt`.",
+	},
+	{
 		name: "mount", kind: kindBlocks,
 		doc: "Files of the host or memory that an LKL guest [mounts](volumes.md#mount-blocks).",
 		nested: []option{
@@ -292,7 +296,7 @@ var taskOptions = []option{
 	},
 	{
 		name: "kernel_log", kind: "bool", value: "false",
-		doc: "Print an LKL guest's [kernel messages](#linux) on its console.",
+		doc: "Print an LKL guest's [kernel messages](#linux).",
 	},
 }
 

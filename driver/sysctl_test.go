@@ -39,7 +39,7 @@ func TestLinux_JobKeepsLowPortsForRoot(t *testing.T) {
 	_, _, err := p.StartTask(task)
 	must.NoError(t, err)
 	must.Eq(t, 1, p.wait(t, task).ExitCode)
-	waitForLine(t, task, "port 80: Permission denied")
+	waitFor(t, "the program's error", func() bool { return errorsOf(task) == "port 80: Permission denied\n" })
 }
 
 func TestSysctl_Defaults(t *testing.T) {

@@ -21,21 +21,23 @@ const (
 	consoleFlush = 10 * time.Second
 )
 
-// A console copies the guest's output to Nomad without ever blocking. A full
+// A console copies an output of the guest to Nomad without ever blocking. A full
 // buffer stops the guest, so nothing is lost while the reader makes progress.
 // When the reader stalls for consolePatience, the console drops and counts the
 // output that does not fit. Once the reader continues, a line in notices reports the
-// number of missing bytes. The line is not in the output, where the guest could
-// forge it.
+// number of missing bytes. A guest with a standard error of its own could forge the
+// line, but not the count.
 //
 // The caller polls the descriptors of pollFDs and calls transfer.
 type console struct {
-	in, out int // in is -1 once the guest has closed its end
-	notices int // the task's stderr, to which the guest cannot write
+	name    string // "stdout" or "stderr"
+	in, out int    // in is -1 without a guest's end, or once the guest has closed it
+	notices int    // the task's stderr
 
 	buf     [consoleBuffer]byte
 	r, w    int  // buf[r:w] is to be written
 	midLine bool // the last byte put into buf was not a newline
+	tail    tail // of what the guest has written
 
 	dropping  bool
 	failure   error  // of a write since the last report; nil if the reader was only slow
@@ -128,8 +130,10 @@ func (c *console) read(now time.Time) {
 		_ = unix.Close(c.in)
 		c.in = -1
 	case c.dropping:
+		c.tail.add(into[:n])
 		c.drop(n)
 	default:
+		c.tail.add(into[:n])
 		c.added(n)
 	}
 }
@@ -191,7 +195,7 @@ func (c *console) reportMissing() {
 	if c.failure != nil {
 		reason = "cannot write to the log: " + c.failure.Error()
 	}
-	line := fmt.Sprintf("lkl-executor: %d bytes of stdout are missing after byte %d: %s\n", c.missing, c.gap, reason)
+	line := fmt.Sprintf("lkl-executor: %d bytes of %s are missing after byte %d: %s\n", c.missing, c.name, c.gap, reason)
 	if _, err := unix.Write(c.notices, []byte(line)); err == nil {
 		c.missing, c.failure = 0, nil
 	}

@@ -36,7 +36,7 @@ func newTestConsole(t *testing.T) *testConsole {
 	must.NoError(t, err)
 	var notices [2]int
 	must.NoError(t, unix.Pipe2(notices[:], unix.O_CLOEXEC|unix.O_NONBLOCK))
-	b := &testConsole{&console{in: pipe[0], out: out, notices: notices[1]}, t, pipe[1], fifo, notices[0], time.Unix(1000, 0)}
+	b := &testConsole{&console{name: "stdout", in: pipe[0], out: out, notices: notices[1]}, t, pipe[1], fifo, notices[0], time.Unix(1000, 0)}
 	t.Cleanup(func() {
 		for _, fd := range []int{b.in, b.out, b.notices, b.guest, b.fifo, b.noticesReader} {
 			_ = unix.Close(fd)

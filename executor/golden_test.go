@@ -63,6 +63,7 @@ func goldenPlan(version int) Plan {
 			},
 		}}
 	}
+	p.SeparateStderr = version >= 3
 	return p
 }
 
@@ -86,6 +87,9 @@ func goldens(version int) map[string]any {
 		id.Files, state.Files = goldenFiles, goldenFiles
 		exit.FilesEnded, state.FilesEnded = goldenEnd, goldenEnd
 	}
+	if version >= 3 {
+		exit.Message = "lkl: the program was killed because the guest ran out of memory: give it more"
+	}
 	plan := goldenPlan(version)
 	written := plan
 	written.CommandLine = ""
@@ -93,7 +97,7 @@ func goldens(version int) map[string]any {
 		"plan.json":           written,
 		"executor.json":       id,
 		"exit.json":           ExitRecord{Version: version, Executor: goldenExecutor, Guest: goldenGuest, Exit: exit},
-		"order.json":          Order{Files: 3 * version, Plan: plan},
+		"order.json":          Order{Files: 3 * min(version, 2), Plan: plan},
 		"request-state.json":  Request{Version: version, Op: OpState},
 		"request-wait.json":   Request{Version: version, Op: OpWait},
 		"request-signal.json": Request{Version: version, Op: OpSignal, Signal: 10},

@@ -7,8 +7,6 @@ import (
 	"io"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
@@ -63,8 +61,7 @@ func (t *task) tenderGuest(files []*os.File) (*tender.Guest, error) {
 		}
 		g.Devices = append(g.Devices, device)
 	}
-	g.Console, err = t.openConsole()
-	return g, err
+	return g, t.openOutputs(g)
 }
 
 // useCommandLineFile passes a long command line on to the tender. The executor does not
@@ -78,18 +75,20 @@ func useCommandLineFile(g *tender.Guest, f *os.File) error {
 	return nil
 }
 
-// openConsole creates the pipe for the guest's output, and returns the guest's
-// end.
-func (t *task) openConsole() (*os.File, error) {
-	var pipe [2]int
-	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("create the console pipe: %w", err)
+// openOutputs creates the pipes for the guest's output.
+func (t *task) openOutputs(g *tender.Guest) (err error) {
+	if g.Console, err = t.outputs.stdout.openPipe(); err != nil {
+		return err
 	}
-	t.console.in = pipe[0]
-	if err := unix.SetNonblock(pipe[0], true); err != nil {
-		return nil, fmt.Errorf("create the console pipe: %w", err)
+	t.guestFiles = append(t.guestFiles, g.Console)
+	if !t.plan.SeparateStderr {
+		return nil
 	}
-	return t.giveToGuest(pipe[1], "console"), nil
+	if g.Stderr, err = t.outputs.stderr.openPipe(); err != nil {
+		return err
+	}
+	t.guestFiles = append(t.guestFiles, g.Stderr)
+	return nil
 }
 
 func readKernelInfo(kernel *os.File) (*unikernel.Info, error) {

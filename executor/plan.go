@@ -3,7 +3,7 @@
 // Package executor is the small process that supervises one task.
 //
 // It outlives the plugin. It starts the guest under a tender, copies the guest's
-// console to Nomad, writes the exit status to disk before it reports the status to
+// output to Nomad, writes the exit status to disk before it reports the status to
 // any client, and answers requests on a unix socket. Package executor/client is
 // the plugin's side.
 package executor
@@ -56,6 +56,9 @@ type Plan struct {
 	// discards the output.
 	Stdout string `json:"Stdout"`
 	Stderr string `json:"Stderr"`
+	// SeparateStderr gives the guest a standard error, which is copied to Stderr. Without
+	// it the guest has only a console, which is copied to Stdout.
+	SeparateStderr bool `json:"SeparateStderr,omitempty"`
 	// OutputRoot is a directory in which other tasks may write, or "". The
 	// executor follows no symbolic link below it to reach Stdout or Stderr.
 	OutputRoot string `json:"OutputRoot"`

@@ -29,7 +29,7 @@ func TestPlan_CheckReportsEveryMistake(t *testing.T) {
 	err := bad.Check(2)
 	must.ErrorIs(t, err, ErrPlan)
 	for _, mistake := range []string{
-		"version 3", "no task ID", `"d" is not absolute`, `unknown tender "xen"`, "the kernel is the inherited file with index 9, but there are 2",
+		"version 4", "no task ID", `"d" is not absolute`, `unknown tender "xen"`, "the kernel is the inherited file with index 9, but there are 2",
 		`control device "a" is not a network device`, "2 control devices", `device "d" is the inherited file with index -1, but there are 2`,
 		"negative UID base",
 	} {

@@ -95,7 +95,7 @@ func startProbe() (*task, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &task{plan: &Plan{Dir: dir}, console: console{in: -1, out: -1, notices: 2}, uid: probeGuestUID}
+	t := &task{plan: &Plan{Dir: dir}, outputs: newOutputs(), uid: probeGuestUID}
 	t.guest = &spt.Process{Pid: guest.Process.Pid}
 	t.guestID = Process{Pid: guest.Process.Pid}
 	group, err := t.plan.Cgroup.Group()

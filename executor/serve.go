@@ -15,8 +15,10 @@ const (
 	slotListener = iota
 	slotSignals
 	slotGuest
-	slotConsoleIn
-	slotConsoleOut
+	slotStdoutIn
+	slotStdoutOut
+	slotStderrIn
+	slotStderrOut
 	slotControl
 	slotFiles
 	slotConns // the first of the connections
@@ -27,7 +29,7 @@ const (
 func (t *task) serve() int {
 	for {
 		now := time.Now()
-		if t.exit != nil && t.console.done(now) && t.files.deadline.IsZero() {
+		if t.exit != nil && t.outputs.done(now) && t.files.deadline.IsZero() {
 			break
 		}
 		until := t.preparePoll()
@@ -43,7 +45,7 @@ func (t *task) serve() int {
 		}
 		t.handleEvents(time.Now())
 	}
-	t.exit.Dropped = t.console.dropped
+	t.exit.Dropped = t.outputs.dropped()
 	t.dir.remove(SocketFile)
 	for _, c := range t.conns {
 		if c.waiting {
@@ -56,7 +58,8 @@ func (t *task) serve() int {
 
 // preparePoll fills t.fds. It returns the time of the next timeout, or zero.
 func (t *task) preparePoll() (until time.Time) {
-	in, out, until := t.console.pollFDs()
+	stdoutIn, stdoutOut, until := t.outputs.stdout.pollFDs()
+	stderrIn, stderrOut, stderrUntil := t.outputs.stderr.pollFDs()
 	listener := t.listener
 	if len(t.conns)-t.waitingClients() >= maxConns {
 		listener = -1
@@ -68,15 +71,17 @@ func (t *task) preparePoll() (until time.Time) {
 	add(listener, unix.POLLIN)
 	add(t.signals, unix.POLLIN)
 	add(t.pidfd, unix.POLLIN)
-	add(in, unix.POLLIN)
-	add(out, unix.POLLOUT)
+	add(stdoutIn, unix.POLLIN)
+	add(stdoutOut, unix.POLLOUT)
+	add(stderrIn, unix.POLLIN)
+	add(stderrOut, unix.POLLOUT)
 	add(t.control, unix.POLLIN)
 	add(t.files.pidfd, unix.POLLIN)
 	for _, c := range t.conns {
 		add(c.fd, unix.POLLIN)
 		until = earliest(until, c.deadline)
 	}
-	for _, at := range []time.Time{t.killAt, t.files.publishAt, t.files.deadline} {
+	for _, at := range []time.Time{stderrUntil, t.killAt, t.files.publishAt, t.files.deadline} {
 		until = earliest(until, at)
 	}
 	return until
@@ -103,7 +108,8 @@ func earliest(a, b time.Time) time.Time {
 // handleEvents handles the descriptors that poll reported, and timeouts.
 func (t *task) handleEvents(now time.Time) {
 	ready := func(slot int) bool { return t.fds[slot].Revents != 0 }
-	t.console.transfer(now, ready(slotConsoleIn))
+	t.outputs.stdout.transfer(now, ready(slotStdoutIn))
+	t.outputs.stderr.transfer(now, ready(slotStderrIn))
 	t.publishDropped()
 	if ready(slotControl) {
 		t.readControl()
@@ -136,8 +142,8 @@ func (t *task) drainSignals() {
 // publishDropped writes the number of dropped bytes to DroppedFile if it has changed. It
 // allocates nothing, because it may run as often as the guest writes.
 func (t *task) publishDropped() {
-	if t.console.dropped != t.published {
-		t.published = t.console.dropped
+	if dropped := t.outputs.dropped(); dropped != t.published {
+		t.published = dropped
 		_ = t.writeDropped() // State and Exit contain the number as well
 	}
 }

@@ -30,12 +30,12 @@ func start(plan *Plan, files int) (*task, error) {
 	unix.Umask(0o077)
 	t := &task{
 		plan: plan, plugin: os.Geteuid(),
-		console: console{in: -1, out: -1, notices: 2}, control: -1, files: fileServer{pidfd: -1, endedFD: -1},
+		outputs: newOutputs(), control: -1, files: fileServer{pidfd: -1, endedFD: -1},
 	}
 	if err := t.register(); err != nil {
 		return nil, err
 	}
-	if err := t.openOutputs(); err != nil {
+	if err := t.openTaskOutputs(); err != nil {
 		return nil, err
 	}
 	if err := t.enterCgroup(); err != nil {
@@ -93,19 +93,19 @@ func (t *task) writeIdentity() error {
 	})
 }
 
-// openOutputs opens the task's stdout and stderr. The latter becomes the stderr
+// openTaskOutputs opens the task's stdout and stderr. The latter becomes the stderr
 // of this process.
-func (t *task) openOutputs() error {
+func (t *task) openTaskOutputs() error {
 	fd, err := openOutput(t.plan.OutputRoot, t.plan.Stderr)
 	if err != nil {
 		return err
 	}
-	err = unix.Dup3(fd, 2, 0)
+	err = unix.Dup3(fd, stderrFD, 0)
 	_ = unix.Close(fd)
 	if err != nil {
 		return fmt.Errorf("use %s as stderr: %w", t.plan.Stderr, err)
 	}
-	t.console.out, err = openOutput(t.plan.OutputRoot, t.plan.Stdout)
+	t.outputs.stdout.out, err = openOutput(t.plan.OutputRoot, t.plan.Stdout)
 	return err
 }
 

@@ -19,7 +19,7 @@ type State struct {
 	UID      int       `json:"UID"`            // UID and GID of the guest
 	Started  time.Time `json:"Started"`        // when the guest's process began
 	Control  bool      `json:"Control"`        // signals reach the program in the guest
-	Dropped  uint64    `json:"Dropped"`        // bytes of console output lost to a slow reader
+	Dropped  uint64    `json:"Dropped"`        // bytes of output lost to a slow reader
 	// FilesEnded is how the file server ended while the guest ran, or "".
 	FilesEnded string `json:"FilesEnded,omitempty"`
 }
@@ -32,6 +32,9 @@ type Exit struct {
 	Reason    string    `json:"Reason"`    // one line for the operator
 	Finished  time.Time `json:"Finished"`
 	Dropped   uint64    `json:"Dropped"` // the last value of State.Dropped
+	// Message is the last line of the guest's output if the guest's kernel or its start
+	// program has printed it: the reason of its end. Otherwise it is "".
+	Message string `json:"Message,omitempty"`
 	// FilesEnded is the last value of State.FilesEnded.
 	FilesEnded string `json:"FilesEnded,omitempty"`
 }
@@ -53,6 +56,6 @@ type Stats struct {
 
 	GuestRSS uint64 // bytes resident in the guest's process
 
-	Dropped    uint64 // bytes of console output lost to a slow reader
+	Dropped    uint64 // bytes of output lost to a slow reader
 	FilesEnded string // State.FilesEnded
 }

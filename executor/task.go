@@ -37,7 +37,7 @@ type task struct {
 	started    time.Time
 	control    int // the executor's end of the control device, or -1
 	files      fileServer
-	console    console
+	outputs    outputs
 
 	published uint64   // the content of DroppedFile
 	droppedFD int      // DroppedFile
@@ -57,7 +57,7 @@ func (t *task) state() State {
 	return State{
 		Version: Version, Task: t.plan.Task, Tender: t.plan.Tender,
 		Guest: t.guestID, Executor: t.self, Files: t.files.id, UID: t.uid, Started: t.started,
-		Control: t.control >= 0, Dropped: t.console.dropped, FilesEnded: t.files.ended,
+		Control: t.control >= 0, Dropped: t.outputs.dropped(), FilesEnded: t.files.ended,
 	}
 }
 
@@ -113,7 +113,8 @@ func (t *task) recordExit(now time.Time) {
 		exit = Exit{Code: 1, Reason: err.Error()}
 	}
 	exit.Finished = now.UTC()
-	exit.Dropped, exit.FilesEnded = t.console.dropped, t.files.ended
+	exit.Message = t.outputs.message(now)
+	exit.Dropped, exit.FilesEnded = t.outputs.dropped(), t.files.ended
 	t.exit = &exit
 	t.killAt, t.files.publishAt = time.Time{}, time.Time{}
 	if t.files.pidfd >= 0 {
@@ -125,7 +126,7 @@ func (t *task) recordExit(now time.Time) {
 	if err := t.writeExit(record); err != nil {
 		t.logf("the exit status is only in memory and is lost if the plugin ends: %v", err)
 	}
-	t.console.finish(now)
+	t.outputs.finish(now)
 }
 
 // writeExit writes ExitFile and waits for the disk.
@@ -165,5 +166,5 @@ func (t *task) classifyExit(end tender.Exit) Exit {
 
 // logf writes a line to the task's stderr. The line is lost if nothing reads it.
 func (t *task) logf(format string, args ...any) {
-	_, _ = unix.Write(2, []byte("lkl-executor: "+fmt.Sprintf(format, args...)+"\n"))
+	t.outputs.logLine("lkl-executor: " + fmt.Sprintf(format, args...))
 }

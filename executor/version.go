@@ -19,8 +19,9 @@ package executor
 const (
 	// Version is the newest version of the plan, of the protocol, and of the
 	// files in a task's state directory. Version 2 added the file server: Plan.Files,
-	// Device.Files, Identity.Files and State.FilesEnded.
-	Version = 2
+	// Device.Files, Identity.Files and State.FilesEnded. Version 3 added the guest's
+	// standard error, Plan.SeparateStderr, and Exit.Message.
+	Version = 3
 	// MinVersion is the oldest version that is still understood.
 	MinVersion = 1
 )

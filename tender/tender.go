@@ -66,6 +66,9 @@ type Guest struct {
 	// Console becomes the guest's standard output. The tender makes it blocking,
 	// so that no output is lost.
 	Console *os.File
+	// Stderr becomes the guest's standard error, as Console its output. It is nil for a
+	// guest that has only the console. The Solo5 ABI has no standard error.
+	Stderr *os.File
 }
 
 // A Jail lists further privileges that the guest's process gives up before its

@@ -52,12 +52,15 @@ const (
 	// FeatureFiles: the guest mounts live directories over the net device DeviceFiles, and
 	// reads mounts of the types hostfs and tmpfs.
 	FeatureFiles
+	// FeatureOutput: the guest reads lkl.Config.Output and lkl.Program.Name. Under spt it
+	// can write its standard error apart from the console.
+	FeatureOutput
 )
 
 // featureNames holds the name of each bit.
 var featureNames = []string{
 	"config", "memory", "program", "offload", "transfer", "flush", "fsgsbase", "network",
-	"devices", "commandline", "files",
+	"devices", "commandline", "files", "output",
 }
 
 // Has reports whether f includes all features in these.

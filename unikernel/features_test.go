@@ -115,8 +115,8 @@ func TestFeatures_HaveNames(t *testing.T) {
 	must.Eq(t, []string{}, Features(0).Names())
 	must.Eq(t, []string{"config", "flush", "bit 30", "bit 31"}, (FeatureConfig | FeatureFlush | 1<<30 | 1<<31).Names())
 	must.Eq(t, "memory, fsgsbase", (FeatureMemory | FeatureFSGSBase).String())
-	must.Len(t, 1, (FeatureFiles << 1).Names())
-	must.StrHasPrefix(t, "bit ", (FeatureFiles << 1).String(), must.Sprint("featureNames lacks a feature"))
+	must.Len(t, 1, (FeatureOutput << 1).Names())
+	must.StrHasPrefix(t, "bit ", (FeatureOutput << 1).String(), must.Sprint("featureNames lacks a feature"))
 	must.True(t, (FeatureConfig | FeatureFlush).Has(FeatureFlush))
 	must.False(t, FeatureConfig.Has(FeatureConfig|FeatureFlush))
 }

@@ -52,6 +52,11 @@ job "python3" {
         args  = ["/local/service.py"]
       }
 
+      # As in docker: without it, print() appears in the logs late.
+      env {
+        PYTHONUNBUFFERED = "1"
+      }
+
       resources {
         cpu    = 100
         memory = 128

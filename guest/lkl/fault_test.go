@@ -181,9 +181,9 @@ func TestFault_ReportsHowProgramEnded(t *testing.T) {
 // Under spt nothing in the guest can catch a fault, so the tender reports it.
 func TestFault_NullPointerWriteEndsGuest(t *testing.T) {
 	g := startGuest(t, guestSpec{args: strings.Fields("null")})
-	_, status := g.waitExit(t)
+	lines, status := g.waitExit(t)
 	test.Eq(t, exitBySignal(syscall.SIGSEGV), status)
-	test.StrContains(t, g.errs.String(), "guest fault (SIGSEGV)")
+	test.StrContains(t, lastLine(lines), "guest fault (SIGSEGV)")
 }
 
 func TestFault_InvalidPointersInSystemCallsAreErrors(t *testing.T) {

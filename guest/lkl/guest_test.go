@@ -6,7 +6,6 @@ package lkl
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,9 +40,8 @@ type guest struct {
 	*exec.Cmd
 	root    string         // path of its image
 	control *os.File       // the host's end of the control device
-	lines   *bufio.Scanner // console lines not yet read
-	seen    []string       // console lines already read
-	errs    bytes.Buffer
+	lines   *bufio.Scanner // lines of standard output and standard error not yet read
+	seen    []string       // those already read
 	cancel  context.CancelFunc
 }
 
@@ -130,9 +128,9 @@ func startGuest(t testing.TB, s guestSpec) *guest {
 	args = append(append(args, s.options...), "--", s.kernel)
 	g.Cmd = exec.CommandContext(ctx, testenv.Plugin(t), append(args, s.commandLine(t)...)...)
 	g.ExtraFiles = files
-	g.Stderr = &g.errs
 	out, err := g.StdoutPipe()
 	must.NoError(t, err)
+	g.Stderr = g.Stdout
 	g.lines = bufio.NewScanner(out)
 	must.NoError(t, g.Start())
 	must.NoError(t, errors.Join(theirs.Close(), cable.Close()))
@@ -154,7 +152,7 @@ func (g *guest) expectLine(t testing.TB, prefix string) string {
 			return g.lines.Text()
 		}
 	}
-	t.Fatalf("the console ended before %q: %q %s", prefix, g.seen, g.errs.String())
+	t.Fatalf("the console ended before %q: %q", prefix, g.seen)
 	return ""
 }
 
@@ -165,7 +163,7 @@ func (g *guest) sendControl(t testing.TB, frame string) {
 	must.NoError(t, err)
 }
 
-// waitExit waits until the guest ends, and returns all lines of its console and
+// waitExit waits until the guest ends, and returns all lines of its output and
 // its exit status.
 func (g *guest) waitExit(t testing.TB) ([]string, int) {
 	t.Helper()

@@ -103,6 +103,11 @@ void solo5_console_write(const char *buf, size_t size)
 	hypercall(HVT_PUTS, &p);
 }
 
+void solo5_stderr_write(const char *buf, size_t size)
+{
+	solo5_console_write(buf, size);
+}
+
 solo5_result_t solo5_net_write(solo5_handle_t handle, const uint8_t *buf,
 			       size_t size)
 {

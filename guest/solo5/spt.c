@@ -27,6 +27,7 @@ enum {
 #define CLOCK_MONOTONIC 1
 #define TFD_TIMER_ABSTIME 1
 #define STDOUT 1
+#define STDERR 2
 
 #define NSEC_PER_SEC 1000000000UL
 #define NEVER UINT64_MAX
@@ -161,10 +162,10 @@ void solo5_yield(solo5_time_t deadline, solo5_handle_set_t *ready_set)
 		*ready_set = ready;
 }
 
-void solo5_console_write(const char *buf, size_t size)
+static void write_output(int fd, const char *buf, size_t size)
 {
 	while (size > 0) {
-		long n = syscall5(SYS_WRITE, STDOUT, (long)buf, (long)size, 0, 0);
+		long n = syscall5(SYS_WRITE, fd, (long)buf, (long)size, 0, 0);
 
 		if (n == -EINTR)
 			continue;
@@ -173,6 +174,16 @@ void solo5_console_write(const char *buf, size_t size)
 		buf += n;
 		size -= (size_t)n;
 	}
+}
+
+void solo5_console_write(const char *buf, size_t size)
+{
+	write_output(STDOUT, buf, size);
+}
+
+void solo5_stderr_write(const char *buf, size_t size)
+{
+	write_output(STDERR, buf, size);
 }
 
 solo5_result_t solo5_net_write(solo5_handle_t handle, const uint8_t *buf,

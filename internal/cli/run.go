@@ -5,7 +5,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"runtime"
@@ -56,6 +55,11 @@ enable them (see docs/guest-reference.md):
   --net-offload:NAME            pass virtio headers and unsegmented packets; @FD must be
                                 open with IFF_VNET_HDR
 
+For Linux guests with the feature output:
+
+  --argv0=NAME                  set the program's argv[0] (default: the name of KERNEL without
+                                "lkl-" and ".spt")
+
 For Linux guests with the feature files. Only root can use it:
 
   --volume=SOURCE:TARGET[:ro]   mount a directory or a file of the host at the path TARGET
@@ -92,16 +96,15 @@ func runCommand(e *Env, args []string) int {
 }
 
 func (o *runOptions) run(e *Env) (tender.Exit, error) {
-	g, err := o.guest()
+	g, err := o.guest(e)
 	if err != nil {
 		return tender.Exit{}, err
 	}
 	defer closeGuest(g)
-	console, finish, err := openConsole(e.Stdout)
+	finish, err := o.openOutputs(g, e)
 	if err != nil {
 		return tender.Exit{}, err
 	}
-	g.Console = console
 	volumes, err := o.serveVolumes(g, e.OpenFileServer)
 	if err != nil {
 		return tender.Exit{}, errors.Join(err, finish())
@@ -155,26 +158,8 @@ func forwardSignals(p *spt.Process, signals <-chan os.Signal, ended <-chan struc
 	}
 }
 
-// openConsole returns a file for the guest's output, and a function that waits
-// until all of the output is copied to stdout.
-func openConsole(stdout io.Writer) (*os.File, func() error, error) {
-	if f, ok := stdout.(*os.File); ok {
-		return f, func() error { return nil }, nil
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, nil, fmt.Errorf("create a pipe for the console: %w", err)
-	}
-	copied := make(chan error, 1)
-	go func() {
-		_, err := io.Copy(stdout, r)
-		copied <- errors.Join(err, r.Close())
-	}()
-	return w, func() error { return errors.Join(w.Close(), <-copied) }, nil
-}
-
 // guest opens the kernel and attaches the devices.
-func (o *runOptions) guest() (_ *tender.Guest, err error) {
+func (o *runOptions) guest(e *Env) (_ *tender.Guest, err error) {
 	// O_NONBLOCK, because opening a FIFO would wait for a writer.
 	kernel, err := os.OpenFile(o.kernel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -199,14 +184,17 @@ func (o *runOptions) guest() (_ *tender.Guest, err error) {
 	if err := o.checkVolumes(g.Info); err != nil {
 		return nil, err
 	}
-	if err := o.setCommandLine(g); err != nil {
+	if err := o.checkArgv0(g.Info); err != nil {
+		return nil, err
+	}
+	if err := o.setCommandLine(g, e); err != nil {
 		return nil, fmt.Errorf("guest command line: %w", err)
 	}
 	return g, o.attach(g)
 }
 
 // setCommandLine sets the guest's command line. A long one is in a file.
-func (o *runOptions) setCommandLine(g *tender.Guest) error {
+func (o *runOptions) setCommandLine(g *tender.Guest, e *Env) error {
 	limit := cmdline.MaxLength
 	if g.Info.LongCommandLine() {
 		limit = cmdline.MaxLongLength
@@ -214,6 +202,9 @@ func (o *runOptions) setCommandLine(g *tender.Guest) error {
 	line, err := cmdline.Join(o.args, limit)
 	if err == nil && len(o.volumes) > 0 {
 		line, err = lkl.AddMounts(line, o.mounts())
+	}
+	if err == nil {
+		line, err = o.setOutput(line, g.Info, e)
 	}
 	if err != nil || len(line) <= cmdline.MaxLength {
 		g.CommandLine = line

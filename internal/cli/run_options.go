@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/tender"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
 
 const (
@@ -35,6 +36,7 @@ type runOptions struct {
 	execHeap, hugePages bool
 
 	volumes []volume
+	argv0   string
 
 	interfaces map[string]string // name of a tap, or "@" and a file descriptor
 	macs       map[string][6]byte
@@ -102,6 +104,9 @@ func (o *runOptions) set(option string) error {
 		return nil
 	case name == "--mem" && hasValue:
 		return o.setMemory(value)
+	case name == "--argv0" && hasValue:
+		o.argv0 = value
+		return lkl.CheckName(value)
 	case name == "--volume" && hasValue:
 		return o.addVolume(value)
 	case name == "--tender" && hasValue:

@@ -34,18 +34,21 @@ func openFiles(g *tender.Guest, devices []tender.Device, l *launch) (_ *files, e
 			f.close()
 		}
 	}()
-	console, err := descriptor(g.Console)
+	console, err := outputDescriptor(g.Console)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.SetNonblock(console, false); err != nil {
-		return nil, fmt.Errorf("make the console blocking: %w", err)
+	stderr := -1
+	if g.Stderr != nil {
+		if stderr, err = outputDescriptor(g.Stderr); err != nil {
+			return nil, err
+		}
 	}
 	epoll, timer, err := f.openEpoll()
 	if err != nil {
 		return nil, err
 	}
-	f.inherited = []int{-1, console, -1, epoll, timer}
+	f.inherited = []int{-1, console, stderr, epoll, timer}
 	for i := range devices {
 		fd, err := prepareDevice(&devices[i], epoll, i+1)
 		if err != nil {
@@ -54,6 +57,18 @@ func openFiles(g *tender.Guest, devices []tender.Device, l *launch) (_ *files, e
 		f.inherited = append(f.inherited, fd)
 	}
 	return f, f.openLauncherFiles(g, l)
+}
+
+// outputDescriptor returns the file descriptor of an output of the guest, and makes it blocking.
+func outputDescriptor(f *os.File) (int, error) {
+	fd, err := descriptor(f)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		return -1, fmt.Errorf("make %s blocking: %w", f.Name(), err)
+	}
+	return fd, nil
 }
 
 // openEpoll creates an epoll set with a timer in it. The guest waits on the set.

@@ -4,6 +4,7 @@ package spt
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -27,13 +28,13 @@ const (
 //
 // The filter compares all 64 bits of the arguments that select the object of a
 // call. It does not check pointers: the process maps only the guest's memory.
-func filter(devices []tender.Device) (bpf.Program, error) {
+func filter(devices []tender.Device, outputs []uint32) (bpf.Program, error) {
 	var p bpf.Program
 	p.Load(bpf.Arch)
 	p.ReturnIf(bpf.NotEqual(unix.AUDIT_ARCH_X86_64), kill)
 	p.Load(bpf.Number)
 	p.ReturnIf(bpf.AtLeast(bpf.X32Bit), kill)
-	allowNet(&p, devices)
+	allowNet(&p, devices, outputs)
 	allowWait(&p)
 	allowCall(&p, unix.SYS_TIMERFD_SETTIME, fdTimer)
 	allowCall(&p, unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, unix.CLOCK_REALTIME)
@@ -78,14 +79,15 @@ func allowWait(p *bpf.Program) {
 	})
 }
 
-func allowNet(p *bpf.Program, devices []tender.Device) {
+// allowNet allows writing to the outputs, and reading and writing net devices.
+func allowNet(p *bpf.Program, devices []tender.Device, outputs []uint32) {
 	var taps []uint32
 	for i, d := range devices {
 		if d.Type == unikernel.Net {
 			taps = append(taps, uint32(fdDevice+i))
 		}
 	}
-	allowCall(p, unix.SYS_WRITE, append([]uint32{fdConsole}, taps...)...)
+	allowCall(p, unix.SYS_WRITE, slices.Concat(outputs, taps)...)
 	if len(taps) > 0 {
 		allowCall(p, unix.SYS_READ, taps...)
 	}

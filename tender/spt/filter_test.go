@@ -56,7 +56,12 @@ func allows(t *testing.T, vm *xbpf.VM, d syscallData) bool {
 
 func filterVM(t *testing.T, devices ...tender.Device) *xbpf.VM {
 	t.Helper()
-	p, err := filter(devices)
+	return outputFilterVM(t, []uint32{fdConsole}, devices...)
+}
+
+func outputFilterVM(t *testing.T, outputs []uint32, devices ...tender.Device) *xbpf.VM {
+	t.Helper()
+	p, err := filter(devices, outputs)
 	must.NoError(t, err)
 	raw := make([]xbpf.RawInstruction, len(p))
 	for i, s := range p {
@@ -111,6 +116,20 @@ func TestFilter_AllowsTheCallsOfTheABI(t *testing.T) {
 	for _, c := range allowed {
 		must.True(t, allows(t, vm, c.call), must.Sprintf("%+v", c.call))
 	}
+}
+
+func TestFilter_AllowsOnlyWritingToStderr(t *testing.T) {
+	vm := outputFilterVM(t, []uint32{fdConsole, fdStderr}, devices...)
+	for _, c := range allowed {
+		must.True(t, allows(t, vm, c.call), must.Sprintf("%+v", c.call))
+	}
+	write := call(unix.SYS_WRITE, fdStderr, 0, 4096)
+	must.True(t, allows(t, vm, write))
+	must.False(t, allows(t, filterVM(t, devices...), write))
+	for _, number := range []uint32{unix.SYS_READ, unix.SYS_PREAD64, unix.SYS_PWRITE64, unix.SYS_FDATASYNC} {
+		must.False(t, allows(t, vm, call(number, fdStderr, 0, 512)))
+	}
+	must.False(t, allows(t, vm, call(unix.SYS_WRITE, fdStderr|1<<32, 0, 512)))
 }
 
 func TestFilter_ComparesEveryBit(t *testing.T) {

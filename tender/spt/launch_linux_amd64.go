@@ -33,7 +33,7 @@ func newLaunch(g *tender.Guest, j tender.Jail, devices []tender.Device, canMapCo
 // newTable returns all steps of the launcher. encodeLaunch then sets the length of the
 // read in the second step. docs/tender.md explains the order of the steps.
 func newTable(g *tender.Guest, j tender.Jail, devices []tender.Device, canMapCode bool) (*table, error) {
-	filter, err := filter(devices)
+	filter, err := filter(devices, outputs(g))
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +52,14 @@ func newTable(g *tender.Guest, j tender.Jail, devices []tender.Device, canMapCod
 	t.closeAndUnmap(g.Memory, launcherFDs+fdStatus)
 	t.installFilter(filter, launcherFDs+fdStatus)
 	return t, nil
+}
+
+// outputs returns the descriptors that the guest may only write to.
+func outputs(g *tender.Guest) []uint32 {
+	if g.Stderr == nil {
+		return []uint32{fdConsole}
+	}
+	return []uint32{fdConsole, fdStderr}
 }
 
 func (t *table) encodeLaunch(g *tender.Guest, devices []tender.Device) (*launch, error) {

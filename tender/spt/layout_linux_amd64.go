@@ -26,9 +26,10 @@ const (
 	taskEnd = 1<<47 - pageSize
 )
 
-// Descriptors of the guest's process. 0 and 2 are closed.
+// Descriptors of the guest's process. 0 is closed, and 2 without tender.Guest.Stderr.
 const (
 	fdConsole = 1
+	fdStderr  = 2
 	fdEpoll   = 3
 	fdTimer   = 4
 	fdDevice  = 5 // the first device; the others follow in the manifest's order

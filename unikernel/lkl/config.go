@@ -57,6 +57,8 @@ type Config struct {
 	Mounts []Mount
 	// Program sets how the guest starts its program (FeatureProgram).
 	Program Program
+	// Output describes the guest's standard output and standard error (FeatureOutput).
+	Output Output
 	// FSGSBase reports that the host allows WRFSBASE and related instructions
 	// (FeatureFSGSBase).
 	FSGSBase bool
@@ -113,7 +115,19 @@ type Program struct {
 	// Directory is the working directory, an absolute path; "" for the root.
 	Directory string
 	UID, GID  uint32
+	// Name is the program's argv[0]; "" for the guest's default (FeatureOutput).
+	Name string
 	// Stack is the size of the main thread's stack in bytes; 0 for the guest's
 	// default (FeatureConfig).
 	Stack uint64
+}
+
+// An Output describes the guest's standard output and standard error. Without it both are
+// the console, and not a terminal.
+type Output struct {
+	// Stderr means that the tender gives the guest a standard error of its own; see
+	// tender.Guest.
+	Stderr bool
+	// StdoutTTY and StderrTTY mean that the host shows the output on a terminal.
+	StdoutTTY, StderrTTY bool
 }

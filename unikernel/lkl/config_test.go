@@ -75,6 +75,19 @@ func TestConfig_EncodesHostnameAndEntropy(t *testing.T) {
 	must.ErrorContains(t, err, "need the feature config")
 }
 
+func TestConfig_EncodesOutput(t *testing.T) {
+	c := lkl.Config{Program: lkl.Program{Name: `a"b`}, Output: lkl.Output{Stderr: true, StdoutTTY: true, StderrTTY: true}}
+	got, err := c.Encode(unikernel.FeatureConfig | unikernel.FeatureOutput)
+	must.NoError(t, err)
+	must.Eq(t, `{"argv0":"a\"b","stderr":"1","stdout_tty":"1","stderr_tty":"1"}`, got)
+	_, err = c.Encode(unikernel.FeatureConfig)
+	must.ErrorContains(t, err, "need the feature output")
+	for _, name := range []string{"a\nb", "\xff", strings.Repeat("x", 256)} {
+		c.Program.Name = name
+		must.ErrorIs(t, c.Validate(unikernel.FeatureConfig|unikernel.FeatureOutput), lkl.ErrConfig, must.Sprint(name))
+	}
+}
+
 func TestConfig_EncodesOffload(t *testing.T) {
 	got, err := lkl.Config{Interfaces: []lkl.Interface{{Name: "tap", Offload: true}}}.Encode(0)
 	must.NoError(t, err)

@@ -5,6 +5,7 @@ package lkl
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/cmdline"
@@ -19,7 +20,49 @@ func AddMounts(line string, mounts []Mount) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return line[:option.start] + " --config " + escape(config) + " " + line[option.end:], nil
+	return option.replace(line, config), nil
+}
+
+// SetOutput sets the output and the program's name in the configuration of a command line
+// that a user has written. Keys that the user has set, and an empty name, stay. The guest must
+// have FeatureOutput.
+func SetOutput(line string, output Output, name string) (string, error) {
+	if err := CheckName(name); err != nil {
+		return "", fmt.Errorf("%w: argv0 %w", ErrConfig, err)
+	}
+	option := findConfig(line)
+	if option.text == "" && option.start < option.end {
+		return "", fmt.Errorf("%w: no text after --config", ErrConfig)
+	}
+	keys, err := decodeKeys(option.text)
+	if err != nil {
+		return "", err
+	}
+	encoded, err := encodeJSON(encodedConfig{Argv0: name, encodedOutput: output.encoded()})
+	if err != nil {
+		return "", err
+	}
+	added, err := decodeKeys(encoded)
+	if err != nil {
+		return "", err
+	}
+	maps.Copy(added, keys)
+	config, err := encodeJSON(added)
+	if err != nil {
+		return "", err
+	}
+	return option.replace(line, config), nil
+}
+
+// decodeKeys decodes a configuration in JSON. An empty text is an empty configuration.
+func decodeKeys(config string) (map[string]json.RawMessage, error) {
+	keys := map[string]json.RawMessage{}
+	if config != "" {
+		if err := json.Unmarshal([]byte(config), &keys); err != nil {
+			return nil, fmt.Errorf("%w: the text after --config: %w", ErrConfig, err)
+		}
+	}
+	return keys, nil
 }
 
 // findConfig returns the option --config with its value, or the place for one: before the
@@ -45,11 +88,9 @@ func findConfig(line string) word {
 // mergeMounts returns a configuration in JSON with further mounts. An empty text is an
 // empty configuration.
 func mergeMounts(config string, mounts []Mount) (string, error) {
-	keys := map[string]json.RawMessage{}
-	if config != "" {
-		if err := json.Unmarshal([]byte(config), &keys); err != nil {
-			return "", fmt.Errorf("%w: the text after --config: %w", ErrConfig, err)
-		}
+	keys, err := decodeKeys(config)
+	if err != nil {
+		return "", err
 	}
 	var list []any
 	for _, m := range mounts {
@@ -76,6 +117,11 @@ func mergeMounts(config string, mounts []Mount) (string, error) {
 type word struct {
 	text       string
 	start, end int // its bytes in the line
+}
+
+// replace returns the line with the option --config, which w is, set to a configuration.
+func (w word) replace(line, config string) string {
+	return line[:w.start] + " --config " + escape(config) + " " + line[w.end:]
 }
 
 // nextWord returns the first word from a position on, like words_next of guest/lib. At the

@@ -45,3 +45,33 @@ func TestAddMounts_KeepsTheRestOfTheLine(t *testing.T) {
 		must.ErrorIs(t, err, lkl.ErrConfig)
 	}
 }
+
+func TestSetOutput_KeepsKeysOfTheUser(t *testing.T) {
+	output := lkl.Output{Stderr: true, StdoutTTY: true}
+	for line, want := range map[string]string{
+		"A=1 -- x":                            `{"argv0":"a\"b","stderr":"1","stdout_tty":"1"}`,
+		`--config '{"argv0":"c","uid":7}' --`: `{"argv0":"c","stderr":"1","stdout_tty":"1","uid":7}`,
+		`--config '{"stdout_tty":"0"}' --`:    `{"argv0":"a\"b","stderr":"1","stdout_tty":"0"}`,
+	} {
+		got, err := lkl.SetOutput(line, output, `a"b`)
+		must.NoError(t, err)
+		parsed, err := parseLine(got)
+		must.NoError(t, err)
+		must.Eq(t, want, parsed.config, must.Sprint(line))
+	}
+	for _, line := range []string{"--config {", `--config ""`, "--config []"} {
+		_, err := lkl.SetOutput(line, output, "")
+		must.ErrorIs(t, err, lkl.ErrConfig)
+	}
+	_, err := lkl.SetOutput("", output, "\n")
+	must.ErrorIs(t, err, lkl.ErrConfig)
+}
+
+func TestProgramName_IsThatOfTheFile(t *testing.T) {
+	for kernel, want := range map[string]string{
+		"lkl-busybox.spt": "busybox", "/srv/greet.spt": "greet", "local/lkl-nginx.hvt": "nginx",
+		"web": "web", "python3.11": "python3.11", "bad\x01.spt": "",
+	} {
+		must.Eq(t, want, lkl.ProgramName(kernel))
+	}
+}

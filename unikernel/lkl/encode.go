@@ -46,6 +46,14 @@ type encodedConfig struct {
 	GID         uint32             `json:"gid,omitempty,string"`
 	Stack       uint64             `json:"stack,omitempty,string"`
 	FSGSBase    encodedBool        `json:"fsgsbase,omitempty"`
+	Argv0       string             `json:"argv0,omitempty"`
+	encodedOutput
+}
+
+type encodedOutput struct {
+	Stderr    encodedBool `json:"stderr,omitempty"`
+	StdoutTTY encodedBool `json:"stdout_tty,omitempty"`
+	StderrTTY encodedBool `json:"stderr_tty,omitempty"`
 }
 
 type encodedInterface struct {
@@ -101,6 +109,8 @@ func (c Config) encode() (string, error) {
 		Neighbors: encodedNeighbors(c.Neighbors), Gateway: c.Gateway, Gateway6: c.Gateway6, Sysctl: c.sysctlText(), Debug: encodedBool(c.KernelLog),
 		Root: c.Root, RootOptions: c.RootOptions, Hostname: c.Hostname, Entropy: hex.EncodeToString(c.Entropy), FSGSBase: encodedBool(c.FSGSBase),
 		WorkDir: c.Program.Directory, UID: c.Program.UID, GID: c.Program.GID, Stack: c.Program.Stack,
+		Argv0:         c.Program.Name,
+		encodedOutput: c.Output.encoded(),
 	}
 	for _, n := range c.Interfaces {
 		e.Interfaces = append(e.Interfaces, encodedInterface{
@@ -120,6 +130,10 @@ func (c Config) encode() (string, error) {
 		e.Mounts = append(e.Mounts, encodedMount(m))
 	}
 	return encodeJSON(e)
+}
+
+func (o Output) encoded() encodedOutput {
+	return encodedOutput{encodedBool(o.Stderr), encodedBool(o.StdoutTTY), encodedBool(o.StderrTTY)}
 }
 
 func encodeJSON(v any) (string, error) {

@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
@@ -37,6 +39,8 @@ const (
 	MaxSysctlValue = 254
 	// maxRoutes is MAX_ROUTES.
 	maxRoutes = 64
+	// MaxName is the maximum length of a program's name, in bytes.
+	MaxName = 255
 )
 
 const (
@@ -84,6 +88,7 @@ func (c Config) Validate(features unikernel.Features) error {
 		v.addf("the working directory %q must be an absolute path of at most %d bytes of printable ASCII without any of %s",
 			dir, maxDirectory, spaced(escaped))
 	}
+	v.checkOutput(c, features)
 	v.checkTokens(c)
 	if err := v.problems.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
@@ -205,6 +210,39 @@ func (v *validation) checkGateways(c Config) {
 	if c.Gateway6.IsValid() && !slices.ContainsFunc(c.Interfaces, func(n Interface) bool { return n.reaches6(c.Gateway6, v.legacy) }) {
 		v.addf("gateway %s is in no interface's IPv6 network", c.Gateway6)
 	}
+}
+
+// checkOutput checks the settings that need FeatureOutput.
+func (v *validation) checkOutput(c Config, features unikernel.Features) {
+	if !features.Has(unikernel.FeatureOutput) && (c.Program.Name != "" || c.Output != Output{}) {
+		v.addf("argv0, stderr, stdout_tty and stderr_tty need the feature %s", unikernel.FeatureOutput)
+	}
+	if err := CheckName(c.Program.Name); err != nil {
+		v.addf("argv0 %w", err)
+	}
+}
+
+// ProgramName returns the name of a program from the path of its kernel: the file's name
+// without the prefix and the suffix that lkl-cc's applications have. It is "" if a guest
+// cannot use the name.
+func ProgramName(kernel string) string {
+	name := path.Base(kernel)
+	for _, suffix := range []string{".spt", ".hvt"} {
+		name = strings.TrimSuffix(name, suffix)
+	}
+	name = strings.TrimPrefix(name, "lkl-")
+	if CheckName(name) != nil {
+		return ""
+	}
+	return name
+}
+
+// CheckName reports whether a guest can use a text as its program's name.
+func CheckName(name string) error {
+	if len(name) > MaxName || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+		return fmt.Errorf("%q must be valid UTF-8 of at most %d bytes without control characters", name, MaxName)
+	}
+	return nil
 }
 
 // CheckSysctl reports the mistakes in Sysctl that a guest with these features would refuse or

@@ -21,7 +21,9 @@ static const struct key top_keys[] = {
 	KEY(config, "root_options", root_options), KEY(config, "hostname", hostname),
 	KEY(config, "workdir", workdir), KEY(config, "uid", uid), KEY(config, "gid", gid),
 	KEY(config, "entropy", entropy), KEY(config, "stack", stack),
-	KEY(config, "delay_main", delay), KEY(config, "fsgsbase", fsgsbase), { 0 }
+	KEY(config, "delay_main", delay), KEY(config, "fsgsbase", fsgsbase),
+	KEY(config, "argv0", argv0), KEY(config, "stderr", error),
+	KEY(config, "stdout_tty", stdout_tty), KEY(config, "stderr_tty", stderr_tty), { 0 }
 };
 static const struct key disk_keys[] = {
 	KEY(disk, "name", name), KEY(disk, "transfer", transfer), KEY(disk, "flush", flush), { 0 }
@@ -179,6 +181,11 @@ bool config_has_neighbors(const struct config *c)
 	const struct neighbors *n = &c->neighbors;
 
 	return n->loopback || n->loopback6 || n->address || n->address6;
+}
+
+bool config_is_set(const char *text)
+{
+	return text && !strcmp(text, "1");
 }
 
 long config_number(const char *key, const char *text, long fallback, long max)

@@ -69,16 +69,21 @@ static void mount_standard(void)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(links); i++)
 		CALL(SYS_symlink, links[i].target, links[i].path);
-	/* /dev/stdout leads to the console. A program that is not root opens it too. */
+	/* /dev/stdout may lead to a terminal. A program that is not root opens it too. */
 	CALL(SYS_chmod, ROOT "/dev/console", 0666);
+	CALL(SYS_chmod, ROOT "/dev/ttyS0", 0666);
+	CALL(SYS_chmod, ROOT "/dev/ttyS1", 0666);
+}
+
+void mount_own(void)
+{
+	CALL(SYS_mkdir, "/proc", 0555);
+	CALL(SYS_mount, "proc", "/proc", "proc", 0, 0);
+	CALL(SYS_mount, "devtmpfs", "/dev", "devtmpfs", 0, 0);
 }
 
 void mount_all(const struct config *c)
 {
-	/* For the start program itself. */
-	CALL(SYS_mkdir, "/proc", 0555);
-	CALL(SYS_mount, "proc", "/proc", "proc", 0, 0);
-	CALL(SYS_mount, "devtmpfs", "/dev", "devtmpfs", 0, 0);
 	mount_root(c);
 	mount_standard();
 	for (int i = 0; i < c->n_mounts; i++)

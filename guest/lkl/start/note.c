@@ -19,7 +19,8 @@ enum {
 	NETWORK = 1 << 7,	/* the keys rename and neighbors; an MTU of up to 65535 */
 	DEVICES = 1 << 8,	/* devices that the manifest in the file lacks, under spt */
 	COMMANDLINE = 1 << 9,	/* a command line at the end of memory, under spt */
-	FILES = 1 << 10		/* mounts of the types hostfs and tmpfs; 64 mounts; under spt */
+	FILES = 1 << 10,	/* mounts of the types hostfs and tmpfs; 64 mounts; under spt */
+	OUTPUT = 1 << 11	/* the keys argv0, stdout_tty, stderr_tty; stderr under spt */
 };
 
 #define OWNER "nomad-driver-lkl"
@@ -32,5 +33,5 @@ static const struct {
 } note __attribute__((section(".note.lkl"), used, aligned(4))) = {
 	sizeof(OWNER), sizeof(note.features), TYPE, OWNER,
 	CONFIG | MEMORY | PROGRAM | OFFLOAD | TRANSFER | FLUSH | FSGSBASE | NETWORK |
-	DEVICES | COMMANDLINE | FILES
+	DEVICES | COMMANDLINE | FILES | OUTPUT
 };

@@ -78,6 +78,12 @@ static long *put_strings(long *p, const struct strings *s, char **to)
 	return p;
 }
 
+/* argv[0] */
+static const char *name(void)
+{
+	return config->argv0 ? config->argv0 : "solo5";
+}
+
 static long *put_auxv(long *p, char *random)
 {
 	p = put_aux(p, AT_PHDR, (long)headers);
@@ -91,11 +97,9 @@ static long *put_auxv(long *p, char *random)
 	p = put_aux(p, AT_EGID, gid);
 	p = put_aux(p, AT_SECURE, 0);
 	p = put_aux(p, AT_RANDOM, (long)random);
-	p = put_aux(p, AT_EXECFN, (long)"solo5");
+	p = put_aux(p, AT_EXECFN, (long)name());
 	return put_aux(p, AT_NULL, 0);
 }
-
-static const struct strings name = { (char *[]){ "solo5" }, 1, 1 };
 
 /* The size of argc, argv, the environment and the auxiliary vector. */
 static size_t table_size(const struct cmdline *line)
@@ -106,7 +110,7 @@ static size_t table_size(const struct cmdline *line)
 /* The size of the strings of argv and the environment. */
 static size_t text_size(const struct cmdline *line)
 {
-	return strings_size(&name) + strings_size(&line->args) + strings_size(&line->env);
+	return strlen(name()) + 1 + strings_size(&line->args) + strings_size(&line->env);
 }
 
 /*
@@ -123,7 +127,8 @@ static long *lay_out(char *top, const struct cmdline *line)
 	make_headers();
 	start = p = (long *)((uintptr_t)(strings - table_size(line)) & ~63UL);
 	*p++ = 1 + line->args.n;
-	p = put_strings(p, &name, &strings);
+	*p++ = (long)strings;
+	strings = stpcpy(strings, name()) + 1;
 	p = put_strings(p, &line->args, &strings);
 	*p++ = 0;
 	p = put_strings(p, &line->env, &strings);
@@ -143,12 +148,13 @@ static _Noreturn void fail(const char *what, const char *value, long err)
 /* Runs in the new process, on its stack. */
 static void become_program(long *stack)
 {
+	const char *slash = strrchr(name(), '/');
 	uint64_t no_signals = 0;
 	long err;
 
 	CALL(SYS_rt_sigprocmask, SIG_SETMASK, &no_signals, 0, 8);
 	CALL(SYS_setsid);
-	CALL(SYS_prctl, PR_SET_NAME, "program");
+	CALL(SYS_prctl, PR_SET_NAME, slash ? slash + 1 : name());
 	/* There is no input. Open it before chroot: the new root may have no /dev. */
 	CALL(SYS_close, 0);
 	CALL(SYS_open, "/dev/null", O_RDONLY);

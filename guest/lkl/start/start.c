@@ -23,10 +23,14 @@ static void prepare(void)
 	}
 	if (cmdline.config && !config_read(&config, cmdline.config))
 		finish(LKL_EXIT_CONFIG);
-	if (config.fsgsbase && !strcmp(config.fsgsbase, "1"))
+	if (config_is_set(config.fsgsbase))
 		CALL(LKL_NR_FSGSBASE);
+	mount_own();
+	output_enable(&config);
+	output_open(&config, "/dev");
 	disks_offer(&config);
 	mount_all(&config);
+	output_open(&config, ROOT "/dev");
 	add_entropy(config.entropy);
 	set_hostname(config.hostname);
 	network_up(&config);

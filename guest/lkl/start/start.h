@@ -10,7 +10,7 @@
  * functions that work on memory alone (string.h, inet_pton()).
  *
  * Files call functions of files further down in this order only: start; program,
- * network, mounts, disks; configured_mount, neighbors; disk_mount, mount_point,
+ * network, mounts, disks, output; configured_mount, neighbors; disk_mount, mount_point,
  * interface; address; config, source_route, identity, limits; exit; cmdline; console, memory,
  * netlink, text. build-sdk checks that there is no
  * cycle.
@@ -76,7 +76,8 @@ struct config {
 	struct neighbors neighbors;
 	const char *gateway, *gateway6, *sysctl;
 	const char *root, *root_options, *hostname, *workdir, *uid, *gid;
-	const char *entropy, *stack, *delay, *fsgsbase;
+	const char *entropy, *stack, *delay, *fsgsbase, *argv0;
+	const char *error, *stdout_tty, *stderr_tty;
 };
 
 /* A list of strings that grows. */
@@ -103,11 +104,16 @@ void cmdline_free(struct cmdline *c);
 /* config.c: decodes the JSON in place. Returns false, and prints why, if that fails. */
 bool config_read(struct config *c, char *json);
 bool config_has_neighbors(const struct config *c);
+/* Whether the text of a key is "1". */
+bool config_is_set(const char *text);
 /*
  * Returns the number of a key, or fallback if text is NULL. Ends the guest if the
  * text is not a number from 0 to max.
  */
 long config_number(const char *key, const char *text, long fallback, long max);
+
+/* mounts.c: mounts /proc and /dev for the start program itself. */
+void mount_own(void);
 
 /* These functions print an error and end the guest if they fail. */
 void disks_offer(const struct config *c);
@@ -144,6 +150,11 @@ long mount_point_open(const char *path, bool file);
 
 /* limits.c */
 void raise_limit_of_files(void);
+
+/* output.c: enables standard error as an output of its own if the tender offers it. */
+void output_enable(const struct config *c);
+/* Opens the descriptors 1 and 2 in a directory with devices, or leaves them as they are. */
+void output_open(const struct config *c, const char *devices);
 
 /* identity.c */
 void set_hostname(const char *name);

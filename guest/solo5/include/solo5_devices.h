@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * Extensions of these bindings to the Solo5 API: access to all devices of the
- * manifest, larger transfers, flushes and longer frames.
+ * manifest, larger transfers, flushes, longer frames and a second output.
  */
 #ifndef SOLO5_DEVICES_H
 #define SOLO5_DEVICES_H
@@ -58,6 +58,13 @@ solo5_result_t solo5_block_flush(solo5_handle_t handle);
  * 64 KiB after their header. EINVAL: no such network device.
  */
 solo5_result_t solo5_net_set_longest(solo5_handle_t handle, size_t size);
+
+/*
+ * Writes to the guest's standard error. The tender may offer this second output. The
+ * guest gets to know that from its configuration; without the offer the tender kills it.
+ * Under hvt the text goes to the console.
+ */
+void solo5_stderr_write(const char *buf, size_t size);
 
 /*
  * Of solo5_net_read under spt: with SOLO5_R_AGAIN it sets read_size to 0 if it has read

@@ -171,6 +171,9 @@ static long lkl_private_call(unsigned long nr, long arg)
 	case LKL_NR_FSGSBASE:
 		lkl_have_fsgsbase = true;
 		return 0;
+	case LKL_NR_STDERR:
+		lkl_stderr_offer();
+		return 0;
 	case LKL_NR_DISK:
 		return lkl_disk_offer((const struct lkl_disk_offer *)arg);
 	case LKL_NR_NEIGHBORS:

@@ -4,7 +4,9 @@
  * monotonic clock. When the host sets its wall clock, the guest sets its own by
  * the same amount: a running guest within a second, an idle one when it wakes.
  */
+#include <linux/init.h>
 #include <linux/ktime.h>
+#include <linux/sched/clock.h>
 #include <linux/timekeeping.h>
 #include <linux/workqueue.h>
 #include <asm/lkl.h>
@@ -18,6 +20,12 @@
  * its wall clock and its monotonic clock alike.
  */
 #define LKL_WALL_STEP_NS (10 * NSEC_PER_MSEC)
+
+/*
+ * The uptime when the kernel starts. A machine has run its firmware by then, and
+ * programs take an uptime of 0 seconds for an error.
+ */
+#define LKL_FIRST_UPTIME_NS NSEC_PER_SEC
 
 /* Wall clock minus monotonic clock of the host, at the start or at the last step. */
 static s64 lkl_wall_offset;
@@ -73,4 +81,10 @@ void read_persistent_clock64(struct timespec64 *ts)
 	lkl_wall_read_offset(&lkl_wall_offset);
 	lkl_wall_next_check = lkl_clock() + LKL_WALL_CHECK_NS;
 	*ts = ns_to_timespec64(solo5_clock_monotonic() + lkl_wall_offset);
+}
+
+void __init read_persistent_wall_and_boot_offset(struct timespec64 *wall, struct timespec64 *uptime)
+{
+	read_persistent_clock64(wall);
+	*uptime = ns_to_timespec64(sched_clock() + LKL_FIRST_UPTIME_NS);
 }

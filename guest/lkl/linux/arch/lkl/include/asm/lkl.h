@@ -60,6 +60,9 @@ void lkl_device_gone(const char *name);
 /* setup.c: returns the handle of a network device in the manifest, or 0. */
 unsigned int lkl_find_net_device(const char *name);
 
+/* drivers/console.c: handles LKL_NR_STDERR. */
+void lkl_stderr_offer(void);
+
 /* drivers/block.c: handles LKL_NR_DISK. */
 int lkl_disk_offer(const struct lkl_disk_offer *offer);
 

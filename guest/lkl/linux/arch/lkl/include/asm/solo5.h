@@ -25,6 +25,7 @@ struct solo5_device {
 
 void solo5_exit(int status) __noreturn;
 void solo5_console_write(const char *buf, size_t size);
+void solo5_stderr_write(const char *buf, size_t size);
 u64 solo5_clock_monotonic(void);
 u64 solo5_clock_wall(void);
 void solo5_yield(u64 deadline, u64 *ready);

@@ -16,6 +16,7 @@
 #define LKL_NR_FSGSBASE	0x4c4b0011	/* the host lets the guest use wrfsbase */
 #define LKL_NR_NEIGHBORS 0x4c4b0012	/* take a struct lkl_neighbor_addresses */
 #define LKL_NR_CMDLINE	0x4c4b0013	/* free the memory of lkl_cmdline */
+#define LKL_NR_STDERR	0x4c4b0014	/* the tender offers a second output for stderr */
 
 /*
  * LKL_NR_DISK: the features of a disk that the tender offers beyond Solo5's ABI.
