@@ -9,8 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +16,6 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
@@ -48,18 +45,11 @@ http {
 // startReloadingNginx starts nginx with reloadConfig in 64 MiB.
 func startReloadingNginx(t *testing.T) *guest {
 	t.Helper()
-	dir := t.TempDir()
-	files, root := filepath.Join(dir, "files"), filepath.Join(dir, "root.ext4")
-	must.NoError(t, os.CopyFS(files, os.DirFS(strings.TrimSuffix(testenv.Guest(t, "lkl-nginx.spt"), ".spt")+".root")))
-	for name, content := range map[string]string{
+	return startNginx(t, "80", map[string]string{
 		"etc/nginx/nginx.conf": reloadConfig,
 		"etc/nginx/lines.conf": "add_header Version first;\n",
 		"www/large":            strings.Repeat("large", 2<<20),
-	} {
-		must.NoError(t, os.WriteFile(filepath.Join(files, name), []byte(content), 0o644))
-	}
-	must.NoError(t, disk.Build(t.Context(), files, root, disk.BuildOptions{Size: 64 << 20}))
-	return machine{"lkl-nginx.spt", root, "80", 64}.start(t)
+	})
 }
 
 // getHeader requests path, reads the answer, and returns its header.
@@ -89,10 +79,16 @@ func addLine(t *testing.T, line string) {
 	must.NoError(t, err)
 }
 
-// reload sends SIGHUP, and waits until nginx has closed an idle connection.
+// reload sends SIGHUP, and waits until nginx has closed an idle connection to port 80.
 func (g *guest) reload(t *testing.T) {
 	t.Helper()
-	idle, err := net.Dial("tcp", "10.0.0.2:80")
+	g.reloadAt(t, func() (net.Conn, error) { return net.Dial("tcp", "10.0.0.2:80") })
+}
+
+// reloadAt does the same with a connection that dial returns.
+func (g *guest) reloadAt(t *testing.T, dial func() (net.Conn, error)) {
+	t.Helper()
+	idle, err := dial()
 	must.NoError(t, err)
 	defer idle.Close()
 	must.NoError(t, idle.SetDeadline(time.Now().Add(testenv.Patience)))

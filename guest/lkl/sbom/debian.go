@@ -76,6 +76,9 @@ func readPackage(dir string) (debianPackage, error) {
 		return debianPackage{}, err
 	}
 	found, err := filepath.Glob(filepath.Join(dir, "usr/share/doc/*/changelog.Debian.gz"))
+	if err == nil && len(found) == 0 { // a package that only Debian has
+		found, err = filepath.Glob(filepath.Join(dir, "usr/share/doc/*/changelog.gz"))
+	}
 	if err == nil && len(found) != 1 {
 		err = fmt.Errorf("it has %d Debian changelogs, not 1: it is not an unpacked Debian package", len(found))
 	}

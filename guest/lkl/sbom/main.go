@@ -28,18 +28,23 @@ import (
 )
 
 // licenses are those of the code that guests contain, by Debian source package. For a
-// package that is not listed, the license is unknown.
+// package that is not listed, the license is unknown. xz-utils is not: its library is in the
+// public domain, for which SPDX has no identifier.
 var licenses = map[string]string{
-	"bzip2":      "bzip2-1.0.6",
-	"expat":      "MIT",
-	"gcc-12":     "GPL-3.0-or-later WITH GCC-exception-3.1",
-	"linux":      "GPL-2.0-only",
-	"musl":       "MIT",
-	"nginx":      "BSD-2-Clause",
-	"python3.11": "PSF-2.0",
-	"redis":      "BSD-3-Clause",
-	"sqlite3":    "blessing",
-	"zlib":       "Zlib",
+	"bzip2":           "bzip2-1.0.6",
+	"ca-certificates": "MPL-2.0",
+	"expat":           "MIT",
+	"gcc-12":          "GPL-3.0-or-later WITH GCC-exception-3.1",
+	"libffi":          "MIT",
+	"linux":           "GPL-2.0-only",
+	"musl":            "MIT",
+	"nginx":           "BSD-2-Clause",
+	"openssl":         "Apache-2.0",
+	"pcre2":           "BSD-3-Clause",
+	"python3.11":      "PSF-2.0",
+	"redis":           "BSD-3-Clause",
+	"sqlite3":         "blessing",
+	"zlib":            "Zlib",
 }
 
 // project is the name of this project. Guests contain its start program and Solo5 bindings.

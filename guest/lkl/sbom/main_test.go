@@ -93,7 +93,7 @@ func TestRun_RefusesDirectoriesWithoutChangelog(t *testing.T) {
 func TestBuildApp_ListsThePackagesOfTheGuests(t *testing.T) {
 	for guest, want := range map[string][]string{
 		"lkl-hello":   {"linux", "musl", "nomad-driver-lkl"},
-		"lkl-nginx":   {"nginx", "linux", "musl", "nomad-driver-lkl"},
+		"lkl-nginx":   {"nginx", "ca-certificates", "openssl", "pcre2", "zlib", "linux", "musl", "nomad-driver-lkl"},
 		"lkl-redis":   {"redis", "linux", "musl", "nomad-driver-lkl"},
 		"lkl-python3": {"python3.11", "zlib", "bzip2", "expat", "sqlite3", "tzdata", "linux", "musl", "nomad-driver-lkl"},
 	} {

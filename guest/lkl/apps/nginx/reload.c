@@ -15,6 +15,10 @@
 #include <nginx.h>
 
 extern ngx_array_t ngx_old_cycles;
+extern ngx_event_t ngx_cleaner_event;  /* static in nginx, see build */
+#if (NGX_THREADS)
+extern ngx_module_t ngx_thread_pool_module;
+#endif
 
 ngx_cycle_t *__real_ngx_init_cycle(ngx_cycle_t *old);
 ngx_int_t __real_ngx_event_timer_init(ngx_log_t *log);
@@ -22,6 +26,7 @@ void __real_ngx_close_connection(ngx_connection_t *c);
 void __real_ngx_free_connection(ngx_connection_t *c);
 void __real_ngx_reusable_connection(ngx_connection_t *c, ngx_uint_t reusable);
 void __real_ngx_shm_free(ngx_shm_t *shm);
+void __real_ngx_reopen_files(ngx_cycle_t *cycle, ngx_uid_t user);
 
 /* The first call makes the tree of timers. Later ones would forget its timers. */
 ngx_int_t
@@ -169,6 +174,29 @@ replace_files(ngx_cycle_t *old, ngx_cycle_t *new)
 }
 
 
+static void
+replace_files_of_old_cycles(ngx_cycle_t *new)
+{
+    ngx_cycle_t  **old = ngx_old_cycles.elts;
+    ngx_uint_t     i;
+
+    for (i = 0; i < ngx_old_cycles.nelts; i++) {
+        if (old[i]) {
+            replace_files(old[i], new);
+        }
+    }
+}
+
+
+/* The old cycles write to the same files. */
+void
+__wrap_ngx_reopen_files(ngx_cycle_t *cycle, ngx_uid_t user)
+{
+    __real_ngx_reopen_files(cycle, user);
+    replace_files_of_old_cycles(cycle);
+}
+
+
 /* Frees the memory of a cycle that is not in its pool. */
 static void
 free_cycle(void *data)
@@ -187,6 +215,10 @@ free_cycle(void *data)
             }
         }
     }
+
+#if (NGX_THREADS)
+    ngx_thread_pool_module.exit_process(cycle);
+#endif
 
     ngx_free(cycle->connections);
     ngx_free(cycle->read_events);
@@ -313,22 +345,18 @@ ngx_cycle_t *
 __wrap_ngx_init_cycle(ngx_cycle_t *old)
 {
     ngx_uint_t           first = ngx_is_init_cycle(old);
-    ngx_cycle_t         *cycle, **older;
+    ngx_cycle_t         *cycle;
     ngx_pool_cleanup_t  *cleanup;
-    ngx_uint_t           i;
 
     cycle = __real_ngx_init_cycle(old);
     if (cycle == NULL || first || ngx_process != NGX_PROCESS_SINGLE) {
         return cycle;
     }
 
-    older = ngx_old_cycles.elts;
-    for (i = 0; i < ngx_old_cycles.nelts; i++) {
-        if (older[i]) {
-            replace_files(older[i], cycle);
-        }
-    }
+    /* A graceful exit must not wait for this timer. */
+    ngx_cleaner_event.cancelable = 1;
 
+    replace_files_of_old_cycles(cycle);
     end_connections(old);
     release_sockets(old);
     move_queue(&cycle->reusable_connections_queue,
