@@ -26,3 +26,35 @@ func TestMemory_FreedMemoryIsReusable(t *testing.T) {
 		must.GreaterEq(t, first*9/10, third)
 	}
 }
+
+// A program gets the memory of the page cache, of inodes and of dentries, in large pieces too.
+func TestMemory_FilesLeaveLargePieces(t *testing.T) {
+	kernel := compileGuest(t, "../bench/program/memory.c", "-Wno-unused-result")
+	for memory, least := range map[int][3]float64{64: {0.8, 0.5, 0.3}, 256: {0.8, 0.7, 0.5}} {
+		lines, status := runGuest(t, guestSpec{
+			kernel: kernel, memory: strconv.Itoa(memory), root: buildImage(t, 1024, nil),
+			args: []string{strconv.Itoa(memory), "8000"},
+		})
+		must.Eq(t, 0, status, must.Sprint(lines))
+		must.Len(t, 4, lines)
+		for i := range least {
+			var kib, count, available, worst int
+			_, err := fmt.Sscanf(lines[i], "pieces %d %d %d %d", &kib, &count, &available, &worst)
+			must.NoError(t, err, must.Sprint(lines))
+			t.Logf("%d MB of memory: %d pieces of %d KiB of %d KiB available", memory, count, kib, available)
+			must.Greater(t, least[i], float64(count*kib)/float64(available))
+		}
+		var got, available, holes int
+		_, err := fmt.Sscanf(lines[3], "checkerboard %d %d %d", &got, &available, &holes)
+		must.NoError(t, err, must.Sprint(lines))
+		must.Greater(t, 0.8, float64(got)/float64(available-holes))
+	}
+}
+
+// Moving pages of files away from a program's memory changes neither.
+func TestMemory_KeepsContentsUnderPressure(t *testing.T) {
+	lines, status := runGuest(t, guestSpec{
+		kernel: compileGuest(t, "churn.c"), memory: "64", root: buildImage(t, 1024, nil), args: []string{"1", "5", "64"},
+	})
+	must.Eq(t, 0, status, must.Sprint(lines))
+}

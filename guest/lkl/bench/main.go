@@ -59,6 +59,7 @@ var benchmarks = []benchmark{
 	{"nginx", []string{"nginx", "wrk"}, (*testbed).measureNginx},
 	{"disk", []string{"gcc", "perf"}, (*testbed).measureDisk},
 	{"files", []string{"gcc"}, (*testbed).measureFiles},
+	{"memory", []string{"gcc"}, (*testbed).measureMemory},
 	{"net", []string{"gcc", "perf"}, (*testbed).measureNet},
 	{"filter", []string{"gcc"}, (*testbed).measureFilter},
 	{"modes", []string{"gcc", "nginx", "wrk", "redis-server", "redis-benchmark"}, (*testbed).measureModes},
@@ -100,7 +101,7 @@ func main() {
 	// namespace end early, but this one does not.
 	runtime.LockOSThread()
 	quick := flag.Bool("quick", false, "run one short round, and leave results.json unchanged")
-	only := flag.String("only", "", "run one `benchmark`, redis, nginx, disk, files, net, filter or modes (network modes), and keep the results of the others")
+	only := flag.String("only", "", "run one `benchmark`, redis, nginx, disk, files, memory, net, filter or modes (network modes), and keep the results of the others")
 	sustain := flag.Duration("sustain", 0, "only keep nginx under load for this `duration`, and print the guest's memory and latency during it")
 	var g guestOptions
 	flag.BoolVar(&g.offload, "offload", true, "give the guest's tap virtio headers and offloads, as the driver does")

@@ -310,10 +310,7 @@ static long number_after(const char *text, const char *name)
 	return at ? atol(at + strlen(name)) : 0;
 }
 
-/*
- * Returns the free memory in kB after it drops the caches. In a guest some of it
- * is in the arena.
- */
+/* Returns the free memory in kB after it drops the caches. */
 static long free_memory(void)
 {
 	char text[4096] = "";
@@ -325,7 +322,7 @@ static long free_memory(void)
 	fd = open("/proc/meminfo", O_RDONLY);
 	(void)!read(fd, text, sizeof(text) - 1);
 	close(fd);
-	return number_after(text, "MemFree:") + number_after(text, "ArenaFree:");
+	return number_after(text, "MemFree:");
 }
 
 /* Runs one round. Returns the name of a worker without progress, or NULL. */

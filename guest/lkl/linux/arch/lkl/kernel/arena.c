@@ -31,9 +31,10 @@
 #include <asm/arena.h>
 #include <asm/lkl.h>
 #include <asm/sections.h>
+#include "contig.h"
 
-static unsigned long *lkl_arena_busy_map;
-static unsigned long *lkl_arena_mapped_map;
+unsigned long *lkl_arena_busy_map;
+unsigned long *lkl_arena_mapped_map;
 
 /*
  * Pages that may hold something other than zero. The host hands out zeroed
@@ -43,7 +44,7 @@ static unsigned long *lkl_arena_mapped_map;
 static unsigned long *lkl_arena_dirty_map;
 static unsigned long *lkl_arena_dirty;
 
-static unsigned long lkl_arena_pages;	/* frame number of the end of memory */
+unsigned long lkl_arena_pages;	/* frame number of the end of memory */
 static unsigned long lkl_arena_unused;	/* number of unused pages of the arena */
 static unsigned long lkl_arena_lowest;	/* the lowest of them is not below */
 static unsigned int lkl_arena_order;	/* of the smallest block taken and given back */
@@ -55,13 +56,23 @@ void arch_free_page(struct page *page, int order)
 		bitmap_set(lkl_arena_dirty, page_to_pfn(page), 1UL << order);
 }
 
-/* The pages that the program cannot get, so that the kernel can still work. */
-static unsigned long lkl_arena_kernel_reserve(void)
+unsigned long lkl_arena_kernel_reserve(void)
 {
 	return max(lkl_arena_pages / 64, 128UL);
 }
 
-/* /proc/meminfo: MemFree does not contain the unused pages of the arena. */
+/*
+ * The arena's unused pages are free memory for the system: MemFree, MemAvailable and
+ * sysinfo() contain them. The count of the zone, which the page allocator compares
+ * with its watermarks, does not.
+ */
+static void lkl_arena_count_unused(long n)
+{
+	lkl_arena_unused += n;
+	atomic_long_add(n, &vm_zone_stat[NR_FREE_PAGES]);
+}
+
+/* /proc/meminfo: the part of MemFree that is the arena's. */
 void arch_report_meminfo(struct seq_file *m)
 {
 	seq_printf(m, "ArenaFree:      %8lu kB\n", lkl_arena_unused << (PAGE_SHIFT - 10));
@@ -100,24 +111,23 @@ void __init lkl_arena_track_dirty(void)
 	lkl_arena_dirty = lkl_arena_dirty_map;
 }
 
-/* Takes over a block of the page allocator. */
-static void lkl_arena_add_block(struct page *page, unsigned int order)
+void lkl_arena_add_block(struct page *page, unsigned int order)
 {
 	unsigned long first = page_to_pfn(page);
 
 	split_page(page, order);
 	bitmap_clear(lkl_arena_busy_map, first, 1UL << order);
-	lkl_arena_unused += 1UL << order;
+	lkl_arena_count_unused(1UL << order);
 	lkl_arena_lowest = min(lkl_arena_lowest, first);
 }
 
-/* Gives n unused pages back to the kernel. Clean pages stay clean. */
-static void lkl_arena_release(unsigned long first, unsigned long n)
+/* Pages that were never used stay clean. */
+void lkl_arena_release(unsigned long first, unsigned long n)
 {
 	unsigned long i;
 
 	bitmap_set(lkl_arena_busy_map, first, n);
-	lkl_arena_unused -= n;
+	lkl_arena_count_unused(-n);
 	for (i = first; i < first + n; i++) {
 		bool dirty = test_bit(i, lkl_arena_dirty);
 
@@ -128,21 +138,19 @@ static void lkl_arena_release(unsigned long first, unsigned long n)
 }
 
 /*
- * Gives back the unused blocks that overlap the n pages from @first on, as long
- * as @keep unused pages remain. Returns the number of pages given back.
+ * Gives back up to @most unused pages from @first on, at most up to @end. Returns
+ * the number of pages given back.
  */
-static unsigned long lkl_arena_trim(unsigned long first, unsigned long n, unsigned long keep)
+static unsigned long lkl_arena_trim(unsigned long first, unsigned long end, unsigned long most)
 {
-	unsigned long block = 1UL << lkl_arena_order, at, freed = 0;
+	unsigned long at, n, freed = 0;
 
-	for (at = round_down(first, block);
-	     at < first + n && at + block <= lkl_arena_pages; at += block) {
-		if (lkl_arena_unused < keep + block)
-			break;
-		if (find_next_bit(lkl_arena_busy_map, at + block, at) < at + block)
-			continue;
-		lkl_arena_release(at, block);
-		freed += block;
+	for (at = find_next_zero_bit(lkl_arena_busy_map, end, first); at < end && freed < most;
+	     at = find_next_zero_bit(lkl_arena_busy_map, end, at + n)) {
+		n = find_next_bit(lkl_arena_busy_map, end, at) - at;
+		n = min(n, most - freed);
+		lkl_arena_release(at, n);
+		freed += n;
 	}
 	return freed;
 }
@@ -171,42 +179,39 @@ static unsigned long lkl_arena_find(unsigned long n)
 	return first;
 }
 
+/* Whether the page allocator has a free block of this order that is not reserved for the kernel. */
+static bool lkl_arena_can_grow(unsigned int order)
+{
+	struct free_area *area = NODE_DATA(0)->node_zones[ZONE_NORMAL].free_area;
+
+	if (order >= MAX_ORDER ||
+	    si_mem_available() < (long)(lkl_arena_kernel_reserve() + (1UL << order)))
+		return false;
+	if (page_group_by_mobility_disabled)
+		return true;
+	for (; order < MAX_ORDER; order++)
+		if (!list_empty(&area[order].free_list[MIGRATE_MOVABLE]))
+			return true;
+	return false;
+}
+
 /*
- * Takes blocks from the kernel until n unused pages lie in a row. Starts with
- * blocks of twice the size, because up to half of a block that barely fits may
- * be wasted, and accepts smaller ones, down to an eighth of the size, when memory
- * is fragmented.
+ * Takes memory from the kernel so that n unused pages lie in a row. Takes a block
+ * for the allocations that follow too, if n is small.
  */
 static unsigned long lkl_arena_grow(unsigned long n)
 {
-	unsigned int least = min_t(unsigned int, get_order(n << PAGE_SHIFT), MAX_ORDER - 1);
-	unsigned int order = max(min_t(unsigned int, least + 1, MAX_ORDER - 1), lkl_arena_order);
-	unsigned long first, want, taken = 0;
+	unsigned int order = max_t(unsigned int, get_order(2 * n << PAGE_SHIFT), lkl_arena_order);
+	unsigned long block = max(n, 1UL << lkl_arena_order);
+	struct page *page = NULL;
 
-	least = least > 3 ? least - 3 : 0;
-	for (;;) {
-		gfp_t retry = order > least ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
-		struct page *page = NULL;
-
-		/*
-		 * The pages still needed must be available without the reserve
-		 * of the kernel. Fragmented memory may take more than n pages.
-		 */
-		want = max(n, taken + (1UL << order)) - taken;
-		if (si_mem_available() >= (long)(lkl_arena_kernel_reserve() + want))
-			page = alloc_pages(GFP_KERNEL | __GFP_NOWARN | retry, order);
-		if (!page) {
-			if (order == least)
-				return 0;
-			order--;
-			continue;
-		}
+	if (lkl_arena_can_grow(order))
+		page = alloc_pages(__GFP_HIGHMEM | __GFP_MOVABLE | __GFP_NOWARN, order);
+	if (page)
 		lkl_arena_add_block(page, order);
-		taken += 1UL << order;
-		first = lkl_arena_find(n);
-		if (first)
-			return first;
-	}
+	else if (!(n < block && lkl_contig_alloc(block, false)) && !lkl_contig_alloc(n, true))
+		return 0;
+	return lkl_arena_find(n);
 }
 
 /* Hands unused pages to the program, zeroed. */
@@ -216,7 +221,7 @@ static void lkl_arena_map(unsigned long first, unsigned long n)
 
 	bitmap_set(lkl_arena_busy_map, first, n);
 	bitmap_set(lkl_arena_mapped_map, first, n);
-	lkl_arena_unused -= n;
+	lkl_arena_count_unused(-n);
 	if (first == lkl_arena_lowest)
 		lkl_arena_lowest = first + n;
 	for (at = first; at < first + n; at = end) {
@@ -232,40 +237,57 @@ static void lkl_arena_map(unsigned long first, unsigned long n)
 unsigned long lkl_arena_alloc(unsigned long n)
 {
 	unsigned long first;
+	bool grown;
 
 	if (!n || n > lkl_arena_pages)
 		return 0;
 	mmap_write_lock(current->mm);
 	first = lkl_arena_find(n);
-	if (!first)
+	grown = !first;
+	if (grown)
 		first = lkl_arena_grow(n);
 	if (first) {
 		lkl_arena_map(first, n);
 		lkl_vma_add(first, n);
-	} else {
-		lkl_arena_trim(0, lkl_arena_pages, 0);
 	}
 	mmap_write_unlock(current->mm);
+	if (grown)
+		lkl_contig_shrink();
 	return first;
+}
+
+/* Makes those of the pages that the program does not have the arena's. */
+static bool lkl_arena_take(unsigned long first, unsigned long n)
+{
+	unsigned long at, end, limit = first + n;
+
+	for (at = find_next_zero_bit(lkl_arena_mapped_map, limit, first); at < limit;
+	     at = find_next_zero_bit(lkl_arena_mapped_map, limit, end)) {
+		end = find_next_bit(lkl_arena_mapped_map, limit, at);
+		if (find_next_bit(lkl_arena_busy_map, end, at) < end &&
+		    (si_mem_available() < (long)(lkl_arena_kernel_reserve() + n) ||
+		     !lkl_contig_take(at, end - at)))
+			return false;
+	}
+	return true;
 }
 
 static bool lkl_arena_claim_locked(unsigned long first, unsigned long n, bool exclusive)
 {
-	unsigned long at;
+	unsigned long at, end, limit = first + n;
 
-	for (at = first; at < first + n; at++) {
+	if (exclusive && find_next_bit(lkl_arena_mapped_map, limit, first) < limit)
+		return false;
+	if (!lkl_arena_take(first, n))
+		return false;
+	for (at = first; at < limit; at = end) {
 		if (test_bit(at, lkl_arena_mapped_map)) {
-			if (exclusive)
-				return false;
-		} else if (test_bit(at, lkl_arena_busy_map)) {
-			return false;
+			end = find_next_zero_bit(lkl_arena_mapped_map, limit, at);
+			memset(pfn_to_virt(at), 0, (end - at) << PAGE_SHIFT);
+		} else {
+			end = find_next_bit(lkl_arena_mapped_map, limit, at);
+			lkl_arena_map(at, end - at);
 		}
-	}
-	for (at = first; at < first + n; at++) {
-		if (test_bit(at, lkl_arena_mapped_map))
-			clear_page(pfn_to_virt(at));
-		else
-			lkl_arena_map(at, 1);
 	}
 	lkl_vma_add(first, n);
 	return true;
@@ -300,7 +322,7 @@ bool lkl_arena_overlaps(unsigned long first, unsigned long n)
 
 void lkl_arena_free(unsigned long first, unsigned long n)
 {
-	unsigned long at, end, limit;
+	unsigned long at, end, limit, keep;
 
 	if (first >= lkl_arena_pages)
 		return;
@@ -312,11 +334,13 @@ void lkl_arena_free(unsigned long first, unsigned long n)
 		lkl_vma_remove(at, end - at);
 		bitmap_clear(lkl_arena_mapped_map, at, end - at);
 		bitmap_clear(lkl_arena_busy_map, at, end - at);
-		lkl_arena_unused += end - at;
+		lkl_arena_count_unused(end - at);
 		lkl_arena_lowest = min(lkl_arena_lowest, at);
 	}
 	/* Two blocks stay for the next allocation, so that malloc and free are cheap. */
-	lkl_arena_trim(first, limit - first, 2UL << lkl_arena_order);
+	keep = 2UL << lkl_arena_order;
+	if (lkl_arena_unused > keep)
+		lkl_arena_trim(first, limit, lkl_arena_unused - keep);
 	mmap_write_unlock(current->mm);
 }
 
@@ -325,18 +349,9 @@ static unsigned long lkl_arena_count_objects(struct shrinker *s, struct shrink_c
 	return lkl_arena_unused ?: SHRINK_EMPTY;
 }
 
-/* Gives back whole blocks, or a single page if no block is unused. */
 static unsigned long lkl_arena_scan_objects(struct shrinker *s, struct shrink_control *sc)
 {
-	unsigned long freed = lkl_arena_trim(0, lkl_arena_pages, 0), at;
-
-	if (freed)
-		return freed;
-	at = find_next_zero_bit(lkl_arena_busy_map, lkl_arena_pages, lkl_arena_lowest);
-	if (at >= lkl_arena_pages)
-		return SHRINK_STOP;
-	lkl_arena_release(at, 1);
-	return 1;
+	return lkl_arena_trim(lkl_arena_lowest, lkl_arena_pages, sc->nr_to_scan) ?: SHRINK_STOP;
 }
 
 static struct shrinker lkl_arena_shrinker = {

@@ -52,6 +52,9 @@ extern unsigned long lkl_memory_end;
 struct page;
 #define HAVE_ARCH_FREE_PAGE
 void arch_free_page(struct page *page, int order);
+/* Keeps spare blocks for memory that cannot move; see spare.c. */
+#define HAVE_ARCH_ALLOC_PAGE
+void arch_alloc_page(struct page *page, int order);
 
 #endif /* __ASSEMBLY__ */
 

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Contiguous memory: takes any run of pages that the page allocator or the page
+ * cache has. The page allocator alone can only hand out the blocks of a power of
+ * two that happen to be free.
+ *
+ * A search looks at each page once and finds the run that costs the least. The
+ * pages of the page cache in it are dropped, or moved if they are dirty. What
+ * remains are free pages, which leave the page allocator one block at a time.
+ */
+#include <linux/buffer_head.h>
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/page-isolation.h>
+#include <linux/shrinker.h>
+#include <linux/swap.h>
+#include <asm/page.h>
+#include "../../../mm/internal.h"
+#include "../../../mm/slab.h"
+#include "contig.h"
+
+/* How often caches are dropped for one allocation, at most. */
+#define LKL_CONTIG_ROUNDS 4
+
+struct lkl_run {
+	unsigned long first, cost;
+};
+
+/* The pages dropped since the last lkl_contig_shrink(). */
+static unsigned long lkl_contig_dropped;
+
+/* The end of the block of free pages that contains @pfn, or 0. */
+static unsigned long lkl_contig_free_end(unsigned long pfn, unsigned long *start)
+{
+	unsigned int order;
+
+	for (order = 0; order < MAX_ORDER; order++) {
+		struct page *page = pfn_to_page(pfn & ~0UL << order);
+
+		*start = page_to_pfn(page);
+		if (!pfn_valid(*start))
+			break;
+		if (PageBuddy(page))
+			return buddy_order(page) >= order ? *start + (1UL << buddy_order(page)) : 0;
+	}
+	return 0;
+}
+
+/* The cost of the page @at, and the end of the pages from there on of the same kind. */
+static enum lkl_page_cost lkl_contig_cost(unsigned long at, unsigned long limit,
+					  unsigned long *end)
+{
+	struct page *page = pfn_to_page(at);
+	unsigned long start;
+
+	*end = at + 1;
+	if (test_bit(at, lkl_arena_mapped_map)) {
+		*end = find_next_zero_bit(lkl_arena_mapped_map, limit, at);
+		return LKL_PAGE_FIXED;
+	}
+	if (!test_bit(at, lkl_arena_busy_map)) {
+		*end = find_next_bit(lkl_arena_busy_map, min(limit, pageblock_end_pfn(at)), at);
+		return LKL_PAGE_FREE;
+	}
+	if (PageBuddy(page)) {
+		*end = min(limit, at + (1UL << buddy_order(page)));
+		return LKL_PAGE_FREE;
+	}
+	/* The part of a block of free pages, where a given run begins. */
+	if (!page_count(page) && lkl_contig_free_end(at, &start)) {
+		*end = min(limit, lkl_contig_free_end(at, &start));
+		return LKL_PAGE_FREE;
+	}
+	if (PageHead(page)) {
+		*end = min(limit, at + compound_nr(page));
+		return LKL_PAGE_FIXED;
+	}
+	return lkl_page_cache_cost(page);
+}
+
+/*
+ * The cost of all pages from @at to @end, which lie in one pageblock. Those in a
+ * block of the kernel cost more, so that the program's memory does not end up
+ * between memory that cannot move.
+ */
+static unsigned long lkl_contig_run_cost(unsigned long at, unsigned long end,
+					 enum lkl_page_cost page)
+{
+	bool kernel = get_pageblock_migratetype(pfn_to_page(at)) != MIGRATE_MOVABLE;
+
+	return (end - at) * (page + 2 * kernel);
+}
+
+/*
+ * Finds the run of n pages with the lowest cost. Stops at the first run that
+ * costs next to nothing. Returns false if there is none.
+ */
+static bool lkl_contig_search(unsigned long n, struct lkl_run *best)
+{
+	unsigned long start = PFN_DOWN(0x100000UL), at = start, cost = 0, end, cheap = n / 16;
+	enum lkl_page_cost page;
+
+	best->cost = ULONG_MAX;
+	while (at < lkl_arena_pages) {
+		page = lkl_contig_cost(at, lkl_arena_pages, &end);
+		if (page == LKL_PAGE_FIXED) {
+			start = end;
+			at = end;
+			cost = 0;
+			continue;
+		}
+		cost += lkl_contig_run_cost(at, end, page);
+		at = end;
+		while (at - start >= n) {
+			if (cost < best->cost) {
+				best->cost = cost;
+				best->first = start;
+				if (cost <= cheap)
+					return true;
+			}
+			page = lkl_contig_cost(start, at, &end);
+			cost -= lkl_contig_run_cost(start, end, page);
+			start = end;
+		}
+	}
+	return best->cost != ULONG_MAX;
+}
+
+/* Empties the lists that refer to pages for a while. */
+static void lkl_contig_settle(void)
+{
+	invalidate_bh_lrus_cpu();
+	lru_add_drain();
+	drain_local_pages(NULL);
+}
+
+/*
+ * Allocates pages outside of a run, to move pages of the run there. Returns false
+ * if there is not enough memory.
+ */
+static bool lkl_contig_alloc_targets(unsigned long first, unsigned long n, unsigned long wanted,
+				     struct list_head *targets)
+{
+	LIST_HEAD(inside);
+	struct page *page, *next;
+
+	while (wanted) {
+		page = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN | __GFP_NORETRY);
+		if (!page)
+			break;
+		if (page_to_pfn(page) >= first && page_to_pfn(page) < first + n) {
+			list_add(&page->lru, &inside);
+		} else {
+			list_add(&page->lru, targets);
+			wanted--;
+		}
+	}
+	list_for_each_entry_safe(page, next, &inside, lru)
+		__free_page(page);
+	return !wanted;
+}
+
+/* Empties a run: drops or moves the page cache in it. */
+static bool lkl_contig_evict(unsigned long first, unsigned long n, struct list_head *targets)
+{
+	unsigned long at = first, end, limit = first + n;
+
+	for (; at < limit; at = end) {
+		struct page *page = pfn_to_page(at), *to;
+		enum lkl_page_cost cost = lkl_contig_cost(at, limit, &end);
+
+		if (cost == LKL_PAGE_FREE)
+			continue;
+		if (cost == LKL_PAGE_CLEAN && lkl_page_cache_drop(page)) {
+			lkl_contig_dropped++;
+			continue;
+		}
+		to = list_first_entry_or_null(targets, struct page, lru);
+		if (cost == LKL_PAGE_FIXED || !to)
+			return false;
+		list_del(&to->lru);
+		if (!lkl_page_cache_move(page, to)) {
+			__free_page(to);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* The order of the largest block that begins at @first and ends at or before @end. */
+static unsigned int lkl_contig_order(unsigned long first, unsigned long end)
+{
+	return min_t(unsigned int, __ffs(first), ilog2(end - first));
+}
+
+/*
+ * Takes a block of free pages from the page allocator, and returns the part of it
+ * outside of a run. The page allocator refuses if too little memory would remain.
+ */
+static bool lkl_contig_take_block(unsigned long block, unsigned long first, unsigned long limit)
+{
+	struct page *page = pfn_to_page(block);
+	unsigned long at, end = block + (1UL << buddy_order(page)), flags;
+	struct zone *zone = page_zone(page);
+	unsigned int order;
+	bool ok;
+
+	spin_lock_irqsave(&zone->lock, flags);
+	ok = __isolate_free_page(page, buddy_order(page));
+	for (at = block; ok && at < end; at += 1UL << order) {
+		unsigned long to = at < first ? first : at < limit ? min(limit, end) : end;
+
+		page = pfn_to_page(at);
+		order = lkl_contig_order(at, to);
+		if (at >= first && at < limit) {
+			set_page_refcounted(page);
+			lkl_arena_add_block(page, order);
+		} else {
+			__putback_isolated_page(page, order, get_pageblock_migratetype(page));
+		}
+	}
+	spin_unlock_irqrestore(&zone->lock, flags);
+	return ok;
+}
+
+/* Takes the pages of an emptied run. If that fails, the pages taken before stay the arena's. */
+static bool lkl_contig_isolate(unsigned long first, unsigned long n)
+{
+	unsigned long at, limit = first + n, block;
+
+	drain_local_pages(NULL);
+	for (at = find_next_bit(lkl_arena_busy_map, limit, first); at < limit;
+	     at = find_next_bit(lkl_arena_busy_map, limit, at))
+		if (!lkl_contig_free_end(at, &block) || !lkl_contig_take_block(block, first, limit))
+			return false;
+	return true;
+}
+
+/* The number of pages of a run that have to be copied, or -1 if the run cannot be taken. */
+static long lkl_contig_count_moves(unsigned long first, unsigned long n)
+{
+	unsigned long at, end, limit = first + n;
+	long moves = 0;
+
+	for (at = first; at < limit; at = end) {
+		enum lkl_page_cost cost = lkl_contig_cost(at, limit, &end);
+
+		if (cost == LKL_PAGE_FIXED)
+			return -1;
+		if (cost == LKL_PAGE_MOVABLE)
+			moves++;
+	}
+	return moves;
+}
+
+bool lkl_contig_take(unsigned long first, unsigned long n)
+{
+	LIST_HEAD(targets);
+	struct page *page, *next;
+	long moves;
+	bool ok;
+
+	lkl_contig_settle();
+	moves = lkl_contig_count_moves(first, n);
+	if (moves < 0)
+		return false;
+	ok = lkl_contig_alloc_targets(first, n, moves, &targets);
+	/* That may have slept. Nothing below sleeps. */
+	ok = ok && lkl_contig_evict(first, n, &targets) && lkl_contig_isolate(first, n);
+	list_for_each_entry_safe(page, next, &targets, lru)
+		__free_page(page);
+	return ok;
+}
+
+struct lkl_shrink {
+	unsigned long part, whole;
+};
+
+static void lkl_contig_shrink_super(struct super_block *sb, void *arg)
+{
+	const struct lkl_shrink *shrink = arg;
+	struct shrinker *s = &sb->s_shrink;
+	struct shrink_control sc = { .gfp_mask = GFP_KERNEL };
+	unsigned long count = s->count_objects(s, &sc);
+
+	if (count == SHRINK_EMPTY)
+		return;
+	for (count = mult_frac(count, shrink->part, shrink->whole); count;
+	     count -= sc.nr_to_scan) {
+		sc.nr_to_scan = min(count, 128UL);
+		sc.nr_scanned = sc.nr_to_scan;
+		if (s->scan_objects(s, &sc) == SHRINK_STOP)
+			break;
+		cond_resched();
+	}
+}
+
+void lkl_contig_shrink(void)
+{
+	struct lkl_shrink shrink = {
+		.whole = 1 + lkl_contig_dropped + global_node_page_state(NR_ACTIVE_FILE) +
+			 global_node_page_state(NR_INACTIVE_FILE),
+	};
+
+	/* Twice as many, because an inode can be dropped only after its dentry. */
+	shrink.part = min(2 * lkl_contig_dropped, shrink.whole);
+	lkl_contig_dropped = 0;
+	if (shrink.part)
+		iterate_supers(lkl_contig_shrink_super, &shrink);
+}
+
+/* Drops all clean page cache, and then the inodes, which are in use as long as they have any. */
+static void lkl_contig_drop_caches(void)
+{
+	struct kmem_cache *cache;
+	unsigned long at, end;
+
+	for (at = PFN_DOWN(0x100000UL); at < lkl_arena_pages; at = end) {
+		if (lkl_contig_cost(at, lkl_arena_pages, &end) == LKL_PAGE_CLEAN)
+			lkl_page_cache_drop(pfn_to_page(at));
+		if (pageblock_aligned(end))
+			cond_resched();
+	}
+	drop_slab();
+	/* Each cache keeps some slabs without objects. */
+	mutex_lock(&slab_mutex);
+	list_for_each_entry(cache, &slab_caches, list)
+		__kmem_cache_shrink(cache);
+	mutex_unlock(&slab_mutex);
+}
+
+static void lkl_contig_write_back(struct super_block *sb, void *arg)
+{
+	if (!sb_rdonly(sb))
+		sync_inodes_sb(sb);
+}
+
+/*
+ * Makes fewer pages fixed. The journal gives up buffers when their pages and inodes
+ * are dropped, and what they pinned can be dropped only after that: so it takes
+ * more than one round.
+ */
+static void lkl_contig_relax(int round)
+{
+	if (round == LKL_CONTIG_ROUNDS - 2)
+		iterate_supers(lkl_contig_write_back, NULL);
+	lkl_contig_drop_caches();
+}
+
+static bool lkl_contig_try(unsigned long n, struct lkl_run *run)
+{
+	lkl_contig_settle();
+	return lkl_contig_search(n, run) && lkl_contig_take(run->first, n);
+}
+
+bool lkl_contig_alloc(unsigned long n, bool hard)
+{
+	struct lkl_run run;
+	int round;
+
+	/* No way to make a run that the program's own memory interrupts. */
+	if (bitmap_find_next_zero_area(lkl_arena_mapped_map, lkl_arena_pages,
+				       PFN_DOWN(0x100000UL), n, 0) >= lkl_arena_pages)
+		return false;
+	for (round = 0; si_mem_available() >= (long)(lkl_arena_kernel_reserve() + n); round++) {
+		if (lkl_contig_try(n, &run))
+			return true;
+		if (!hard || round == LKL_CONTIG_ROUNDS)
+			break;
+		lkl_contig_relax(round);
+	}
+	return false;
+}
+
+/* What a block costs more than the one below it, so that the kernel's blocks lie together. */
+#define LKL_BLOCK_DISTANCE 64
+
+/* The cost of a pageblock, or ULONG_MAX if it holds pages that cannot move. */
+static unsigned long lkl_contig_block_cost(unsigned long first)
+{
+	unsigned long at, end, limit = first + pageblock_nr_pages, cost = 0;
+
+	if (get_pageblock_migratetype(pfn_to_page(first)) != MIGRATE_MOVABLE)
+		return ULONG_MAX;
+	for (at = first; at < limit; at = end) {
+		enum lkl_page_cost page = lkl_contig_cost(at, limit, &end);
+
+		if (page == LKL_PAGE_FIXED)
+			return ULONG_MAX;
+		cost += page * (end - at);
+	}
+	return cost;
+}
+
+unsigned long lkl_contig_find_block(void)
+{
+	unsigned long at, cost, best = 0, lowest = ULONG_MAX;
+
+	lkl_contig_settle();
+	for (at = pageblock_nr_pages; at + pageblock_nr_pages <= lkl_arena_pages;
+	     at += pageblock_nr_pages) {
+		cost = lkl_contig_block_cost(at);
+		if (cost < ULONG_MAX)
+			cost += at / pageblock_nr_pages * LKL_BLOCK_DISTANCE;
+		if (cost < lowest) {
+			lowest = cost;
+			best = at;
+		}
+	}
+	return best;
+}
