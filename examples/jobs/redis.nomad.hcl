@@ -1,7 +1,11 @@
 # Redis on Linux 6.1 as a unikernel, with its data on a disk that outlives the task. The
 # disk is an image in the client's host volume "data":
 #
-#   client { host_volume "data" { path = "/opt/data" } }
+#   client {
+#     host_volume "data" {
+#       path = "/opt/data"
+#     }
+#   }
 #
 # Writes that Redis has synced survive a restart, an upgrade of the agent or the plugin,
 # a reschedule on the same client, and SIGKILL. Without a volume, use

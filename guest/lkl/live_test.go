@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/files"
+	"github.com/lkl-nomad/nomad-driver-lkl/files/jail"
 	"github.com/lkl-nomad/nomad-driver-lkl/files/server"
 )
 
@@ -28,12 +29,9 @@ type share struct {
 // packetPair makes a connection between a guest and its file server.
 func packetPair(t testing.TB) (guest, host *os.File) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	guestFD, hostFD, err := jail.SocketPair()
 	must.NoError(t, err)
-	for _, fd := range fds {
-		must.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<20))
-	}
-	return os.NewFile(uintptr(fds[0]), "guest"), os.NewFile(uintptr(fds[1]), "host")
+	return os.NewFile(uintptr(guestFD), "guest"), os.NewFile(uintptr(hostFD), "host")
 }
 
 // openPath opens a file without access to its content.

@@ -16,9 +16,6 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/files/jail"
 )
 
-// socketBuffer is the size in bytes of the buffer of each end of the socket.
-const socketBuffer = 2 << 20
-
 // A Server is a running file server.
 type Server struct {
 	// Guest is the other end of the server's socket. The owner closes it when a guest has
@@ -57,18 +54,13 @@ func Serve(program string, plan files.Plan, paths ...string) (_ *Server, err err
 		}
 		f.Shares = append(f.Shares, fd)
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	guestFD, conn, err := jail.SocketPair()
 	if err != nil {
 		return nil, err
 	}
-	opened = append(opened, pair[0])
-	guest := os.NewFile(uintptr(pair[1]), "files")
-	f.Conn = pair[0]
-	for _, fd := range pair {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer); err != nil {
-			return nil, errors.Join(err, guest.Close())
-		}
-	}
+	opened = append(opened, conn)
+	guest := os.NewFile(uintptr(guestFD), "files")
+	f.Conn = conn
 	server, err := jail.Start(plan, f)
 	if err != nil {
 		return nil, errors.Join(err, guest.Close())

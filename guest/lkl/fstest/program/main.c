@@ -4,7 +4,8 @@
  *
  *	fstest [-l] [-u] DIRECTORY [NAME ...]
  *
- * -l lists their names. -u runs them as user 1000, and leaves out the cases that need root. NAME selects cases; a trailing * stands for any suffix.
+ * -l lists their names. -u runs them as user 1000, and leaves out the cases that need
+ * root. NAME selects cases; a trailing * stands for any suffix.
  * Each case prints its name and its lines, which begin with a space.
  *
  *	fstest random SECONDS SEED DIRECTORY
