@@ -122,22 +122,28 @@ func nextVersion(t *testing.T, old *alloc, job *api.Job) *alloc {
 	t.Helper()
 	_, _, err := nomad.API.Jobs().Register(job, nil)
 	must.NoError(t, err)
-	next := &alloc{node: old.node, task: old.task}
+	return old.replacement(t)
+}
+
+// replacement waits until another alloc of the same job runs, and returns it.
+func (a *alloc) replacement(t *testing.T) *alloc {
+	t.Helper()
+	next := &alloc{node: a.node, task: a.task}
 	must.Wait(t, testenv.Eventually(func() error {
-		stubs, _, err := nomad.API.Jobs().Allocations(*job.ID, true, nil)
+		stubs, _, err := nomad.API.Jobs().Allocations(a.JobID, true, nil)
 		if err != nil {
 			return err
 		}
 		for _, stub := range stubs {
-			if stub.ID != old.ID {
+			if stub.ID != a.ID {
 				next.Allocation, _, err = nomad.API.Allocations().Info(stub.ID, nil)
 				return err
 			}
 		}
-		return fmt.Errorf("job %s has no new alloc", *job.ID)
+		return fmt.Errorf("job %s has no new alloc", a.JobID)
 	}))
 	allocs.add(next.ID)
-	t.Cleanup(func() { purge(t, *job.ID, next) })
+	t.Cleanup(func() { purge(t, a.JobID, next) })
 	next.await(t, api.AllocClientStatusRunning)
 	return next
 }
