@@ -60,7 +60,8 @@ func TestCreate_MakesADiskForAUser(t *testing.T) {
 	must.Eq(t, 20<<20, info.Size())
 	must.Eq(t, 0o600, info.Mode().Perm())
 	mustBeAlone(t, path)
-	must.NoError(t, Check(toolContext(t), Sandbox{}, f, filepath.Dir(path)))
+	_, err = Check(toolContext(t), Sandbox{}, f, filepath.Dir(path))
+	must.NoError(t, err)
 }
 
 func TestCreate_EachDiskHasItsOwnUUID(t *testing.T) {
@@ -119,7 +120,9 @@ func TestCheck_ReplaysTheJournal(t *testing.T) {
 	writeJournal(t, image, block[len(block)-1], journaledBlock)
 	f := openDisk(t, image)
 	must.ErrorIs(t, CheckSuperblock(f), ErrUnclean)
-	must.NoError(t, Check(toolContext(t), Sandbox{}, f, filepath.Dir(image)))
+	repaired, err := Check(toolContext(t), Sandbox{}, f, filepath.Dir(image))
+	must.NoError(t, err)
+	must.False(t, repaired)
 	must.NoError(t, CheckSuperblock(f))
 	must.NoError(t, ext4.Check(image))
 	must.Eq(t, "jou", readFile(t, image, "/etc/hosts-too"))
@@ -140,7 +143,9 @@ func TestCheck_RepairsTheErrorsThatAreSafeToRepair(t *testing.T) {
 	setState(t, image, "2")
 	f := openDisk(t, image)
 	must.ErrorIs(t, CheckSuperblock(f), ErrErrors)
-	must.NoError(t, Check(toolContext(t), Sandbox{}, f, filepath.Dir(image)))
+	repaired, err := Check(toolContext(t), Sandbox{}, f, filepath.Dir(image))
+	must.NoError(t, err)
+	must.True(t, repaired)
 	must.NoError(t, CheckSuperblock(f))
 	must.NoError(t, ext4.Check(image))
 	must.Eq(t, "kept", readFile(t, image, "/data/kept"))
@@ -148,17 +153,28 @@ func TestCheck_RepairsTheErrorsThatAreSafeToRepair(t *testing.T) {
 
 func TestCheck_LeavesADamagedImageAsItIs(t *testing.T) {
 	t.Parallel()
+	for name, state := range map[string]string{"clean": "1", "with errors": "2"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testDamagedImage(t, state)
+		})
+	}
+}
+
+func testDamagedImage(t *testing.T, state string) {
+	t.Helper()
 	image := sampleImage(t)
 	// A name leads to an inode that is free: e2fsck -p leaves the choice to a person.
 	for _, command := range []string{"clri /data", "set_super_value free_inodes_count 3"} {
 		out, err := exec.Command("debugfs", "-w", "-R", command, image).CombinedOutput()
 		must.NoError(t, err, must.Sprint(string(out)))
 	}
-	setState(t, image, "2")
+	setState(t, image, state)
 	before, err := os.ReadFile(image)
 	must.NoError(t, err)
 	f := openDisk(t, image)
-	must.ErrorIs(t, Check(toolContext(t), Sandbox{}, f, filepath.Dir(image)), ErrDamaged)
+	_, err = Check(toolContext(t), Sandbox{}, f, filepath.Dir(image))
+	must.ErrorIs(t, err, ErrDamaged)
 	after, err := os.ReadFile(image)
 	must.NoError(t, err)
 	must.True(t, bytes.Equal(before, after))
@@ -173,7 +189,8 @@ func TestCheck_RefusesOtherContent(t *testing.T) {
 	} {
 		path := writeFile(t, filepath.Join(t.TempDir(), "disk"), content+strings.Repeat("x", 100_000))
 		f := openDisk(t, path)
-		must.ErrorIs(t, Check(toolContext(t), Sandbox{}, f, filepath.Dir(path)), ErrKind)
+		_, err := Check(toolContext(t), Sandbox{}, f, filepath.Dir(path))
+		must.ErrorIs(t, err, ErrKind)
 		must.Eq(t, name, Describe(f))
 		empty, err := IsEmpty(f)
 		must.NoError(t, err)
@@ -256,7 +273,8 @@ func TestCheck_ReturnsAnImageOfAKilledPluginToRoot(t *testing.T) {
 	path, f := createDisk(t, 20<<20)
 	for owner, want := range map[int]uint32{1883242496 + 77: 0, 1000: 1000} {
 		must.NoError(t, f.Chown(owner, owner))
-		must.NoError(t, Check(toolContext(t), Sandbox{}, f, filepath.Dir(path)))
+		_, err := Check(toolContext(t), Sandbox{}, f, filepath.Dir(path))
+		must.NoError(t, err)
 		var stat unix.Stat_t
 		must.NoError(t, unix.Fstat(int(f.Fd()), &stat))
 		must.Eq(t, want, stat.Uid)

@@ -11,9 +11,10 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/disk/internal/e2fsprogs"
 )
 
-// repair makes the repairs that Linux distributions make at boot.
+// repair makes the repairs that Linux distributions make at boot, also in an image that is
+// marked as clean.
 func (f *ext4File) repair(ctx context.Context, sandbox Sandbox) error {
-	return f.runE2fsck(ctx, sandbox, e2fsprogs.ImagePath)
+	return f.runE2fsck(ctx, sandbox, "-f", e2fsprogs.ImagePath)
 }
 
 // replayJournal applies the journal of an image that was not unmounted cleanly. Otherwise
@@ -46,7 +47,7 @@ func (f *ext4File) runE2fsck(ctx context.Context, sandbox Sandbox, args ...strin
 		return err
 	}
 	if err := cmd.Run(); err != nil && e2fsprogs.ExitCode(err) != e2fsckCorrected {
-		return fmt.Errorf("repair %s: %w", f.Name(), err)
+		return fmt.Errorf("repair the image: %w", err)
 	}
 	// e2fsck follows a journal that writes to blocks beyond the file system's end.
 	after, err := f.Stat()
@@ -57,7 +58,7 @@ func (f *ext4File) runE2fsck(ctx context.Context, sandbox Sandbox, args ...strin
 		f.superblock, err = readSuperblock(f.File)
 	}
 	if err != nil {
-		return fmt.Errorf("repair %s: %w", f.Name(), err)
+		return fmt.Errorf("repair the image: %w", err)
 	}
 	return nil
 }

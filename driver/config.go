@@ -19,6 +19,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/bytesize"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/problems"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/statedir"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
+	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
 
 // DefaultStateDir is the default of the plugin's option state_dir.
@@ -166,6 +168,15 @@ type TaskConfig struct {
 	Mounts    []MountConfig    `codec:"mount"`
 }
 
+// validateSysctl reports mistakes for which the kernel need not be read.
+func (t *TaskConfig) validateSysctl(list *problems.List) {
+	const allFeatures = ^unikernel.Features(0)
+	settings := lkl.Config{Sysctl: t.sysctls()}
+	if err := settings.CheckSysctl(allFeatures); err != nil {
+		list.Addf("sysctl", "%w", err)
+	}
+}
+
 // sysctls returns the settings of all sysctl blocks.
 func (t *TaskConfig) sysctls() map[string]string {
 	all := map[string]string{}
@@ -233,6 +244,7 @@ func (t *TaskConfig) validate(plugin *Config, task *drivers.TaskConfig) error {
 	t.servedPorts(&list, task)
 	t.validateInterfaces(&list)
 	t.validateHosts(&list)
+	t.validateSysctl(&list)
 	t.validateBandwidth(&list)
 	t.validateMounts(&list, plugin, task)
 	validateTask(&list, task)

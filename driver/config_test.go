@@ -239,7 +239,7 @@ var taskConfigCases = []struct {
 		name: "wrong disks", job: TaskConfig{Kernel: "k", Disks: map[string]DiskConfig{
 			"a": {}, "b": {Size: "1023K"}, "c": {Size: "1TiB"}, "d": {Size: "x", ReadOnly: true}, "e_": {Size: "1"},
 			"f": {Size: "1", Mount: "data"}, "g": {Size: "1", Mount: "/x"}, "h": {Size: "1", Mount: "/x/"}, "i": {Size: "1", Options: "noatime"},
-			"j": {Source: "../x"}, "k": {Source: "/etc/shadow"}, "l": {Source: "alloc/../../x"}, "m": {Source: "a\x00"}, "n": {Size: "1", Sync: "always"},
+			"j": {Source: "../x"}, "k": {Source: "/etc/shadow"}, "l": {Source: "alloc/../../y"}, "m": {Source: "a\x00"}, "n": {Size: "1", Sync: "always"},
 			"o": {Size: "1", Mount: "/proc/x"}, "p": {Source: "private/x"},
 		}},
 		wrong: []string{

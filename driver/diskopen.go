@@ -39,25 +39,30 @@ func (d *Driver) openDisks(ctx context.Context, j job, dir taskDir, k *kernel) (
 		}
 		opened := dataDisk{name: name, config: config, file: f, offer: k.offer(name, config.Sync)}
 		disks = append(disks, opened)
-		if err := disks[len(disks)-1].measure(); err != nil {
+		rest, err := disks[len(disks)-1].measure()
+		if err != nil {
 			return disks, fmt.Errorf("%s: %w", describeDisk(name, config.Source), err)
+		}
+		if rest > 0 {
+			d.events.emit(j.task, fmt.Sprintf("The last %d bytes of %s are not on the disk, which has blocks of %d bytes",
+				rest, config.Source, tender.MinBlockSize), nil)
 		}
 	}
 	return disks, nil
 }
 
-// measure finds the capacity of the disk.
-func (d *dataDisk) measure() error {
+// measure finds the capacity of the disk, and returns the number of bytes after its last block.
+func (d *dataDisk) measure() (rest uint64, err error) {
 	size, err := d.file.Seek(0, io.SeekEnd)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	const block = tender.MinBlockSize
-	d.size = uint64(size) / block * block
+	rest = uint64(size) % tender.MinBlockSize
+	d.size = uint64(size) - rest
 	if d.size == 0 {
-		return errors.New("the disk is empty")
+		return rest, errors.New("the disk is empty")
 	}
-	return nil
+	return rest, nil
 }
 
 // offer returns the block device calls beyond the Solo5 ABI that the tender offers for a
@@ -133,7 +138,7 @@ func (o diskOpener) create(ctx context.Context, source diskSource) (*os.File, er
 	}
 	switch {
 	case err == nil && o.config.Source != "":
-		o.driver.events.emit(o.job.task, fmt.Sprintf("Created the disk %s of %d MiB", source.text, o.config.bytes()>>20), nil)
+		o.emit("Created the disk %s of %d MiB", source.text, o.config.bytes()>>20)
 	case err != nil && !errors.Is(err, fs.ErrExist):
 		return nil, fmt.Errorf("create %s: %w", source.text, diskAdvice(err, source.text))
 	}
@@ -184,7 +189,13 @@ func (o diskOpener) format(ctx context.Context, source diskSource, f *os.File) e
 	if err := disk.Format(ctx, f, options); err != nil {
 		return fmt.Errorf("create a file system in %s: %w", source.text, diskAdvice(err, source.text))
 	}
+	o.emit("Created a file system of %d MiB in the empty file %s", options.Size>>20, source.text)
 	return nil
+}
+
+// emit reports a change of the disk to the operator.
+func (o diskOpener) emit(format string, args ...any) {
+	o.driver.events.emit(o.job.task, fmt.Sprintf(format, args...), nil)
 }
 
 // checkReadOnly checks a disk on which nothing can be repaired.
@@ -239,17 +250,26 @@ func (o diskOpener) prepareRaw(f *os.File) error {
 
 // checkAndGrow brings an ext4 file system in order. A damaged one is left as it is.
 func (o diskOpener) checkAndGrow(ctx context.Context, source diskSource, f *os.File) error {
-	if err := disk.Check(ctx, o.dir.sandbox(), f, source.dirPath()); err != nil {
+	repaired, err := disk.Check(ctx, o.dir.sandbox(), f, source.dirPath())
+	if err != nil {
 		return fmt.Errorf("check %s: %w", source.text, diskAdvice(err, source.text))
+	}
+	if repaired {
+		o.emit("Repaired the file system of %s: e2fsck found errors that are safe to repair", source.text)
+	}
+	before, err := f.Stat()
+	if err != nil {
+		return err
 	}
 	wanted := o.config.bytes()
 	size, err := disk.Enlarge(ctx, o.dir.sandbox(), f, wanted)
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("%s: %w", source.text, diskAdvice(err, source.text))
-	}
-	if wanted > 0 && size-wanted >= minDiskSize {
-		o.driver.events.emit(o.job.task, fmt.Sprintf("The disk %s has %d MiB, and keeps them: disks never shrink to a smaller size",
-			source.text, size>>20), nil)
+	case size > before.Size():
+		o.emit("The disk %s grew from %d to %d MiB", source.text, before.Size()>>20, size>>20)
+	case wanted > 0 && size-wanted >= minDiskSize:
+		o.emit("The disk %s has %d MiB, and keeps them: disks never shrink to a smaller size", source.text, size>>20)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -42,6 +43,7 @@ func diskField(name string) string { return "disk." + name }
 // validateDisks reports mistakes in the disk blocks that need no kernel.
 func (t *TaskConfig) validateDisks(points *mountPoints, plugin *Config, task *drivers.TaskConfig) {
 	list := points.list
+	users := map[string]string{path.Clean(t.RootfsPersist): "rootfs_persist"}
 	for _, name := range slices.Sorted(maps.Keys(t.Disks)) {
 		field, disk := diskField(name), t.Disks[name]
 		if !unikernel.ValidDeviceName(name) || len(name) > maxDiskName {
@@ -53,6 +55,10 @@ func (t *TaskConfig) validateDisks(points *mountPoints, plugin *Config, task *dr
 			if _, err := plugin.Volumes.diskRoot(task, disk.Source); err != nil {
 				list.Addf(field+".source", "%w", err)
 			}
+			if other, ok := users[path.Clean(disk.Source)]; ok {
+				list.Addf(field+".source", "%q is the file of %s too: use another file", disk.Source, other)
+			}
+			users[path.Clean(disk.Source)] = field
 		}
 		if disk.Mount != "" {
 			points.add(field+".mount", disk.Mount)

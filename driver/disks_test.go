@@ -193,7 +193,9 @@ func TestDisk_FormatsAnEmptyFile(t *testing.T) {
 	must.NoError(t, os.WriteFile(imageOf(task), nil, 0o640))
 	must.ErrorContains(t, p.startFails(t, task), "set size to create a file system in it")
 	must.NoError(t, os.Truncate(imageOf(task), 20<<20))
+	events := collect(t, p.impl)
 	p.startCounting(t, task, 1)
+	awaitMessage(t, events, "Created a file system of 20 MiB in the empty file "+imageInAlloc)
 	info, err := os.Stat(imageOf(task))
 	must.NoError(t, err)
 	must.Eq(t, 0o640, info.Mode().Perm())
@@ -285,6 +287,7 @@ func TestDisk_GrowsWithItsSize(t *testing.T) {
 	p := newTestPlugin(t)
 	task := p.dataTask(t, DiskConfig{Source: imageInAlloc, Size: "20MiB"})
 	p.startCounting(t, task, 1)
+	events := collect(t, p.impl)
 	for i, size := range []string{"200MiB", "50MiB"} {
 		task = p.again(t, task)
 		compileLinux(t, task, "count.c", TaskConfig{
@@ -295,8 +298,17 @@ func TestDisk_GrowsWithItsSize(t *testing.T) {
 		must.NoError(t, err)
 		must.Eq(t, 200<<20, info.Size())
 	}
+	awaitMessage(t, events, "The disk "+imageInAlloc+" grew from 20 to 200 MiB")
+	awaitMessage(t, events, "disks never shrink")
 	must.NoError(t, p.StopTask(task.ID, time.Minute, "SIGTERM"))
 	must.NoError(t, ext4.Check(imageOf(task)))
+}
+
+// awaitMessage waits for an event whose message contains the text.
+func awaitMessage(t *testing.T, events <-chan *drivers.TaskEvent, text string) {
+	t.Helper()
+	for !strings.Contains(testenv.Receive(t, events).Message, text) {
+	}
 }
 
 // The disk is on a host file system that becomes full. Everything for which fsync has returned
@@ -334,7 +346,8 @@ func TestDisk_KeepsSyncedDataOnAFullHost(t *testing.T) {
 	f, err := os.OpenFile(image, os.O_RDWR, 0)
 	must.NoError(t, err)
 	defer f.Close()
-	must.NoError(t, disk.Check(t.Context(), disk.Sandbox{}, f, t.TempDir()))
+	_, err = disk.Check(t.Context(), disk.Sandbox{}, f, t.TempDir())
+	must.NoError(t, err)
 	content, err := ext4.ReadFile(image, "/fill")
 	must.NoError(t, err)
 	must.GreaterEq(t, synced<<20, len(content))

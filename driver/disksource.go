@@ -91,6 +91,9 @@ func (v *Volumes) openDiskSource(task *drivers.TaskConfig, name string) (diskSou
 	}
 	defer rootDir.Close()
 	source.dir, err = safeopen.OpenBelow(rootDir, filepath.Dir(root.rel), os.O_RDONLY, safeopen.Directory)
+	if errors.Is(err, fs.ErrNotExist) {
+		return source, fmt.Errorf("the directory of %s does not exist: create it, or correct source", name)
+	}
 	if err != nil {
 		return source, fmt.Errorf("open the directory of %s: %w", name, withoutPath(err))
 	}

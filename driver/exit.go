@@ -92,7 +92,7 @@ func nomadExit(exit executor.Exit) *drivers.ExitResult {
 // than its program; see docs/guest-reference.md.
 var linuxStatuses = map[int]string{
 	121: "its configuration or command line is invalid",
-	122: "it cannot mount a disk",
+	122: "it cannot mount a file system",
 	123: "it cannot configure a network device, or the device is gone",
 	124: "it cannot start its program",
 	125: "its program called reboot",

@@ -57,7 +57,7 @@ func TestExplainExit_ExplainsTheStatusesOfALinuxGuest(t *testing.T) {
 		{
 			"with a message", lkl,
 			executor.Exit{Code: 122, Reason: "exited with 122", Message: "lkl: no disk"},
-			"exited with 122: it cannot mount a disk: no disk",
+			"exited with 122: it cannot mount a file system: no disk",
 		},
 		{
 			"out of memory", lkl,
@@ -126,7 +126,7 @@ func TestEvents_ReportUnexpectedEnds(t *testing.T) {
 	must.Eq(t, task.ID, first.TaskID)
 	must.Eq(t, "Unikernel forbidden system call (SIGSYS)", first.Message)
 	must.Eq(t, "31", first.Annotations["signal"])
-	must.StrContains(t, testenv.Receive(t, events).Message, "it cannot mount a disk")
+	must.StrContains(t, testenv.Receive(t, events).Message, "it cannot mount a file system")
 	oom := testenv.Receive(t, events)
 	must.StrContains(t, oom.Message, "its limit of 64 MiB")
 	must.Eq(t, "67108864", oom.Annotations["limit_bytes"])

@@ -22,7 +22,8 @@ const (
 	maxHost     = 253 // bytes: the limit of DNS
 )
 
-// hostPattern matches a host name. Docker also allows underscores.
+// hostPattern matches the name of a host in extra_hosts. As with docker, it may contain
+// underscores.
 var hostPattern = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*$`)
 
 // validateHosts checks hostname and extra_hosts.
@@ -31,7 +32,7 @@ func (t *TaskConfig) validateHosts(list *problems.List) {
 	case t.Hostname == "":
 	case len(t.Hostname) > maxHostname:
 		list.Addf("hostname", "has %d bytes, but Linux allows %d", len(t.Hostname), maxHostname)
-	case !hostPattern.MatchString(t.Hostname):
+	case !hostPattern.MatchString(t.Hostname) || strings.Contains(t.Hostname, "_"):
 		list.Addf("hostname", "%q is not a host name, such as %q: use letters, digits, hyphens and dots", t.Hostname, "web-1")
 	}
 	for i, entry := range t.ExtraHosts {

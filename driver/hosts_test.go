@@ -23,7 +23,7 @@ func TestHosts_Validate(t *testing.T) {
 	}}
 	valid.validateHosts(&list)
 	must.NoError(t, list.Err())
-	for _, name := range []string{"-web", "web-", "web..x", "web ", "web\n10.0.0.1 other", "ü", ".", strings.Repeat("x", 65)} {
+	for _, name := range []string{"-web", "web-", "web..x", "web_1", "web ", "web\n10.0.0.1 other", "ü", ".", strings.Repeat("x", 65)} {
 		var list problems.List
 		(&TaskConfig{Hostname: name}).validateHosts(&list)
 		must.ErrorContains(t, list.Err(), "hostname", must.Sprint(name))

@@ -127,10 +127,6 @@ func newMountPoints(list *problems.List) *mountPoints {
 	return &mountPoints{list: list, fields: map[string]string{}}
 }
 
-// kernelMountPoints are the mount points of file systems of the guest's kernel. Nothing can be
-// mounted on them or below them, except for /dev/shm.
-var kernelMountPoints = []string{"/proc", "/sys", "/dev"}
-
 // add checks the mount point that a field names.
 func (p *mountPoints) add(field, target string) {
 	if err := lkl.CheckMountPath(target); err != nil {
@@ -138,8 +134,8 @@ func (p *mountPoints) add(field, target string) {
 		return
 	}
 	clean := path.Clean(target)
-	if reserved := reservedMountPoint(clean); reserved != "" {
-		p.list.Addf(field, "%q conflicts with %s, which every guest has: use another path", target, reserved)
+	if slices.Contains(taskMountPoints, clean) {
+		p.list.Addf(field, "%q conflicts with %s, which every guest has: use another path", target, clean)
 		return
 	}
 	if other, ok := p.fields[clean]; ok {
@@ -147,25 +143,6 @@ func (p *mountPoints) add(field, target string) {
 		return
 	}
 	p.fields[clean], _, _ = strings.Cut(field, "[")
-}
-
-// reservedMountPoint returns the mount point of every guest with which a clean path conflicts,
-// or "".
-func reservedMountPoint(target string) string {
-	for _, reserved := range slices.Concat(kernelMountPoints, taskMountPoints) {
-		if target == reserved {
-			return reserved
-		}
-	}
-	if target == "/dev/shm" || strings.HasPrefix(target, "/dev/shm/") {
-		return ""
-	}
-	for _, reserved := range kernelMountPoints {
-		if strings.HasPrefix(target, reserved+"/") {
-			return reserved
-		}
-	}
-	return ""
 }
 
 // validateMounts checks everything that the job mounts in the guest.

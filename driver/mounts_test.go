@@ -157,3 +157,19 @@ func TestSortMounts_PutsContainingMountsFirst(t *testing.T) {
 	}
 	must.Eq(t, "/b /local /alloc /alloc/data /alloc/data/x", strings.Join(paths, " "))
 }
+
+func TestTaskConfig_RefusesOneFileForSeveralDisks(t *testing.T) {
+	task := plainTask()
+	task.AllocDir = "/var/nomad/alloc/x"
+	job := TaskConfig{Kernel: "local/k", Rootfs: "local/r", RootfsPersist: "alloc/data/root", Disks: map[string]DiskConfig{
+		"a": {Source: "alloc/data/root", Size: "1GiB"},
+		"b": {Source: "local/x", Size: "1GiB"},
+		"c": {Source: "local/./x", Size: "1GiB"},
+		"d": {Size: "1GiB"},
+		"e": {Size: "1GiB"},
+	}}
+	err := job.validate(&Config{}, task)
+	must.Eq(t, []string{"disk.a.source", "disk.c.source"}, fields(err), must.Sprint(err))
+	must.ErrorContains(t, err, "is the file of rootfs_persist too")
+	must.ErrorContains(t, err, "is the file of disk.b too")
+}

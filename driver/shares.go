@@ -118,14 +118,16 @@ func (l *liveFiles) open(j job, hidden []files.Inode, volumes *Volumes) error {
 		}
 		l.mounts = append(l.mounts, mount)
 	}
+	list := &problems.List{}
 	for i, m := range j.config.Mounts {
 		mount, err := openMount(m, volumes, j.task)
 		if err != nil {
-			return fmt.Errorf("mount[%d].source: %w", i, err)
+			list.Addf(fmt.Sprintf("mount[%d].source", i), "%w", err)
+			continue
 		}
 		l.mounts = append(l.mounts, mount)
 	}
-	return nil
+	return list.Err()
 }
 
 // openTaskDirs opens the task's directories. Other tasks of the alloc can replace files in

@@ -61,7 +61,7 @@ func TestParseRun_ErrorNamesTheOption(t *testing.T) {
 		"--block-sector-size:disk=521", "--block-sector-size:disk=65536",
 		"--block-transfer:disk", "--block-transfer:disk=-1", "--block-transfer:disk=1048577", "--block-flush:disk=1",
 		"--block-write-through:disk=", "--block-flush:",
-		"--volume", "--volume=", "--volume=/a", "--volume=:/b", "--volume=/a:b", "--volume=/a:/", "--volume=/a:/b:rw", "--volume=/a:/../b",
+		"--volume", "--volume=", "--volume=/a", "--volume=:/b", "--volume=/a:b", "--volume=/a:/", "--volume=/a:/b:rw", "--volume=/a:/../b", "--volume=/a:/proc",
 	} {
 		status, _, stderr := runProgram("run", option, "kernel.spt")
 		must.Eq(t, 1, status)

@@ -48,8 +48,9 @@ func (o *runOptions) checkVolumes(info *unikernel.Info) error {
 	if _, taken := o.interfaces[unikernel.DeviceFiles]; taken && len(o.volumes) > 0 {
 		return fmt.Errorf("--net:%s cannot be used with --volume", unikernel.DeviceFiles)
 	}
-	if len(o.volumes) > 0 && !info.Features.Has(needed) {
-		return fmt.Errorf("--volume: the guest does not support all of the features %s: link it again with the current lkl-cc", needed)
+	if missing := needed &^ info.Features; len(o.volumes) > 0 && missing != 0 {
+		return fmt.Errorf("--volume: the guest lacks the features %s: link it again with the current lkl-cc",
+			strings.Join(missing.Names(), ", "))
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func LocateBelow(dir *os.File, name string, flag int) (*os.File, error) {
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
 			// EAGAIN: a rename raced with a ".." of a symlink.
 		case errors.Is(err, unix.EXDEV):
-			return nil, &fs.PathError{Op: "open", Path: path, Err: errors.New("the path leads out of the directory")}
+			return nil, &fs.PathError{Op: "open", Path: path, Err: errors.New("a symbolic link or .. in the path leads out of the directory")}
 		case errors.Is(err, unix.ENOSYS):
 			return nil, &fs.PathError{Op: "open", Path: path, Err: fmt.Errorf("openat2: %w: Linux 5.6 or later is required", err)}
 		default:

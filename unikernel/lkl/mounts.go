@@ -70,7 +70,24 @@ func CheckMountPath(name string) error {
 	case path.Clean(name) == "/":
 		return fmt.Errorf("%q is the root directory: name a directory below it", name)
 	}
+	if mounted := mountOfKernel(path.Clean(name)); mounted != "" {
+		return fmt.Errorf("%q conflicts with %s, which every guest has: use another path", name, mounted)
+	}
 	return nil
+}
+
+// mountOfKernel returns the mount point of a file system of the kernel that a clean path is or
+// lies below, or "". Mounts on /dev/shm are possible.
+func mountOfKernel(name string) string {
+	if name == "/dev/shm" || strings.HasPrefix(name, "/dev/shm/") {
+		return ""
+	}
+	for _, mounted := range []string{"/proc", "/sys", "/dev"} {
+		if name == mounted || strings.HasPrefix(name, mounted+"/") {
+			return mounted
+		}
+	}
+	return ""
 }
 
 func (v *validation) checkMounts(mounts []Mount, features unikernel.Features) {

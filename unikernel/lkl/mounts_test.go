@@ -34,6 +34,8 @@ func TestConfig_RefusesInvalidMounts(t *testing.T) {
 		`"/" is the root directory`:               func(m *lkl.Mount) { m.Path = "/" },
 		`"/./" is the root directory`:             func(m *lkl.Mount) { m.Path = "/./" },
 		`"/a/../b" contains ".."`:                 func(m *lkl.Mount) { m.Path = "/a/../b" },
+		`"/proc/x" conflicts with /proc`:          func(m *lkl.Mount) { m.Path = "/proc/x" },
+		`"/dev/null" conflicts with /dev`:         func(m *lkl.Mount) { m.Path = "/dev/null" },
 		"must be printable ASCII without any of":  func(m *lkl.Mount) { m.Path = "/ü" },
 		"250 bytes, 1 more than 249":              func(m *lkl.Mount) { m.Path = "/" + strings.Repeat("x", 249) },
 		`the type "9p" is not one of ext4`:        func(m *lkl.Mount) { m.Type = "9p" },

@@ -17,13 +17,16 @@
 
 static _Noreturn void fail(const struct mount *m, const char *why)
 {
-	const char *kind = "block device \"";
-
+	/* The name of a live directory is a number that only the tender knows. */
 	if (m->type && !strcmp(m->type, "hostfs"))
-		kind = "live directory \"";
+		say("lkl: cannot mount the host's file or directory on ", m->path, ": ", why, NULL);
 	else if (m->type && !strcmp(m->type, "tmpfs"))
-		kind = "tmpfs \"";
-	say("lkl: cannot mount ", kind, m->device, "\" on ", m->path, ": ", why, NULL);
+		say("lkl: cannot mount a tmpfs on ", m->path, ": ", why, NULL);
+	else
+		say("lkl: cannot mount block device \"", m->device, "\" on ", m->path, ": ", why,
+		    NULL);
+	if (m->options && *m->options)
+		say("lkl: the options of this mount: ", m->options, NULL);
 	finish(LKL_EXIT_ROOT);
 }
 
@@ -107,6 +110,13 @@ static long clone_entry(const struct mount *m)
 	return tree;
 }
 
+static bool is_directory(long fd)
+{
+	struct stat st;
+
+	return CALL(SYS_fstat, fd, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 static void mount_live(const struct mount *m)
 {
 	char rest[256];
@@ -124,6 +134,9 @@ static void mount_live(const struct mount *m)
 	if (err < 0)
 		fail(m, error_text(err));
 	place = open_place(m, !S_ISDIR(st.st_mode));
+	if (is_directory(place) != S_ISDIR(st.st_mode))
+		fail(m, S_ISDIR(st.st_mode) ? "it is a directory, but the mount point is a file" :
+					      "it is a file, but the mount point is a directory");
 	err = CALL(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attributes, sizeof(attributes));
 	if (err == 0)
 		err = CALL(SYS_move_mount, tree, "", place, "",

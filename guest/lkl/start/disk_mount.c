@@ -3,8 +3,13 @@
 #include "start.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
+
+/* Offsets on a disk, in bytes. */
+#define EXT4_MAGIC_AT 1080
+#define ISO9660_MAGIC_AT 32769
 
 /* Mount options that are flags of mount(). The file system gets all others. */
 static const struct {
@@ -57,19 +62,32 @@ unsigned long split_options(const char *options, char *rest, size_t size)
 	return flags;
 }
 
+/* An image may be both: the first 32 KiB of an ISO 9660 file system are free for other data. */
+static bool holds_only_iso9660(const char *device)
+{
+	unsigned char ext4[2] = { 0 }, iso9660[5] = { 0 };
+	long fd = CALL(SYS_open, device, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	CALL(SYS_pread64, fd, ext4, sizeof(ext4), EXT4_MAGIC_AT);
+	CALL(SYS_pread64, fd, iso9660, sizeof(iso9660), ISO9660_MAGIC_AT);
+	CALL(SYS_close, fd);
+	return !memcmp(iso9660, "CD001", sizeof(iso9660)) && memcmp(ext4, "\x53\xef", sizeof(ext4));
+}
+
 long mount_disk(const char *device, const char *path, const char *type, const char *list)
 {
 	char options[256];
 	unsigned long flags = split_options(list, options, sizeof(options));
-	long err, first;
+	long err;
 
-	first = CALL(SYS_mount, device, path, type ? type : "ext4", flags, options);
-	if (first == 0 || type)
-		return first;
-	err = CALL(SYS_mount, device, path, "iso9660", MS_RDONLY, 0);
-	if (err < 0 && first == -EROFS)
+	if (!type && holds_only_iso9660(device))
+		return CALL(SYS_mount, device, path, "iso9660", MS_RDONLY, 0);
+	err = CALL(SYS_mount, device, path, type ? type : "ext4", flags, options);
+	if (err == -EROFS && !type)
 		err = CALL(SYS_mount, device, path, "ext4", MS_RDONLY, options);
-	return err ? first : 0;
+	return err;
 }
 
 const char *mount_error(long err)
