@@ -71,6 +71,26 @@ func TestReadOnlyRoot_IsBuiltAsISO9660(t *testing.T) {
 	must.Eq(t, 7, p.wait(t, task).ExitCode)
 }
 
+// disk-lkl.spt has the devices of a legacy LKL guest.
+func TestReadOnlyRoot_IsISO9660ForOtherGuests(t *testing.T) {
+	for _, flavor := range []string{"solo5", "lkl"} {
+		t.Run(flavor, func(t *testing.T) {
+			p := newTestPlugin(t)
+			image, _ := readDisk(t, p, TaskConfig{Rootfs: "local/root", RootfsFormat: formatISO9660, Flavor: flavor}, func(local string) {
+				must.NoError(t, os.MkdirAll(filepath.Join(local, "root", "etc"), 0o755))
+				must.NoError(t, os.WriteFile(filepath.Join(local, "root", "etc", "hosts"), []byte("of the job\n"), 0o644))
+			})
+			f, err := os.Open(image)
+			must.NoError(t, err)
+			defer f.Close()
+			must.True(t, disk.HasISO9660(f))
+			content, err := os.ReadFile(image)
+			must.NoError(t, err)
+			must.Eq(t, flavor == "solo5", bytes.Contains(content, []byte("of the job\n"))) // the driver writes /etc/hosts for Linux
+		})
+	}
+}
+
 func TestReadOnlyRoot_IsBuiltFromADirectory(t *testing.T) {
 	p := newTestPlugin(t)
 	task := p.readOnlyTask(t, TaskConfig{RootfsReadOnly: true})
