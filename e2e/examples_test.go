@@ -33,6 +33,8 @@ var examples = map[string]example{
 	"lkl-hello.nomad.hcl":     {images, completesWith("Hello from Linux 6.1.")},
 	"nginx.nomad.hcl":         {images, func(t *testing.T, a *alloc) { a.awaitAnswer(t) }},
 	"nginx-config.nomad.hcl":  {images, servesTheTemplate},
+	"nginx-tls.nomad.hcl":     {withCertificate, servesNewCertificates},
+	"nomad-ui.nomad.hcl":      {serveAPI, servesTheAPI},
 	"redis.nomad.hcl":         {images, func(t *testing.T, a *alloc) { a.redis(t) }},
 	"python3.nomad.hcl":       {images, servesFromPython},
 	"group.nomad.hcl":         {images, answers("visit ")},
