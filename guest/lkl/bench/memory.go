@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,9 +31,9 @@ type memoryRun struct {
 
 // memoryPieces are the pieces of memory of one size that a guest got.
 type memoryPieces struct {
-	kib, count, possible int
-	share                float64 // of the available memory
-	worst                float64 // ms of the slowest mmap
+	share    float64 // of the available memory
+	possible float64 // the largest share that whole pieces could have
+	worst    float64 // ms of the slowest mmap
 }
 
 // measureMemory measures the memory that a program gets after file activity.
@@ -80,11 +81,14 @@ func (b *testbed) memoryRound(guest string, size int) (memoryRun, error) {
 func parseMemory(out []byte) (run memoryRun, err error) {
 	for line := range bytes.Lines(out) {
 		var p memoryPieces
-		var available, got, holes float64
-		if n, _ := fmt.Sscanf(string(line), "pieces %d %d %f %f", &p.kib, &p.count, &available, &p.worst); n == 4 {
+		var kib, available, got, holes float64
+		if n, _ := fmt.Sscanf(string(line), "pieces %f %f %f %f", &kib, &got, &available, &p.worst); n == 4 {
 			p.worst /= 1000
-			p.share = float64(p.count*p.kib) / available
-			p.possible = int(available) / p.kib
+			p.share = got / available
+			if len(run.pieces) == 2 {
+				kib /= 2 // the last series ends with halves
+			}
+			p.possible = math.Floor(available/kib) * kib / available
 			run.pieces = append(run.pieces, p)
 		}
 		if n, _ := fmt.Sscanf(string(line), "checkerboard %f %f %f", &got, &available, &holes); n == 3 {
@@ -113,9 +117,7 @@ func memoryResults(prefix string, runs []memoryRun) []result {
 	}
 	for i, part := range []string{"1/64", "1/16", "1/4"} {
 		add("pieces of "+part, "share", "whole pieces", func(r memoryRun) float64 { return r.pieces[i].share },
-			func(r memoryRun) float64 {
-				return r.pieces[i].share * float64(r.pieces[i].possible) / float64(max(1, r.pieces[i].count))
-			}, slices.Min)
+			func(r memoryRun) float64 { return r.pieces[i].possible }, slices.Min)
 		add("slowest mmap of "+part, "ms", "goal", func(r memoryRun) float64 { return r.pieces[i].worst },
 			func(memoryRun) float64 { return 20 }, slices.Max)
 	}

@@ -6,13 +6,14 @@
  *
  * MIB is the guest's memory. The program writes FILES small files and a large one
  * of half of the memory. Then it maps memory in pieces of PIECE KiB until that
- * fails, by default in pieces of 1/64, 1/16 and 1/4 of the memory. Before each
- * series it reads the large file again. For each series it prints
+ * fails, by default in pieces of 1/64, 1/16 and 1/4 of the memory. What is left
+ * after the latter it maps in pieces of half that size. Before each series it
+ * reads the large file again. For each series it prints
  *
- *	pieces KIB COUNT AVAILABLE WORST
+ *	pieces KIB GOT AVAILABLE WORST
  *
- * where AVAILABLE is MemAvailable before the series in KiB, and WORST the time of
- * the slowest mmap() in microseconds. Then it maps half of the memory in pieces of
+ * where GOT and AVAILABLE are the memory of the pieces and MemAvailable before the
+ * series, in KiB, and WORST the time of the slowest mmap() in microseconds. Then it maps half of the memory in pieces of
  * 64 KiB, unmaps every other one, and maps pieces of 128 KiB. It prints
  *
  *	checkerboard GOT AVAILABLE HOLES
@@ -85,12 +86,10 @@ static void *map(long kib)
 	return mmap(NULL, kib << 10, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
-/* Maps pieces until that fails, or up to a number. Returns the number of pieces. */
-static long map_pieces(long kib, long most, int64_t *worst)
+/* Maps pieces from the nth on until that fails, or up to a number. Returns the new n. */
+static long map_pieces(long kib, long n, long most, int64_t *worst)
 {
-	long n;
-
-	for (n = 0; n < most; n++) {
+	for (; n < most; n++) {
 		int64_t start = now_ns();
 
 		pieces[n] = map(kib);
@@ -104,17 +103,19 @@ static long map_pieces(long kib, long most, int64_t *worst)
 	return n;
 }
 
-static void measure_pieces(long kib)
+static void measure_pieces(long kib, bool halves)
 {
 	int64_t worst = 0;
-	long available, n;
+	long available, whole, n;
 
 	read_file("/large");
 	available = available_kib();
-	n = map_pieces(kib, PIECES_MAX, &worst);
+	whole = map_pieces(kib, 0, PIECES_MAX, &worst);
+	n = halves ? map_pieces(kib / 2, whole, PIECES_MAX, &worst) : whole;
 	for (long i = 0; i < n; i++)
-		munmap(pieces[i], kib << 10);
-	printf("pieces %ld %ld %ld %ld\n", kib, n, available, (long)(worst / 1000));
+		munmap(pieces[i], (i < whole ? kib : kib / 2) << 10);
+	printf("pieces %ld %ld %ld %ld\n", kib, whole * kib + (n - whole) * kib / 2, available,
+	       (long)(worst / 1000));
 }
 
 static void measure_checkerboard(long mib)
@@ -123,7 +124,7 @@ static void measure_checkerboard(long mib)
 	int64_t worst = 0;
 
 	read_file("/large");
-	n = map_pieces(64, mib * 8, &worst);
+	n = map_pieces(64, 0, mib * 8, &worst);
 	for (long i = 0; i < n; i += 2) {
 		munmap(pieces[i], 64 << 10);
 		holes += 64;
@@ -146,12 +147,12 @@ int main(int argc, char **argv)
 	sync();
 	if (argc > 3) {
 		for (int i = 3; i < argc; i++)
-			measure_pieces(atol(argv[i]));
+			measure_pieces(atol(argv[i]), false);
 		return 0;
 	}
-	measure_pieces(mib * 1024 / 64);
-	measure_pieces(mib * 1024 / 16);
-	measure_pieces(mib * 1024 / 4);
+	measure_pieces(mib * 1024 / 64, false);
+	measure_pieces(mib * 1024 / 16, false);
+	measure_pieces(mib * 1024 / 4, true);
 	measure_checkerboard(mib);
 	return 0;
 }

@@ -22,8 +22,12 @@
 /* How often caches are dropped for one allocation, at most. */
 #define LKL_CONTIG_ROUNDS 4
 
+/* The pages among which a search looks for the best run. */
+#define LKL_CONTIG_SEARCH (SZ_1G >> PAGE_SHIFT)
+
+/* A run of pages, and the gap in which it lies. */
 struct lkl_run {
-	unsigned long first, cost;
+	unsigned long first, cost, gap;
 };
 
 /* The pages dropped since the last lkl_contig_shrink(). */
@@ -91,37 +95,64 @@ static unsigned long lkl_contig_run_cost(unsigned long at, unsigned long end,
 	return (end - at) * (page + 2 * kernel);
 }
 
+/* The cost of n pages, and how many of them have to be copied. */
+static unsigned long lkl_contig_weigh(unsigned long first, unsigned long n, unsigned long *moves)
+{
+	unsigned long at, end, limit = first + n, cost = 0;
+
+	*moves = 0;
+	for (at = first; at < limit; at = end) {
+		enum lkl_page_cost page = lkl_contig_cost(at, limit, &end);
+
+		if (page == LKL_PAGE_FIXED)
+			return ULONG_MAX;
+		if (page == LKL_PAGE_MOVABLE)
+			*moves += end - at;
+		cost += lkl_contig_run_cost(at, end, page);
+	}
+	return cost;
+}
+
 /*
- * Finds the run of n pages with the lowest cost. Stops at the first run that
- * costs next to nothing. Returns false if there is none.
+ * Compares both ends of a gap between pages that cannot be freed with the best run so
+ * far. A run at an end leaves one gap instead of two. Costs that differ little count
+ * as the same; then the smaller gap is better.
+ */
+static void lkl_contig_consider(unsigned long gap, unsigned long end, unsigned long n,
+				struct lkl_run *best)
+{
+	const unsigned long starts[] = { gap, end - n };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(starts); i++) {
+		unsigned long moves, cost = 4 * lkl_contig_weigh(starts[i], n, &moves) / n;
+
+		if (cost > best->cost || (cost == best->cost && end - gap >= best->gap))
+			continue;
+		best->cost = cost;
+		best->first = starts[i];
+		best->gap = end - gap;
+	}
+}
+
+/*
+ * Finds the best run of n pages. Stops at one that costs next to nothing, and does not
+ * look at all of a large memory. Returns false if there is none.
  */
 static bool lkl_contig_search(unsigned long n, struct lkl_run *best)
 {
-	unsigned long start = PFN_DOWN(0x100000UL), at = start, cost = 0, end, cheap = n / 16;
-	enum lkl_page_cost page;
+	unsigned long gap = PFN_DOWN(0x100000UL), at = gap, end;
 
 	best->cost = ULONG_MAX;
-	while (at < lkl_arena_pages) {
-		page = lkl_contig_cost(at, lkl_arena_pages, &end);
-		if (page == LKL_PAGE_FIXED) {
-			start = end;
-			at = end;
-			cost = 0;
+	for (; at < lkl_arena_pages; at = end) {
+		if (lkl_contig_cost(at, lkl_arena_pages, &end) != LKL_PAGE_FIXED &&
+		    end < lkl_arena_pages)
 			continue;
-		}
-		cost += lkl_contig_run_cost(at, end, page);
-		at = end;
-		while (at - start >= n) {
-			if (cost < best->cost) {
-				best->cost = cost;
-				best->first = start;
-				if (cost <= cheap)
-					return true;
-			}
-			page = lkl_contig_cost(start, at, &end);
-			cost -= lkl_contig_run_cost(start, end, page);
-			start = end;
-		}
+		if (at - gap >= n)
+			lkl_contig_consider(gap, at, n, best);
+		if (!best->cost || (best->cost < ULONG_MAX && at > LKL_CONTIG_SEARCH))
+			break;
+		gap = end;
 	}
 	return best->cost != ULONG_MAX;
 }
@@ -236,33 +267,15 @@ static bool lkl_contig_isolate(unsigned long first, unsigned long n)
 	return true;
 }
 
-/* The number of pages of a run that have to be copied, or -1 if the run cannot be taken. */
-static long lkl_contig_count_moves(unsigned long first, unsigned long n)
-{
-	unsigned long at, end, limit = first + n;
-	long moves = 0;
-
-	for (at = first; at < limit; at = end) {
-		enum lkl_page_cost cost = lkl_contig_cost(at, limit, &end);
-
-		if (cost == LKL_PAGE_FIXED)
-			return -1;
-		if (cost == LKL_PAGE_MOVABLE)
-			moves++;
-	}
-	return moves;
-}
-
 bool lkl_contig_take(unsigned long first, unsigned long n)
 {
 	LIST_HEAD(targets);
 	struct page *page, *next;
-	long moves;
+	unsigned long moves;
 	bool ok;
 
 	lkl_contig_settle();
-	moves = lkl_contig_count_moves(first, n);
-	if (moves < 0)
+	if (lkl_contig_weigh(first, n, &moves) == ULONG_MAX)
 		return false;
 	ok = lkl_contig_alloc_targets(first, n, moves, &targets);
 	/* That may have slept. Nothing below sleeps. */
@@ -375,31 +388,16 @@ bool lkl_contig_alloc(unsigned long n, bool hard)
 /* What a block costs more than the one below it, so that the kernel's blocks lie together. */
 #define LKL_BLOCK_DISTANCE 64
 
-/* The cost of a pageblock, or ULONG_MAX if it holds pages that cannot move. */
-static unsigned long lkl_contig_block_cost(unsigned long first)
-{
-	unsigned long at, end, limit = first + pageblock_nr_pages, cost = 0;
-
-	if (get_pageblock_migratetype(pfn_to_page(first)) != MIGRATE_MOVABLE)
-		return ULONG_MAX;
-	for (at = first; at < limit; at = end) {
-		enum lkl_page_cost page = lkl_contig_cost(at, limit, &end);
-
-		if (page == LKL_PAGE_FIXED)
-			return ULONG_MAX;
-		cost += page * (end - at);
-	}
-	return cost;
-}
-
 unsigned long lkl_contig_find_block(void)
 {
-	unsigned long at, cost, best = 0, lowest = ULONG_MAX;
+	unsigned long at, cost, moves, best = 0, lowest = ULONG_MAX;
 
 	lkl_contig_settle();
 	for (at = pageblock_nr_pages; at + pageblock_nr_pages <= lkl_arena_pages;
 	     at += pageblock_nr_pages) {
-		cost = lkl_contig_block_cost(at);
+		if (get_pageblock_migratetype(pfn_to_page(at)) != MIGRATE_MOVABLE)
+			continue;
+		cost = lkl_contig_weigh(at, pageblock_nr_pages, &moves);
 		if (cost < ULONG_MAX)
 			cost += at / pageblock_nr_pages * LKL_BLOCK_DISTANCE;
 		if (cost < lowest) {
