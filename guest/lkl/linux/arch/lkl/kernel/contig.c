@@ -22,8 +22,8 @@
 /* How often caches are dropped for one allocation, at most. */
 #define LKL_CONTIG_ROUNDS 4
 
-/* The pages among which a search looks for the best run. */
-#define LKL_CONTIG_SEARCH (SZ_1G >> PAGE_SHIFT)
+/* The pages that a search looks at, at least. */
+#define LKL_CONTIG_SEARCH (SZ_256M >> PAGE_SHIFT)
 
 /* A run of pages, and the gap in which it lies. */
 struct lkl_run {
@@ -136,21 +136,24 @@ static void lkl_contig_consider(unsigned long gap, unsigned long end, unsigned l
 }
 
 /*
- * Finds the best run of n pages. Stops at one that costs next to nothing, and does not
- * look at all of a large memory. Returns false if there is none.
+ * Finds a good run of n pages: one that costs next to nothing, or the best of a part
+ * of the memory if no page has to be copied. Returns false if there is none.
  */
 static bool lkl_contig_search(unsigned long n, struct lkl_run *best)
 {
-	unsigned long gap = PFN_DOWN(0x100000UL), at = gap, end;
+	unsigned long gap = PFN_DOWN(0x100000UL), at = gap, part = max(LKL_CONTIG_SEARCH, 16 * n);
+	unsigned long end;
 
 	best->cost = ULONG_MAX;
 	for (; at < lkl_arena_pages; at = end) {
-		if (lkl_contig_cost(at, lkl_arena_pages, &end) != LKL_PAGE_FIXED &&
-		    end < lkl_arena_pages)
+		bool fixed = lkl_contig_cost(at, lkl_arena_pages, &end) == LKL_PAGE_FIXED;
+		unsigned long stop = fixed ? at : end;
+
+		if (!fixed && end < lkl_arena_pages && end - gap < part)
 			continue;
-		if (at - gap >= n)
-			lkl_contig_consider(gap, at, n, best);
-		if (!best->cost || (best->cost < ULONG_MAX && at > LKL_CONTIG_SEARCH))
+		if (stop - gap >= n)
+			lkl_contig_consider(gap, stop, n, best);
+		if (!best->cost || (best->cost <= 4 * LKL_PAGE_CLEAN && end > part))
 			break;
 		gap = end;
 	}
@@ -315,27 +318,34 @@ void lkl_contig_shrink(void)
 			 global_node_page_state(NR_INACTIVE_FILE),
 	};
 
-	/* Twice as many, because an inode can be dropped only after its dentry. */
-	shrink.part = min(2 * lkl_contig_dropped, shrink.whole);
+	/* More of them, because an inode can be dropped only after its dentry and its pages. */
+	shrink.part = min(4 * lkl_contig_dropped, shrink.whole);
 	lkl_contig_dropped = 0;
 	if (shrink.part)
 		iterate_supers(lkl_contig_shrink_super, &shrink);
 }
 
-/* Drops all clean page cache, and then the inodes, which are in use as long as they have any. */
-static void lkl_contig_drop_caches(void)
+/* Drops clean page cache, up to a number of pages, from the end of memory downwards. */
+static void lkl_contig_drop_pages(unsigned long most)
 {
-	struct kmem_cache *cache;
 	unsigned long at, end;
 
-	for (at = PFN_DOWN(0x100000UL); at < lkl_arena_pages; at = end) {
-		if (lkl_contig_cost(at, lkl_arena_pages, &end) == LKL_PAGE_CLEAN)
-			lkl_page_cache_drop(pfn_to_page(at));
-		if (pageblock_aligned(end))
+	for (at = lkl_arena_pages - 1; most && at > PFN_DOWN(0x100000UL); at--) {
+		if (lkl_contig_cost(at, at + 1, &end) == LKL_PAGE_CLEAN &&
+		    lkl_page_cache_drop(pfn_to_page(at))) {
+			lkl_contig_dropped++;
+			most--;
+		}
+		if (pageblock_aligned(at))
 			cond_resched();
 	}
-	drop_slab();
-	/* Each cache keeps some slabs without objects. */
+}
+
+/* Each cache of the slab allocator keeps some slabs without objects. */
+static void lkl_contig_shrink_slabs(void)
+{
+	struct kmem_cache *cache;
+
 	mutex_lock(&slab_mutex);
 	list_for_each_entry(cache, &slab_caches, list)
 		__kmem_cache_shrink(cache);
@@ -349,15 +359,25 @@ static void lkl_contig_write_back(struct super_block *sb, void *arg)
 }
 
 /*
- * Makes fewer pages fixed. The journal gives up buffers when their pages and inodes
- * are dropped, and what they pinned can be dropped only after that: so it takes
- * more than one round.
+ * Makes more pages free, and fewer fixed. The first time, too few pages may have been
+ * free to take some of them. After that the kernel's memory is in the way. The journal
+ * gives up buffers when their pages and inodes are dropped, and what they pinned can be
+ * dropped only then: so this takes more than one round. Returns false if nothing
+ * has changed.
  */
-static void lkl_contig_relax(int round)
+static bool lkl_contig_relax(int round, unsigned long n)
 {
-	if (round == LKL_CONTIG_ROUNDS - 2)
+	unsigned long before = global_zone_page_state(NR_FREE_PAGES);
+
+	if (round == LKL_CONTIG_ROUNDS - 1)
 		iterate_supers(lkl_contig_write_back, NULL);
-	lkl_contig_drop_caches();
+	lkl_contig_drop_pages(round ? ULONG_MAX : n);
+	if (round) {
+		drop_slab();
+		lkl_contig_shrink_slabs();
+	}
+	lkl_contig_settle();
+	return global_zone_page_state(NR_FREE_PAGES) != before;
 }
 
 static bool lkl_contig_try(unsigned long n, struct lkl_run *run)
@@ -368,6 +388,7 @@ static bool lkl_contig_try(unsigned long n, struct lkl_run *run)
 
 bool lkl_contig_alloc(unsigned long n, bool hard)
 {
+	bool changed = true;
 	struct lkl_run run;
 	int round;
 
@@ -376,11 +397,11 @@ bool lkl_contig_alloc(unsigned long n, bool hard)
 				       PFN_DOWN(0x100000UL), n, 0) >= lkl_arena_pages)
 		return false;
 	for (round = 0; si_mem_available() >= (long)(lkl_arena_kernel_reserve() + n); round++) {
-		if (lkl_contig_try(n, &run))
+		if (changed && lkl_contig_try(n, &run))
 			return true;
 		if (!hard || round == LKL_CONTIG_ROUNDS)
 			break;
-		lkl_contig_relax(round);
+		changed = lkl_contig_relax(round, n);
 	}
 	return false;
 }
