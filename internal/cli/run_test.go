@@ -205,8 +205,12 @@ func TestRun_VolumesNeedAGuestThatMountsThem(t *testing.T) {
 	must.Eq(t, []volume{{"/srv/a b", "/data", true}, {"rel", "/etc/x", false}}, o.volumes)
 	all := unikernel.FeatureConfig | unikernel.FeatureDevices | unikernel.FeatureFiles
 	must.NoError(t, o.checkVolumes(&unikernel.Info{Features: all}))
-	for _, features := range []unikernel.Features{0, all &^ unikernel.FeatureFiles, all &^ unikernel.FeatureDevices} {
-		must.ErrorContains(t, o.checkVolumes(&unikernel.Info{Features: features}), "features config, devices, files")
+	for features, missing := range map[unikernel.Features]string{
+		0:                               "config, devices, files",
+		all &^ unikernel.FeatureFiles:   "files",
+		all &^ unikernel.FeatureDevices: "devices",
+	} {
+		must.ErrorContains(t, o.checkVolumes(&unikernel.Info{Features: features}), "the guest lacks the features "+missing+":")
 	}
 	o.interfaces["files"] = "@3"
 	must.ErrorContains(t, o.checkVolumes(&unikernel.Info{Features: all}), "--net:files")
