@@ -45,7 +45,7 @@ extern const struct check thread_checks[], mutex_checks[], cond_checks[],
 	poll_checks[], epoll_checks[], event_checks[], inotify_checks[],
 	inet_checks[], option_checks[], unix_checks[], passing_checks[],
 	resolve_checks[], process_checks[], spawn_checks[], fault_checks[],
-	system_checks[], ipc_checks[], stdio_checks[], number_checks[], math_checks[];
+	system_checks[], ipc_checks[], stdio_checks[], number_checks[], math_checks[], header_checks[];
 
 /* A call that must not return -1. Evaluates to its result. */
 #define OK(call) check_ok(#call, (long long)(call))

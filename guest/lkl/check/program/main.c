@@ -37,7 +37,7 @@ static const struct check *const case_lists[] = {
 	direct_checks, pipe_checks, poll_checks, epoll_checks, event_checks,
 	inotify_checks, inet_checks, option_checks, unix_checks, passing_checks,
 	resolve_checks, process_checks, spawn_checks, fault_checks,
-	system_checks, ipc_checks, stdio_checks, number_checks, math_checks,
+	system_checks, ipc_checks, stdio_checks, number_checks, math_checks, header_checks,
 };
 
 const char *small_directory;

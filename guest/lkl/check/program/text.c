@@ -359,9 +359,39 @@ static void jumps(void)
 	IS(n, 5);
 }
 
+/* Rounds once, and raises the exceptions of one operation. */
+static void fused(void)
+{
+	static const struct {
+		float x, y, z, result;
+		int exceptions;
+	} cases[] = {
+		{ 0x1p-120f, 0x1p-120f, 0x1p-149f, 0x1p-149f, FE_UNDERFLOW | FE_INEXACT },
+		{ 0x1p-149f, -0x1p-149f, 0x1p-149f, 0x1p-149f, FE_UNDERFLOW | FE_INEXACT },
+		{ 0x1p-75f, 0x1.000002p-75f, 0, 0x1p-149f, FE_UNDERFLOW | FE_INEXACT },
+		{ 0x1p-67f, 0x1.000002p-104f, -0x1p-126f, -0x1p-126f, FE_INEXACT },
+		{ 0x1p-63f, 0x1p-63f, 0x1p-149f, 0x1.000002p-126f, 0 },
+		{ 0x1.000002p0f, 0x1.000002p0f, 0x1p-100f, 0x1.000004p0f, FE_INEXACT },
+		{ 0x1.7ffffep0f, 0x1.000002p0f, 0x1p-60f, 0x1.8p0f, FE_INEXACT },
+		{ 0x1p127f, 2, 0, INFINITY, FE_OVERFLOW | FE_INEXACT },
+		{ INFINITY, 1, -INFINITY, NAN, FE_INVALID },
+		{ 1, -1, 1, 0, 0 },
+	};
+
+	for (unsigned int i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		volatile float x = cases[i].x, y = cases[i].y, z = cases[i].z, result;
+
+		feclearexcept(FE_ALL_EXCEPT);
+		result = fmaf(x, y, z);
+		IS(fetestexcept(FE_ALL_EXCEPT & ~0x02), cases[i].exceptions); /* 2: a subnormal operand */
+		TRUE(isnan(cases[i].result) ? isnan(result) : result == cases[i].result);
+	}
+}
+
 const struct check math_checks[] = {
 	{ "math_functions", functions },
 	{ "math_rounding", rounding },
+	{ "math_fused", fused },
 	{ "math_in_threads", in_threads },
 	{ "math_jumps", jumps },
 	{ 0 }
