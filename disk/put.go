@@ -112,6 +112,19 @@ func validateFiles(files []File) error {
 	return errors.Join(errs...)
 }
 
+// Usable returns the files that Put accepts, in order, and the errors about the others, whose
+// names contain a line break, for example. These wrap ErrName.
+func Usable(files []File) (usable []File, refused []error) {
+	for i := range files {
+		if err := files[i].validate(); err != nil {
+			refused = append(refused, err)
+			continue
+		}
+		usable = append(usable, files[i])
+	}
+	return usable, refused
+}
+
 // validate refuses files that cannot be put as described.
 func (f *File) validate() error {
 	if err := f.validatePath(); err != nil {

@@ -29,8 +29,10 @@ func TestCapabilities_MatchTheMethods(t *testing.T) {
 	})
 	t.Run("exec", func(t *testing.T) {
 		must.False(t, caps.Exec)
-		_, err := p.ExecTask(task.ID, []string{"true"}, time.Second)
-		must.ErrorContains(t, err, "cannot run a command")
+		result, err := p.ExecTask(task.ID, []string{"true"}, time.Second)
+		must.NoError(t, err)
+		must.StrContains(t, string(result.Stdout), "cannot run a command")
+		must.Eq(t, cannotExecute, result.ExitResult.ExitCode)
 		output := &execStream{}
 		streaming := p.DriverPlugin.(drivers.ExecTaskStreamingRawDriver)
 		must.NoError(t, streaming.ExecTaskStreamingRaw(t.Context(), task.ID, []string{"true"}, false, output))

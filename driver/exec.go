@@ -15,9 +15,12 @@ import (
 var errNoExec = errors.New("cannot run a command in a unikernel: it is a single program without a shell " +
 	"(for health checks, use http, tcp or grpc instead of script)")
 
-// ExecTask always returns an error.
+// ExecTask runs nothing. It returns errNoExec as the output of a command that ended with the
+// status cannotExecute: Nomad shows the output of a script check, but not an error.
 func (d *Driver) ExecTask(string, []string, time.Duration) (*drivers.ExecTaskResult, error) {
-	return nil, errNoExec
+	return &drivers.ExecTaskResult{
+		Stdout: []byte(errNoExec.Error() + "\n"), ExitResult: &drivers.ExitResult{ExitCode: cannotExecute},
+	}, nil
 }
 
 const (

@@ -76,7 +76,7 @@ func taskFiles(ctx context.Context, j job, exclude []*jobFile) ([]disk.File, err
 }
 
 // setOwner gives files to the program's user. Files in /secrets become accessible
-// to that user only.
+// to that user only, who always can read them.
 func setOwner(files []disk.File, user owner) {
 	for i := range files {
 		files[i].UID, files[i].GID = int(user.uid), int(user.gid)
@@ -91,7 +91,7 @@ func ownerOnly(mode fs.FileMode) fs.FileMode {
 	case mode.IsDir():
 		return fs.ModeDir | 0o700
 	case mode.IsRegular():
-		return 0o600
+		return mode&0o700 | 0o400
 	}
 	return mode
 }

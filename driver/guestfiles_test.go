@@ -23,7 +23,7 @@ func TestGuestFiles_ContainTheTasksFiles(t *testing.T) {
 	host, task := taskTree(t)
 	alloc := filepath.Join(host, "alloc")
 	for name, mode := range map[string]fs.FileMode{
-		"web/secrets/token": 0o644, "web/secrets/deep/key": 0o777, "alloc/logs/web.stdout.0": 0o644, "alloc/tmp/x": 0o640,
+		"web/secrets/token": 0o644, "web/secrets/read-only": 0o400, "web/secrets/group": 0o040, "web/secrets/deep/key": 0o777, "alloc/logs/web.stdout.0": 0o644, "alloc/tmp/x": 0o640,
 	} {
 		path := filepath.Join(alloc, name)
 		must.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -51,7 +51,9 @@ func TestGuestFiles_ContainTheTasksFiles(t *testing.T) {
 	must.Eq(t, 0o600, found[seedPath].Mode)
 	must.Eq(t, seedSize, len(found[seedPath].Content))
 	must.Eq(t, 0o600, found["/secrets/token"].Mode)
-	must.Eq(t, 0o600, found["/secrets/deep/key"].Mode)
+	must.Eq(t, 0o400, found["/secrets/read-only"].Mode)
+	must.Eq(t, 0o400, found["/secrets/group"].Mode)
+	must.Eq(t, 0o700, found["/secrets/deep/key"].Mode)
 	must.Eq(t, fs.ModeDir|0o700, found["/secrets"].Mode)
 	must.Eq(t, fs.ModeDir|0o700, found["/secrets/deep"].Mode)
 	must.MapContainsKeys(t, found, []string{"/local", "/alloc/data", "/alloc/data/k", "/alloc/tmp/x"})
@@ -106,4 +108,21 @@ func TestHostname_IsADNSLabel(t *testing.T) {
 		must.Eq(t, want, got)
 		must.LessEq(t, 63, len(got))
 	}
+}
+
+// Another task may create such a file in alloc/.
+func TestLinux_StartsWithoutFilesWhoseNamesHaveALineBreak(t *testing.T) {
+	p := newTestPlugin(t)
+	task := p.linux(t, "cat.c", TaskConfig{Args: []string{"/alloc/data/good"}})
+	removeFeatures(t, task)
+	data := filepath.Join(task.TaskDir().SharedAllocDir, "data")
+	must.NoError(t, os.MkdirAll(filepath.Join(data, "bad\ndirectory"), 0o755))
+	for name, content := range map[string]string{"good": "read\n", "bad\nname": "x", "bad\ndirectory/file": "x"} {
+		must.NoError(t, os.WriteFile(filepath.Join(data, name), []byte(content), 0o644))
+	}
+	must.NoError(t, os.Symlink("a\nb", filepath.Join(data, "link")))
+	_, _, err := p.StartTask(task)
+	must.NoError(t, err)
+	must.Zero(t, p.wait(t, task).ExitCode)
+	waitForLine(t, task, "read")
 }

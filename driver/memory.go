@@ -84,12 +84,20 @@ func (l memoryLayout) limitFor(guest uint64) uint64 {
 	return mib
 }
 
+// linuxHeap is the memory in bytes that a Linux guest needs besides its image to start a small
+// program. (Measured: a kernel of 5.4 MiB starts in 9 MiB, panics in 7, and has no memory for
+// the program's stack in 8.)
+const linuxHeap = 4 << 20
+
 // checkMemory checks that the limit leaves enough memory for the kernel.
 func (k kernelInfo) checkMemory(limit uint64) error {
 	layout, need := k.memoryLayout(), k.elf.End+unikernel.MinHeap
 	legacy := layout.align == legacyMemoryAlign
-	if legacy {
+	switch {
+	case legacy:
 		need = max(need, k.elf.MinMemory())
+	case k.supports(unikernel.FeatureMemory):
+		need = k.elf.End + linuxHeap
 	}
 	memory := layout.guest(limit)
 	if memory >= need {

@@ -3,6 +3,8 @@
 package driver
 
 import (
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -72,6 +74,30 @@ func TestCheckMemory_NamesTheSmallestLimit(t *testing.T) {
 	k := kernelInfo{elf: elf, flavor: unikernel.FlavorSolo5}
 	must.NoError(t, k.checkMemory(25<<20))
 	must.ErrorContains(t, k.checkMemory(24<<20), "set memory to at least 25")
+}
+
+// The error names a limit with which the guest runs.
+func TestLinux_IsRefusedWithTooLittleMemory(t *testing.T) {
+	p := newTestPlugin(t)
+	task := p.linux(t, "streams.c", TaskConfig{})
+	task.Resources.LinuxResources.MemoryLimitBytes = 15 << 20
+	_, _, err := p.StartTask(task)
+	must.ErrorContains(t, err, "the limit of 15 MiB leaves")
+	_, text, found := strings.Cut(err.Error(), "set memory to at least ")
+	must.True(t, found)
+	limit, err := strconv.ParseInt(text, 10, 64)
+	must.NoError(t, err)
+	must.Between(t, 16, limit, 24)
+	for mib, starts := range map[int64]bool{limit - 1: false, limit: true} {
+		task := p.linux(t, "streams.c", TaskConfig{})
+		task.Resources.LinuxResources.MemoryLimitBytes = mib << 20
+		_, _, err := p.StartTask(task)
+		must.Eq(t, starts, err == nil, must.Sprint(mib, err))
+		if starts {
+			result := p.wait(t, task)
+			must.True(t, result.Successful(), must.Sprint(result, console(task), errorsOf(task)))
+		}
+	}
 }
 
 // Legacy LKL guests overwrite their stack unless their memory is aligned.

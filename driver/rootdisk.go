@@ -116,6 +116,10 @@ func (d *Driver) rootFiles(ctx context.Context, j job, k *kernel, a addresses, s
 	disks := d.diskFiles(j)
 	defer closeAll(disks)
 	copies, err := taskFiles(ctx, j, append(disks, k.jobFile, src, j.image.localFile()))
+	copies, refused := disk.Usable(copies)
+	if len(refused) > 0 {
+		d.events.emit(j.task, fmt.Sprintf("The guest does not get %d files of the task's directories, such as: %v", len(refused), refused[0]), nil)
+	}
 	return append(files, copies...), err
 }
 
