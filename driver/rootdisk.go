@@ -173,6 +173,10 @@ func (d *Driver) copyRoot(ctx context.Context, j job, dir taskDir, c rootCopy) e
 	if src.info.Mode().IsRegular() && src.info.Size() > limit {
 		return fmt.Errorf("%w: %s has %d MiB, and may have %d MiB", disk.ErrTooLarge, src.name, src.info.Size()>>20, limit>>20)
 	}
+	// The disk is sparse, so this promises nothing, but no disk can ever have such a size.
+	if err := disk.CheckFreeSpace(dir.path, size); err != nil && size > 0 {
+		return fmt.Errorf("rootfs_size %s: %w", j.config.RootfsSize, err)
+	}
 	kind, err := disk.KindOf(src.path())
 	raw := errors.Is(err, disk.ErrKind) && c.flavor == unikernel.FlavorSolo5
 	switch {

@@ -234,3 +234,15 @@ func TestRootDisk_ObservesMaxRootfsSize(t *testing.T) {
 		must.MapEmpty(t, records)
 	}
 }
+
+func TestRootDisk_IsNotLargerThanTheFreeSpace(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	p := newTestPluginWith(t, Config{StateDir: t.TempDir(), ImagePaths: []string{guestDir(t)}, MaxRootfsSize: "16384GiB"})
+	task := p.linux(t, "streams.c", TaskConfig{})
+	job := TaskConfig{Kernel: "local/kernel", Rootfs: "local/root", RootfsSize: "16000GiB"}
+	must.NoError(t, task.EncodeConcreteDriverConfig(&job))
+	_, _, err := p.StartTask(task)
+	must.ErrorContains(t, err, "rootfs_size 16000GiB: ")
+	must.ErrorContains(t, err, " MiB are free")
+	must.ErrorContains(t, err, "16384000 MiB are needed")
+}
