@@ -92,6 +92,9 @@ func openTun(name string, flags uint16, offload bool) (*os.File, string, error) 
 	}
 	if err != nil {
 		unix.Close(fd)
+		if name == tapPattern {
+			return nil, "", fmt.Errorf("create a tap: %w", err)
+		}
 		return nil, "", fmt.Errorf("tap %s: %w", name, err)
 	}
 	// The descriptor is O_NONBLOCK already, so package os does not change its flags.
