@@ -148,10 +148,10 @@ func TestFault_OutOfMemory(t *testing.T) {
 		test.Eq(t, exitBySignal(syscall.SIGKILL), status)
 		requireCleanDisk(t, root)
 	})
-	t.Run("is a panic during boot", func(t *testing.T) {
+	t.Run("is reported before the kernel starts", func(t *testing.T) {
 		lines, status := runGuest(t, guestSpec{memory: "6", args: strings.Fields("say started")})
-		test.StrHasPrefix(t, "Kernel panic - not syncing: ", lastLine(lines))
-		test.Eq(t, exitPanic, status)
+		test.StrHasPrefix(t, "lkl: not enough memory: 6 MB, at least ", lastLine(lines))
+		test.Eq(t, exitStart, status)
 	})
 }
 

@@ -99,8 +99,27 @@ void __init setup_arch(char **cmdline)
 	free_area_init(max_pfn_of_zone);
 }
 
+/* What the kernel needs besides the image until it runs a program. */
+#define LKL_BOOT_MEMORY SZ_2M
+
+/* No console is registered yet. The status is that of a program that cannot be started. */
+static void __init lkl_check_memory(void)
+{
+	unsigned long least = (unsigned long)_end + LKL_BOOT_MEMORY;
+	char line[96];
+	int n;
+
+	if (lkl_heap_end >= least)
+		return;
+	n = scnprintf(line, sizeof(line), "lkl: not enough memory: %lu MB, at least %lu are needed\n",
+		      lkl_heap_end / SZ_1M, DIV_ROUND_UP(least, SZ_1M));
+	solo5_console_write(line, n);
+	solo5_exit(LKL_EXIT_START);
+}
+
 void __init mem_init(void)
 {
+	lkl_check_memory();
 	lkl_arena_init();
 	set_max_mapnr(max_low_pfn);
 	memblock_free_all();
