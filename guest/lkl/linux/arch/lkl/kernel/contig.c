@@ -137,7 +137,7 @@ static void lkl_contig_consider(unsigned long gap, unsigned long end, unsigned l
 
 /*
  * Finds a good run of n pages: one that costs next to nothing, or the best of a part
- * of the memory if no page has to be copied. Returns false if there is none.
+ * of the memory if no page has to be copied. Returns false if no run exists.
  */
 static bool lkl_contig_search(unsigned long n, struct lkl_run *best)
 {
@@ -406,7 +406,7 @@ bool lkl_contig_alloc(unsigned long n, bool hard)
 	return false;
 }
 
-/* What a block costs more than the one below it, so that the kernel's blocks lie together. */
+/* The extra cost of a block over the one below it, so that the kernel's blocks lie together. */
 #define LKL_BLOCK_DISTANCE 64
 
 unsigned long lkl_contig_find_block(void)

@@ -99,7 +99,7 @@ void __init setup_arch(char **cmdline)
 	free_area_init(max_pfn_of_zone);
 }
 
-/* What the kernel needs besides the image until it runs a program. */
+/* Memory that the kernel needs besides the image until it runs a program. */
 #define LKL_BOOT_MEMORY SZ_2M
 
 /* No console is registered yet. The status is that of a program that cannot be started. */

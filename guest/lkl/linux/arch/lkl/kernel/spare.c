@@ -2,7 +2,7 @@
 /*
  * Spare blocks for the kernel. The page allocator keeps pages that cannot move in
  * pageblocks of their own as long as a free block is left. When page cache fills
- * the memory, there is none, and the kernel's pages spread among those of the page
+ * the memory, no free block is left, and the kernel's pages spread among those of the page
  * cache: no run of pages is then without one. So a worker empties the cheapest
  * block of the page cache before the kernel needs it.
  */
