@@ -120,7 +120,7 @@ func TestCommandLine_ErrorsNameTheLimitAndTheWayRound(t *testing.T) {
 	must.StrNotContains(t, err.Error(), "feature commandline")
 
 	task, _ = longTask(t, p)
-	task.Resources.LinuxResources.MemoryLimitBytes = 16 << 20
+	task.Resources.LinuxResources.MemoryLimitBytes = 22 << 20
 	for i := range 2 {
 		task.Env[fmt.Sprint("BLANKS", i)] = strings.Repeat(" ", 512<<10)
 	}
