@@ -159,16 +159,28 @@ func (a *alloc) awaitLog(t *testing.T, text string) {
 	a.awaitOutput(t, func(output string) bool { return strings.Contains(output, text) })
 }
 
-// awaitOutput follows the task's stdout from its start until enough returns true. It
-// starts again if the stream breaks, for example because an agent has ended.
+// awaitErrorLog waits until the task has written a text to its stderr.
+func (a *alloc) awaitErrorLog(t *testing.T, text string) {
+	t.Helper()
+	a.follow(t, "stderr", func(output string) bool { return strings.Contains(output, text) })
+}
+
+// awaitOutput follows the task's stdout from its start until enough returns true.
 func (a *alloc) awaitOutput(t *testing.T, enough func(output string) bool) {
+	t.Helper()
+	a.follow(t, "stdout", enough)
+}
+
+// follow follows a stream of the task from its start until enough returns true. It
+// starts again if the stream breaks, for example because an agent has ended.
+func (a *alloc) follow(t *testing.T, stream string, enough func(output string) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 	defer cancel()
 	must.Wait(t, testenv.Eventually(func() error {
 		var seen string
 		found := false
-		err := a.read("stdout", true, ctx.Done(), func(output string) bool {
+		err := a.read(stream, true, ctx.Done(), func(output string) bool {
 			seen = output
 			found = enough(output)
 			return found

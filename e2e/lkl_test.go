@@ -84,7 +84,7 @@ func TestLKL_NginxServesItsRoot(t *testing.T) {
 	must.Eq(t, string(page), a.awaitAnswer(t))
 	_, err = get(a.url(t) + "missing")
 	must.ErrorContains(t, err, "404")
-	a.awaitLog(t, "OS: Linux 6.1.")
+	a.awaitErrorLog(t, "OS: Linux 6.1.")
 	a.awaitChecks(t)
 }
 
@@ -94,13 +94,13 @@ func TestLKL_NginxHandlesSignals(t *testing.T) {
 	a := run(t, nomad, lkl(t, "nginx.nomad.hcl", "nginx-signals"))
 	a.awaitAnswer(t)
 	must.NoError(t, nomad.API.Allocations().Signal(a.Allocation, nil, a.task, "SIGUSR1"))
-	a.awaitLog(t, "reopening logs")
+	a.awaitErrorLog(t, "reopening logs")
 	a.awaitAnswer(t)
 	end := a.stop(t)
 	must.Eq(t, 0, end.ExitCode, must.Sprint(end.DisplayMessage))
 	must.Eq(t, 0, end.Signal, must.Sprint(end.DisplayMessage))
-	a.awaitLog(t, "(SIGQUIT) received from 1, shutting down") // the image's STOPSIGNAL
-	a.awaitLog(t, "exit\n")
+	a.awaitErrorLog(t, "(SIGQUIT) received from 1, shutting down") // the image's STOPSIGNAL
+	a.awaitErrorLog(t, "exit\n")
 }
 
 func TestLKL_RedisKeepsAnAppendOnlyFile(t *testing.T) {

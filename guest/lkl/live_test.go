@@ -219,7 +219,7 @@ func TestMounts_ReportsWhatIsWrong(t *testing.T) {
 		"missing share":   {map[string]string{"device": "7", "path": "/live", "type": "hostfs"}, "", `lkl: cannot mount the host's file or directory on /live: the file server does not have it`},
 		"unknown option":  {map[string]string{"device": "0", "path": "/live", "type": "hostfs", "options": "size=1"}, "", `lkl: cannot mount the host's file or directory on /live: the options are not among`},
 		"read-only root":  {map[string]string{"device": "0", "path": "/live", "type": "hostfs"}, "ro", `lkl: cannot mount the host's file or directory on /live: the mount point does not exist, and the file system there is read-only`},
-		"bad tmpfs size":  {map[string]string{"device": "t", "path": "/t", "type": "tmpfs", "options": "size=x"}, "", `lkl: cannot mount tmpfs "t" on /t: an option is unknown`},
+		"bad tmpfs size":  {map[string]string{"device": "t", "path": "/t", "type": "tmpfs", "options": "size=x"}, "", `lkl: cannot mount a tmpfs on /t: an option is unknown`},
 		"below a file":    {map[string]string{"device": "0", "path": "/file/x", "type": "hostfs"}, "", `lkl: cannot mount the host's file or directory on /file/x: not a directory`},
 		"no block device": {map[string]string{"device": "none", "path": "/x"}, "", `lkl: cannot mount block device "none" on /x: there is no such file or device`},
 	} {

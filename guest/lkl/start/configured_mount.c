@@ -17,6 +17,8 @@
 
 static _Noreturn void fail(const struct mount *m, const char *why)
 {
+	if (m->options && *m->options)
+		say("lkl: the options of this mount: ", m->options, NULL);
 	/* The name of a live directory is a number that only the tender knows. */
 	if (m->type && !strcmp(m->type, "hostfs"))
 		say("lkl: cannot mount the host's file or directory on ", m->path, ": ", why, NULL);
@@ -25,8 +27,6 @@ static _Noreturn void fail(const struct mount *m, const char *why)
 	else
 		say("lkl: cannot mount block device \"", m->device, "\" on ", m->path, ": ", why,
 		    NULL);
-	if (m->options && *m->options)
-		say("lkl: the options of this mount: ", m->options, NULL);
 	finish(LKL_EXIT_ROOT);
 }
 

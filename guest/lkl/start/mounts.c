@@ -45,10 +45,10 @@ static void mount_root(const struct config *c)
 	}
 	err = mount_disk(device, ROOT, NULL, c->root_options);
 	if (err < 0) {
-		say("lkl: cannot mount the root file system from block device \"", name, "\": ",
-		    mount_error(err), NULL);
 		if (c->root_options && *c->root_options)
 			say("lkl: the options of this mount: ", c->root_options, NULL);
+		say("lkl: cannot mount the root file system from block device \"", name, "\": ",
+		    mount_error(err), NULL);
 		finish(LKL_EXIT_ROOT);
 	}
 	unmount_at_exit("/", true);
