@@ -44,8 +44,7 @@ func (d *Driver) openDisks(ctx context.Context, j job, dir taskDir, k *kernel) (
 			return disks, fmt.Errorf("%s: %w", describeDisk(name, config.Source), err)
 		}
 		if rest > 0 {
-			d.events.emit(j.task, fmt.Sprintf("The last %d bytes of %s are not on the disk, which has blocks of %d bytes",
-				rest, config.Source, tender.MinBlockSize), nil)
+			o.emit("The last %d bytes of %s are not on the disk, which has blocks of %d bytes", rest, config.Source, tender.MinBlockSize)
 		}
 	}
 	return disks, nil

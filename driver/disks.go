@@ -43,7 +43,6 @@ func diskField(name string) string { return "disk." + name }
 // validateDisks reports mistakes in the disk blocks that need no kernel.
 func (t *TaskConfig) validateDisks(points *mountPoints, plugin *Config, task *drivers.TaskConfig) {
 	list := points.list
-	users := map[string]string{path.Clean(t.RootfsPersist): "rootfs_persist"}
 	for _, name := range slices.Sorted(maps.Keys(t.Disks)) {
 		field, disk := diskField(name), t.Disks[name]
 		if !unikernel.ValidDeviceName(name) || len(name) > maxDiskName {
@@ -55,16 +54,35 @@ func (t *TaskConfig) validateDisks(points *mountPoints, plugin *Config, task *dr
 			if _, err := plugin.Volumes.diskRoot(task, disk.Source); err != nil {
 				list.Addf(field+".source", "%w", err)
 			}
-			if other, ok := users[path.Clean(disk.Source)]; ok {
-				list.Addf(field+".source", "%q is the file of %s too: use another file", disk.Source, other)
-			}
-			users[path.Clean(disk.Source)] = field
 		}
 		if disk.Mount != "" {
 			points.add(field+".mount", disk.Mount)
 		} else if disk.Options != "" {
 			list.Addf(field+".mount_options", "is set without mount: set mount too, or remove it")
 		}
+	}
+}
+
+// validateDiskFiles refuses one file for several disks, unless all of them only read it.
+func (t *TaskConfig) validateDiskFiles(list *problems.List) {
+	type user struct {
+		field    string
+		readOnly bool
+	}
+	users := map[string]user{} // by path
+	if t.RootfsPersist != "" {
+		users[path.Clean(t.RootfsPersist)] = user{field: "rootfs_persist"}
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.Disks)) {
+		field, disk := diskField(name), t.Disks[name]
+		if disk.Source == "" {
+			continue
+		}
+		file := path.Clean(disk.Source)
+		if other, ok := users[file]; ok && !(disk.ReadOnly && other.readOnly) {
+			list.Addf(field+".source", "%q is the file of %s too: use another file", disk.Source, other.field)
+		}
+		users[file] = user{field, disk.ReadOnly}
 	}
 }
 

@@ -153,6 +153,7 @@ func (t *TaskConfig) validateMounts(list *problems.List, plugin *Config, task *d
 		m.validate(points, fmt.Sprintf("mount[%d]", i), plugin, task)
 	}
 	t.validateDisks(points, plugin, task)
+	t.validateDiskFiles(list)
 }
 
 // sortMounts sorts mounts so that a mount follows those that contain its mount point.

@@ -166,10 +166,17 @@ func TestTaskConfig_RefusesOneFileForSeveralDisks(t *testing.T) {
 		"b": {Source: "local/x", Size: "1GiB"},
 		"c": {Source: "local/./x", Size: "1GiB"},
 		"d": {Size: "1GiB"},
+		"f": {Source: "local/y", ReadOnly: true},
+		"g": {Source: "local/y", ReadOnly: true},
+		"h": {Source: "local/y", Size: "1GiB"},
 		"e": {Size: "1GiB"},
 	}}
 	err := job.validate(&Config{}, task)
-	must.Eq(t, []string{"disk.a.source", "disk.c.source"}, fields(err), must.Sprint(err))
+	must.Eq(t, []string{"disk.a.source", "disk.c.source", "disk.h.source"}, fields(err), must.Sprint(err))
 	must.ErrorContains(t, err, "is the file of rootfs_persist too")
 	must.ErrorContains(t, err, "is the file of disk.b too")
+
+	// Without rootfs_persist, no disk has its file.
+	job.RootfsPersist, job.Disks = "", map[string]DiskConfig{"a": {Source: ".", Size: "1GiB"}}
+	must.StrNotContains(t, job.validate(&Config{}, task).Error(), "rootfs_persist")
 }

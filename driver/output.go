@@ -24,11 +24,11 @@ func (k kernelInfo) checkArgv0(list *problems.List, config *TaskConfig) {
 
 // addOutput sets the program's name and its standard error. Nomad's logs are no terminals.
 func (g guest) addOutput(c *lkl.Config) {
-	if !g.kernel.supports(unikernel.FeatureOutput) {
+	if !g.separateStderr() {
 		return
 	}
 	c.Program.Name = cmp.Or(g.job.config.Argv0, lkl.ProgramName(g.job.kernelName()))
-	c.Output.Stderr = g.separateStderr()
+	c.Output.Stderr = true
 }
 
 // separateStderr reports whether the guest can write its standard error apart from its

@@ -246,3 +246,19 @@ func TestNginx_AnswersBeforeQuit(t *testing.T) {
 	must.Eq(t, 10<<20, len(content))
 	must.NoError(t, g.cmd.Wait(), must.Sprint(&g.console))
 }
+
+// A connection without a request delays the end, but not beyond Nomad's kill timeout with the
+// shipped configuration.
+func TestNginx_QuitsDespiteASilentConnection(t *testing.T) {
+	if !enterOwnNetwork(t, "lkl-nginx.spt", testLimit) {
+		return
+	}
+	g := startNginx(t, "80", map[string]string{"etc/nginx/conf.d/wait.conf": "client_header_timeout 1h;\n"})
+	c, err := net.Dial("tcp", "10.0.0.2:80")
+	must.NoError(t, err)
+	defer c.Close()
+	_ = get(t, &http.Client{Timeout: testenv.Patience}, "http://10.0.0.2/") // nginx has accepted c
+	_, err = g.control.WriteString("stop 3")
+	must.NoError(t, err)
+	must.NoError(t, g.cmd.Wait(), must.Sprint(&g.console))
+}

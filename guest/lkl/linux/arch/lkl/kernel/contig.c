@@ -55,7 +55,7 @@ static enum lkl_page_cost lkl_contig_cost(unsigned long at, unsigned long limit,
 					  unsigned long *end)
 {
 	struct page *page = pfn_to_page(at);
-	unsigned long start;
+	unsigned long start, free_end;
 
 	*end = at + 1;
 	if (test_bit(at, lkl_arena_mapped_map)) {
@@ -71,8 +71,9 @@ static enum lkl_page_cost lkl_contig_cost(unsigned long at, unsigned long limit,
 		return LKL_PAGE_FREE;
 	}
 	/* The part of a block of free pages, where a given run begins. */
-	if (!page_count(page) && lkl_contig_free_end(at, &start)) {
-		*end = min(limit, lkl_contig_free_end(at, &start));
+	free_end = page_count(page) ? 0 : lkl_contig_free_end(at, &start);
+	if (free_end) {
+		*end = min(limit, free_end);
 		return LKL_PAGE_FREE;
 	}
 	if (PageHead(page)) {

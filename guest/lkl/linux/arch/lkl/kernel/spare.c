@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Spare blocks for the kernel. The page allocator keeps pages that cannot move in
- * pageblocks of their own as long as a free block is left. When page cache fills
- * the memory, no free block is left, and the kernel's pages spread among those of the page
- * cache: no run of pages is then without one. So a worker empties the cheapest
- * block of the page cache before the kernel needs it.
+ * pageblocks of their own as long as a free block is left. Once the page cache has
+ * filled the memory, the kernel's pages would spread among its pages, and no run of
+ * pages would be free of them. So a worker empties the cheapest block of the page
+ * cache before the kernel needs it.
  */
 #include <linux/gfp.h>
 #include <linux/init.h>
