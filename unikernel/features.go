@@ -9,12 +9,15 @@ import (
 )
 
 // The note of a guest that lkl-cc links: see guest/lkl/start/note.c. Its
-// descriptor begins with a word of bits. Later guests may add words.
+// descriptor begins with a word of bits. A second word is reserved for more bits. Then
+// follow the words of Preempt. Later guests may add words.
 const (
 	featuresOwner   = "nomad-driver-lkl\x00"
 	featuresNote    = 0x314c4b4c // "LKL1"
 	featuresMinSize = 4
 	featuresMaxSize = 64
+	preemptOffset   = 8
+	preemptEnd      = preemptOffset + 3*8
 )
 
 // Features are the capabilities of a guest beyond those of a legacy LKL guest. A
@@ -55,12 +58,15 @@ const (
 	// FeatureOutput: the guest reads lkl.Config.Output and lkl.Program.Name. Under spt it
 	// can write its standard error apart from the console.
 	FeatureOutput
+	// FeaturePreempt: the tender may interrupt the guest at any time by the signal of
+	// Info.Preempt, under spt.
+	FeaturePreempt
 )
 
 // featureNames holds the name of each bit.
 var featureNames = []string{
 	"config", "memory", "program", "offload", "transfer", "flush", "fsgsbase", "network",
-	"devices", "commandline", "files", "output",
+	"devices", "commandline", "files", "output", "preempt",
 }
 
 // Has reports whether f includes all features in these.
@@ -94,10 +100,21 @@ func (f Features) Names() []string {
 // String returns the names, separated by commas.
 func (f Features) String() string { return strings.Join(f.Names(), ", ") }
 
-func (f file) features(headers []programHeader) (Features, error) {
+func (f file) features(headers []programHeader) (Features, *Preempt, error) {
 	b, err := f.note(headers, featuresOwner, featuresNote, featuresMinSize, featuresMaxSize)
 	if err != nil || b == nil {
-		return 0, err
+		return 0, nil, err
 	}
-	return Features(binary.LittleEndian.Uint32(b)), nil
+	features := Features(binary.LittleEndian.Uint32(b))
+	if !features.Has(FeaturePreempt) {
+		return features, nil, nil
+	}
+	if len(b) < preemptEnd {
+		return 0, nil, fmt.Errorf("%w: the note with the features has %d bytes, but the feature preempt needs %d", ErrInvalid, len(b), preemptEnd)
+	}
+	p := new(Preempt)
+	if _, err := binary.Decode(b[preemptOffset:], binary.LittleEndian, p); err != nil {
+		return 0, nil, err
+	}
+	return features, p, nil
 }

@@ -43,7 +43,7 @@ func TestRead_ReadsFeatures(t *testing.T) {
 		want Features
 	}{
 		{"some bits", featuresWords(0b1001), FeatureConfig | FeatureOffload},
-		{"unknown bits", featuresWords(0xffffffff), 0xffffffff},
+		{"unknown bits", featuresWords(^uint32(FeaturePreempt)), ^FeaturePreempt},
 		{"more words", featuresWords(0b10, 0xffffffff, 1), FeatureMemory},
 		{"the maximum size", featuresWords(append([]uint32{0b100}, make([]uint32, 15)...)...), FeatureProgram},
 		{"bytes after the note", append(featuresWords(1), 1, 2, 3), FeatureConfig},
@@ -115,8 +115,8 @@ func TestFeatures_HaveNames(t *testing.T) {
 	must.Eq(t, []string{}, Features(0).Names())
 	must.Eq(t, []string{"config", "flush", "bit 30", "bit 31"}, (FeatureConfig | FeatureFlush | 1<<30 | 1<<31).Names())
 	must.Eq(t, "memory, fsgsbase", (FeatureMemory | FeatureFSGSBase).String())
-	must.Len(t, 1, (FeatureOutput << 1).Names())
-	must.StrHasPrefix(t, "bit ", (FeatureOutput << 1).String(), must.Sprint("featureNames lacks a feature"))
+	must.Len(t, 1, (FeaturePreempt << 1).Names())
+	must.StrHasPrefix(t, "bit ", (FeaturePreempt << 1).String(), must.Sprint("featureNames lacks a feature"))
 	must.True(t, (FeatureConfig | FeatureFlush).Has(FeatureFlush))
 	must.False(t, FeatureConfig.Has(FeatureConfig|FeatureFlush))
 }

@@ -29,7 +29,7 @@ func Read(r io.ReaderAt, size int64) (*Info, error) {
 	if u.Manifest, err = f.manifest(headers); err != nil {
 		return nil, err
 	}
-	if u.Features, err = f.features(headers); err != nil {
+	if u.Features, u.Preempt, err = f.features(headers); err != nil {
 		return nil, err
 	}
 	if u.Entry < MinLoadAddress {
@@ -37,6 +37,11 @@ func Read(r io.ReaderAt, size int64) (*Info, error) {
 	}
 	if u.Segments, err = f.segments(headers); err != nil {
 		return nil, err
+	}
+	if u.Preempt != nil {
+		if err := u.Preempt.check(u.Segments); err != nil {
+			return nil, err
+		}
 	}
 	u.End = u.Segments[len(u.Segments)-1].End
 	return u, nil

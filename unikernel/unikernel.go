@@ -127,6 +127,8 @@ type Info struct {
 	// entry 0: the handle of Manifest[i] is i+1.
 	Manifest []Device
 	Features Features
+	// Preempt is set for a guest with FeaturePreempt.
+	Preempt *Preempt
 }
 
 // Device returns the device of a name.

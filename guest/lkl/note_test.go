@@ -31,7 +31,7 @@ func TestNote_IsInEveryKernel(t *testing.T) {
 			m, err := unikernel.Read(f, info.Size())
 			must.NoError(t, err)
 			must.Eq(t, unikernel.FlavorLKL, m.Flavor())
-			must.Eq(t, unikernel.FeatureOutput<<1-1, m.Features)
+			must.Eq(t, unikernel.FeaturePreempt<<1-1, m.Features)
 
 			e, err := elf.NewFile(f)
 			must.NoError(t, err)

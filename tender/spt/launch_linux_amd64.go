@@ -50,6 +50,9 @@ func newTable(g *tender.Guest, j tender.Jail, devices []tender.Device, canMapCod
 		t.readCommandLine(g, launcherFDs+fdCommandLine)
 	}
 	t.closeAndUnmap(g.Memory, launcherFDs+fdStatus)
+	if g.Info.Preempt != nil {
+		t.interruptByTimer(g.Info.Preempt)
+	}
 	t.installFilter(filter, launcherFDs+fdStatus)
 	return t, nil
 }
@@ -76,6 +79,10 @@ func (t *table) encodeLaunch(g *tender.Guest, devices []tender.Device) (*launch,
 		first = t.steps[i].encode(first)
 	}
 	first = jump(tableAddress, scratchBase).encode(first)
+	var handler uint64
+	if g.Info.Preempt != nil {
+		handler = g.Info.Preempt.Handler
+	}
 	launcher, err := launcherELF(parameters{
 		StatusFD:     uint64(fdDevice + len(devices) + fdStatus),
 		ClearAddress: scratchBase,
@@ -83,6 +90,7 @@ func (t *table) encodeLaunch(g *tender.Guest, devices []tender.Device) (*launch,
 		Stack:        g.HeapEnd() - 8,
 		BootInfo:     bootBase,
 		EntryPoint:   g.Info.Entry,
+		Handler:      handler,
 	}, first)
 	if err != nil {
 		return nil, fmt.Errorf("encode the launcher: %w", err)

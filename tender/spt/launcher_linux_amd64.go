@@ -18,6 +18,7 @@ type parameters struct {
 	Stack        uint64 // the guest's first stack pointer
 	BootInfo     uint64 // the guest's first argument
 	EntryPoint   uint64
+	Handler      uint64 // the guest's handler of SIGVTALRM, or 0
 }
 
 const codeOffset = solo5elf.HeaderSize + 2*solo5elf.ProgramHeaderSize

@@ -2,11 +2,13 @@
 /*
  * The ELF note by which a unikernel states which features it has that legacy LKL
  * guests lack; docs/guest-reference.md lists them. A bit never changes its meaning.
- * A guest that loses a feature clears its bit. More than 32 features take further
- * words at the end of the note. The linker script gives the note its own PT_NOTE,
+ * A guest that loses a feature clears its bit. The second word is for more than 32
+ * features. Further words give the addresses that a feature needs. The linker script gives the note its own PT_NOTE,
  * which Solo5's tenders ignore.
  */
 #include <stdint.h>
+
+#include <asm/lkl.h>
 
 enum {
 	CONFIG = 1 << 0,	/* the lkl command line; unknown keys of --config are ignored */
@@ -20,18 +22,28 @@ enum {
 	DEVICES = 1 << 8,	/* devices that the manifest in the file lacks, under spt */
 	COMMANDLINE = 1 << 9,	/* a command line at the end of memory, under spt */
 	FILES = 1 << 10,	/* mounts of the types hostfs and tmpfs; 64 mounts; under spt */
-	OUTPUT = 1 << 11	/* the keys argv0, stdout_tty, stderr_tty; stderr under spt */
+	OUTPUT = 1 << 11,	/* the keys argv0, stdout_tty, stderr_tty; stderr under spt */
+	PREEMPT = 1 << 12	/* SIGVTALRM may interrupt the guest at any time, under spt */
 };
 
 #define OWNER "nomad-driver-lkl"
 #define TYPE 0x314c4b4c /* "LKL1" */
 
+/* What the tender needs to know for PREEMPT: the handler, and the stack that it runs on. */
+struct preempt {
+	void (*handler)(void);
+	char *stack;
+	uint64_t stack_size;
+};
+
 static const struct {
 	uint32_t name_size, size, type;
 	char name[(sizeof(OWNER) + 3) / 4 * 4];
-	uint32_t features;
-} note __attribute__((section(".note.lkl"), used, aligned(4))) = {
-	sizeof(OWNER), sizeof(note.features), TYPE, OWNER,
-	CONFIG | MEMORY | PROGRAM | OFFLOAD | TRANSFER | FLUSH | FSGSBASE | NETWORK |
-	DEVICES | COMMANDLINE | FILES | OUTPUT
+	uint32_t features[2];
+	struct preempt preempt;
+} __attribute__((packed)) note __attribute__((section(".note.lkl"), used, aligned(4))) = {
+	sizeof(OWNER), 2 * sizeof(uint32_t) + sizeof(struct preempt), TYPE, OWNER,
+	{ CONFIG | MEMORY | PROGRAM | OFFLOAD | TRANSFER | FLUSH | FSGSBASE | NETWORK |
+	  DEVICES | COMMANDLINE | FILES | OUTPUT | PREEMPT },
+	{ lkl_preempt, lkl_signal_stack, LKL_SIGNAL_STACK_SIZE }
 };

@@ -9,6 +9,10 @@
  *
  *	rbx  address of the step	ebp  index of the step, across tables
  *
+ * The page also has the handler of the signal that preempts a guest. The guest's
+ * own handler must not run before the system call filter is installed. Signals that
+ * interrupt the launcher therefore end here.
+ *
  * The words after the code are struct parameters of launcher_linux_amd64.go.
  */
 	.text
@@ -75,6 +79,32 @@ enter:
 	mov	boot(%rip), %rdi
 	jmp	*entry(%rip)
 
+	/*
+	 * rdx points to struct ucontext. If its rip, at 168, is in this page, go
+	 * back: the registers that delivery has changed are at 104 (rdi), 112 (rsi),
+	 * 136 (rdx), 144 (rax), 160 (rsp) and 176 (flags). Else the guest's handler
+	 * takes over, with rdx.
+	 */
+preempt:
+	lea	back(%rip), %rdi	/* an address in this page */
+	xor	168(%rdx), %rdi
+	shr	$12, %rdi
+	jz	back
+	jmp	*handler(%rip)
+back:
+	mov	%ss, %eax
+	push	%rax
+	push	160(%rdx)
+	push	176(%rdx)
+	mov	%cs, %eax
+	push	%rax
+	push	168(%rdx)
+	mov	104(%rdx), %rdi
+	mov	112(%rdx), %rsi
+	mov	144(%rdx), %rax
+	mov	136(%rdx), %rdx
+	iretq
+
 	.balign	8
 parameters:
 status:	.quad	0
@@ -83,4 +113,5 @@ words:	.quad	0
 stack:	.quad	0
 boot:	.quad	0
 entry:	.quad	0
+handler: .quad	0
 table:

@@ -29,7 +29,7 @@
 #include <sys/time.h>
 
 static const struct check *const case_lists[] = {
-	thread_checks, mutex_checks, cond_checks, rwlock_checks, cancel_checks,
+	thread_checks, preemption_checks, mutex_checks, cond_checks, rwlock_checks, cancel_checks,
 	c11_checks, timer_checks, clock_checks, signal_checks,
 	signal_wait_checks, signal_thread_checks, open_checks, file_checks,
 	name_checks, attribute_checks, lock_checks, directory_checks,

@@ -1,107 +1,91 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * There is one CPU, and threads are switched in system calls only, so plain
- * operations are atomic. A loop that waits must yield, or no other thread runs.
+ * There is one CPU, and a thread can be preempted between any two instructions. A
+ * single instruction is atomic without the lock prefix. Of the exchanges only the loop
+ * with cmpxchg is: xchg with memory always locks. A loop that waits must yield, or the
+ * other thread runs only after a preemption.
  */
 #include <stdint.h>
-
-#define barrier_() __asm__ __volatile__("" : : : "memory")
 
 #define a_cas a_cas
 static inline int a_cas(volatile int *p, int t, int s)
 {
-	int old = *p;
-
-	if (old == t)
-		*p = s;
-	barrier_();
-	return old;
+	__asm__ __volatile__("cmpxchg %2, %1" : "+a"(t), "+m"(*p) : "r"(s) : "memory", "cc");
+	return t;
 }
 
 #define a_cas_p a_cas_p
 static inline void *a_cas_p(volatile void *p, void *t, void *s)
 {
-	void *volatile *q = (void *volatile *)p, *old = *q;
-
-	if (old == t)
-		*q = s;
-	barrier_();
-	return old;
+	__asm__ __volatile__("cmpxchg %2, %1"
+			     : "+a"(t), "+m"(*(void *volatile *)p) : "r"(s) : "memory", "cc");
+	return t;
 }
 
 #define a_swap a_swap
 static inline int a_swap(volatile int *p, int v)
 {
-	int old = *p;
+	int old;
 
-	*p = v;
-	barrier_();
+	do
+		old = *p;
+	while (a_cas(p, old, v) != old);
 	return old;
 }
 
 #define a_fetch_add a_fetch_add
 static inline int a_fetch_add(volatile int *p, int v)
 {
-	int old = *p;
-
-	*p = old + v;
-	barrier_();
-	return old;
+	__asm__ __volatile__("xadd %0, %1" : "+r"(v), "+m"(*p) : : "memory", "cc");
+	return v;
 }
 
 #define a_and a_and
 static inline void a_and(volatile int *p, int v)
 {
-	*p &= v;
-	barrier_();
+	__asm__ __volatile__("and %1, %0" : "+m"(*p) : "r"(v) : "memory", "cc");
 }
 
 #define a_or a_or
 static inline void a_or(volatile int *p, int v)
 {
-	*p |= v;
-	barrier_();
+	__asm__ __volatile__("or %1, %0" : "+m"(*p) : "r"(v) : "memory", "cc");
 }
 
 #define a_and_64 a_and_64
 static inline void a_and_64(volatile uint64_t *p, uint64_t v)
 {
-	*p &= v;
-	barrier_();
+	__asm__ __volatile__("and %1, %0" : "+m"(*p) : "r"(v) : "memory", "cc");
 }
 
 #define a_or_64 a_or_64
 static inline void a_or_64(volatile uint64_t *p, uint64_t v)
 {
-	*p |= v;
-	barrier_();
+	__asm__ __volatile__("or %1, %0" : "+m"(*p) : "r"(v) : "memory", "cc");
 }
 
 #define a_inc a_inc
 static inline void a_inc(volatile int *p)
 {
-	++*p;
-	barrier_();
+	__asm__ __volatile__("incl %0" : "+m"(*p) : : "memory", "cc");
 }
 
 #define a_dec a_dec
 static inline void a_dec(volatile int *p)
 {
-	--*p;
-	barrier_();
+	__asm__ __volatile__("decl %0" : "+m"(*p) : : "memory", "cc");
 }
 
 #define a_store a_store
 static inline void a_store(volatile int *p, int x)
 {
-	*p = x;
-	barrier_();
+	__asm__ __volatile__("movl %1, %0" : "=m"(*p) : "r"(x) : "memory");
 }
 
 #define a_barrier a_barrier
 static inline void a_barrier(void)
 {
-	barrier_();
+	__asm__ __volatile__("" : : : "memory");
 }
 
 long lkl_syscall(long n, long a1, long a2, long a3, long a4, long a5, long a6);

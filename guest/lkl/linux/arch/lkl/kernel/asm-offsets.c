@@ -4,6 +4,7 @@
 #include <linux/sched.h>
 #include <asm/ptrace.h>
 #include <asm/thread_info.h>
+#include <asm/ucontext.h>
 
 int main(void)
 {
@@ -28,5 +29,25 @@ int main(void)
 	OFFSET(REGS_IP, pt_regs, ip);
 	OFFSET(REGS_SP, pt_regs, sp);
 	OFFSET(REGS_USER, pt_regs, user);
+	OFFSET(UC_MCONTEXT, ucontext, uc_mcontext);
+	OFFSET(SC_R8, sigcontext, r8);
+	OFFSET(SC_R9, sigcontext, r9);
+	OFFSET(SC_R10, sigcontext, r10);
+	OFFSET(SC_R11, sigcontext, r11);
+	OFFSET(SC_R12, sigcontext, r12);
+	OFFSET(SC_R13, sigcontext, r13);
+	OFFSET(SC_R14, sigcontext, r14);
+	OFFSET(SC_R15, sigcontext, r15);
+	OFFSET(SC_DI, sigcontext, di);
+	OFFSET(SC_SI, sigcontext, si);
+	OFFSET(SC_BP, sigcontext, bp);
+	OFFSET(SC_BX, sigcontext, bx);
+	OFFSET(SC_DX, sigcontext, dx);
+	OFFSET(SC_AX, sigcontext, ax);
+	OFFSET(SC_CX, sigcontext, cx);
+	OFFSET(SC_SP, sigcontext, sp);
+	OFFSET(SC_IP, sigcontext, ip);
+	OFFSET(SC_FLAGS, sigcontext, flags);
+	OFFSET(SC_FPSTATE, sigcontext, fpstate);
 	return 0;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The ways into the kernel and between its tasks: the start of the guest, a system
- * call, which is a function call here, a switch of tasks, and the first steps of a
- * new task.
+ * call, which is a function call here, a switch of tasks, the first steps of a new
+ * task, and the preemption of a program by a signal of the host.
  */
 #include <linux/linkage.h>
 #include <asm/asm-offsets.h>
+#include <asm/fpstate.h>
 
 	.text
 
@@ -123,5 +124,68 @@ SYM_CODE_START(ret_from_fork)
 	call	lkl_user_return
 	jmp	lkl_restore
 SYM_CODE_END(ret_from_fork)
+
+/*
+ * The handler of SIGVTALRM, on lkl_signal_stack; see preempt.c. rdx: struct ucontext
+ * of the interrupted code, whose registers are all in it. Return addresses are on the
+ * stack, which is aligned as for any C function.
+ */
+SYM_CODE_START(lkl_preempt)
+	leaq	UC_MCONTEXT(%rdx), %rbx
+	movq	%rbx, %rdi
+	subq	$8, %rsp
+	call	lkl_preempt_begin
+	testq	%rax, %rax
+	jz	lkl_resume
+	movq	%rax, %rbx
+	movq	%rax, %rsp
+	call	lkl_preempt_poll
+	testb	%al, %al
+	jnz	lkl_resume
+	movq	lkl_stack_regs(%rip), %rsp
+	jmp	lkl_restore
+SYM_CODE_END(lkl_preempt)
+
+/*
+ * Goes back to interrupted code. rbx: its struct sigcontext. The stack below rsp is
+ * free: rsp points to the signal stack or the kernel stack, or below the frame of a
+ * signal handler that has returned.
+ *
+ * iretq loads flags, stack and instruction pointer at once, and writes nothing to the
+ * program's stack, below which a red zone may be in use.
+ */
+SYM_CODE_START(lkl_resume)
+	movl	%ss, %eax
+	pushq	%rax
+	pushq	SC_SP(%rbx)
+	pushq	SC_FLAGS(%rbx)
+	movl	%cs, %eax
+	pushq	%rax
+	pushq	SC_IP(%rbx)
+	movq	SC_FPSTATE(%rbx), %rcx
+	cmpl	$FP_XSTATE_MAGIC1, FP_SW_RESERVED(%rcx)
+	jne	1f
+	movl	FP_SW_RESERVED + 8(%rcx), %eax
+	movl	FP_SW_RESERVED + 12(%rcx), %edx
+	xrstor64 (%rcx)
+	jmp	2f
+1:	fxrstor64 (%rcx)
+2:	movq	SC_R8(%rbx), %r8
+	movq	SC_R9(%rbx), %r9
+	movq	SC_R10(%rbx), %r10
+	movq	SC_R11(%rbx), %r11
+	movq	SC_R12(%rbx), %r12
+	movq	SC_R13(%rbx), %r13
+	movq	SC_R14(%rbx), %r14
+	movq	SC_R15(%rbx), %r15
+	movq	SC_DI(%rbx), %rdi
+	movq	SC_SI(%rbx), %rsi
+	movq	SC_BP(%rbx), %rbp
+	movq	SC_DX(%rbx), %rdx
+	movq	SC_AX(%rbx), %rax
+	movq	SC_CX(%rbx), %rcx
+	movq	SC_BX(%rbx), %rbx
+	iretq
+SYM_CODE_END(lkl_resume)
 
 	.section .note.GNU-stack, "", @progbits

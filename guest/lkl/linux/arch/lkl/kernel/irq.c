@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Interrupts. Nothing interrupts a guest: Solo5 has no interrupts, and a tender
- * never enters the guest except by returning from a call. The guest polls, and
- * runs what is due as one interrupt:
+ * Interrupts. Solo5 has none. The guest polls, and runs what is due as one
+ * interrupt:
  *
  * - when it is idle, after solo5_yield() has returned (arch_cpu_idle());
  * - before a system call returns to the program (lkl_poll_events());
+ * - while the program computes, if the tender sends a signal (preempt.c);
  * - in loops of the kernel that wait, and at every 128th time that interrupts
  *   are enabled (lkl_poll_in_kernel()), so that no loop waits forever.
  *

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Signals. They are delivered when a system call returns, which is the only way
- * from the kernel to a program. The frame has the layout that libcs for x86-64
- * expect. Of the floating point state it holds the control words only, as a
- * function call preserves no more.
+ * Signals. They are delivered when a system call returns, or when a program goes on
+ * that was preempted. The frame has the layout that libcs for x86-64 expect. After
+ * a system call it holds only the control words of the floating point state, as a
+ * function call preserves no more. After a preemption it holds all of that state.
  */
 #include <linux/errno.h>
 #include <linux/resume_user_mode.h>
@@ -12,6 +12,7 @@
 #include <linux/signal.h>
 #include <linux/syscalls.h>
 #include <linux/uaccess.h>
+#include <asm/fpstate.h>
 #include <asm/lkl.h>
 #include <asm/syscall.h>
 #include <asm/ucontext.h>
@@ -51,7 +52,7 @@ static void lkl_save_context(struct sigcontext *sc, const struct pt_regs *regs)
 	sc->oldmask = current->blocked.sig[0];
 }
 
-static void lkl_restore_context(struct pt_regs *regs, const struct sigcontext *sc)
+void lkl_restore_context(struct pt_regs *regs, const struct sigcontext *sc)
 {
 	regs->r8 = sc->r8;
 	regs->r9 = sc->r9;
@@ -91,6 +92,19 @@ static void lkl_restore_control_words(const struct rt_sigframe __user *frame)
 }
 
 /*
+ * The handler interrupted a program that was preempted. The program goes on in
+ * lkl_resume() (entry.S), which loads all registers from the frame. Another signal
+ * may come first: its frame lies below this one.
+ */
+static void lkl_resume_context(struct pt_regs *regs, struct rt_sigframe __user *frame)
+{
+	regs->bx = (unsigned long)&frame->uc.uc_mcontext;
+	regs->sp = (unsigned long)frame;
+	regs->ip = (unsigned long)lkl_resume;
+	regs->orig_ax = -1;
+}
+
+/*
  * The handler returned to the restorer, which takes that address off the frame,
  * and the restorer called the kernel: regs->sp is just above the address.
  */
@@ -109,20 +123,57 @@ asmlinkage long sys_rt_sigreturn(void)
 	}
 	set_current_blocked(&set);
 	restore_altstack(&frame->uc.uc_stack);
+	if (sc.fpstate) {
+		lkl_resume_context(regs, frame);
+		return regs->ax;
+	}
 	lkl_restore_control_words(frame);
 	lkl_restore_context(regs, &sc);
 	return regs->ax;
 }
 
+/*
+ * Stores the registers and the floating point state of the interrupted program. A
+ * preempted program stores all of them, with the state at @fpstate.
+ */
+static void lkl_save_frame(struct rt_sigframe __user *frame, void __user *fpstate,
+			   const struct pt_regs *regs)
+{
+	struct sigcontext *sc = (struct sigcontext __force *)&frame->uc.uc_mcontext;
+	struct sigcontext *preempted = current->thread.preempted;
+
+	lkl_save_context(sc, regs);
+	if (preempted) {
+		memcpy((void __force *)fpstate, preempted->fpstate,
+		       lkl_fpstate_size(preempted->fpstate));
+		*sc = *preempted;
+		sc->oldmask = current->blocked.sig[0];
+		sc->fpstate = (void __force *)fpstate;
+		current->thread.preempted = NULL;
+	}
+	lkl_save_control_words(frame);
+}
+
+/* Returns where the floating point state of a frame below @sp goes: @sp if there is none. */
+static unsigned long lkl_fpstate_place(unsigned long sp)
+{
+	struct sigcontext *preempted = current->thread.preempted;
+
+	if (!preempted)
+		return sp;
+	return ALIGN_DOWN(sp - lkl_fpstate_size(preempted->fpstate), FPSTATE_ALIGN);
+}
+
 static int lkl_setup_frame(struct ksignal *ksig, struct pt_regs *regs)
 {
+	unsigned long sp = sigsp(regs->sp - RED_ZONE - 2 * sizeof(long), ksig);
+	unsigned long fpstate = lkl_fpstate_place(sp);
 	sigset_t *set = sigmask_to_save();
 	struct rt_sigframe __user *frame;
-	unsigned long sp;
 
-	sp = sigsp(regs->sp - RED_ZONE - 2 * sizeof(long), ksig) - sizeof(*frame);
-	frame = (void __user *)((sp & ~15UL) - sizeof(long));
-	if (!access_ok(frame, sizeof(*frame)) || !(ksig->ka.sa.sa_flags & SA_RESTORER))
+	frame = (void __user *)(((fpstate - sizeof(*frame)) & ~15UL) - sizeof(long));
+	if (!access_ok(frame, sp - (unsigned long)frame) ||
+	    !(ksig->ka.sa.sa_flags & SA_RESTORER))
 		return -EFAULT;
 	memset((void __force *)&frame->uc, 0, sizeof(frame->uc));
 	if (__save_altstack(&frame->uc.uc_stack, regs->sp) ||
@@ -130,8 +181,7 @@ static int lkl_setup_frame(struct ksignal *ksig, struct pt_regs *regs)
 	    __copy_to_user(&frame->uc.uc_sigmask, set, sizeof(*set)) ||
 	    copy_siginfo_to_user(&frame->info, &ksig->info))
 		return -EFAULT;
-	lkl_save_context((struct sigcontext __force *)&frame->uc.uc_mcontext, regs);
-	lkl_save_control_words(frame);
+	lkl_save_frame(frame, (void __user *)fpstate, regs);
 
 	/*
 	 * lkl_restore (entry.S) pushes the address to go to below the stack

@@ -186,8 +186,9 @@ static long lkl_private_call(unsigned long nr, long arg)
 }
 
 /*
- * The C half of lkl_syscall(). Nothing preempts a program: it keeps the CPU until
- * one of its system calls blocks, or finds here that another task is due.
+ * The C half of lkl_syscall(). Under a tender without preemption (preempt.c), a
+ * program keeps the CPU until one of its system calls blocks, or finds here that
+ * another task is due.
  */
 void lkl_do_syscall(struct pt_regs *regs)
 {

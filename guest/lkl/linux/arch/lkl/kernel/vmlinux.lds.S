@@ -5,6 +5,7 @@
  * a segment that is both writable and executable.
  */
 #define LOAD_OFFSET 0
+#undef linux	/* part of a file's name below */
 #include <asm-generic/vmlinux.lds.h>
 #include <asm/page.h>
 #include <asm/cache.h>
@@ -35,7 +36,9 @@ SECTIONS
 	_text = .;
 	.text : {
 		KEEP(*(.text.start))
-		TEXT_TEXT
+		/* preempt.c finds out by the address whether code is the kernel's. */
+		*libsolo5-*.a:*(.text .text.*)
+		*/lib/linux.o(.text .text.* .noinstr.text .ref.text)
 		SCHED_TEXT
 		CPUIDLE_TEXT
 		LOCK_TEXT
@@ -44,9 +47,11 @@ SECTIONS
 		SOFTIRQENTRY_TEXT
 		_etext = .;
 		_sinittext = .;
-		INIT_TEXT
-		EXIT_TEXT
+		/* INIT_TEXT and EXIT_TEXT would include .text.startup and .text.exit of programs. */
+		*(.init.text .init.text.* .exit.text)
 		_einittext = .;
+		lkl_kernel_text_end = .;
+		TEXT_TEXT
 		*(.text .text.* .gnu.linkonce.t.*)
 		*(.iplt)
 		KEEP(*(.init))

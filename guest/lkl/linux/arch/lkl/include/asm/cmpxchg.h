@@ -2,7 +2,7 @@
 #ifndef _ASM_LKL_CMPXCHG_H
 #define _ASM_LKL_CMPXCHG_H
 
-/* One CPU, and interrupts only at polls (irq.c): plain loads and stores are atomic. */
+/* One CPU, and the kernel is interrupted only at polls (irq.c): plain loads and stores are atomic. */
 #include <linux/compiler.h>
 
 #define arch_xchg(ptr, x) ({						\

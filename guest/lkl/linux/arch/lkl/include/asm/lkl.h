@@ -7,11 +7,17 @@
 #include <uapi/asm/lkl.h>
 
 struct pt_regs;
+struct sigcontext;
 struct thread_struct;
 
 /* Section boundaries, from vmlinux.lds.S. */
 extern char lkl_image_start[], lkl_text_end[], lkl_rodata_end[];
 extern char lkl_initdata_start[], lkl_initdata_end[];
+/* The end of the code of the kernel and the bindings. The program's code follows. */
+extern char lkl_kernel_text_end[];
+
+/* In musl, if the program has cancellation points: syscall_cp.s. */
+extern char __cp_begin[] __weak, __cp_end[] __weak;
 
 /*
  * setup.c: the end of the memory that the tender reports. A command line that is too
@@ -91,6 +97,14 @@ void lkl_user_return(struct pt_regs *regs);
 
 /* signal.c: delivers pending signals. */
 void lkl_do_signal(struct pt_regs *regs);
+/* signal.c: sets the registers that struct pt_regs has; no system call is restarted. */
+void lkl_restore_context(struct pt_regs *regs, const struct sigcontext *sc);
+
+/* preempt.c: returns the size of the floating point state in a signal frame. */
+unsigned long lkl_fpstate_size(const void *fpstate);
+
+/* entry.S: loads all registers from the struct sigcontext that rbx points to. */
+void lkl_resume(void);
 
 /* The system calls that have no generic nommu version; table in syscall.c. */
 long lkl_mmap(unsigned long addr, unsigned long len, unsigned long prot,

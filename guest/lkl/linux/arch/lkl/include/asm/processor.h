@@ -11,6 +11,8 @@
 #define STACK_TOP		lkl_memory_end
 #define STACK_TOP_MAX		STACK_TOP
 
+struct sigcontext;
+
 /*
  * A system call is a function call, which preserves no vector registers: of the
  * floating point state, a task keeps the control words only.
@@ -20,6 +22,11 @@ struct thread_struct {
 	unsigned long fsbase;	/* the program's thread pointer */
 	u32 mxcsr;		/* SSE control and status */
 	u16 fcw;		/* x87 control word */
+	/*
+	 * Set while the task is preempted: all registers of the program, on the
+	 * kernel stack. A system call needs those in struct pt_regs only.
+	 */
+	struct sigcontext *preempted;
 };
 
 #define INIT_THREAD { .mxcsr = 0x1f80, .fcw = 0x37f }

@@ -80,6 +80,14 @@ extern unsigned int lkl_out_of_memory;
 /* The entry of the kernel for programs: a system call is a function call. */
 long lkl_syscall(long nr, long a1, long a2, long a3, long a4, long a5, long a6);
 
+/*
+ * The handler of SIGVTALRM for a tender that preempts the program, and the stack
+ * that it must run on.
+ */
+void lkl_preempt(void);
+#define LKL_SIGNAL_STACK_SIZE	32768
+extern char lkl_signal_stack[LKL_SIGNAL_STACK_SIZE];
+
 /* The entry of the start program. */
 void lkl_start_program(void);
 
