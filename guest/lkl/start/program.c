@@ -19,17 +19,24 @@ extern char lkl_program[];
 /* From the linker script. */
 extern const char __tls_start[], __tls_file_end[], __tls_end[], __tls_align[];
 extern const char lkl_image_start[], _end[], __eh_frame_hdr_start[], __eh_frame_hdr_end[];
+/* Its address is the value of the linker option -z stack-size, or 0. */
+extern const char lkl_stack_size[];
 
-/* The default size of the stack: this, or a sixteenth of the memory if that is less. */
+/*
+ * The default size of the stack: this, or a sixteenth of the memory if that is less, but
+ * not less than the program was linked with.
+ */
 #define STACK_MAX (8L << 20)
+/* The kernel uses a page below the stack to notice that the stack is too small. */
+#define GUARD 4096
 
-static Elf64_Phdr headers[3];
+static Elf64_Phdr headers[4];
 static const struct config *config;
 static long uid, gid;
 
 /*
  * Tenders do not load the program headers of the image. libc needs headers to find
- * thread-local storage and unwind tables.
+ * thread-local storage, unwind tables and the size of the stacks of threads.
  */
 static void make_headers(void)
 {
@@ -46,6 +53,17 @@ static void make_headers(void)
 		.p_type = PT_GNU_EH_FRAME, .p_flags = PF_R, .p_vaddr = (long)__eh_frame_hdr_start,
 		.p_memsz = __eh_frame_hdr_end - __eh_frame_hdr_start, .p_align = 4,
 	};
+	headers[3] = (Elf64_Phdr){
+		.p_type = PT_GNU_STACK, .p_flags = PF_R | PF_W, .p_memsz = (long)lkl_stack_size,
+	};
+}
+
+/* The default size of the program's stack. */
+static long default_stack_size(long memory)
+{
+	long size = memory / 16 < STACK_MAX ? memory / 16 : STACK_MAX;
+
+	return size < (long)lkl_stack_size ? (long)lkl_stack_size : size;
 }
 
 static long *put_aux(long *p, long name, long value)
@@ -88,7 +106,7 @@ static long *put_auxv(long *p, char *random)
 {
 	p = put_aux(p, AT_PHDR, (long)headers);
 	p = put_aux(p, AT_PHENT, sizeof(headers[0]));
-	p = put_aux(p, AT_PHNUM, sizeof(headers) / sizeof(headers[0]));
+	p = put_aux(p, AT_PHNUM, ARRAY_SIZE(headers));
 	p = put_aux(p, AT_PAGESZ, 4096);
 	p = put_aux(p, AT_CLKTCK, 100);
 	p = put_aux(p, AT_UID, uid);
@@ -179,7 +197,7 @@ static void become_program(long *stack)
  * clone() whose child calls fn(arg) on the stack. fn and arg are in registers that
  * a system call preserves, so the child finds them there.
  */
-long spawn(long flags, void *stack, void (*fn)(long *), long *arg);
+long spawn(long flags, void *stack, void (*fn)(long *), long *arg, char *low);
 __asm__(".text\n"
 	"spawn:\n"
 	"	push %rbx\n"
@@ -190,9 +208,9 @@ __asm__(".text\n"
 	"	mov %rdi, %rsi\n"
 	"	mov $56, %edi\n"	/* SYS_clone */
 	"	xor %ecx, %ecx\n"
+	"	push %r8\n"		/* the lowest address of the stack */
 	"	xor %r8d, %r8d\n"
 	"	xor %r9d, %r9d\n"
-	"	push %r9\n"
 	"	call lkl_syscall\n"
 	"	test %rax, %rax\n"
 	"	jnz 1f\n"
@@ -216,16 +234,17 @@ long program_start(const struct config *c, struct cmdline *line)
 	gid = config_number("gid", c->gid, 0, (1L << 32) - 2);
 	CALL(SYS_sysinfo, info);
 	if (size <= 0)
-		size = (long)info[4] / 16 < STACK_MAX ? (long)info[4] / 16 : STACK_MAX;
+		size = default_stack_size((long)info[4]);
 	size = (size + (long)(text_size(line) + table_size(line)) + 65535) & ~65535L;
-	stack = memory_map(size);
+	stack = memory_map(GUARD + size);
 	if (!stack) {
 		say("lkl: no memory for the program's stack", NULL);
 		finish(LKL_EXIT_START);
 	}
-	first = lay_out(stack + size, line);
+	first = lay_out(stack + GUARD + size, line);
 	cmdline_free(line);
-	pid = spawn(CLONE_VM | SIGCHLD, (void *)((uintptr_t)first & ~15UL), become_program, first);
+	pid = spawn(CLONE_VM | SIGCHLD | (long)LKL_CLONE_STACK_LOW, (void *)((uintptr_t)first & ~15UL),
+		    become_program, first, stack + GUARD);
 	if (pid < 0) {
 		say("lkl: the program cannot be started: ", error_text(pid), NULL);
 		finish(LKL_EXIT_START);

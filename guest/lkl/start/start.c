@@ -34,7 +34,7 @@ static void prepare(void)
 	add_entropy(config.entropy);
 	set_hostname(config.hostname);
 	network_up(&config);
-	raise_limit_of_files();
+	set_limits();
 	set_sysctls(config.sysctl);
 }
 

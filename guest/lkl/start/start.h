@@ -149,7 +149,7 @@ const char *mount_error(long err);
 long mount_point_open(const char *path, bool file);
 
 /* limits.c */
-void raise_limit_of_files(void);
+void set_limits(void);
 
 /* output.c: enables standard error as an output of its own if the tender offers it. */
 void output_enable(const struct config *c);

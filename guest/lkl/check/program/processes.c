@@ -111,6 +111,39 @@ static void limits(void)
 	TRUE(l.rlim_cur == RLIM_INFINITY);
 }
 
+/* Returns a line of /proc/self/status in kilobytes. */
+static long status_line(const char *name)
+{
+	const char *line = strstr(get_file("/proc/self/status"), name);
+
+	return line ? atol(line + strlen(name)) : -1;
+}
+
+/* The files say in several ways how much memory the process uses. */
+static void memory_use(void)
+{
+	const long kilobytes = 20 << 10;
+	long resident = status_line("\nVmRSS:"), size = status_line("\nVmSize:"), pages[2] = { 0 };
+	struct rusage usage;
+	char *p = MAP(mmap(NULL, kilobytes << 10, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+
+	TRUE(resident > 0 && size >= resident);
+	memset(p, 1, kilobytes << 10);
+	TRUE(status_line("\nVmRSS:") >= resident + kilobytes / 10 * 9);
+	TRUE(status_line("\nVmSize:") >= size + kilobytes);
+	TRUE(status_line("\nVmHWM:") >= kilobytes);
+	IS(sscanf(get_file("/proc/self/statm"), "%ld %ld", &pages[0], &pages[1]), 2);
+	TRUE(pages[0] >= pages[1] && pages[1] * 4 >= kilobytes);
+	IS(sscanf(strrchr(get_file("/proc/self/stat"), ')'), ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u "
+		  "%*d %*d %*d %*d %*d %*d %*u %ld %ld", &pages[0], &pages[1]), 2);
+	TRUE(pages[0] / 1024 >= kilobytes && pages[1] * 4 >= kilobytes);
+	OK(getrusage(RUSAGE_SELF, &usage));
+	TRUE(usage.ru_maxrss >= kilobytes);
+	resident = status_line("\nVmRSS:");
+	OK(munmap(p, kilobytes << 10));
+	TRUE(status_line("\nVmRSS:") <= resident - kilobytes / 10 * 9);
+}
+
 static void scheduling(void)
 {
 	struct sched_param p = { 0 };
@@ -181,6 +214,7 @@ const struct check process_checks[] = {
 	{ "process_users_of_threads", users_of_threads },
 	{ "process_environment", environment },
 	{ "process_limits", limits },
+	{ "process_memory_use", memory_use },
 	{ "process_scheduling", scheduling },
 	{ "process_control", control },
 	{ "process_no_children", no_children },

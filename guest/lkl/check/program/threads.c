@@ -5,6 +5,7 @@
 
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 static void *return_argument(void *arg)
 {
@@ -160,6 +161,36 @@ static void deep_recursion(void)
 	ZERO(pthread_attr_setstacksize(&attr, 8 << 20));
 	ZERO(pthread_create(&thread, &attr, recurse, (void *)30000));
 	IS((long)join_thread(thread), 30000);
+}
+
+static pthread_barrier_t all_run;
+
+static void *wait_for_all(void *arg)
+{
+	pthread_barrier_wait(&all_run);
+	return arg;
+}
+
+/* Some libraries give their threads stacks of the size of the first thread's. */
+static void limit_as_stack_size(void)
+{
+	enum { THREADS = 40 };
+	pthread_t threads[THREADS];
+	struct rlimit limit;
+	pthread_attr_t attr;
+
+	OK(getrlimit(RLIMIT_STACK, &limit));
+	TRUE(limit.rlim_cur >= 128 << 10);
+	if (limit.rlim_cur > 8 << 20)
+		limit.rlim_cur = 8 << 20;
+	pthread_attr_init(&attr);
+	ZERO(pthread_attr_setstacksize(&attr, limit.rlim_cur));
+	pthread_barrier_init(&all_run, NULL, THREADS + 1);
+	for (int i = 0; i < THREADS; i++)
+		ZERO(pthread_create(&threads[i], &attr, wait_for_all, NULL));
+	pthread_barrier_wait(&all_run);
+	for (int i = 0; i < THREADS; i++)
+		join_thread(threads[i]);
 }
 
 static void attributes(void)
@@ -357,6 +388,7 @@ const struct check thread_checks[] = {
 	{ "thread_detached", detached },
 	{ "thread_own_stack", own_stack },
 	{ "thread_deep_recursion", deep_recursion },
+	{ "thread_limit_as_stack_size", limit_as_stack_size },
 	{ "thread_attributes", attributes },
 	{ "thread_local_data", thread_local },
 	{ "thread_key_destructors", key_destructors },

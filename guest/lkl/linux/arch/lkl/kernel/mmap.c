@@ -106,6 +106,7 @@ long lkl_munmap(unsigned long addr, unsigned long len)
 	if (addr & ~PAGE_MASK || !len || len > lkl_memory_end || addr > lkl_memory_end - len)
 		return -EINVAL;
 	len = PAGE_ALIGN(len);
+	lkl_stack_unmapped(addr, len);
 	list_for_each_entry(map, &lkl_filemaps, list) {
 		if (map->users > 1 && lkl_filemap_overlaps(map, addr, len)) {
 			lkl_munmap_around(map, addr, len);

@@ -25,6 +25,7 @@ int copy_thread(struct task_struct *p, const struct kernel_clone_args *args)
 	struct lkl_switch_frame *frame = (struct lkl_switch_frame *)regs - 1;
 
 	memset(frame, 0, sizeof(*frame));
+	lkl_stack_init(&p->thread, args->fn ? NULL : current_pt_regs(), args->stack);
 	frame->ip = (unsigned long)ret_from_fork;
 	if (args->fn) {
 		memset(regs, 0, sizeof(*regs));

@@ -185,6 +185,14 @@ static long lkl_private_call(unsigned long nr, long arg)
 	return -ENOSYS;
 }
 
+/* See stack.c. */
+static __always_inline bool lkl_stack_is_overrun(unsigned long sp)
+{
+	const unsigned long *canary = current->thread.stack_canary;
+
+	return *canary != LKL_STACK_CANARY || (unsigned long)canary - sp < PAGE_SIZE;
+}
+
 /*
  * The C half of lkl_syscall(). Under a tender without preemption (preempt.c), a
  * program keeps the CPU until one of its system calls blocks, or finds here that
@@ -195,6 +203,10 @@ void lkl_do_syscall(struct pt_regs *regs)
 	unsigned long nr = regs->di;
 
 	regs->orig_ax = nr;
+	if (unlikely(lkl_stack_is_overrun(regs->sp))) {
+		lkl_stack_overrun();
+		lkl_user_return(regs);
+	}
 	if (likely(nr < NR_syscalls)) {
 		regs->ax = -ENOSYS;
 		regs->ax = lkl_syscall_table[nr](regs->si, regs->dx, regs->cx,

@@ -56,6 +56,7 @@ static void lkl_vma_remove_range(unsigned long start, unsigned long end)
 
 	while ((vma = mt_find(&lkl_mm->mm_mt, &at, end - 1))) {
 		found = true;
+		lkl_usage_remove(lkl_mm, PFN_DOWN(min(end, vma->vm_end) - max(start, vma->vm_start)));
 		if (vma->vm_start >= start && vma->vm_end <= end) {
 			lkl_vma_destroy(vma);
 		} else if (vma->vm_start >= start) {
@@ -89,9 +90,11 @@ void lkl_vma_add(unsigned long first, unsigned long n)
 	left = lkl_vma_mergeable(start - 1);
 	right = lkl_vma_mergeable(end);
 	if (!left && !right) {
-		lkl_vma_create(start, end, LKL_VMA_DATA);
+		if (lkl_vma_create(start, end, LKL_VMA_DATA))
+			lkl_usage_add(lkl_mm, n);
 		return;
 	}
+	lkl_usage_add(lkl_mm, n);
 	if (left) {
 		start = left->vm_start;
 		if (right) {
@@ -128,6 +131,7 @@ int lkl_vma_init(struct mm_struct *mm)
 	     lkl_vma_add_section(lkl_text_end, __end_rodata, VM_READ | VM_MAYREAD) &&
 	     lkl_vma_add_section(lkl_rodata_end, lkl_initdata_start, LKL_VMA_DATA) &&
 	     lkl_vma_add_section(lkl_initdata_end, _end, LKL_VMA_DATA);
+	lkl_usage_init(mm);
 	mmap_write_unlock(mm);
 	return ok ? 0 : -ENOMEM;
 }

@@ -28,6 +28,9 @@ PHDRS
 	lkl	PT_NOTE FLAGS(4);
 }
 
+/* The value of -z stack-size, which lkl-cc sets. */
+PROVIDE(lkl_stack_size = 0);
+
 SECTIONS
 {
 	. = 0x100000;

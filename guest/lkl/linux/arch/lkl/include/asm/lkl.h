@@ -6,6 +6,7 @@
 #include <linux/types.h>
 #include <uapi/asm/lkl.h>
 
+struct mm_struct;
 struct pt_regs;
 struct sigcontext;
 struct thread_struct;
@@ -94,6 +95,24 @@ void lkl_switch_user(void);
 void lkl_store_control_words(struct thread_struct *t);
 void lkl_load_control_words(const struct thread_struct *t);
 void lkl_user_return(struct pt_regs *regs);
+
+/*
+ * stack.c: the canary is a negative number of 32 bits, which an instruction that compares
+ * can contain.
+ */
+#define LKL_STACK_CANARY	-0x51ac3b1dUL
+void lkl_stack_init(struct thread_struct *t, const struct pt_regs *regs, unsigned long top);
+void lkl_stack_unmapped(unsigned long addr, unsigned long len);
+/* Kills the program, because the current thread has overrun its stack. */
+void lkl_stack_overrun(void);
+
+/*
+ * usage.c: counts the pages that the program has mapped. The caller holds the lock of
+ * the mm.
+ */
+void lkl_usage_init(struct mm_struct *mm);
+void lkl_usage_add(struct mm_struct *mm, unsigned long pages);
+void lkl_usage_remove(struct mm_struct *mm, unsigned long pages);
 
 /* signal.c: delivers pending signals. */
 void lkl_do_signal(struct pt_regs *regs);

@@ -27,6 +27,8 @@ struct thread_struct {
 	 * kernel stack. A system call needs those in struct pt_regs only.
 	 */
 	struct sigcontext *preempted;
+	unsigned long *stack_canary;	/* below the program's stack; see stack.c */
+	unsigned long stack_size;	/* of the program's stack, if it is checked */
 };
 
 #define INIT_THREAD { .mxcsr = 0x1f80, .fcw = 0x37f }

@@ -44,6 +44,13 @@ struct lkl_neighbor_addresses {
 };
 
 /*
+ * The upper half of the first argument of clone(): the sixth one is the lowest address of
+ * the new stack, and the page below belongs to the stack, too. The kernel uses that page to
+ * notice that the stack is too small.
+ */
+#define LKL_CLONE_STACK_LOW	(0x4c4bUL << 32)
+
+/*
  * SIOCDEVPRIVATE of a network device. Valid only while the interface is down.
  * LKL_SIOC_OFFLOAD: the host puts a virtio header before each frame.
  * LKL_SIOC_LONG_FRAMES: frames may be longer than the MTU.

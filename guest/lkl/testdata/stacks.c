@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* A test program about stacks: their sizes, and what happens at their end. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* Calls itself. Each call takes half a KiB of stack, and makes a system call. */
+static __attribute__((noinline)) int recurse(int depth)
+{
+	volatile char room[512];
+
+	memset((char *)room, depth, sizeof(room));
+	getppid();
+	return depth ? recurse(depth - 1) + room[depth & 511] : 0;
+}
+
+/* Calls itself until the stack reaches an address. */
+static __attribute__((noinline)) int recurse_to(const char *end)
+{
+	volatile char room[512];
+
+	memset((char *)room, 1, sizeof(room));
+	return (char *)room > end ? recurse_to(end) + room[5] : 0;
+}
+
+static void *overrun(void *calls)
+{
+	pthread_attr_t attr;
+	void *low;
+	size_t size;
+
+	if (calls)
+		recurse(2000);
+	pthread_getattr_np(pthread_self(), &attr);
+	pthread_attr_getstack(&attr, &low, &size);
+	recurse_to((char *)low - 1024);
+	getppid();
+	return NULL;
+}
+
+/* A thread that needs more than its 128 KiB. */
+static void overrun_in_thread(void *calls)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 128 << 10);
+	pthread_create(&thread, &attr, overrun, calls);
+	pthread_setname_np(thread, "deep");
+	pthread_join(thread, NULL);
+}
+
+/* Changes to a stack, as a library for coroutines does, and makes a system call there. */
+static void *run_coroutines(void *arg)
+{
+	static char stacks[2][16384] __attribute__((aligned(4096)));
+	void (*run)(void) = (void (*)(void))getppid;
+
+	for (int i = 0; i < 100; i++)
+		__asm__ volatile("mov %%rsp, %%rbx\n\tmov %0, %%rsp\n\tcall *%1\n\tmov %%rbx, %%rsp"
+			:
+			: "r"(stacks[i & 1] + sizeof(stacks[0]) - 64), "r"(run)
+			: "rbx", "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
+	return arg;
+}
+
+static void print_sizes(void)
+{
+	pthread_attr_t attr;
+	struct rlimit limit;
+	size_t now, standard;
+	pthread_t thread;
+
+	pthread_attr_init(&attr);
+	pthread_attr_getstacksize(&attr, &now);
+	pthread_getattr_default_np(&attr);
+	pthread_attr_getstacksize(&attr, &standard);
+	getrlimit(RLIMIT_STACK, &limit);
+	pthread_create(&thread, NULL, run_coroutines, NULL);
+	pthread_join(thread, NULL);
+	printf("attribute %zu default %zu limit %lu\n", now, standard, (unsigned long)limit.rlim_cur);
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+
+	setvbuf(stdout, NULL, _IONBF, 0);
+	if (!strcmp(what, "sizes"))
+		print_sizes();
+	else if (!strcmp(what, "thread"))
+		overrun_in_thread(NULL);
+	else if (!strcmp(what, "thread-calls"))
+		overrun_in_thread(argv);
+	else if (!strcmp(what, "main"))
+		printf("%d\n", recurse(atoi(argv[2])));
+	puts("end");
+	return 0;
+}
