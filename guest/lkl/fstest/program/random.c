@@ -352,6 +352,43 @@ static void do_version(size_t at, size_t n)
 	last = version;
 }
 
+/*
+ * A shared mapping of the whole range that the file can have, which stays for many
+ * operations. Only pages that the file has may be touched.
+ */
+static unsigned char *mapping;
+
+static void do_mapping(size_t at, size_t n)
+{
+	record(mapping ? "end of mapping" : "mapping", at, n);
+	if (mapping) {
+		require("munmap", munmap(mapping, SIZE_MAX_FILE) == 0);
+		mapping = NULL;
+		return;
+	}
+	mapping = mmap(NULL, SIZE_MAX_FILE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	require("mmap", mapping != MAP_FAILED);
+}
+
+static void do_write_to_mapping(size_t at, size_t n)
+{
+	if (size == 0 || !mapping)
+		return;
+	at %= size;
+	n = n % (size - at) + 1;
+	record("write to mapping", at, n);
+	new_bytes(at, n);
+	memcpy(mapping + at, buffer, n);
+}
+
+static void do_compare_mapping(size_t at, size_t n)
+{
+	if (!mapping)
+		return;
+	record("compare mapping", at, n);
+	compare("mapping", mapping, 0, size);
+}
+
 static const struct {
 	void (*run)(size_t at, size_t n);
 	int weight;
@@ -360,6 +397,7 @@ static const struct {
 	{ do_truncate, 6 }, { do_truncating_open, 1 }, { do_map_read, 6 }, { do_map_write, 4 },
 	{ do_allocate, 3 }, { do_punch, 4 }, { do_zero, 3 }, { do_collapse, 2 }, { do_insert, 2 }, { do_copy, 4 },
 	{ do_rename, 2 }, { do_sync, 2 }, { do_reopen, 4 }, { do_check_all, 2 }, { do_version, 4 },
+	{ do_mapping, 2 }, { do_write_to_mapping, 8 }, { do_compare_mapping, 4 },
 };
 
 #define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))

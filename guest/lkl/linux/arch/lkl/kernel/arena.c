@@ -344,6 +344,14 @@ void lkl_arena_free(unsigned long first, unsigned long n)
 	mmap_write_unlock(current->mm);
 }
 
+void lkl_arena_give(unsigned long first, unsigned long n)
+{
+	mmap_write_lock(current->mm);
+	lkl_vma_remove(first, n);
+	bitmap_clear(lkl_arena_mapped_map, first, n);
+	mmap_write_unlock(current->mm);
+}
+
 static unsigned long lkl_arena_count_objects(struct shrinker *s, struct shrink_control *sc)
 {
 	return lkl_arena_unused ?: SHRINK_EMPTY;

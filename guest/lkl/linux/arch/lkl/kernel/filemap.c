@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Mappings of files. A file is read into memory when it is mapped, because there
- * are no page faults that could read it later. Shared mappings of the same part
- * of a file share their memory, as POSIX requires. msync(), munmap() and the end of
- * the guest write it back.
- *
- * The list of mappings has no lock. Nothing preempts a system call, but writing
- * back can sleep: a program must not unmap a file in one thread while it syncs the
- * mapping in another.
+ * Mappings of files. A private mapping is a copy, which is read when the file is
+ * mapped, because there are no page faults that could read it later. The memory of a
+ * shared mapping is the page cache of the file: see share.c.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -18,108 +13,9 @@
 #include <asm/lkl.h>
 #include "filemap.h"
 
-LIST_HEAD(lkl_filemaps);
-
-int lkl_filemap_write_back(struct lkl_filemap *map)
+static bool lkl_filemap_is_shared(const struct lkl_mmap_args *args)
 {
-	loff_t pos = map->offset, size = i_size_read(file_inode(map->file));
-	unsigned long done = 0, len;
-
-	if (!map->writable || size <= pos)
-		return 0;
-	len = min_t(loff_t, map->len, size - pos);
-	while (done < len) {
-		ssize_t n = kernel_write(map->file, (void *)(map->start + done), len - done, &pos);
-
-		if (n <= 0)
-			return n ?: -EIO;
-		done += n;
-	}
-	return 0;
-}
-
-struct lkl_filemap *lkl_filemap_find(unsigned long start, unsigned long len)
-{
-	struct lkl_filemap *map;
-
-	list_for_each_entry(map, &lkl_filemaps, list)
-		if (lkl_filemap_overlaps(map, start, len))
-			return map;
-	return NULL;
-}
-
-/* @file may be another open file of the same inode than the one first mapped. */
-void lkl_filemap_make_writable(struct lkl_filemap *map, struct file *file)
-{
-	if (map->writable)
-		return;
-	get_file(file);
-	fput(map->file);
-	map->file = file;
-	map->writable = true;
-}
-
-static void lkl_filemap_drop(struct lkl_filemap *map)
-{
-	list_del(&map->list);
-	fput(map->file);
-	kfree(map);
-}
-
-/* Removes whole pages @from to @to from a mapping that has one user. */
-static int lkl_filemap_cut(struct lkl_filemap *map, unsigned long from, unsigned long to)
-{
-	struct lkl_filemap *rest;
-
-	if (from <= map->start && to >= lkl_filemap_end(map)) {
-		lkl_filemap_drop(map);
-		return 0;
-	}
-	if (from > map->start && to < lkl_filemap_end(map)) {
-		rest = kmemdup(map, sizeof(*map), GFP_KERNEL);
-		if (!rest)
-			return -ENOMEM;
-		get_file(rest->file);
-		list_add(&rest->list, &lkl_filemaps);
-		map->len = from - map->start;
-		map = rest;
-		from = map->start;
-	}
-	if (from > map->start) {
-		map->len = from - map->start;
-	} else {
-		map->offset += to - map->start;
-		map->len -= to - map->start;
-		map->start = to;
-	}
-	return 0;
-}
-
-int lkl_filemap_forget(unsigned long addr, unsigned long len)
-{
-	struct lkl_filemap *map;
-	int err;
-
-	while ((map = lkl_filemap_find(addr, len))) {
-		if (map->users > 1)
-			return -EBUSY;
-		lkl_filemap_write_back(map);
-		err = lkl_filemap_cut(map, addr, addr + PAGE_ALIGN(len));
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
-static struct lkl_filemap *lkl_filemap_same(struct file *file, loff_t offset, unsigned long len)
-{
-	struct lkl_filemap *map;
-
-	list_for_each_entry(map, &lkl_filemaps, list)
-		if (file_inode(map->file) == file_inode(file) && map->offset == offset &&
-		    PAGE_ALIGN(map->len) >= PAGE_ALIGN(len))
-			return map;
-	return NULL;
+	return (args->flags & MAP_TYPE) != MAP_PRIVATE;
 }
 
 static int lkl_filemap_read(struct file *file, void *to, unsigned long len, loff_t pos)
@@ -140,83 +36,232 @@ static int lkl_filemap_read(struct file *file, void *to, unsigned long len, loff
 
 static int lkl_filemap_check(struct file *file, const struct lkl_mmap_args *args)
 {
-	bool shared = (args->flags & MAP_TYPE) != MAP_PRIVATE;
+	bool shared = lkl_filemap_is_shared(args);
 
 	if (!(file->f_mode & FMODE_READ))
 		return -EACCES;
 	if (shared && args->prot & PROT_WRITE && !(file->f_mode & FMODE_WRITE))
 		return -EACCES;
+	if (shared && IS_APPEND(file_inode(file)) && file->f_mode & FMODE_WRITE)
+		return -EACCES;
+	if (path_noexec(&file->f_path) && args->prot & PROT_EXEC)
+		return -EPERM;
 	if (!S_ISREG(file_inode(file)->i_mode) || !file->f_op->mmap)
 		return -ENODEV;
 	return 0;
 }
 
-/* Adds a user to an existing mapping. Returns the address, or 0 without a mapping. */
-static long lkl_filemap_join(struct file *file, const struct lkl_mmap_args *args)
+/*
+ * The frame at which a shared mapping has to begin because the program has mapped some
+ * of the pages before. 0 if there are none, ULONG_MAX if their places contradict.
+ */
+static unsigned long lkl_filemap_required(struct lkl_shared_file *f, pgoff_t index,
+					  unsigned long n)
 {
-	struct lkl_filemap *map;
+	unsigned long at, start = 0;
+	struct lkl_shared_page *page;
 
-	if (args->flags & MAP_FIXED)
-		return 0;
-	map = lkl_filemap_same(file, args->offset, args->len);
-	if (!map)
-		return 0;
-	map->users++;
-	if (args->prot & PROT_WRITE)
-		lkl_filemap_make_writable(map, file);
-	return map->start;
+	xa_for_each_range(&f->pages, at, page, index, index + n - 1) {
+		unsigned long wanted = page->pfn - (at - index);
+
+		if (page->pfn <= at - index || (start && start != wanted))
+			return ULONG_MAX;
+		start = wanted;
+	}
+	return start;
+}
+
+/* Whether all shared pages of a range of memory belong to this place of the file. */
+static bool lkl_filemap_fits(struct lkl_shared_file *f, pgoff_t index, unsigned long first,
+			     unsigned long n)
+{
+	struct lkl_shared_page *page;
+	unsigned long at;
+
+	xa_for_each_range(&lkl_shared_pages, at, page, first, first + n - 1)
+		if (page->file != f || page->index != index + (at - first))
+			return false;
+	return true;
+}
+
+/* Frees those pages of a range that are not shared. */
+static void lkl_filemap_unclaim(unsigned long first, unsigned long end)
+{
+	unsigned long next;
+
+	for (; first < end; first = next + 1) {
+		next = lkl_shared_next(first, end);
+		if (next > first)
+			lkl_arena_free(first, next - first);
+	}
+}
+
+/* Maps those pages of a range that are not shared. */
+static bool lkl_filemap_claim(unsigned long first, unsigned long n, bool exclusive)
+{
+	unsigned long at, next, end = first + n;
+
+	for (at = first; at < end; at = next + 1) {
+		next = lkl_shared_next(at, end);
+		if (next > at && !lkl_arena_claim(at, next - at, exclusive)) {
+			lkl_filemap_unclaim(first, at);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Evicts shared pages of other files from the place that MAP_FIXED names. */
+static int lkl_filemap_clear(struct lkl_shared_file *f, pgoff_t index, unsigned long first,
+			     unsigned long n)
+{
+	return lkl_filemap_fits(f, index, first, n) ? 0 : lkl_shared_evict_locked(first, first + n);
+}
+
+/* Reserves the memory of a shared mapping. Returns its first frame or an error number. */
+static long lkl_filemap_place(struct lkl_shared_file *f, const struct lkl_mmap_args *args)
+{
+	bool fixed = args->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
+	bool exclusive = !fixed || args->flags & MAP_FIXED_NOREPLACE;
+	unsigned long first = args->addr >> PAGE_SHIFT, n = lkl_pages(args->len), required;
+	pgoff_t index = args->offset >> PAGE_SHIFT;
+
+	required = lkl_filemap_required(f, index, n);
+	if (!fixed && !required) {
+		first = lkl_arena_alloc(n);
+		return first ? (long)first : -ENOMEM;
+	}
+	if (fixed && args->addr & ~PAGE_MASK)
+		return -EINVAL;
+	if (args->flags & MAP_FIXED_NOREPLACE && lkl_arena_overlaps(first, n))
+		return -EEXIST;
+	if (!fixed)
+		first = required;
+	if (required && required != first)
+		return -ENOMEM;
+	if (!exclusive && lkl_filemap_clear(f, index, first, n))
+		return -ENOMEM;
+	if (!lkl_filemap_fits(f, index, first, n) || !lkl_filemap_claim(first, n, exclusive))
+		return -ENOMEM;
+	return first;
+}
+
+static struct lkl_shared_page *lkl_filemap_new_page(struct lkl_shared_file *f, pgoff_t index,
+						    unsigned long pfn)
+{
+	struct lkl_shared_page *page = kzalloc(sizeof(*page), GFP_KERNEL);
+
+	if (!page)
+		return NULL;
+	page->file = f;
+	page->pfn = pfn;
+	page->index = index;
+	page->fresh = true;
+	if (xa_err(xa_store(&f->pages, index, page, GFP_KERNEL)))
+		goto free;
+	if (xa_err(xa_store(&lkl_shared_pages, pfn, page, GFP_KERNEL)))
+		goto erase;
+	xa_set_mark(&lkl_shared_pages, pfn, LKL_SHARED_LOST);
+	return page;
+
+erase:
+	xa_erase(&f->pages, index);
+free:
+	kfree(page);
+	return NULL;
+}
+
+/* Adds a user to each page of the mapping. Reads the pages that are new. */
+static int lkl_filemap_enter(struct lkl_shared_file *f, const struct lkl_mmap_args *args,
+			     unsigned long first)
+{
+	unsigned long n = lkl_pages(args->len), i;
+	pgoff_t index = args->offset >> PAGE_SHIFT;
+	struct lkl_shared_page *page;
+	int err;
+
+	for (i = 0; i < n; i++) {
+		page = xa_load(&lkl_shared_pages, first + i);
+		if (!page)
+			page = lkl_filemap_new_page(f, index + i, first + i);
+		if (!page) {
+			lkl_filemap_unclaim(first + i, first + n);
+			if (i)
+				lkl_shared_munmap_locked(first, first + i);
+			else
+				lkl_shared_file_put(f);
+			return -ENOMEM;
+		}
+		page->users++;
+	}
+	err = lkl_shared_refill(first, first + n);
+	if (err)
+		lkl_shared_munmap_locked(first, first + n);
+	return err;
+}
+
+/*
+ * The pages have a user more. MAP_FIXED replaces a mapping of the same pages, if there
+ * was one.
+ */
+static void lkl_filemap_finish(const struct lkl_mmap_args *args, unsigned long first)
+{
+	unsigned long last = first + lkl_pages(args->len) - 1, at;
+	struct lkl_shared_page *page;
+
+	xa_for_each_range(&lkl_shared_pages, at, page, first, last) {
+		if (args->prot & PROT_WRITE)
+			lkl_shared_make_writable(page);
+		if (args->flags & MAP_FIXED && page->users > 1)
+			page->users--;
+	}
+}
+
+static long lkl_filemap_mmap_shared(struct file *file, const struct lkl_mmap_args *args)
+{
+	struct lkl_shared_file *f;
+	long first;
+	int err;
+
+	mutex_lock(&lkl_shared_lock);
+	f = lkl_shared_file_get(file);
+	if (IS_ERR(f)) {
+		first = PTR_ERR(f);
+		goto unlock;
+	}
+	first = lkl_filemap_place(f, args);
+	if (first < 0) {
+		lkl_shared_file_put(f);
+		goto unlock;
+	}
+	err = lkl_filemap_enter(f, args, first);
+	if (err) {
+		first = err;
+		goto unlock;
+	}
+	lkl_filemap_finish(args, first);
+	first <<= PAGE_SHIFT;
+unlock:
+	mutex_unlock(&lkl_shared_lock);
+	return first;
 }
 
 long lkl_filemap_mmap(struct file *file, const struct lkl_mmap_args *args)
 {
-	bool shared = (args->flags & MAP_TYPE) != MAP_PRIVATE;
-	struct lkl_filemap *map = NULL;
 	long start, err;
 
 	err = lkl_filemap_check(file, args);
 	if (err)
 		return err;
-	if (shared) {
-		start = lkl_filemap_join(file, args);
-		if (start)
-			return start;
-		map = kzalloc(sizeof(*map), GFP_KERNEL);
-		if (!map)
-			return -ENOMEM;
-	}
+	if (lkl_filemap_is_shared(args))
+		return lkl_filemap_mmap_shared(file, args);
 	start = lkl_mmap_place(args);
-	if (start < 0) {
-		kfree(map);
+	if (start < 0)
 		return start;
-	}
 	err = lkl_filemap_read(file, (void *)start, args->len, args->offset);
 	if (err) {
 		lkl_arena_free(start >> PAGE_SHIFT, lkl_pages(args->len));
-		kfree(map);
 		return err;
 	}
-	if (map) {
-		map->file = get_file(file);
-		map->start = start;
-		map->len = args->len;
-		map->offset = args->offset;
-		map->users = 1;
-		map->writable = args->prot & PROT_WRITE;
-		list_add(&map->list, &lkl_filemaps);
-	}
 	return start;
-}
-
-/*
- * Called when the program has ended. Its memory is not unmapped, so the mappings
- * would keep their files open, and the file systems could not be unmounted.
- */
-void lkl_unmap_files(void)
-{
-	struct lkl_filemap *map, *next;
-
-	list_for_each_entry_safe(map, next, &lkl_filemaps, list) {
-		lkl_filemap_write_back(map);
-		lkl_filemap_drop(map);
-	}
 }

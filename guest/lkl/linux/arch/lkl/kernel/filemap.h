@@ -1,22 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Shared by mmap.c and filemap.c. */
+/* Shared by mmap.c, filemap.c, share.c, shared_file.c and memlock.c. */
 #ifndef _LKL_FILEMAP_H
 #define _LKL_FILEMAP_H
 
 #include <linux/list.h>
 #include <linux/mm.h>
-
-/* A shared mapping of a file. */
-struct lkl_filemap {
-	struct list_head list;
-	struct file *file;
-	unsigned long start, len;
-	loff_t offset;
-	unsigned int users;	/* mmap() calls that got this memory */
-	bool writable;
-};
-
-extern struct list_head lkl_filemaps;
+#include <linux/mutex.h>
+#include <linux/xarray.h>
 
 struct lkl_mmap_args {
 	unsigned long addr, len, prot, flags;
@@ -28,31 +18,75 @@ static inline unsigned long lkl_pages(unsigned long len)
 	return PAGE_ALIGN(len) >> PAGE_SHIFT;
 }
 
-static inline unsigned long lkl_filemap_end(const struct lkl_filemap *map)
-{
-	return map->start + PAGE_ALIGN(map->len);
-}
-
-static inline bool lkl_filemap_overlaps(const struct lkl_filemap *map, unsigned long start,
-					unsigned long len)
-{
-	return map->start < start + len && start < lkl_filemap_end(map);
-}
-
-/* Reserves memory for a mapping. Returns its address or a negative error number. */
+/* mmap.c: reserves memory for a mapping. Returns its address or a negative error number. */
 long lkl_mmap_place(const struct lkl_mmap_args *args);
 
-/* Maps a regular file. Returns the address or a negative error number. */
+/* filemap.c: maps a regular file. Returns the address or a negative error number. */
 long lkl_filemap_mmap(struct file *file, const struct lkl_mmap_args *args);
-/* A shared mapping that overlaps the range, or NULL. */
-struct lkl_filemap *lkl_filemap_find(unsigned long start, unsigned long len);
-/* Writes the mapping to its file, but not beyond the end of the file. */
-int lkl_filemap_write_back(struct lkl_filemap *map);
-void lkl_filemap_make_writable(struct lkl_filemap *map, struct file *file);
+
+/* A file with shared mappings. */
+struct lkl_shared_file {
+	struct list_head list;
+	struct address_space *mapping;
+	struct vm_area_struct *vma;	/* the argument of the file's operations */
+	const struct address_space_operations *aops;	/* of the file system */
+	struct address_space_operations hooked;
+	struct xarray pages;		/* struct lkl_shared_page by index in the file */
+};
+
+/* A page of the program that is also in the page cache of a file. */
+struct lkl_shared_page {
+	struct lkl_shared_file *file;
+	unsigned long pfn;
+	pgoff_t index;
+	u64 digest;		/* of the content that the file system knows */
+	unsigned int users;	/* mmap() calls that got this page */
+	bool writable;
+	bool fresh;		/* never in the page cache so far, zeroed */
+};
+
 /*
- * Writes back and drops the shared mappings in a range that is to be reused.
- * Fails with -EBUSY if a mapping has several users: they keep the memory.
+ * share.c. The lock protects all of the above. Only lkl_shared_lost() does not take it.
+ * Pages with the mark have left the page cache, and are to be put back.
  */
-int lkl_filemap_forget(unsigned long addr, unsigned long len);
+extern struct mutex lkl_shared_lock;
+extern struct xarray lkl_shared_pages;
+#define LKL_SHARED_LOST XA_MARK_0
+
+/* The first shared page at or after frame @first, or @end. Needs no lock. */
+unsigned long lkl_shared_next(unsigned long first, unsigned long end);
+/* Puts all marked pages of a range into the page cache, with the content of the file. */
+int lkl_shared_refill(unsigned long first, unsigned long end);
+void lkl_shared_make_writable(struct lkl_shared_page *page);
+/* Unmaps a range. Shared pages lose a user; those that have another one stay. */
+void lkl_shared_munmap(unsigned long first, unsigned long end);
+void lkl_shared_munmap_locked(unsigned long first, unsigned long end);
+/*
+ * Makes shared pages private memory. The file keeps their content. Fails if a page
+ * has several users.
+ */
+int lkl_shared_evict(unsigned long first, unsigned long end);
+int lkl_shared_evict_locked(unsigned long first, unsigned long end);
+int lkl_shared_mprotect(unsigned long first, unsigned long end);
+/* Passes changes to the file system, and with @wait to the disk. */
+int lkl_shared_msync(unsigned long first, unsigned long end, bool wait);
+/* Passes the changes of all mappings to their file systems. */
+void lkl_shared_sync_all(void);
+
+/* shared_file.c: finds or registers a file. */
+struct lkl_shared_file *lkl_shared_file_get(struct file *file);
+/* Forgets a file without shared pages. */
+void lkl_shared_file_put(struct lkl_shared_file *f);
+/* Whether the file system writes changed pages to a disk or a server. */
+bool lkl_shared_file_has_storage(const struct lkl_shared_file *f);
+/* Marks a page dirty, and has the file system reserve space for it. */
+int lkl_shared_file_dirty(struct lkl_shared_file *f, struct page *page);
+bool lkl_shared_file_needs_private(const struct lkl_shared_file *f);
+/* share.c: whether the program has changed a page since the file system knows it. */
+bool lkl_shared_is_changed(struct folio *folio);
+/* Called when a page has left the page cache. */
+void lkl_shared_lost(struct folio *folio);
+/* tmpfs.c: calls lkl_shared_lost(). */
+void lkl_tmpfs_free_folio(struct folio *folio);
 
 #endif

@@ -35,7 +35,7 @@ static long lkl_mmap_place_fixed(const struct lkl_mmap_args *args)
 		return -EINVAL;
 	if (exclusive && lkl_arena_overlaps(first, n))
 		return -EEXIST;
-	if (lkl_filemap_forget(args->addr, args->len))
+	if (lkl_shared_evict(first, first + n))
 		return -ENOMEM;
 	return lkl_arena_claim(first, n, exclusive) ? (long)args->addr : -ENOMEM;
 }
@@ -81,42 +81,19 @@ long lkl_mmap(unsigned long addr, unsigned long len, unsigned long prot,
 	return ret;
 }
 
-/*
- * Handles a range that overlaps a mapping with several users. The memory of that
- * mapping stays; the pages before and after it are unmapped.
- */
-static void lkl_munmap_around(struct lkl_filemap *map, unsigned long addr, unsigned long len)
-{
-	unsigned long end = addr + len;
-
-	if (addr <= map->start && end >= lkl_filemap_end(map))
-		map->users--;
-	lkl_filemap_write_back(map);
-	if (addr < map->start)
-		lkl_munmap(addr, map->start - addr);
-	if (end > lkl_filemap_end(map))
-		lkl_munmap(lkl_filemap_end(map), end - lkl_filemap_end(map));
-}
-
 long lkl_munmap(unsigned long addr, unsigned long len)
 {
-	struct lkl_filemap *map;
-	int err;
+	unsigned long first = addr >> PAGE_SHIFT, n;
 
 	if (addr & ~PAGE_MASK || !len || len > lkl_memory_end || addr > lkl_memory_end - len)
 		return -EINVAL;
-	len = PAGE_ALIGN(len);
-	lkl_stack_unmapped(addr, len);
-	list_for_each_entry(map, &lkl_filemaps, list) {
-		if (map->users > 1 && lkl_filemap_overlaps(map, addr, len)) {
-			lkl_munmap_around(map, addr, len);
-			return 0;
-		}
-	}
-	err = lkl_filemap_forget(addr, len);
-	if (!err)
-		lkl_arena_free(addr >> PAGE_SHIFT, lkl_pages(len));
-	return err;
+	n = lkl_pages(len);
+	lkl_stack_unmapped(addr, PAGE_ALIGN(len));
+	if (lkl_shared_next(first, first + n) < first + n)
+		lkl_shared_munmap(first, first + n);
+	else
+		lkl_arena_free(first, n);
+	return 0;
 }
 
 /* Copies @had pages to the @wanted pages from @to on, and frees the old ones. */
@@ -136,8 +113,7 @@ static long lkl_mremap_fixed(unsigned long first, unsigned long had, unsigned lo
 
 	if (addr & ~PAGE_MASK || (to < first + had && first < to + wanted))
 		return -EINVAL;
-	if (lkl_filemap_forget(addr, wanted << PAGE_SHIFT) ||
-	    !lkl_arena_claim(to, wanted, false))
+	if (lkl_shared_evict(to, to + wanted) || !lkl_arena_claim(to, wanted, false))
 		return -ENOMEM;
 	return lkl_mremap_move(first, had, to, wanted);
 }
@@ -157,7 +133,8 @@ long lkl_mremap(unsigned long addr, unsigned long old, unsigned long new,
 	if (!lkl_arena_mapped(first, had))
 		return -EFAULT;
 	/* A shared mapping of a file cannot move, because its users know the address. */
-	if ((flags & MREMAP_FIXED || wanted > had) && lkl_filemap_find(addr, old))
+	if ((flags & MREMAP_FIXED || wanted > had) &&
+	    lkl_shared_next(first, first + had) < first + had)
 		return -ENOMEM;
 	if (flags & MREMAP_FIXED)
 		return lkl_mremap_fixed(first, had, to, wanted);
@@ -180,7 +157,7 @@ long lkl_mprotect(unsigned long addr, unsigned long len, unsigned long prot)
 {
 	const unsigned long known = PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM |
 				    PROT_GROWSDOWN | PROT_GROWSUP;
-	struct lkl_filemap *map;
+	unsigned long first = addr >> PAGE_SHIFT;
 
 	if (addr & ~PAGE_MASK || prot & ~known)
 		return -EINVAL;
@@ -188,16 +165,7 @@ long lkl_mprotect(unsigned long addr, unsigned long len, unsigned long prot)
 		return 0;
 	if (!lkl_mmap_is_mapped(addr, len))
 		return -ENOMEM;
-	if (!(prot & PROT_WRITE))
-		return 0;
-	list_for_each_entry(map, &lkl_filemaps, list) {
-		if (!lkl_filemap_overlaps(map, addr, len))
-			continue;
-		if (!map->writable && !(map->file->f_mode & FMODE_WRITE))
-			return -EACCES;
-		lkl_filemap_make_writable(map, map->file);
-	}
-	return 0;
+	return prot & PROT_WRITE ? lkl_shared_mprotect(first, first + lkl_pages(len)) : 0;
 }
 
 /* mlock(), mlock2() and munlock(): memory is never paged out. */
@@ -215,6 +183,17 @@ static bool lkl_madvise_is_known(int advice)
 	       (advice >= MADV_FREE && advice <= MADV_COLLAPSE);
 }
 
+/* Clears private memory. Shared pages keep the content of their file. */
+static void lkl_madvise_zero(unsigned long first, unsigned long end)
+{
+	unsigned long next;
+
+	for (; first < end; first = next + 1) {
+		next = lkl_shared_next(first, end);
+		memset(pfn_to_virt(first), 0, (next - first) << PAGE_SHIFT);
+	}
+}
+
 long lkl_madvise(unsigned long addr, unsigned long len, int advice)
 {
 	if (addr & ~PAGE_MASK || !lkl_madvise_is_known(advice))
@@ -224,16 +203,14 @@ long lkl_madvise(unsigned long addr, unsigned long len, int advice)
 	if (!lkl_mmap_is_mapped(addr, len))
 		return -ENOMEM;
 	/* The only advice with an effect that a program can rely on: zeroed memory. */
-	if ((advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED) &&
-	    !lkl_filemap_find(addr, len))
-		memset((void *)addr, 0, PAGE_ALIGN(len));
+	if (advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED)
+		lkl_madvise_zero(addr >> PAGE_SHIFT, (addr >> PAGE_SHIFT) + lkl_pages(len));
 	return 0;
 }
 
 long lkl_msync(unsigned long addr, unsigned long len, int flags)
 {
-	struct lkl_filemap *map;
-	int err = 0, e;
+	unsigned long first = addr >> PAGE_SHIFT;
 
 	if (addr & ~PAGE_MASK || flags & ~(MS_ASYNC | MS_SYNC | MS_INVALIDATE))
 		return -EINVAL;
@@ -243,13 +220,65 @@ long lkl_msync(unsigned long addr, unsigned long len, int flags)
 		return 0;
 	if (!lkl_mmap_is_mapped(addr, len))
 		return -ENOMEM;
-	list_for_each_entry(map, &lkl_filemaps, list) {
-		if (!lkl_filemap_overlaps(map, addr, len))
-			continue;
-		e = lkl_filemap_write_back(map);
-		if (!e && flags & MS_SYNC)
-			e = vfs_fsync(map->file, 0);
-		err = err ?: e;
-	}
-	return err;
+	return lkl_shared_msync(first, first + lkl_pages(len), flags & MS_SYNC);
+}
+
+/*
+ * The calls that write a file to its disk, or free parts of it. The file system has to
+ * know the changes that the program has made through mappings.
+ */
+long lkl_fsync(unsigned int fd)
+{
+	lkl_shared_sync_all();
+	return sys_fsync(fd);
+}
+
+long lkl_fdatasync(unsigned int fd)
+{
+	lkl_shared_sync_all();
+	return sys_fdatasync(fd);
+}
+
+long lkl_sync(void)
+{
+	lkl_shared_sync_all();
+	return sys_sync();
+}
+
+long lkl_syncfs(int fd)
+{
+	lkl_shared_sync_all();
+	return sys_syncfs(fd);
+}
+
+long lkl_sync_file_range(int fd, loff_t offset, loff_t bytes, unsigned int flags)
+{
+	lkl_shared_sync_all();
+	return sys_sync_file_range(fd, offset, bytes, flags);
+}
+
+long lkl_fallocate(int fd, int mode, loff_t offset, loff_t len)
+{
+	lkl_shared_sync_all();
+	return sys_fallocate(fd, mode, offset, len);
+}
+
+long lkl_ftruncate(unsigned int fd, unsigned long length)
+{
+	lkl_shared_sync_all();
+	return sys_ftruncate(fd, length);
+}
+
+long lkl_truncate(const char __user *path, long length)
+{
+	lkl_shared_sync_all();
+	return sys_truncate(path, length);
+}
+
+/* A file server copies what it has, not what the guest's page cache has. */
+long lkl_copy_file_range(int from, loff_t __user *from_pos, int to, loff_t __user *to_pos,
+			 size_t len, unsigned int flags)
+{
+	lkl_shared_sync_all();
+	return sys_copy_file_range(from, from_pos, to, to_pos, len, flags);
 }

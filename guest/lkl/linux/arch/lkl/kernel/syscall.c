@@ -95,6 +95,15 @@ asmlinkage long sys_rt_sigreturn(void);
 #define sys_mprotect		lkl_mprotect
 #define sys_madvise		lkl_madvise
 #define sys_msync		lkl_msync
+#define sys_fsync		lkl_fsync
+#define sys_fdatasync		lkl_fdatasync
+#define sys_sync		lkl_sync
+#define sys_syncfs		lkl_syncfs
+#define sys_sync_file_range	lkl_sync_file_range
+#define sys_fallocate		lkl_fallocate
+#define sys_ftruncate		lkl_ftruncate
+#define sys_truncate		lkl_truncate
+#define sys_copy_file_range	lkl_copy_file_range
 #define sys_memfd_create	lkl_memfd_create
 #define sys_mlock		lkl_mlock
 #define sys_mlock2		lkl_mlock

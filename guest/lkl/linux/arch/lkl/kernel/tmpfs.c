@@ -18,6 +18,7 @@
 #include <linux/statfs.h>
 #include <linux/uio.h>
 #include <asm/lkl.h>
+#include "filemap.h"
 
 struct lkl_tmpfs {
 	unsigned long pages, used;
@@ -102,10 +103,11 @@ static const struct inode_operations lkl_tmpfs_dir_ops = {
 };
 
 /* A page of this file system refers to it in private, without PG_private. */
-static void lkl_tmpfs_free_folio(struct folio *folio)
+void lkl_tmpfs_free_folio(struct folio *folio)
 {
 	struct lkl_tmpfs *fs = folio->private;
 
+	lkl_shared_lost(folio);
 	folio->private = NULL;
 	if (fs)
 		fs->used--;
@@ -134,7 +136,27 @@ static int lkl_tmpfs_write_end(struct file *file, struct address_space *mapping,
 	return ram_aops.write_end(file, mapping, pos, len, copied, page, data);
 }
 
+/* Called for holes that are mapped: they take a page, as with an MMU. */
+static int lkl_tmpfs_read_folio(struct file *file, struct folio *folio)
+{
+	struct lkl_tmpfs *fs = folio->mapping->host->i_sb->s_fs_info;
+	int err = 0;
+
+	if (fs->used >= fs->pages) {
+		err = -ENOSPC;
+	} else {
+		fs->used++;
+		folio->private = fs;
+		clear_highpage(&folio->page);
+		folio_mark_uptodate(folio);
+		folio_mark_dirty(folio);
+	}
+	folio_unlock(folio);
+	return err;
+}
+
 static const struct address_space_operations lkl_tmpfs_aops = {
+	.read_folio = lkl_tmpfs_read_folio,
 	.write_begin = lkl_tmpfs_write_begin,
 	.write_end = lkl_tmpfs_write_end,
 	.dirty_folio = noop_dirty_folio,
@@ -178,10 +200,11 @@ static ssize_t lkl_tmpfs_read(struct kiocb *iocb, struct iov_iter *to)
 	return done;
 }
 
-/* mmap is not called: filemap.c of this architecture reads the file. */
+/* Called for shared mappings, by shared_file.c. The pages need no operations. */
 static int lkl_tmpfs_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	return -ENODEV;
+	file_accessed(file);
+	return 0;
 }
 
 static const struct file_operations lkl_tmpfs_file_ops = {

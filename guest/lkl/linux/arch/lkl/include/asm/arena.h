@@ -20,6 +20,11 @@ unsigned long lkl_arena_alloc(unsigned long n);
 bool lkl_arena_claim(unsigned long first, unsigned long n, bool exclusive);
 /* Unmaps those of the n pages from @first on that the program has. */
 void lkl_arena_free(unsigned long first, unsigned long n);
+/*
+ * Hands the n pages from @first on, all of them the program's, to the kernel where they
+ * are. Their references are the caller's.
+ */
+void lkl_arena_give(unsigned long first, unsigned long n);
 /* Whether the program has all, or any, of the n pages from @first on. */
 bool lkl_arena_mapped(unsigned long first, unsigned long n);
 bool lkl_arena_overlaps(unsigned long first, unsigned long n);

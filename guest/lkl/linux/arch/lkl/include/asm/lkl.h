@@ -83,7 +83,7 @@ int lkl_set_neighbors(const struct lkl_neighbor_addresses *n);
 void lkl_arena_init(void);
 void lkl_arena_track_dirty(void);
 
-/* filemap.c: writes back and drops all mappings of files. */
+/* share.c: passes changes to the file systems, and drops all mappings of files. */
 void lkl_unmap_files(void);
 
 /*
@@ -135,6 +135,16 @@ long lkl_mprotect(unsigned long addr, unsigned long len, unsigned long prot);
 long lkl_mlock(unsigned long addr, unsigned long len);
 long lkl_madvise(unsigned long addr, unsigned long len, int advice);
 long lkl_msync(unsigned long addr, unsigned long len, int flags);
+long lkl_fsync(unsigned int fd);
+long lkl_fdatasync(unsigned int fd);
+long lkl_sync(void);
+long lkl_syncfs(int fd);
+long lkl_sync_file_range(int fd, loff_t offset, loff_t bytes, unsigned int flags);
+long lkl_fallocate(int fd, int mode, loff_t offset, loff_t len);
+long lkl_ftruncate(unsigned int fd, unsigned long length);
+long lkl_truncate(const char __user *path, long length);
+long lkl_copy_file_range(int from, loff_t __user *from_pos, int to, loff_t __user *to_pos,
+			 size_t len, unsigned int flags);
 long lkl_memfd_create(const char __user *uname, unsigned int flags);
 
 #endif

@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Shared mappings of files. Their memory is the page cache of the file (cachepage.c),
+ * so a page of a file has one address: a second mapping gets the same memory, or fails
+ * if it would have to lie elsewhere.
+ *
+ * Nothing notices a write to memory. A digest of each page tells whether the program
+ * has changed it. msync(), fsync(), munmap(), the end of the program and a timer compare
+ * the digests, and mark changed pages dirty.
+ *
+ * When a page leaves the page cache (truncation, holes, invalidation by a file server),
+ * it is put back with its new content before the system call returns to the program.
+ */
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/mman.h>
+#include <linux/pagemap.h>
+#include <linux/slab.h>
+#include <linux/task_work.h>
+#include <linux/workqueue.h>
+#include <linux/xxhash.h>
+#include <asm/arena.h>
+#include <asm/lkl.h>
+#include "cachepage.h"
+#include "filemap.h"
+
+DEFINE_MUTEX(lkl_shared_lock);
+
+/* struct lkl_shared_page by frame number. */
+DEFINE_XARRAY(lkl_shared_pages);
+
+/* Changes of mapped pages reach the file system after this time at the latest. */
+#define LKL_SHARED_INTERVAL (30 * HZ)
+
+static void lkl_shared_tick(struct work_struct *work);
+static DECLARE_DELAYED_WORK(lkl_shared_timer, lkl_shared_tick);
+
+unsigned long lkl_shared_next(unsigned long first, unsigned long end)
+{
+	unsigned long at = first;
+
+	if (first >= end || !xa_find(&lkl_shared_pages, &at, end - 1, XA_PRESENT))
+		return end;
+	return at;
+}
+
+bool lkl_shared_is_busy(unsigned long first, unsigned long end)
+{
+	struct lkl_shared_page *page;
+	unsigned long at;
+
+	if (first >= end)
+		return false;
+	xa_for_each_range(&lkl_shared_pages, at, page, first, end - 1)
+		if (page->users > 1)
+			return true;
+	return false;
+}
+
+static bool lkl_shared_is_beyond_end(const struct lkl_shared_page *page)
+{
+	loff_t size = i_size_read(page->file->mapping->host);
+
+	return page->index >= DIV_ROUND_UP(size, PAGE_SIZE);
+}
+
+static u64 lkl_shared_digest(const struct lkl_shared_page *page)
+{
+	static u64 of_zeros;
+
+	/* Does not touch memory for a mapping far larger than its file. */
+	if (lkl_shared_is_beyond_end(page)) {
+		if (!of_zeros)
+			of_zeros = xxh64(page_address(ZERO_PAGE(0)), PAGE_SIZE, 0);
+		return of_zeros;
+	}
+	return xxh64(pfn_to_virt(page->pfn), PAGE_SIZE, 0);
+}
+
+/* Only pages that have to be written somewhere have a digest. */
+static bool lkl_shared_is_tracked(const struct lkl_shared_page *page)
+{
+	return page->writable && lkl_shared_file_has_storage(page->file);
+}
+
+bool lkl_shared_is_changed(struct folio *folio)
+{
+	struct lkl_shared_page *page = xa_load(&lkl_shared_pages, folio_pfn(folio));
+
+	return page && lkl_shared_is_tracked(page) && !lkl_shared_is_beyond_end(page) &&
+	       lkl_shared_digest(page) != page->digest;
+}
+
+static int lkl_shared_sync_page(struct lkl_shared_page *page)
+{
+	u64 digest;
+	int err;
+
+	if (!lkl_shared_is_tracked(page) || lkl_shared_is_beyond_end(page) ||
+	    xa_get_mark(&lkl_shared_pages, page->pfn, LKL_SHARED_LOST))
+		return 0;
+	digest = lkl_shared_digest(page);
+	if (digest == page->digest)
+		return 0;
+	err = lkl_shared_file_dirty(page->file, pfn_to_page(page->pfn));
+	if (!err)
+		page->digest = digest;
+	return err;
+}
+
+static int lkl_shared_sync(unsigned long first, unsigned long end)
+{
+	struct lkl_shared_page *page;
+	unsigned long at;
+	int err = 0, e;
+
+	if (first >= end)
+		return 0;
+	xa_for_each_range(&lkl_shared_pages, at, page, first, end - 1) {
+		e = lkl_shared_sync_page(page);
+		err = err ?: e;
+	}
+	return err;
+}
+
+static void lkl_shared_tick(struct work_struct *work)
+{
+	struct lkl_shared_page *page;
+	bool tracked = false;
+	unsigned long at;
+
+	mutex_lock(&lkl_shared_lock);
+	xa_for_each(&lkl_shared_pages, at, page) {
+		tracked |= lkl_shared_is_tracked(page);
+		lkl_shared_sync_page(page);
+		cond_resched();
+	}
+	mutex_unlock(&lkl_shared_lock);
+	if (tracked)
+		schedule_delayed_work(&lkl_shared_timer, LKL_SHARED_INTERVAL);
+}
+
+void lkl_shared_make_writable(struct lkl_shared_page *page)
+{
+	if (page->writable)
+		return;
+	page->writable = true;
+	if (lkl_shared_is_tracked(page)) {
+		page->digest = lkl_shared_digest(page);
+		schedule_delayed_work(&lkl_shared_timer, LKL_SHARED_INTERVAL);
+	}
+}
+
+/* The number of lost pages from @page on that can be read together. */
+static unsigned long lkl_shared_lost_run(struct lkl_shared_page *page, unsigned long end)
+{
+	struct lkl_shared_page *next;
+	unsigned long n = 1;
+
+	for (; page->pfn + n < end; n++) {
+		next = xa_load(&lkl_shared_pages, page->pfn + n);
+		if (!next || next->file != page->file || next->index != page->index + n ||
+		    next->writable || next->fresh != page->fresh ||
+		    !xa_get_mark(&lkl_shared_pages, next->pfn, LKL_SHARED_LOST))
+			break;
+	}
+	return n;
+}
+
+/*
+ * Puts a page back. If a file server has invalidated the page, but the program has
+ * changed it, the program's content stays.
+ */
+static int lkl_shared_put_back(struct lkl_shared_page *page, unsigned long n)
+{
+	struct file *file = page->file->vma->vm_file;
+	struct page *first = pfn_to_page(page->pfn);
+	int err;
+
+	if (!lkl_shared_is_tracked(page))
+		return lkl_cache_take(file, first, page->index, n, page->fresh);
+	if (!lkl_shared_is_beyond_end(page) && lkl_shared_digest(page) != page->digest)
+		return lkl_cache_take_content(file, first, page->index);
+	err = lkl_cache_take(file, first, page->index, 1, false);
+	if (!err)
+		page->digest = lkl_shared_digest(page);
+	return err;
+}
+
+static void lkl_shared_settle(struct lkl_shared_page *page)
+{
+	page->fresh = false;
+	if (lkl_shared_file_needs_private(page->file))
+		SetPagePrivate(pfn_to_page(page->pfn));
+}
+
+/* Undoes the last step of lkl_shared_settle(). */
+static void lkl_shared_unsettle(struct lkl_shared_page *page)
+{
+	if (lkl_shared_file_needs_private(page->file))
+		ClearPagePrivate(pfn_to_page(page->pfn));
+}
+
+/* Puts all lost pages of a range into the page cache. */
+int lkl_shared_refill(unsigned long first, unsigned long end)
+{
+	struct lkl_shared_page *page;
+	unsigned long n, i, at = first;
+	int err;
+
+	while (at < end && (page = xa_find(&lkl_shared_pages, &at, end - 1, LKL_SHARED_LOST))) {
+		n = page->writable ? 1 : lkl_shared_lost_run(page, end);
+		/* The pages may get lost again while they are read. */
+		for (i = 0; i < n; i++)
+			xa_clear_mark(&lkl_shared_pages, page->pfn + i, LKL_SHARED_LOST);
+		err = lkl_shared_put_back(page, n);
+		for (i = 0; i < n; i++) {
+			struct lkl_shared_page *done = xa_load(&lkl_shared_pages, page->pfn + i);
+
+			if (pfn_to_page(done->pfn)->mapping)
+				lkl_shared_settle(done);
+			else if (err)
+				xa_set_mark(&lkl_shared_pages, done->pfn, LKL_SHARED_LOST);
+		}
+		if (err)
+			return err;
+		at += n;
+	}
+	return 0;
+}
+
+static void lkl_shared_refill_all(void)
+{
+	int err;
+
+	mutex_lock(&lkl_shared_lock);
+	do {
+		err = lkl_shared_refill(0, ULONG_MAX);
+	} while (!err && xa_marked(&lkl_shared_pages, LKL_SHARED_LOST));
+	mutex_unlock(&lkl_shared_lock);
+	if (err)
+		pr_err_ratelimited("lkl: cannot read a page of a mapped file: %d\n", err);
+}
+
+/* The task that will put pages back before it returns to the program. */
+static struct task_struct *lkl_shared_refiller;
+
+static void lkl_shared_refill_task(struct callback_head *work)
+{
+	if (lkl_shared_refiller == current)
+		lkl_shared_refiller = NULL;
+	kfree(work);
+	lkl_shared_refill_all();
+}
+
+static void lkl_shared_refill_worker(struct work_struct *work)
+{
+	lkl_shared_refill_all();
+}
+
+static DECLARE_WORK(lkl_shared_refill_work, lkl_shared_refill_worker);
+
+/*
+ * Called with the page locked, in the middle of an operation of the file system: the
+ * page cannot be put back here. A system call does so before it returns.
+ */
+void lkl_shared_lost(struct folio *folio)
+{
+	struct lkl_shared_page *page = xa_load(&lkl_shared_pages, folio_pfn(folio));
+	struct callback_head *work;
+
+	if (!page)
+		return;
+	lkl_shared_unsettle(page);
+	if (lkl_shared_is_beyond_end(page)) {
+		clear_page(pfn_to_virt(page->pfn));
+		page->digest = lkl_shared_digest(page);
+	}
+	if (xa_get_mark(&lkl_shared_pages, page->pfn, LKL_SHARED_LOST))
+		return;
+	xa_set_mark(&lkl_shared_pages, page->pfn, LKL_SHARED_LOST);
+	if (lkl_shared_refiller == current)
+		return;
+	work = current->flags & PF_KTHREAD ? NULL : kmalloc(sizeof(*work), GFP_ATOMIC);
+	if (work) {
+		init_task_work(work, lkl_shared_refill_task);
+		if (!task_work_add(current, work, TWA_RESUME)) {
+			lkl_shared_refiller = current;
+			return;
+		}
+		kfree(work);
+	}
+	schedule_work(&lkl_shared_refill_work);
+}
+
+/* Removes a page that has no user left. Returns whether the page cache keeps it. */
+static bool lkl_shared_remove(struct lkl_shared_page *page)
+{
+	struct page *p = pfn_to_page(page->pfn);
+	bool cached;
+
+	if (lkl_shared_sync_page(page))
+		pr_err_ratelimited("lkl: no space for changes of a mapped file\n");
+	xa_erase(&lkl_shared_pages, page->pfn);
+	xa_erase(&page->file->pages, page->index);
+	lkl_shared_unsettle(page);
+	cached = lkl_cache_leave(p);
+	lkl_shared_file_put(page->file);
+	kfree(page);
+	return cached;
+}
+
+/* Gives pages of the program to the kernel: they belong to the page cache now. */
+static void lkl_shared_give(unsigned long first, unsigned long n)
+{
+	unsigned long i;
+
+	if (!n)
+		return;
+	lkl_arena_give(first, n);
+	for (i = 0; i < n; i++)
+		put_page(pfn_to_page(first + i));
+}
+
+void lkl_shared_munmap_locked(unsigned long first, unsigned long end)
+{
+	struct lkl_shared_page *page;
+	unsigned long at = first, next, kept;
+
+	lkl_shared_refill(first, end);
+	while (at < end) {
+		for (kept = 0; at + kept < end; kept++) {
+			page = xa_load(&lkl_shared_pages, at + kept);
+			if (!page || page->users > 1 || !lkl_shared_remove(page))
+				break;
+		}
+		lkl_shared_give(at, kept);
+		at += kept;
+		if (at == end)
+			break;
+		page = xa_load(&lkl_shared_pages, at);
+		if (page) {
+			page->users--;
+			at++;
+		} else {
+			/* Private memory, or a page that the page cache has lost. */
+			next = lkl_shared_next(at, end);
+			lkl_arena_free(at, next - at);
+			at = next;
+		}
+	}
+}
+
+void lkl_shared_munmap(unsigned long first, unsigned long end)
+{
+	mutex_lock(&lkl_shared_lock);
+	lkl_shared_munmap_locked(first, end);
+	mutex_unlock(&lkl_shared_lock);
+}
+
+int lkl_shared_evict_locked(unsigned long first, unsigned long end)
+{
+	struct lkl_shared_page *page;
+	unsigned long at;
+	int err;
+
+	if (lkl_shared_is_busy(first, end))
+		return -ENOMEM;
+	xa_for_each_range(&lkl_shared_pages, at, page, first, end - 1) {
+		lkl_shared_sync_page(page);
+		lkl_shared_unsettle(page);
+		xa_erase(&lkl_shared_pages, at);
+		err = lkl_cache_evict(page->file->mapping, pfn_to_page(at));
+		if (err) {
+			/* It was in the tree, so its node is still there, or is small. */
+			xa_store(&lkl_shared_pages, at, page, GFP_KERNEL | __GFP_NOFAIL);
+			return err;
+		}
+		xa_erase(&page->file->pages, page->index);
+		lkl_shared_file_put(page->file);
+		kfree(page);
+	}
+	return 0;
+}
+
+int lkl_shared_evict(unsigned long first, unsigned long end)
+{
+	int err;
+
+	if (lkl_shared_next(first, end) == end)
+		return 0;
+	mutex_lock(&lkl_shared_lock);
+	err = lkl_shared_evict_locked(first, end);
+	mutex_unlock(&lkl_shared_lock);
+	return err;
+}
+
+int lkl_shared_mprotect(unsigned long first, unsigned long end)
+{
+	struct lkl_shared_page *page;
+	unsigned long at;
+	int err = 0;
+
+	if (lkl_shared_next(first, end) == end)
+		return 0;
+	mutex_lock(&lkl_shared_lock);
+	xa_for_each_range(&lkl_shared_pages, at, page, first, end - 1) {
+		if (!(page->file->vma->vm_file->f_mode & FMODE_WRITE)) {
+			err = -EACCES;
+			break;
+		}
+		lkl_shared_make_writable(page);
+	}
+	mutex_unlock(&lkl_shared_lock);
+	return err;
+}
+
+/* The file of the first shared page in a range, with a reference, and the end of its pages. */
+static struct file *lkl_shared_first_file(unsigned long first, unsigned long *end)
+{
+	struct lkl_shared_page *page, *next;
+	unsigned long at = lkl_shared_next(first, *end), limit = *end;
+
+	if (at == limit)
+		return NULL;
+	page = xa_load(&lkl_shared_pages, at);
+	while (++at < limit) {
+		next = xa_load(&lkl_shared_pages, at);
+		if (next && next->file != page->file)
+			break;
+	}
+	*end = at;
+	return get_file(page->file->vma->vm_file);
+}
+
+int lkl_shared_msync(unsigned long first, unsigned long end, bool wait)
+{
+	unsigned long at = first, next;
+	struct file *file;
+	int err, e;
+
+	mutex_lock(&lkl_shared_lock);
+	err = lkl_shared_sync(first, end);
+	mutex_unlock(&lkl_shared_lock);
+	while (wait && at < end) {
+		next = end;
+		mutex_lock(&lkl_shared_lock);
+		file = lkl_shared_first_file(at, &next);
+		mutex_unlock(&lkl_shared_lock);
+		if (!file)
+			break;
+		e = vfs_fsync(file, 0);
+		err = err ?: e;
+		fput(file);
+		at = next;
+	}
+	return err;
+}
+
+void lkl_shared_sync_all(void)
+{
+	if (xa_empty(&lkl_shared_pages))
+		return;
+	mutex_lock(&lkl_shared_lock);
+	lkl_shared_sync(0, ULONG_MAX);
+	mutex_unlock(&lkl_shared_lock);
+}
+
+/*
+ * Called when the program has ended. Its memory is not unmapped, so the mappings
+ * would keep their files open, and the file systems could not be unmounted.
+ */
+void lkl_unmap_files(void)
+{
+	struct lkl_shared_page *page;
+	unsigned long at;
+
+	mutex_lock(&lkl_shared_lock);
+	lkl_shared_refill(0, ULONG_MAX);
+	xa_for_each(&lkl_shared_pages, at, page)
+		lkl_shared_remove(page);
+	mutex_unlock(&lkl_shared_lock);
+}
