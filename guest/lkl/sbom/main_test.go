@@ -95,7 +95,7 @@ func TestBuildApp_ListsThePackagesOfTheGuests(t *testing.T) {
 		"lkl-hello":   {"linux", "musl", "nomad-driver-lkl"},
 		"lkl-nginx":   {"nginx", "ca-certificates", "openssl", "pcre2", "zlib", "linux", "musl", "nomad-driver-lkl"},
 		"lkl-redis":   {"redis", "linux", "musl", "nomad-driver-lkl"},
-		"lkl-python3": {"python3.11", "zlib", "bzip2", "expat", "sqlite3", "tzdata", "linux", "musl", "nomad-driver-lkl"},
+		"lkl-python3": {"python3.11", "bzip2", "expat", "sqlite3", "tzdata", "ca-certificates", "libffi", "openssl", "xz-utils", "zlib", "linux", "musl", "nomad-driver-lkl"},
 	} {
 		t.Run(guest, func(t *testing.T) {
 			content, err := os.ReadFile(testenv.Guest(t, guest+".spdx.json"))
