@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -38,14 +39,42 @@ func countsOnTheVolume(t *testing.T, a *alloc) {
 // findsBothInstances requires answers of the two instances behind the load balancer.
 func findsBothInstances(t *testing.T, a *alloc) {
 	t.Helper()
-	seen := map[string]bool{}
+	a.awaitAnswersOf(t, 2)
+}
+
+// followsScaling scales the group behind the load balancer, which must not restart.
+func followsScaling(t *testing.T, a *alloc) {
+	t.Helper()
+	a.awaitAnswersOf(t, 2)
+	for _, count := range []int{3, 1} {
+		must.Wait(t, testenv.Eventually(func() error { // Nomad refuses while a deployment runs
+			_, _, err := nomad.API.Jobs().Scale(a.JobID, "web", &count, "test", false, nil, nil)
+			return err
+		}))
+		a.awaitAnswersOf(t, count)
+	}
+	must.NoError(t, a.refresh())
+	must.Eq(t, 0, a.TaskStates[a.task].Restarts)
+}
+
+// awaitAnswersOf waits until this number of instances answers, and no others.
+func (a *alloc) awaitAnswersOf(t *testing.T, count int) {
+	t.Helper()
+	want := map[string]bool{}
+	for i := range count {
+		want[fmt.Sprintf("instance %d\n", i)] = true
+	}
 	must.Wait(t, testenv.Eventually(func() error {
-		answer, err := get(a.url(t))
-		if err == nil {
+		seen := map[string]bool{}
+		for range 2 * max(count, 3) {
+			answer, err := get(a.url(t))
+			if err != nil {
+				return err
+			}
 			seen[answer] = true
 		}
-		if !seen["instance 0\n"] || !seen["instance 1\n"] {
-			return fmt.Errorf("answers of %v (%w)", seen, err)
+		if !maps.Equal(seen, want) {
+			return fmt.Errorf("answers of %v, not of %v", seen, want)
 		}
 		return nil
 	}))

@@ -41,7 +41,7 @@ var examples = map[string]example{
 	"connect.nomad.hcl":       {mesh, answers("alloc ")},
 	"host.nomad.hcl":          {images, answers("nginx")},
 	"volume.nomad.hcl":        {images, countsOnTheVolume},
-	"load-balancer.nomad.hcl": {images, findsBothInstances},
+	"load-balancer.nomad.hcl": {images, followsScaling},
 	"rootfs.nomad.hcl":        {allKernels, completesWith("argument: from two files\n")},
 	"image-archive.nomad.hcl": {serveArchive, completesWith("command line: from an archive\n")},
 	"image-private.nomad.hcl": {privateImage, completesWith("command line: from a private registry\n")},

@@ -117,6 +117,24 @@ func TestLive_EphemeralDiskArrivesInTheNextVersion(t *testing.T) {
 	}
 }
 
+// The next version of the job runs on another client, which fetches the data from the first.
+func TestLive_EphemeralDiskMigratesToAnotherClient(t *testing.T) {
+	needRootAndTun(t)
+	t.Parallel()
+	job := deskJob(t, deskGuest(t, "desk"))
+	job.TaskGroups[0].EphemeralDisk = &api.EphemeralDisk{Sticky: ptr(true), Migrate: ptr(true), SizeMB: ptr(150)}
+	first := runDesk(t, client(t, "migrate", 8), job)
+	first.do(t, "/write", "path", "/alloc/data/state", "text", "of the first client")
+	first.do(t, "/write", "path", "/local/cache", "text", "of the first client")
+
+	job.NodePool = ptr(nomad.Pool)
+	second := desk{nextVersion(t, first.alloc, job)}
+	must.Eq(t, nomad.NodeID, second.NodeID)
+	second.awaitReady(t)
+	must.Eq(t, "of the first client", second.do(t, "/read", "path", "/alloc/data/state"))
+	must.Eq(t, "of the first client", second.do(t, "/read", "path", "/local/cache"))
+}
+
 // nextVersion registers a changed job and returns the alloc that replaces the old one.
 func nextVersion(t *testing.T, old *alloc, job *api.Job) *alloc {
 	t.Helper()
@@ -136,6 +154,9 @@ func (a *alloc) replacement(t *testing.T) *alloc {
 		}
 		for _, stub := range stubs {
 			if stub.ID != a.ID {
+				if stub.NodeID == nomad.NodeID {
+					next.node = nomad
+				}
 				next.Allocation, _, err = nomad.API.Allocations().Info(stub.ID, nil)
 				return err
 			}
