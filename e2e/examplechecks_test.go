@@ -36,12 +36,6 @@ func countsOnTheVolume(t *testing.T, a *alloc) {
 	must.Eq(t, fmt.Sprintf("%d\n", first+1), string(content))
 }
 
-// findsBothInstances requires answers of the two instances behind the load balancer.
-func findsBothInstances(t *testing.T, a *alloc) {
-	t.Helper()
-	a.awaitAnswersOf(t, 2)
-}
-
 // followsScaling scales the group behind the load balancer, which must not restart.
 func followsScaling(t *testing.T, a *alloc) {
 	t.Helper()

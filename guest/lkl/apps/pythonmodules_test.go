@@ -48,8 +48,8 @@ func installWheel(t *testing.T, wheel, target string) {
 	t.Helper()
 	r, err := zip.OpenReader(wheel)
 	must.NoError(t, err)
-	defer r.Close()
 	must.NoError(t, os.CopyFS(target, r))
+	must.NoError(t, r.Close())
 }
 
 // startPythonModules starts testdata/modules.py in a guest whose CA certificates contain

@@ -29,7 +29,7 @@ enum {
 #define OWNER "nomad-driver-lkl"
 #define TYPE 0x314c4b4c /* "LKL1" */
 
-/* What the tender needs to know for PREEMPT: the handler, and the stack that it runs on. */
+/* For PREEMPT: the handler, and the stack that it runs on. */
 struct preempt {
 	void (*handler)(void);
 	char *stack;

@@ -53,7 +53,7 @@ static int lkl_filemap_check(struct file *file, const struct lkl_mmap_args *args
 
 /*
  * The frame at which a shared mapping has to begin because the program has mapped some
- * of the pages before. 0 if there are none, ULONG_MAX if their places contradict.
+ * of the pages before. 0 if it has not, ULONG_MAX if their places contradict.
  */
 static unsigned long lkl_filemap_required(struct lkl_shared_file *f, pgoff_t index,
 					  unsigned long n)

@@ -154,7 +154,7 @@ static void lkl_save_frame(struct rt_sigframe __user *frame, void __user *fpstat
 	lkl_save_control_words(frame);
 }
 
-/* Returns where the floating point state of a frame below @sp goes: @sp if there is none. */
+/* Returns where the floating point state of a frame below @sp goes: @sp if there is no such state. */
 static unsigned long lkl_fpstate_place(unsigned long sp)
 {
 	struct sigcontext *preempted = current->thread.preempted;
