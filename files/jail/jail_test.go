@@ -3,6 +3,7 @@
 package jail
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -192,14 +193,23 @@ func TestStart_NeedsPrivileges(t *testing.T) {
 
 // The program changes no mounts of the host if Start has not started it.
 func TestMain_RefusesToRunByHand(t *testing.T) {
-	mounts := func() string {
-		content, err := os.ReadFile("/proc/self/mountinfo")
-		must.NoError(t, err)
-		return string(content)
-	}
-	before := mounts()
-	output, err := exec.Command(buildServer(t)).CombinedOutput()
-	must.Error(t, err)
+	command := exec.Command(buildServer(t))
+	var before, after, output []byte
+	// Other tests change the mounts of the namespace in which this one runs.
+	must.NoError(t, osthread.Run(func() (err error) {
+		if err := errors.Join(unix.Unshare(unix.CLONE_FS|unix.CLONE_NEWNS),
+			unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")); err != nil {
+			return err
+		}
+		if before, err = os.ReadFile("/proc/thread-self/mountinfo"); err != nil {
+			return err
+		}
+		if output, err = command.CombinedOutput(); err == nil {
+			return errors.New("the program succeeds")
+		}
+		after, err = os.ReadFile("/proc/thread-self/mountinfo")
+		return err
+	}))
 	must.StrContains(t, string(output), "lkl-executor starts this program")
-	must.Eq(t, before, mounts())
+	must.Eq(t, string(before), string(after))
 }
