@@ -96,7 +96,7 @@ func TestPython_RunsModulesWithLibraries(t *testing.T) {
 		return
 	}
 	own, trusted, unknown := newCertificate(t, "own"), newCertificate(t, "trusted"), newCertificate(t, "unknown")
-	g := startPythonModules(t, own, trusted)
+	_ = startPythonModules(t, own, trusted)
 	serveTLS(t, "10.0.0.1:8443", trusted)
 	serveTLS(t, "10.0.0.1:8444", unknown)
 	client := tlsClient(pool(own), false)
@@ -113,6 +113,6 @@ func TestPython_RunsModulesWithLibraries(t *testing.T) {
 	} {
 		wantJSON, err := json.Marshal(want)
 		must.NoError(t, err)
-		must.Eq(t, string(wantJSON), get(t, client, "https://10.0.0.2"+path).body, must.Sprint(path, &g.console))
+		must.Eq(t, string(wantJSON), get(t, client, "https://10.0.0.2"+path).body, must.Sprint(path))
 	}
 }
