@@ -143,7 +143,9 @@ func TestFault_OutOfMemory(t *testing.T) {
 	})
 	t.Run("ends the program if the kernel runs out", func(t *testing.T) {
 		root := buildImage(t, 16, nil)
-		lines, status := runGuest(t, guestSpec{memory: "32", root: root, args: strings.Fields("write /before fill /tmp/file say still-here")})
+		lines, status := runGuest(t, guestSpec{
+			kernel: compileGuest(t, "exhaust.c"), memory: "32", root: root, args: strings.Fields("small-files /before sockets space /"),
+		})
 		test.Eq(t, "lkl: the program was killed because the guest ran out of memory: give it more", lastLine(lines))
 		test.Eq(t, exitBySignal(syscall.SIGKILL), status)
 		requireCleanDisk(t, root)

@@ -83,6 +83,16 @@ func runOnExt4(t *testing.T, options ...string) string {
 	return output(t, cmd)
 }
 
+// runOnTmpfs runs the program on a new tmpfs of the host.
+func runOnTmpfs(t *testing.T, options ...string) string {
+	t.Helper()
+	testenv.Need(t, testenv.Root, testenv.Tool("gcc"), testenv.Tool("mount"))
+	const script = `mount -t tmpfs -o size=128m,mode=1777 fstest /mnt && exec "$@" /mnt`
+	cmd := exec.CommandContext(limited(t), "sh", append([]string{"-c", script, "sh", compile(t, "gcc")}, options...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	return output(t, cmd)
+}
+
 // compileGuest builds the program as a unikernel.
 func compileGuest(t *testing.T) string {
 	t.Helper()
@@ -209,16 +219,33 @@ func TestDifferences_AreDocumented(t *testing.T) {
 	}
 }
 
-// The guest's ext4 is the file system of its root disk.
-func TestExt4_GivesTheAnswersOfNativeExt4(t *testing.T) {
+// requireNativeAnswers runs the program in a directory of a guest, and natively. A case may
+// differ as expected, or be the same.
+func requireNativeAnswers(t *testing.T, directory string, runNatively func(t *testing.T, options ...string) string, expected map[string]string) {
+	t.Helper()
 	for _, user := range users {
 		t.Run(user.name, func(t *testing.T) {
-			native := runOnExt4(t, user.options...)
+			native := runNatively(t, user.options...)
 			must.Greater(t, user.atLeast, len(parseTranscript(t, native).names))
 
 			run := []string{"run", "--mem=256", "--block:rootfs=" + buildRoot(t, 2<<30), "--", compileGuest(t), "--"}
-			guest := output(t, exec.CommandContext(limited(t), testenv.Plugin(t), append(append(run, user.options...), "/data")...))
-			requireSame(t, native, guest, nil)
+			guest := output(t, exec.CommandContext(limited(t), testenv.Plugin(t), append(append(run, user.options...), directory)...))
+			requireSame(t, native, guest, expected)
 		})
 	}
+}
+
+// The guest's ext4 is the file system of its root disk.
+func TestExt4_GivesTheAnswersOfNativeExt4(t *testing.T) {
+	requireNativeAnswers(t, "/data", runOnExt4, nil)
+}
+
+// The guest's /tmp is like the tmpfs of Linux 6.6. Older ones have neither attributes of users
+// nor O_DIRECT, and a truncation to the same size does not set times.
+func TestTmpfs_GivesTheAnswersOfNativeTmpfs(t *testing.T) {
+	requireNativeAnswers(t, "/tmp", runOnTmpfs, map[string]string{
+		"data_direct":  "pwrite(fd, buffer, sizeof(buffer), 0): 65536",
+		"time_of_file": `truncate("f", 100): atime 0 mtime 1 ctime 1`,
+		"xattr_values": `getxattr("f", "user.a", value, 100): ENODATA`,
+	})
 }

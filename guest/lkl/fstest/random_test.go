@@ -72,3 +72,12 @@ func TestRandom_GuestsExt4HasEveryByte(t *testing.T) {
 	must.NoError(t, err, must.Sprintf("debugfs: %s", dump))
 	requireDigest(t, file, out)
 }
+
+func TestRandom_GuestsTmpfsHasEveryByte(t *testing.T) {
+	t.Parallel()
+	for _, directory := range []string{"/tmp", "/dev/shm"} {
+		run := []string{"run", "--mem=128", "--block:rootfs=" + buildRoot(t, 64<<20), "--", compileGuest(t), "--"}
+		out := output(t, exec.CommandContext(limited(t), testenv.Plugin(t), append(run, randomArgs(t, directory)...)...))
+		must.StrContains(t, out, " digest ")
+	}
+}

@@ -17,9 +17,9 @@ static const struct {
 	{ "proc", ROOT "/proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
 	{ "sysfs", ROOT "/sys", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
 	{ "devtmpfs", ROOT "/dev", NULL, MS_NOSUID },
-	{ "ramfs", ROOT "/tmp", "mode=1777", MS_NOSUID | MS_NODEV },
-	{ "ramfs", ROOT "/run", "mode=755", MS_NOSUID | MS_NODEV },
-	{ "ramfs", ROOT "/dev/shm", "mode=1777", MS_NOSUID | MS_NODEV },
+	{ "tmpfs", ROOT "/tmp", "mode=1777", MS_NOSUID | MS_NODEV },
+	{ "tmpfs", ROOT "/run", "mode=755", MS_NOSUID | MS_NODEV },
+	{ "tmpfs", ROOT "/dev/shm", "mode=1777", MS_NOSUID | MS_NODEV },
 };
 
 /* On other systems udev creates these. */

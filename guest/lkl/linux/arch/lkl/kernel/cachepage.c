@@ -11,6 +11,7 @@
 #include <linux/pagemap.h>
 #include <linux/swap.h>
 #include "cachepage.h"
+#include "filemap.h"
 
 /* The number of pages that are locked at a time. */
 #define LKL_CACHE_BATCH 64U
@@ -123,6 +124,7 @@ static int lkl_cache_wait(struct file *file, struct page *page)
 static int lkl_cache_fill(struct file *file, struct page *first, unsigned int n, bool clean)
 {
 	pgoff_t end = DIV_ROUND_UP(i_size_read(file_inode(file)), PAGE_SIZE);
+	bool tmpfs = lkl_is_tmpfs(file->f_mapping);
 	unsigned int i, run;
 	int err = 0, e;
 
@@ -136,6 +138,10 @@ static int lkl_cache_fill(struct file *file, struct page *first, unsigned int n,
 			continue;
 		}
 		run = 1;
+		if (!PageUptodate(page) && tmpfs) {
+			lkl_tmpfs_fill(page_folio(page), clean);
+			continue;
+		}
 		if (!PageUptodate(page) && page->index >= end) {
 			if (!clean)
 				clear_highpage(page);
@@ -222,11 +228,13 @@ int lkl_cache_evict(struct address_space *mapping, struct page *page)
 	return err;
 }
 
-bool lkl_cache_leave(struct page *page)
+bool lkl_cache_leave(struct page *page, bool beyond_end)
 {
 	bool cached;
 
 	lock_page(page);
+	if (beyond_end)
+		generic_error_remove_page(page->mapping, page);
 	cached = page->mapping;
 	if (cached)
 		lru_cache_add(page);

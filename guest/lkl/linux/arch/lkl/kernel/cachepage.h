@@ -23,8 +23,9 @@ int lkl_cache_take_content(struct file *file, struct page *page, pgoff_t index);
 int lkl_cache_evict(struct address_space *mapping, struct page *page);
 /*
  * Ends the special treatment of a page: it becomes an ordinary page of the page
- * cache. Returns false if the page is not in the page cache.
+ * cache, unless it is beyond the end of the file. Returns false if the page is not in
+ * the page cache.
  */
-bool lkl_cache_leave(struct page *page);
+bool lkl_cache_leave(struct page *page, bool beyond_end);
 
 #endif

@@ -223,6 +223,10 @@ static long lkl_filemap_mmap_shared(struct file *file, const struct lkl_mmap_arg
 	long first;
 	int err;
 
+	err = lkl_tmpfs_check_room(file->f_mapping, args->offset >> PAGE_SHIFT,
+				   lkl_pages(args->len));
+	if (err)
+		return err;
 	mutex_lock(&lkl_shared_lock);
 	f = lkl_shared_file_get(file);
 	if (IS_ERR(f)) {

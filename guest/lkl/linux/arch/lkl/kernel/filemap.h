@@ -86,7 +86,18 @@ bool lkl_shared_file_needs_private(const struct lkl_shared_file *f);
 bool lkl_shared_is_changed(struct folio *folio);
 /* Called when a page has left the page cache. */
 void lkl_shared_lost(struct folio *folio);
-/* tmpfs.c: calls lkl_shared_lost(). */
+/* tmpfs_data.c: calls lkl_shared_lost(). */
 void lkl_tmpfs_free_folio(struct folio *folio);
+static inline bool lkl_is_tmpfs(const struct address_space *mapping)
+{
+	return mapping->a_ops->free_folio == lkl_tmpfs_free_folio;
+}
+/* Whether a file of a tmpfs may have all pages of a range. 0 for other file systems. */
+int lkl_tmpfs_check_room(struct address_space *mapping, pgoff_t index, unsigned long n);
+/*
+ * Makes a locked page that was a hole, or is beyond the end, data of the file, and
+ * unlocks it. @clean says that it contains zeros.
+ */
+void lkl_tmpfs_fill(struct folio *folio, bool clean);
 
 #endif

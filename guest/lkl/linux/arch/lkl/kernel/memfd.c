@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * memfd_create(): the generic one needs an MMU. The file lives in ramfs. It has
- * no seals, which are a feature of tmpfs: F_ADD_SEALS returns EINVAL.
+ * memfd_create(): the generic one needs an MMU. The file has no seals: F_ADD_SEALS
+ * returns EINVAL.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
-#include <linux/shmem_fs.h>
 #include <linux/syscalls.h>
 #include <uapi/linux/memfd.h>
 #include <asm/lkl.h>
+#include "tmpfs.h"
 
 long lkl_memfd_create(const char __user *uname, unsigned int flags)
 {
@@ -28,15 +28,13 @@ long lkl_memfd_create(const char __user *uname, unsigned int flags)
 	fd = get_unused_fd_flags(flags & MFD_CLOEXEC ? O_CLOEXEC : 0);
 	if (fd < 0)
 		return fd;
-	/* ramfs refuses a size of 0 here. */
-	file = shmem_file_setup(name, PAGE_SIZE, VM_NORESERVE);
+	file = lkl_tmpfs_open_unnamed(name);
 	if (IS_ERR(file)) {
 		put_unused_fd(fd);
 		return PTR_ERR(file);
 	}
 	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
 	file->f_flags |= O_LARGEFILE;
-	vfs_truncate(&file->f_path, 0);
 	fd_install(fd, file);
 	return fd;
 }

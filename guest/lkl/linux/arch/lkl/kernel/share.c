@@ -304,7 +304,7 @@ static bool lkl_shared_remove(struct lkl_shared_page *page)
 	xa_erase(&lkl_shared_pages, page->pfn);
 	xa_erase(&page->file->pages, page->index);
 	lkl_shared_unsettle(page);
-	cached = lkl_cache_leave(p);
+	cached = lkl_cache_leave(p, lkl_shared_is_beyond_end(page));
 	lkl_shared_file_put(page->file);
 	kfree(page);
 	return cached;

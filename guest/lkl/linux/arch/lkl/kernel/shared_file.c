@@ -111,7 +111,7 @@ struct lkl_shared_file *lkl_shared_file_get(struct file *file)
 		return lkl_shared_file_reuse(f, file);
 	/* tmpfs calls lkl_shared_lost() itself. */
 	if (!mapping->a_ops->read_folio ||
-	    (mapping->a_ops->free_folio && mapping->a_ops->free_folio != lkl_tmpfs_free_folio))
+	    (mapping->a_ops->free_folio && !lkl_is_tmpfs(mapping)))
 		return ERR_PTR(-ENODEV);
 	f = kzalloc(sizeof(*f), GFP_KERNEL);
 	if (!f)

@@ -1,266 +1,115 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * tmpfs with a limit. Without an MMU, Linux has no shmem, and its tmpfs is ramfs, which
- * ignores the option size. This file system takes its place. A page counts as used
- * from its first write until it leaves the page cache; a hole takes no page.
+ * tmpfs with limits. Without an MMU, Linux has no shmem, and its tmpfs is ramfs, which
+ * has no limit, extended attributes, holes or fallocate(). This file system takes its
+ * place, for /tmp, /run, /dev/shm, /dev, mounts of jobs and memfd_create().
  *
  * Options: size in bytes, with a suffix (k, m, g) or in percent of the memory (default
- * 50%); mode, uid and gid of the root directory.
+ * 50%), or nr_blocks in pages; nr_inodes (default as many as half of the pages of the
+ * memory); mode, uid and gid of the root directory. 0 is no limit.
+ *
+ * The limits of several mounts may add up to more than the memory. Therefore all of
+ * them leave a part of the memory to the program and the kernel.
  */
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
-#include <linux/pagemap.h>
+#include <linux/mount.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/statfs.h>
-#include <linux/uio.h>
-#include <asm/lkl.h>
-#include "filemap.h"
+#include "tmpfs.h"
 
-struct lkl_tmpfs {
-	unsigned long pages, used;
-	umode_t mode;
-	kuid_t uid;
-	kgid_t gid;
-};
+/* The part of the memory that files do not use: 1/16. */
+#define LKL_TMPFS_RESERVE 16
 
-static struct inode *lkl_tmpfs_inode(struct super_block *sb, struct inode *dir, umode_t mode,
-				     dev_t dev);
+/* The dentries of so many inodes take a page, with names of average length. */
+#define LKL_TMPFS_DENTRIES 16
 
-static int lkl_tmpfs_mknod(struct user_namespace *ns, struct inode *dir, struct dentry *dentry,
-			   umode_t mode, dev_t dev)
+static struct kmem_cache *lkl_tmpfs_inode_cache;
+static struct vfsmount *lkl_tmpfs_mount;	/* for files without names */
+
+/* The inodes of all file systems of this type. */
+static unsigned long lkl_tmpfs_all_inodes;
+
+/*
+ * The memory that files may still use, in pages. The slabs of dentries count as
+ * available, but those of this file system cannot be reclaimed.
+ */
+static unsigned long lkl_tmpfs_memory(void)
 {
-	struct inode *inode = lkl_tmpfs_inode(dir->i_sb, dir, mode, dev);
+	long n = si_mem_available() - lkl_tmpfs_all_inodes / LKL_TMPFS_DENTRIES -
+		 totalram_pages() / LKL_TMPFS_RESERVE;
+
+	return max(n, 0L);
+}
+
+unsigned long lkl_tmpfs_room(const struct lkl_tmpfs *fs)
+{
+	unsigned long used = fs->used_pages + DIV_ROUND_UP(fs->xattr_bytes, PAGE_SIZE);
+	unsigned long memory = lkl_tmpfs_memory();
+
+	if (!fs->pages)
+		return memory;
+	return used < fs->pages ? min(memory, fs->pages - used) : 0;
+}
+
+bool lkl_tmpfs_take_inode(struct lkl_tmpfs *fs)
+{
+	if ((fs->inodes && fs->used_inodes >= fs->inodes) || !lkl_tmpfs_memory())
+		return false;
+	fs->used_inodes++;
+	lkl_tmpfs_all_inodes++;
+	return true;
+}
+
+void lkl_tmpfs_put_inode(struct lkl_tmpfs *fs)
+{
+	fs->used_inodes--;
+	lkl_tmpfs_all_inodes--;
+}
+
+struct file *lkl_tmpfs_open_unnamed(const char *name)
+{
+	struct inode *inode = lkl_tmpfs_new_inode(lkl_tmpfs_mount->mnt_sb, NULL, S_IFREG | 0777, 0);
+	struct file *file;
 
 	if (!inode)
-		return -ENOSPC;
-	d_instantiate(dentry, inode);
-	dget(dentry);		/* Only an unlink removes it from memory. */
-	dir->i_mtime = current_time(dir);
-	dir->i_ctime = dir->i_mtime;
-	return 0;
+		return ERR_PTR(-ENOSPC);
+	clear_nlink(inode);
+	file = alloc_file_pseudo(inode, lkl_tmpfs_mount, name, O_RDWR, &lkl_tmpfs_file_ops);
+	if (IS_ERR(file))
+		iput(inode);
+	return file;
 }
 
-static int lkl_tmpfs_create(struct user_namespace *ns, struct inode *dir, struct dentry *dentry,
-			    umode_t mode, bool excl)
+static struct inode *lkl_tmpfs_alloc_inode(struct super_block *sb)
 {
-	return lkl_tmpfs_mknod(ns, dir, dentry, mode | S_IFREG, 0);
-}
+	struct lkl_tmpfs_inode *info = alloc_inode_sb(sb, lkl_tmpfs_inode_cache, GFP_KERNEL);
 
-static int lkl_tmpfs_mkdir(struct user_namespace *ns, struct inode *dir, struct dentry *dentry,
-			   umode_t mode)
-{
-	int err = lkl_tmpfs_mknod(ns, dir, dentry, mode | S_IFDIR, 0);
-
-	if (!err)
-		inc_nlink(dir);
-	return err;
-}
-
-static int lkl_tmpfs_symlink(struct user_namespace *ns, struct inode *dir, struct dentry *dentry,
-			     const char *target)
-{
-	char *copy = kstrdup(target, GFP_KERNEL);
-	int err;
-
-	if (!copy)
-		return -ENOMEM;
-	err = lkl_tmpfs_mknod(ns, dir, dentry, S_IFLNK | 0777, 0);
-	if (err) {
-		kfree(copy);
-		return err;
-	}
-	d_inode(dentry)->i_link = copy;
-	d_inode(dentry)->i_size = strlen(copy);
-	return 0;
-}
-
-static int lkl_tmpfs_tmpfile(struct user_namespace *ns, struct inode *dir, struct file *file,
-			     umode_t mode)
-{
-	struct inode *inode = lkl_tmpfs_inode(dir->i_sb, dir, mode, 0);
-
-	if (!inode)
-		return -ENOSPC;
-	d_tmpfile(file, inode);
-	return finish_open_simple(file, 0);
-}
-
-static const struct inode_operations lkl_tmpfs_dir_ops = {
-	.create = lkl_tmpfs_create,
-	.lookup = simple_lookup,
-	.link = simple_link,
-	.unlink = simple_unlink,
-	.symlink = lkl_tmpfs_symlink,
-	.mkdir = lkl_tmpfs_mkdir,
-	.rmdir = simple_rmdir,
-	.mknod = lkl_tmpfs_mknod,
-	.rename = simple_rename,
-	.tmpfile = lkl_tmpfs_tmpfile,
-};
-
-/* A page of this file system refers to it in private, without PG_private. */
-void lkl_tmpfs_free_folio(struct folio *folio)
-{
-	struct lkl_tmpfs *fs = folio->private;
-
-	lkl_shared_lost(folio);
-	folio->private = NULL;
-	if (fs)
-		fs->used--;
-}
-
-static int lkl_tmpfs_write_begin(struct file *file, struct address_space *mapping, loff_t pos,
-				 unsigned int len, struct page **page, void **data)
-{
-	struct lkl_tmpfs *fs = mapping->host->i_sb->s_fs_info;
-	int err;
-
-	if (fs->used >= fs->pages && !filemap_range_has_page(mapping, pos, pos))
-		return -ENOSPC;
-	err = simple_write_begin(file, mapping, pos, len, page, data);
-	if (!err && !page_private(*page)) {
-		set_page_private(*page, (unsigned long)fs);
-		fs->used++;
-	}
-	return err;
-}
-
-/* That of ramfs has no name. */
-static int lkl_tmpfs_write_end(struct file *file, struct address_space *mapping, loff_t pos,
-			       unsigned int len, unsigned int copied, struct page *page, void *data)
-{
-	return ram_aops.write_end(file, mapping, pos, len, copied, page, data);
-}
-
-/* Called for holes that are mapped: they take a page, as with an MMU. */
-static int lkl_tmpfs_read_folio(struct file *file, struct folio *folio)
-{
-	struct lkl_tmpfs *fs = folio->mapping->host->i_sb->s_fs_info;
-	int err = 0;
-
-	if (fs->used >= fs->pages) {
-		err = -ENOSPC;
-	} else {
-		fs->used++;
-		folio->private = fs;
-		clear_highpage(&folio->page);
-		folio_mark_uptodate(folio);
-		folio_mark_dirty(folio);
-	}
-	folio_unlock(folio);
-	return err;
-}
-
-static const struct address_space_operations lkl_tmpfs_aops = {
-	.read_folio = lkl_tmpfs_read_folio,
-	.write_begin = lkl_tmpfs_write_begin,
-	.write_end = lkl_tmpfs_write_end,
-	.dirty_folio = noop_dirty_folio,
-	.free_folio = lkl_tmpfs_free_folio,
-};
-
-/* Copies up to the end of a page, or zeros for a hole. Returns the number of bytes. */
-static size_t lkl_tmpfs_read_page(struct address_space *mapping, loff_t pos, size_t size,
-				  struct iov_iter *to)
-{
-	size_t offset = offset_in_page(pos), n = min(size, PAGE_SIZE - offset), done;
-	struct folio *folio = filemap_get_folio(mapping, pos >> PAGE_SHIFT);
-
-	if (!folio)
-		return iov_iter_zero(n, to);
-	done = copy_folio_to_iter(folio, offset, n, to);
-	folio_put(folio);
-	return done;
-}
-
-static ssize_t lkl_tmpfs_read(struct kiocb *iocb, struct iov_iter *to)
-{
-	struct address_space *mapping = iocb->ki_filp->f_mapping;
-	ssize_t done = 0;
-
-	while (iov_iter_count(to)) {
-		loff_t rest = i_size_read(mapping->host) - iocb->ki_pos;
-		size_t n;
-
-		if (rest <= 0)
-			break;
-		n = lkl_tmpfs_read_page(mapping, iocb->ki_pos,
-					min_t(u64, rest, iov_iter_count(to)), to);
-		if (!n)
-			return done ?: -EFAULT;
-		iocb->ki_pos += n;
-		done += n;
-		cond_resched();
-	}
-	file_accessed(iocb->ki_filp);
-	return done;
-}
-
-/* Called for shared mappings, by shared_file.c. The pages need no operations. */
-static int lkl_tmpfs_mmap(struct file *file, struct vm_area_struct *vma)
-{
-	file_accessed(file);
-	return 0;
-}
-
-static const struct file_operations lkl_tmpfs_file_ops = {
-	.read_iter = lkl_tmpfs_read,
-	.write_iter = generic_file_write_iter,
-	.mmap = lkl_tmpfs_mmap,
-	.fsync = noop_fsync,
-	.splice_read = generic_file_splice_read,
-	.splice_write = iter_file_splice_write,
-	.llseek = generic_file_llseek,
-};
-
-static const struct inode_operations lkl_tmpfs_file_inode_ops = {
-	.setattr = simple_setattr,
-	.getattr = simple_getattr,
-};
-
-static struct inode *lkl_tmpfs_inode(struct super_block *sb, struct inode *dir, umode_t mode,
-				     dev_t dev)
-{
-	struct inode *inode = new_inode(sb);
-
-	if (!inode)
+	if (!info)
 		return NULL;
-	inode->i_ino = get_next_ino();
-	inode_init_owner(&init_user_ns, inode, dir, mode);
-	mapping_set_gfp_mask(inode->i_mapping, GFP_HIGHUSER);
-	mapping_set_unevictable(inode->i_mapping);
-	inode->i_mtime = current_time(inode);
-	inode->i_atime = inode->i_mtime;
-	inode->i_ctime = inode->i_mtime;
-	switch (mode & S_IFMT) {
-	case S_IFREG:
-		inode->i_mapping->a_ops = &lkl_tmpfs_aops;
-		inode->i_op = &lkl_tmpfs_file_inode_ops;
-		inode->i_fop = &lkl_tmpfs_file_ops;
-		break;
-	case S_IFDIR:
-		inode->i_op = &lkl_tmpfs_dir_ops;
-		inode->i_fop = &simple_dir_operations;
-		inc_nlink(inode);
-		break;
-	case S_IFLNK:
-		inode->i_op = &simple_symlink_inode_operations;
-		break;
-	default:
-		init_special_inode(inode, mode, dev);
-	}
-	return inode;
+	simple_xattrs_init(&info->xattrs);
+	info->xattr_bytes = 0;
+	return &info->inode;
+}
+
+static void lkl_tmpfs_evict_inode(struct inode *inode)
+{
+	truncate_inode_pages_final(inode->i_mapping);
+	clear_inode(inode);
+	lkl_tmpfs_free_xattrs(inode);
+	lkl_tmpfs_put_inode(lkl_tmpfs_of(inode));
 }
 
 static void lkl_tmpfs_free_inode(struct inode *inode)
 {
 	if (S_ISLNK(inode->i_mode))
 		kfree(inode->i_link);
-	free_inode_nonrcu(inode);
+	kmem_cache_free(lkl_tmpfs_inode_cache, lkl_tmpfs_info(inode));
 }
 
 static int lkl_tmpfs_statfs(struct dentry *dentry, struct kstatfs *st)
@@ -269,10 +118,17 @@ static int lkl_tmpfs_statfs(struct dentry *dentry, struct kstatfs *st)
 
 	st->f_type = TMPFS_MAGIC;
 	st->f_bsize = PAGE_SIZE;
-	st->f_blocks = fs->pages;
-	st->f_bfree = fs->pages - fs->used;
-	st->f_bavail = st->f_bfree;
 	st->f_namelen = NAME_MAX;
+	st->f_fsid = u64_to_fsid(huge_encode_dev(dentry->d_sb->s_dev));
+	if (fs->pages) {
+		st->f_blocks = fs->pages;
+		st->f_bfree = fs->pages - min(fs->pages, fs->used_pages);
+		st->f_bavail = lkl_tmpfs_room(fs);
+	}
+	if (fs->inodes) {
+		st->f_files = fs->inodes;
+		st->f_ffree = fs->inodes - min(fs->inodes, fs->used_inodes);
+	}
 	return 0;
 }
 
@@ -280,21 +136,33 @@ static int lkl_tmpfs_show_options(struct seq_file *m, struct dentry *root)
 {
 	struct lkl_tmpfs *fs = root->d_sb->s_fs_info;
 
-	seq_printf(m, ",size=%luk,mode=%o", fs->pages << (PAGE_SHIFT - 10), fs->mode);
+	seq_printf(m, ",size=%luk,nr_inodes=%lu,mode=%03o", fs->pages << (PAGE_SHIFT - 10),
+		   fs->inodes, fs->mode);
+	if (!uid_eq(fs->uid, GLOBAL_ROOT_UID))
+		seq_printf(m, ",uid=%u", from_kuid_munged(&init_user_ns, fs->uid));
+	if (!gid_eq(fs->gid, GLOBAL_ROOT_GID))
+		seq_printf(m, ",gid=%u", from_kgid_munged(&init_user_ns, fs->gid));
 	return 0;
 }
 
 static const struct super_operations lkl_tmpfs_super_ops = {
+	.alloc_inode = lkl_tmpfs_alloc_inode,
 	.free_inode = lkl_tmpfs_free_inode,
+	.evict_inode = lkl_tmpfs_evict_inode,
 	.statfs = lkl_tmpfs_statfs,
 	.drop_inode = generic_delete_inode,
 	.show_options = lkl_tmpfs_show_options,
 };
 
-enum { LKL_TMPFS_SIZE, LKL_TMPFS_MODE, LKL_TMPFS_UID, LKL_TMPFS_GID };
+enum {
+	LKL_TMPFS_SIZE, LKL_TMPFS_BLOCKS, LKL_TMPFS_INODES, LKL_TMPFS_MODE, LKL_TMPFS_UID,
+	LKL_TMPFS_GID
+};
 
 static const struct fs_parameter_spec lkl_tmpfs_parameters[] = {
 	fsparam_string("size", LKL_TMPFS_SIZE),
+	fsparam_string("nr_blocks", LKL_TMPFS_BLOCKS),
+	fsparam_string("nr_inodes", LKL_TMPFS_INODES),
 	fsparam_u32oct("mode", LKL_TMPFS_MODE),
 	fsparam_u32("uid", LKL_TMPFS_UID),
 	fsparam_u32("gid", LKL_TMPFS_GID),
@@ -315,6 +183,16 @@ static int lkl_tmpfs_parse_size(struct lkl_tmpfs *fs, char *text)
 	return 0;
 }
 
+static int lkl_tmpfs_parse_number(unsigned long *n, char *text)
+{
+	unsigned long long got = memparse(text, &text);
+
+	if (*text || got > LONG_MAX >> PAGE_SHIFT)
+		return -EINVAL;
+	*n = got;
+	return 0;
+}
+
 static int lkl_tmpfs_parse(struct fs_context *fc, struct fs_parameter *param)
 {
 	struct lkl_tmpfs *fs = fc->s_fs_info;
@@ -323,6 +201,10 @@ static int lkl_tmpfs_parse(struct fs_context *fc, struct fs_parameter *param)
 	switch (fs_parse(fc, lkl_tmpfs_parameters, param, &result)) {
 	case LKL_TMPFS_SIZE:
 		return lkl_tmpfs_parse_size(fs, param->string);
+	case LKL_TMPFS_BLOCKS:
+		return lkl_tmpfs_parse_number(&fs->pages, param->string);
+	case LKL_TMPFS_INODES:
+		return lkl_tmpfs_parse_number(&fs->inodes, param->string);
 	case LKL_TMPFS_MODE:
 		fs->mode = result.uint_32 & 07777;
 		return 0;
@@ -339,7 +221,7 @@ static int lkl_tmpfs_parse(struct fs_context *fc, struct fs_parameter *param)
 	}
 }
 
-static int lkl_tmpfs_fill(struct super_block *sb, struct fs_context *fc)
+static int lkl_tmpfs_fill_super(struct super_block *sb, struct fs_context *fc)
 {
 	struct lkl_tmpfs *fs = sb->s_fs_info;
 	struct inode *root;
@@ -349,8 +231,14 @@ static int lkl_tmpfs_fill(struct super_block *sb, struct fs_context *fc)
 	sb->s_blocksize_bits = PAGE_SHIFT;
 	sb->s_magic = TMPFS_MAGIC;
 	sb->s_op = &lkl_tmpfs_super_ops;
+	sb->s_xattr = lkl_tmpfs_xattr_handlers;
 	sb->s_time_gran = 1;
-	root = lkl_tmpfs_inode(sb, NULL, S_IFDIR | fs->mode, 0);
+	sb->s_flags |= SB_POSIXACL;
+	if (sb->s_flags & SB_KERNMOUNT) {
+		fs->pages = 0;
+		fs->inodes = 0;
+	}
+	root = lkl_tmpfs_new_inode(sb, NULL, S_IFDIR | fs->mode, 0);
 	if (!root)
 		return -ENOMEM;
 	root->i_uid = fs->uid;
@@ -361,7 +249,20 @@ static int lkl_tmpfs_fill(struct super_block *sb, struct fs_context *fc)
 
 static int lkl_tmpfs_get_tree(struct fs_context *fc)
 {
-	return get_tree_nodev(fc, lkl_tmpfs_fill);
+	return get_tree_nodev(fc, lkl_tmpfs_fill_super);
+}
+
+/* mount -o remount: new limits must allow the present use. */
+static int lkl_tmpfs_reconfigure(struct fs_context *fc)
+{
+	struct lkl_tmpfs *fs = fc->root->d_sb->s_fs_info, *wanted = fc->s_fs_info;
+
+	if ((wanted->pages && wanted->pages < fs->used_pages) ||
+	    (wanted->inodes && wanted->inodes < fs->used_inodes))
+		return invalfc(fc, "The limit is lower than the present use");
+	fs->pages = wanted->pages;
+	fs->inodes = wanted->inodes;
+	return 0;
 }
 
 static void lkl_tmpfs_free_context(struct fs_context *fc)
@@ -373,16 +274,32 @@ static const struct fs_context_operations lkl_tmpfs_context_ops = {
 	.free = lkl_tmpfs_free_context,
 	.parse_param = lkl_tmpfs_parse,
 	.get_tree = lkl_tmpfs_get_tree,
+	.reconfigure = lkl_tmpfs_reconfigure,
 };
+
+static void lkl_tmpfs_init_inode(void *info)
+{
+	inode_init_once(&((struct lkl_tmpfs_inode *)info)->inode);
+}
 
 static int lkl_tmpfs_init_context(struct fs_context *fc)
 {
-	struct lkl_tmpfs *fs = kzalloc(sizeof(*fs), GFP_KERNEL);
+	struct lkl_tmpfs *fs;
 
+	if (!lkl_tmpfs_inode_cache)
+		lkl_tmpfs_inode_cache = kmem_cache_create("lkl_tmpfs_inode",
+							  sizeof(struct lkl_tmpfs_inode), 0, 0,
+							  lkl_tmpfs_init_inode);
+	fs = lkl_tmpfs_inode_cache ? kzalloc(sizeof(*fs), GFP_KERNEL) : NULL;
 	if (!fs)
 		return -ENOMEM;
-	fs->pages = totalram_pages() / 2;
-	fs->mode = 01777;
+	if (fc->purpose == FS_CONTEXT_FOR_RECONFIGURE) {
+		*fs = *(struct lkl_tmpfs *)fc->root->d_sb->s_fs_info;
+	} else {
+		fs->pages = totalram_pages() / 2;
+		fs->inodes = fs->pages;
+		fs->mode = 01777;
+	}
 	fc->s_fs_info = fs;
 	fc->ops = &lkl_tmpfs_context_ops;
 	return 0;
@@ -403,12 +320,25 @@ static struct file_system_type lkl_tmpfs_type = {
 	.kill_sb = lkl_tmpfs_kill,
 };
 
+/* devtmpfs is a ramfs too. The linker passes its context to this function: see Makefile. */
+int __wrap_ramfs_init_fs_context(struct fs_context *fc)
+{
+	if (!strcmp(fc->fs_type->name, "devtmpfs"))
+		return lkl_tmpfs_init_context(fc);
+	return __real_ramfs_init_fs_context(fc);
+}
+
 static int __init lkl_tmpfs_init(void)
 {
 	struct file_system_type *ramfs = get_fs_type("tmpfs");
+	int err;
 
 	if (ramfs)
 		unregister_filesystem(ramfs);
-	return register_filesystem(&lkl_tmpfs_type);
+	err = register_filesystem(&lkl_tmpfs_type);
+	if (err)
+		return err;
+	lkl_tmpfs_mount = kern_mount(&lkl_tmpfs_type);
+	return PTR_ERR_OR_ZERO(lkl_tmpfs_mount);
 }
 fs_initcall(lkl_tmpfs_init);
