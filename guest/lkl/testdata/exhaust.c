@@ -235,6 +235,24 @@ static void map(void)
 	close(fd);
 }
 
+/* Maps ever larger parts of a file. */
+static void map_largest(void)
+{
+	int fd = open(operand(), O_RDWR | O_CREAT, 0666);
+	long kib = KIB;
+	void *p;
+
+	for (;; kib += KIB) {
+		ftruncate(fd, kib * KIB);
+		p = mmap(NULL, kib * KIB, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (p == MAP_FAILED)
+			break;
+		munmap(p, kib * KIB);
+	}
+	report("map-largest", kib, errno);
+	close(fd);
+}
+
 static void available(void)
 {
 	char line[200];
@@ -315,6 +333,7 @@ static const struct {
 	{ "allocate", allocate },
 	{ "space", space },
 	{ "map", map },
+	{ "map-largest", map_largest },
 	{ "available", available },
 	{ "together", together },
 	{ "sockets", sockets },

@@ -198,6 +198,36 @@ static void other_memory_in_place(void)
 	}
 }
 
+/* The place of a mapping is given to other pages of its file, and to another file. */
+static void other_pages_in_place(void)
+{
+	for (size_t i = 0; i < KINDS; i++) {
+		int fd = openers[i](), other = OK(memfd_create("other", 0));
+		char *p, text[8];
+
+		GIVES(write(fd, "zero", 5), 5);
+		GIVES(pwrite(fd, "one", 4, PAGE), 4);
+		GIVES(write(other, "other", 6), 6);
+		p = map(fd, PAGE, 0);
+		strcpy(p, "ZERO");
+		TRUE(mmap(p, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, PAGE) == p);
+		TEXT(p, "one");
+		strcpy(p, "ONE");
+		TRUE(mmap(p, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, other, 0) == p);
+		TEXT(p, "other");
+		strcpy(p, "OTHER");
+		TRUE(mmap(p, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == p);
+		TEXT(p, "ZERO");
+		GIVES(pread(fd, text, 4, PAGE), 4);
+		TEXT(text, "ONE");
+		GIVES(pread(other, text, 6, 0), 6);
+		TEXT(text, "OTHER");
+		OK(munmap(p, PAGE));
+		OK(close(fd));
+		OK(close(other));
+	}
+}
+
 static void private_stays_private(void)
 {
 	int fd = open_disk();
@@ -277,6 +307,7 @@ const struct check shared_map_checks[] = {
 	{ "shared_map_file_grows", file_grows },
 	{ "shared_map_file_shrinks", file_shrinks },
 	{ "shared_map_other_memory_in_place", other_memory_in_place },
+	{ "shared_map_other_pages_in_place", other_pages_in_place },
 	{ "shared_map_private_stays_private", private_stays_private },
 	{ "shared_map_file_is_synchronized", file_is_synchronized },
 	{ "shared_map_in_threads", in_threads },

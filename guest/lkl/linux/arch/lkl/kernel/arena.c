@@ -56,9 +56,11 @@ void arch_free_page(struct page *page, int order)
 		bitmap_set(lkl_arena_dirty, page_to_pfn(page), 1UL << order);
 }
 
-unsigned long lkl_arena_kernel_reserve(void)
+bool lkl_arena_has_memory(unsigned long n)
 {
-	return max(lkl_arena_pages / 64, 128UL);
+	unsigned long reserve = max(lkl_arena_pages / 64, 128UL);
+
+	return si_mem_available() >= (long)(reserve + n);
 }
 
 /*
@@ -184,8 +186,7 @@ static bool lkl_arena_can_grow(unsigned int order)
 {
 	struct free_area *area = NODE_DATA(0)->node_zones[ZONE_NORMAL].free_area;
 
-	if (order >= MAX_ORDER ||
-	    si_mem_available() < (long)(lkl_arena_kernel_reserve() + (1UL << order)))
+	if (order >= MAX_ORDER || !lkl_arena_has_memory(1UL << order))
 		return false;
 	if (page_group_by_mobility_disabled)
 		return true;
@@ -265,8 +266,7 @@ static bool lkl_arena_take(unsigned long first, unsigned long n)
 	     at = find_next_zero_bit(lkl_arena_mapped_map, limit, end)) {
 		end = find_next_bit(lkl_arena_mapped_map, limit, at);
 		if (find_next_bit(lkl_arena_busy_map, end, at) < end &&
-		    (si_mem_available() < (long)(lkl_arena_kernel_reserve() + n) ||
-		     !lkl_contig_take(at, end - at)))
+		    (!lkl_arena_has_memory(n) || !lkl_contig_take(at, end - at)))
 			return false;
 	}
 	return true;

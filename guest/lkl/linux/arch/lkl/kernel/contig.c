@@ -14,6 +14,7 @@
 #include <linux/page-isolation.h>
 #include <linux/shrinker.h>
 #include <linux/swap.h>
+#include <asm/arena.h>
 #include <asm/page.h>
 #include "../../../mm/internal.h"
 #include "../../../mm/slab.h"
@@ -397,7 +398,7 @@ bool lkl_contig_alloc(unsigned long n, bool hard)
 	if (bitmap_find_next_zero_area(lkl_arena_mapped_map, lkl_arena_pages,
 				       PFN_DOWN(0x100000UL), n, 0) >= lkl_arena_pages)
 		return false;
-	for (round = 0; si_mem_available() >= (long)(lkl_arena_kernel_reserve() + n); round++) {
+	for (round = 0; lkl_arena_has_memory(n); round++) {
 		if (changed && lkl_contig_try(n, &run))
 			return true;
 		if (!hard || round == LKL_CONTIG_ROUNDS)

@@ -15,8 +15,6 @@ extern unsigned long lkl_arena_pages;
 void lkl_arena_add_block(struct page *page, unsigned int order);
 /* Gives n unused pages back to the page allocator. */
 void lkl_arena_release(unsigned long first, unsigned long n);
-/* The pages that the program cannot get, so that the kernel can still work. */
-unsigned long lkl_arena_kernel_reserve(void);
 
 /*
  * contig.c: gives the arena n pages in a row, as unused pages: those from @first on, or

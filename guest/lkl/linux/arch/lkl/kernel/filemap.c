@@ -118,6 +118,21 @@ static int lkl_filemap_clear(struct lkl_shared_file *f, pgoff_t index, unsigned 
 	return lkl_filemap_fits(f, index, first, n) ? 0 : lkl_shared_evict_locked(first, first + n);
 }
 
+/*
+ * Whether there is memory for the new pages of a mapping, and for the kernel's part of
+ * them: struct lkl_shared_page, and nodes of the three trees that contain the page.
+ */
+static bool lkl_filemap_has_memory(struct lkl_shared_file *f, const struct lkl_mmap_args *args)
+{
+	pgoff_t index = args->offset >> PAGE_SHIFT;
+	unsigned long n = lkl_pages(args->len), at, needed = n;
+	struct lkl_shared_page *page;
+
+	xa_for_each_range(&f->pages, at, page, index, index + n - 1)
+		needed--;
+	return lkl_arena_has_memory(needed + needed / 32);
+}
+
 /* Reserves the memory of a shared mapping. Returns its first frame or an error number. */
 static long lkl_filemap_place(struct lkl_shared_file *f, const struct lkl_mmap_args *args)
 {
@@ -126,7 +141,11 @@ static long lkl_filemap_place(struct lkl_shared_file *f, const struct lkl_mmap_a
 	unsigned long first = args->addr >> PAGE_SHIFT, n = lkl_pages(args->len), required;
 	pgoff_t index = args->offset >> PAGE_SHIFT;
 
+	if (!lkl_filemap_has_memory(f, args))
+		return -ENOMEM;
 	required = lkl_filemap_required(f, index, n);
+	if (required == ULONG_MAX)
+		return -ENOMEM;
 	if (!fixed && !required) {
 		first = lkl_arena_alloc(n);
 		return first ? (long)first : -ENOMEM;
@@ -186,10 +205,7 @@ static int lkl_filemap_enter(struct lkl_shared_file *f, const struct lkl_mmap_ar
 			page = lkl_filemap_new_page(f, index + i, first + i);
 		if (!page) {
 			lkl_filemap_unclaim(first + i, first + n);
-			if (i)
-				lkl_shared_munmap_locked(first, first + i);
-			else
-				lkl_shared_file_put(f);
+			lkl_shared_munmap_locked(first, first + i);
 			return -ENOMEM;
 		}
 		page->users++;
@@ -217,37 +233,42 @@ static void lkl_filemap_finish(const struct lkl_mmap_args *args, unsigned long f
 	}
 }
 
+static long lkl_filemap_map(struct lkl_shared_file *f, const struct lkl_mmap_args *args)
+{
+	long first = lkl_filemap_place(f, args);
+	int err;
+
+	if (first < 0)
+		return first;
+	err = lkl_filemap_enter(f, args, first);
+	if (err)
+		return err;
+	lkl_filemap_finish(args, first);
+	return first << PAGE_SHIFT;
+}
+
 static long lkl_filemap_mmap_shared(struct file *file, const struct lkl_mmap_args *args)
 {
 	struct lkl_shared_file *f;
-	long first;
-	int err;
+	long start;
 
-	err = lkl_tmpfs_check_room(file->f_mapping, args->offset >> PAGE_SHIFT,
-				   lkl_pages(args->len));
-	if (err)
-		return err;
+	start = lkl_tmpfs_check_room(file->f_mapping, args->offset >> PAGE_SHIFT,
+				     lkl_pages(args->len));
+	if (start)
+		return start;
 	mutex_lock(&lkl_shared_lock);
 	f = lkl_shared_file_get(file);
 	if (IS_ERR(f)) {
-		first = PTR_ERR(f);
-		goto unlock;
-	}
-	first = lkl_filemap_place(f, args);
-	if (first < 0) {
+		start = PTR_ERR(f);
+	} else {
+		/* MAP_FIXED may unmap the last page that the file had so far. */
+		f->pinned = true;
+		start = lkl_filemap_map(f, args);
+		f->pinned = false;
 		lkl_shared_file_put(f);
-		goto unlock;
 	}
-	err = lkl_filemap_enter(f, args, first);
-	if (err) {
-		first = err;
-		goto unlock;
-	}
-	lkl_filemap_finish(args, first);
-	first <<= PAGE_SHIFT;
-unlock:
 	mutex_unlock(&lkl_shared_lock);
-	return first;
+	return start;
 }
 
 long lkl_filemap_mmap(struct file *file, const struct lkl_mmap_args *args)

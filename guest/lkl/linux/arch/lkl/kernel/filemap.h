@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Shared by mmap.c, filemap.c, share.c, shared_file.c and memlock.c. */
+/* Shared by mmap.c, filemap.c, share.c, refill.c, shared_file.c and tmpfs_data.c. */
 #ifndef _LKL_FILEMAP_H
 #define _LKL_FILEMAP_H
 
@@ -32,6 +32,7 @@ struct lkl_shared_file {
 	const struct address_space_operations *aops;	/* of the file system */
 	struct address_space_operations hooked;
 	struct xarray pages;		/* struct lkl_shared_page by index in the file */
+	bool pinned;			/* stays without pages too */
 };
 
 /* A page of the program that is also in the page cache of a file. */
@@ -55,8 +56,10 @@ extern struct xarray lkl_shared_pages;
 
 /* The first shared page at or after frame @first, or @end. Needs no lock. */
 unsigned long lkl_shared_next(unsigned long first, unsigned long end);
-/* Puts all marked pages of a range into the page cache, with the content of the file. */
-int lkl_shared_refill(unsigned long first, unsigned long end);
+bool lkl_shared_is_beyond_end(const struct lkl_shared_page *page);
+u64 lkl_shared_digest(const struct lkl_shared_page *page);
+/* Whether a page has a digest: it has to be written somewhere. */
+bool lkl_shared_is_tracked(const struct lkl_shared_page *page);
 void lkl_shared_make_writable(struct lkl_shared_page *page);
 /* Unmaps a range. Shared pages lose a user; those that have another one stay. */
 void lkl_shared_munmap(unsigned long first, unsigned long end);
@@ -75,7 +78,7 @@ void lkl_shared_sync_all(void);
 
 /* shared_file.c: finds or registers a file. */
 struct lkl_shared_file *lkl_shared_file_get(struct file *file);
-/* Forgets a file without shared pages. */
+/* Forgets a file without shared pages, unless it is pinned. */
 void lkl_shared_file_put(struct lkl_shared_file *f);
 /* Whether the file system writes changed pages to a disk or a server. */
 bool lkl_shared_file_has_storage(const struct lkl_shared_file *f);
@@ -84,8 +87,14 @@ int lkl_shared_file_dirty(struct lkl_shared_file *f, struct page *page);
 bool lkl_shared_file_needs_private(const struct lkl_shared_file *f);
 /* share.c: whether the program has changed a page since the file system knows it. */
 bool lkl_shared_is_changed(struct folio *folio);
-/* Called when a page has left the page cache. */
+
+/* refill.c: called when a page has left the page cache. */
 void lkl_shared_lost(struct folio *folio);
+/* Puts all marked pages of a range into the page cache, with the content of the file. */
+int lkl_shared_refill(unsigned long first, unsigned long end);
+/* To be called before a page ceases to be shared. */
+void lkl_shared_unsettle(struct lkl_shared_page *page);
+
 /* tmpfs_data.c: calls lkl_shared_lost(). */
 void lkl_tmpfs_free_folio(struct folio *folio);
 static inline bool lkl_is_tmpfs(const struct address_space *mapping)

@@ -136,7 +136,7 @@ struct lkl_shared_file *lkl_shared_file_get(struct file *file)
 
 void lkl_shared_file_put(struct lkl_shared_file *f)
 {
-	if (!xa_empty(&f->pages))
+	if (f->pinned || !xa_empty(&f->pages))
 		return;
 	list_del(&f->list);
 	f->mapping->a_ops = f->aops;

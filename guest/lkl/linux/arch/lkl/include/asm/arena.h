@@ -29,6 +29,9 @@ void lkl_arena_give(unsigned long first, unsigned long n);
 bool lkl_arena_mapped(unsigned long first, unsigned long n);
 bool lkl_arena_overlaps(unsigned long first, unsigned long n);
 
+/* Whether the program may have n pages more, so that the kernel can still work. */
+bool lkl_arena_has_memory(unsigned long n);
+
 /*
  * vma.c: the list of mappings for the rest of the kernel. lkl_vma_init() enters
  * the image, the arena then reports its changes. Callers of the latter two hold
