@@ -35,7 +35,7 @@ func station(t *testing.T, network, mode string) *api.Job {
 	group.Networks = []*api.NetworkResource{{Mode: "cni/" + network, DynamicPorts: []api.Port{{Label: "http", To: 8000}}}}
 	group.RestartPolicy = &api.RestartPolicy{Attempts: ptr(0), Mode: ptr("fail")}
 	group.ReschedulePolicy = &api.ReschedulePolicy{Attempts: ptr(0), Unlimited: ptr(false)}
-	group.Tasks[0].Resources.MemoryMB = ptr(64)
+	group.Tasks[0].Resources.MemoryMB = ptr(96) // it holds 4 MiB several times
 	group.Tasks[0].Templates[0].EmbeddedTmpl = &stationProgram
 	return job
 }

@@ -63,7 +63,7 @@ func TestInspect_PrintsJSON(t *testing.T) {
 }
 
 func TestInspect_ListsTheFeaturesOfTheNote(t *testing.T) {
-	const features = "config, memory, program, offload, transfer, flush, fsgsbase, network, devices, commandline, files, output"
+	const features = "config, memory, program, offload, transfer, flush, fsgsbase, network, devices, commandline, files, output, preempt"
 	for _, target := range []string{"spt", "hvt"} {
 		kernel := testenv.Guest(t, "lkl-hello."+target)
 		status, text, _ := runInspect(kernel)

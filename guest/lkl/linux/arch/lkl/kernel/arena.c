@@ -181,21 +181,6 @@ static unsigned long lkl_arena_find(unsigned long n)
 	return first;
 }
 
-/* Whether the page allocator has a free block of this order that is not reserved for the kernel. */
-static bool lkl_arena_can_grow(unsigned int order)
-{
-	struct free_area *area = NODE_DATA(0)->node_zones[ZONE_NORMAL].free_area;
-
-	if (order >= MAX_ORDER || !lkl_arena_has_memory(1UL << order))
-		return false;
-	if (page_group_by_mobility_disabled)
-		return true;
-	for (; order < MAX_ORDER; order++)
-		if (!list_empty(&area[order].free_list[MIGRATE_MOVABLE]))
-			return true;
-	return false;
-}
-
 /*
  * Takes memory from the kernel so that n unused pages lie in a row. Takes a block
  * for the allocations that follow too, if n is small.
@@ -204,13 +189,9 @@ static unsigned long lkl_arena_grow(unsigned long n)
 {
 	unsigned int order = max_t(unsigned int, get_order(2 * n << PAGE_SHIFT), lkl_arena_order);
 	unsigned long block = max(n, 1UL << lkl_arena_order);
-	struct page *page = NULL;
 
-	if (lkl_arena_can_grow(order))
-		page = alloc_pages(__GFP_HIGHMEM | __GFP_MOVABLE | __GFP_NOWARN, order);
-	if (page)
-		lkl_arena_add_block(page, order);
-	else if (!(n < block && lkl_contig_alloc(block, false)) && !lkl_contig_alloc(n, true))
+	if (!(lkl_arena_has_memory(1UL << order) && lkl_contig_take_free(order)) &&
+	    !(n < block && lkl_contig_alloc(block, false)) && !lkl_contig_alloc(n, true))
 		return 0;
 	return lkl_arena_find(n);
 }

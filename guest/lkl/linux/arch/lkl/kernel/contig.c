@@ -354,6 +354,32 @@ static void lkl_contig_shrink_slabs(void)
 	mutex_unlock(&slab_mutex);
 }
 
+/*
+ * The free block of at least this order at the lowest address, or 0. The program's
+ * memory cannot move, so it should lie together.
+ */
+static unsigned long lkl_contig_lowest_block(unsigned int order)
+{
+	const struct free_area *area = NODE_DATA(0)->node_zones[ZONE_NORMAL].free_area;
+	int type = page_group_by_mobility_disabled ? MIGRATE_UNMOVABLE : MIGRATE_MOVABLE;
+	unsigned long lowest = ULONG_MAX;
+	const struct page *page;
+
+	for (; order < MAX_ORDER; order++)
+		list_for_each_entry(page, &area[order].free_list[type], buddy_list)
+			lowest = min(lowest, page_to_pfn(page));
+	return lowest == ULONG_MAX ? 0 : lowest;
+}
+
+bool lkl_contig_take_free(unsigned int order)
+{
+	unsigned long first;
+
+	lkl_contig_settle();
+	first = lkl_contig_lowest_block(order);
+	return first && lkl_contig_isolate(first, 1UL << order);
+}
+
 static void lkl_contig_write_back(struct super_block *sb, void *arg)
 {
 	if (!sb_rdonly(sb))

@@ -23,6 +23,8 @@ void lkl_arena_release(unsigned long first, unsigned long n);
  */
 bool lkl_contig_take(unsigned long first, unsigned long n);
 bool lkl_contig_alloc(unsigned long n, bool hard);
+/* Gives the arena free pages: a block of this order, at a low address. Fails if there is no such block. */
+bool lkl_contig_take_free(unsigned int order);
 /*
  * Drops inodes and dentries in proportion to the page cache that has been dropped
  * since the last call, because they count as available memory too.
