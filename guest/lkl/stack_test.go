@@ -18,6 +18,7 @@ func TestStack_OverrunEndsProgram(t *testing.T) {
 		"in a thread":                         {"thread"},
 		"in a thread that makes system calls": {"thread-calls"},
 		"in the main thread":                  {"main", "5000"},
+		"in a signal handler":                 {"handler"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			lines, status := runGuest(t, guestSpec{kernel: kernel, args: args})

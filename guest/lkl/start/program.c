@@ -6,6 +6,7 @@
 #include "start.h"
 
 #define _GNU_SOURCE
+#include <cpuid.h>
 #include <elf.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -102,6 +103,20 @@ static const char *name(void)
 	return config->argv0 ? config->argv0 : "solo5";
 }
 
+/*
+ * The space that a signal takes on a stack, without that of the handler: a preempted
+ * program has all registers there.
+ */
+static long signal_stack_size(void)
+{
+	unsigned int a, registers, c, d, frame = 1024;
+
+	if (!__get_cpuid(1, &a, &registers, &c, &d) || !(c & bit_OSXSAVE) ||
+	    !__get_cpuid_count(0xd, 0, &a, &registers, &c, &d))
+		registers = 512; /* FXSAVE */
+	return frame + registers;
+}
+
 static long *put_auxv(long *p, char *random)
 {
 	p = put_aux(p, AT_PHDR, (long)headers);
@@ -116,6 +131,7 @@ static long *put_auxv(long *p, char *random)
 	p = put_aux(p, AT_SECURE, 0);
 	p = put_aux(p, AT_RANDOM, (long)random);
 	p = put_aux(p, AT_EXECFN, (long)name());
+	p = put_aux(p, AT_MINSIGSTKSZ, signal_stack_size());
 	return put_aux(p, AT_NULL, 0);
 }
 

@@ -2,6 +2,7 @@
 /* A test program about stacks: their sizes, and what happens at their end. */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,28 @@ static void overrun_in_thread(void *calls)
 	pthread_join(thread, NULL);
 }
 
+static char signal_stack[8192];
+
+/* Leaves too little of the stack for the frame of a second signal. */
+static void raise_again(int signal)
+{
+	char here;
+	volatile char room[&here - signal_stack - 500];
+
+	room[0] = signal;
+	raise(room[0]);
+}
+
+static void overrun_signal_stack(void)
+{
+	stack_t s = { .ss_sp = signal_stack, .ss_size = sizeof(signal_stack) };
+	struct sigaction a = { .sa_handler = raise_again, .sa_flags = SA_ONSTACK | SA_NODEFER };
+
+	sigaltstack(&s, NULL);
+	sigaction(SIGUSR1, &a, NULL);
+	raise(SIGUSR1);
+}
+
 /* Changes to a stack, as a library for coroutines does, and makes a system call there. */
 static void *run_coroutines(void *arg)
 {
@@ -99,6 +122,8 @@ int main(int argc, char **argv)
 		overrun_in_thread(argv);
 	else if (!strcmp(what, "main"))
 		printf("%d\n", recurse(atoi(argv[2])));
+	else if (!strcmp(what, "handler"))
+		overrun_signal_stack();
 	puts("end");
 	return 0;
 }

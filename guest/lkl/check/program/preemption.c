@@ -248,9 +248,10 @@ static void look_at_stack(int signal)
 	handled++;
 }
 
-static void handler_on_alternate_stack(void)
+/* Handles a signal on the last bytes of alternate_stack while the program computes. */
+static void handle_on_alternate_stack(size_t size)
 {
-	stack_t s = { .ss_sp = alternate_stack, .ss_size = sizeof(alternate_stack) };
+	stack_t s = { .ss_sp = alternate_stack + sizeof(alternate_stack) - size, .ss_size = size };
 	struct itimerval t = { { 0, 0 }, { 0, 20000 } };
 
 	handled = 0;
@@ -262,6 +263,23 @@ static void handler_on_alternate_stack(void)
 	OK(sigaltstack(&s, NULL));
 	IS(handled, 1);
 	TRUE(on_alternate_stack);
+}
+
+static void handler_on_alternate_stack(void)
+{
+	handle_on_alternate_stack(sizeof(alternate_stack));
+}
+
+static void handler_fits_smallest_stack(void)
+{
+	size_t size = sysconf(_SC_MINSIGSTKSZ) + 512; /* 512 for the handler */
+	char *below = alternate_stack + sizeof(alternate_stack) - size;
+
+	memset(alternate_stack, 0x5a, sizeof(alternate_stack));
+	handle_on_alternate_stack(size);
+	while (below > alternate_stack && below[-1] == 0x5a)
+		below--;
+	TRUE(below == alternate_stack);
 }
 
 static void processor_time_is_counted(void)
@@ -286,6 +304,7 @@ const struct check preemption_checks[] = {
 	{ "preempt_handler_may_jump", handler_may_jump },
 	{ "preempt_handler_sees_registers", handler_sees_registers },
 	{ "preempt_handler_on_alternate_stack", handler_on_alternate_stack },
+	{ "preempt_handler_fits_smallest_stack", handler_fits_smallest_stack },
 	{ "preempt_processor_time_is_counted", processor_time_is_counted },
 	{ 0 }
 };

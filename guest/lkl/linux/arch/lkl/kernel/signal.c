@@ -175,6 +175,9 @@ static int lkl_setup_frame(struct ksignal *ksig, struct pt_regs *regs)
 	if (!access_ok(frame, sp - (unsigned long)frame) ||
 	    !(ksig->ka.sa.sa_flags & SA_RESTORER))
 		return -EFAULT;
+	/* The frame must not overwrite the memory below an alternate stack. */
+	if ((__on_sig_stack(sp) || on_sig_stack(regs->sp)) && !__on_sig_stack((unsigned long)frame))
+		return -EFAULT;
 	memset((void __force *)&frame->uc, 0, sizeof(frame->uc));
 	if (__save_altstack(&frame->uc.uc_stack, regs->sp) ||
 	    __put_user((unsigned long)ksig->ka.sa.sa_restorer, &frame->restorer) ||

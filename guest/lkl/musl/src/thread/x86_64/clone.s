@@ -17,11 +17,9 @@ __clone:
 	push %rdx
 	push %r8
 	push %r9
-	sub $8, %rsp
 	mov %r9, %rdi
 	mov %edx, %esi
 	call __lkl_stack_low
-	add $8, %rsp
 	pop %r9				# a5 = tls
 	pop %rcx			# a3 = parent
 	pop %rsi			# a1 = flags
