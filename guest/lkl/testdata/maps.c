@@ -245,6 +245,20 @@ static void synchronize(void)
 		fail("msync", m->file, m->first);
 }
 
+/* Has no effect on the content. */
+static void lock(void)
+{
+	struct map *m = some_map();
+	struct piece *p = &pieces[below(PIECES)];
+
+	if (m && below(2))
+		mlock(m->at + below(m->n) * PAGE, PAGE);
+	else if (m)
+		munlock(m->at, m->n * PAGE);
+	if (p->at)
+		mlock(p->at, p->n / 2);
+}
+
 /* Private memory in pieces, so that the memory of mappings lies among it. */
 static void change_piece(void)
 {
@@ -309,7 +323,7 @@ static void check_some(void)
 
 static void (*const steps[])(void) = {
 	write_file, write_file, resize, punch, reserve, map, map, map, unmap, unmap, write_map, write_map,
-	write_map, synchronize, change_piece, change_piece, press, check_some, check_some,
+	write_map, synchronize, change_piece, change_piece, lock, press, check_some, check_some,
 };
 
 static void add_file(const char *directory)

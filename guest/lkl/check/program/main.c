@@ -34,7 +34,7 @@ static const struct check *const case_lists[] = {
 	signal_wait_checks, signal_thread_checks, open_checks, file_checks,
 	name_checks, attribute_checks, lock_checks, directory_checks,
 	space_checks, copy_checks, memory_checks, memory_file_checks, map_checks,
-	shared_map_checks, protection_checks, direct_checks, pipe_checks, poll_checks, epoll_checks, event_checks,
+	map_account_checks, shared_map_checks, protection_checks, direct_checks, pipe_checks, poll_checks, epoll_checks, event_checks,
 	inotify_checks, inet_checks, option_checks, unix_checks, passing_checks,
 	resolve_checks, process_checks, spawn_checks, fault_checks,
 	system_checks, ipc_checks, stdio_checks, number_checks, math_checks, header_checks,

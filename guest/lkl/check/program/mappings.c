@@ -63,6 +63,50 @@ static void wrong_arguments(void)
 	OK(munmap(p, PAGE));
 }
 
+static int map_error(int flags, int fd, off_t at)
+{
+	void *p = mmap(NULL, PAGE, PROT_READ, flags, fd, at);
+
+	if (p == MAP_FAILED)
+		return errno;
+	OK(munmap(p, PAGE));
+	return 0;
+}
+
+/* Unknown flags are ignored, except with MAP_SHARED_VALIDATE. */
+static void flags(void)
+{
+	int fd = OK(open("file", O_RDWR | O_CREAT, 0666)), zero = OK(open("/dev/zero", O_RDONLY));
+	const int unknown = 1 << 22;
+
+	OK(ftruncate(fd, PAGE));
+	IS(map_error(MAP_SHARED, fd, 0), 0);
+	IS(map_error(MAP_SHARED | unknown, fd, 0), 0);
+	IS(map_error(MAP_PRIVATE | unknown, fd, 0), 0);
+	IS(map_error(MAP_PRIVATE | MAP_ANONYMOUS | unknown, -1, 0), 0);
+	IS(map_error(MAP_SHARED | MAP_ANONYMOUS | unknown, -1, 0), 0);
+	IS(map_error(MAP_SHARED_VALIDATE, fd, 0), 0);
+	IS(map_error(MAP_SHARED_VALIDATE | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK, fd, 0), 0);
+	IS(map_error(MAP_SHARED_VALIDATE | unknown, fd, 0), EOPNOTSUPP);
+	IS(map_error(MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0), EOPNOTSUPP);
+	IS(map_error(MAP_SHARED_VALIDATE | MAP_ANONYMOUS, -1, 0), EINVAL);
+	IS(map_error(0, fd, 0), EINVAL);
+	IS(map_error(4, fd, 0), EINVAL);
+	IS(map_error(MAP_ANONYMOUS, -1, 0), EINVAL);
+	IS(map_error(MAP_ANONYMOUS | 4, -1, 0), EINVAL);
+	IS(map_error(MAP_SHARED | MAP_GROWSDOWN, fd, 0), EINVAL);
+	IS(map_error(MAP_SHARED | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, 0), EINVAL);
+	IS(map_error(MAP_PRIVATE | MAP_GROWSDOWN, fd, 0), EINVAL);
+	IS(map_error(MAP_PRIVATE | MAP_HUGETLB, fd, 0), EINVAL);
+	IS(map_error(MAP_PRIVATE, zero, 0), 0);
+	IS(map_error(MAP_PRIVATE, fd, (off_t)1 << 40), 0);
+	IS(map_error(MAP_PRIVATE, fd, (off_t)(~0UL >> 1) & ~(PAGE - 1UL)), EOVERFLOW);
+	IS(map_error(MAP_SHARED, fd, (off_t)(~0UL >> 1) & ~(PAGE - 1UL)), EOVERFLOW);
+	/* A direct call, since the C libraries check the length. */
+	FAILS(syscall(SYS_mmap, NULL, 0, PROT_READ, MAP_PRIVATE, -1, 0), EBADF);
+	FAILS(syscall(SYS_mmap, NULL, 0, PROT_READ, MAP_PRIVATE, fd, 0), EINVAL);
+}
+
 static void at_a_place(void)
 {
 	char *p = anonymous(8 * PAGE);
@@ -126,16 +170,6 @@ static void advised(void)
 	FAILS(madvise(p, PAGE, 9999), EINVAL);
 	OK(munmap(p, 4 * PAGE));
 	FAILS(madvise(p, PAGE, MADV_NORMAL), ENOMEM);
-}
-
-static void locked(void)
-{
-	char *p = anonymous(2 * PAGE);
-
-	OK(mlock(p, 2 * PAGE));
-	OK(munlock(p, 2 * PAGE));
-	OK(munmap(p, 2 * PAGE));
-	FAILS(mlock(p, PAGE), ENOMEM);
 }
 
 /* Writes to a private mapping never reach the file. */
@@ -276,11 +310,11 @@ static void in_memory_file(void)
 const struct check map_checks[] = {
 	{ "map_anonymous", anonymous_memory },
 	{ "map_wrong_arguments", wrong_arguments },
+	{ "map_flags", flags },
 	{ "map_at_a_place", at_a_place },
 	{ "map_grows_and_moves", grows_and_moves },
 	{ "map_moves_to_a_place", moves_to_a_place },
 	{ "map_advised", advised },
-	{ "map_locked", locked },
 	{ "map_private_file", private_file },
 	{ "map_shared_file", shared_file },
 	{ "map_shared_read_first", shared_read_first },

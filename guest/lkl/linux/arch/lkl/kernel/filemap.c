@@ -34,21 +34,48 @@ static int lkl_filemap_read(struct file *file, void *to, unsigned long len, loff
 	return 0;
 }
 
+static bool lkl_filemap_is_dev_zero(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+
+	return S_ISCHR(inode->i_mode) && inode->i_rdev == MKDEV(1, 5);
+}
+
+static int lkl_filemap_check_shared(struct file *file, const struct lkl_mmap_args *args)
+{
+	bool validate = (args->flags & MAP_TYPE) == MAP_SHARED_VALIDATE;
+
+	/* MAP_SYNC needs persistent memory. */
+	if (validate && args->flags & ~LEGACY_MAP_MASK)
+		return -EOPNOTSUPP;
+	if (args->prot & PROT_WRITE && !(file->f_mode & FMODE_WRITE))
+		return -EACCES;
+	if (IS_APPEND(file_inode(file)) && file->f_mode & FMODE_WRITE)
+		return -EACCES;
+	return 0;
+}
+
 static int lkl_filemap_check(struct file *file, const struct lkl_mmap_args *args)
 {
-	bool shared = lkl_filemap_is_shared(args);
+	unsigned long type = args->flags & MAP_TYPE;
+	int err = 0;
 
+	if (args->offset < 0 || args->offset > MAX_LFS_FILESIZE - (loff_t)args->len)
+		return -EOVERFLOW;
+	if (type == MAP_SHARED || type == MAP_SHARED_VALIDATE)
+		err = lkl_filemap_check_shared(file, args);
+	else if (type != MAP_PRIVATE)
+		err = -EINVAL;
+	if (err)
+		return err;
 	if (!(file->f_mode & FMODE_READ))
-		return -EACCES;
-	if (shared && args->prot & PROT_WRITE && !(file->f_mode & FMODE_WRITE))
-		return -EACCES;
-	if (shared && IS_APPEND(file_inode(file)) && file->f_mode & FMODE_WRITE)
 		return -EACCES;
 	if (path_noexec(&file->f_path) && args->prot & PROT_EXEC)
 		return -EPERM;
-	if (!S_ISREG(file_inode(file)->i_mode) || !file->f_op->mmap)
+	if (!lkl_filemap_is_dev_zero(file) &&
+	    (!S_ISREG(file_inode(file)->i_mode) || !file->f_op->mmap))
 		return -ENODEV;
-	return 0;
+	return args->flags & MAP_GROWSDOWN ? -EINVAL : 0;
 }
 
 /*
@@ -244,6 +271,7 @@ static long lkl_filemap_map(struct lkl_shared_file *f, const struct lkl_mmap_arg
 	if (err)
 		return err;
 	lkl_filemap_finish(args, first);
+	lkl_vma_share(first, lkl_pages(args->len), f->vma->vm_file, args->offset >> PAGE_SHIFT);
 	return first << PAGE_SHIFT;
 }
 
@@ -278,10 +306,10 @@ long lkl_filemap_mmap(struct file *file, const struct lkl_mmap_args *args)
 	err = lkl_filemap_check(file, args);
 	if (err)
 		return err;
-	if (lkl_filemap_is_shared(args))
+	if (lkl_filemap_is_shared(args) && !lkl_filemap_is_dev_zero(file))
 		return lkl_filemap_mmap_shared(file, args);
 	start = lkl_mmap_place(args);
-	if (start < 0)
+	if (start < 0 || lkl_filemap_is_dev_zero(file))
 		return start;
 	err = lkl_filemap_read(file, (void *)start, args->len, args->offset);
 	if (err) {

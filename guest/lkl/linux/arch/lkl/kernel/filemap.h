@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Shared by mmap.c, filemap.c, share.c, refill.c, shared_file.c and tmpfs_data.c. */
+/*
+ * Shared by mmap.c, filemap.c, share.c, refill.c, shared_file.c, memlock.c and
+ * tmpfs_data.c.
+ */
 #ifndef _LKL_FILEMAP_H
 #define _LKL_FILEMAP_H
 
@@ -20,6 +23,16 @@ static inline unsigned long lkl_pages(unsigned long len)
 
 /* mmap.c: reserves memory for a mapping. Returns its address or a negative error number. */
 long lkl_mmap_place(const struct lkl_mmap_args *args);
+
+/*
+ * memlock.c: whether mmap() may lock the memory of a mapping, if it does. Returns 0 or
+ * an error number.
+ */
+int lkl_mlock_check_mmap(const struct lkl_mmap_args *args);
+/* Whether n pages more may be locked. */
+bool lkl_mlock_has_room(unsigned long n);
+/* Locks or unlocks the pages from @start to @end. */
+int lkl_mlock_range(unsigned long start, unsigned long end, bool lock);
 
 /* filemap.c: maps a regular file. Returns the address or a negative error number. */
 long lkl_filemap_mmap(struct file *file, const struct lkl_mmap_args *args);

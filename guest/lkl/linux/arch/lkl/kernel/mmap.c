@@ -50,34 +50,45 @@ long lkl_mmap_place(const struct lkl_mmap_args *args)
 	return first ? (long)(first << PAGE_SHIFT) : -ENOMEM;
 }
 
-static bool lkl_mmap_is_dev_zero(struct file *file)
+/* Only files have MAP_SHARED_VALIDATE. There are no huge pages. */
+static long lkl_mmap_anonymous(const struct lkl_mmap_args *args)
 {
-	struct inode *inode = file_inode(file);
+	unsigned long type = args->flags & MAP_TYPE;
 
-	return S_ISCHR(inode->i_mode) && inode->i_rdev == MKDEV(1, 5);
+	if (type != MAP_PRIVATE && (type != MAP_SHARED || args->flags & MAP_GROWSDOWN))
+		return -EINVAL;
+	return args->flags & MAP_HUGETLB ? -ENOMEM : lkl_mmap_place(args);
 }
 
+static long lkl_mmap_file(unsigned long fd, const struct lkl_mmap_args *args)
+{
+	struct fd f = fdget(fd);
+	long ret;
+
+	if (!f.file)
+		return -EBADF;
+	ret = args->flags & MAP_HUGETLB || !args->len ? -EINVAL : lkl_filemap_mmap(f.file, args);
+	fdput(f);
+	return ret;
+}
+
+/* Unknown flags are ignored, as with an MMU, except with MAP_SHARED_VALIDATE. */
 long lkl_mmap(unsigned long addr, unsigned long len, unsigned long prot,
 	      unsigned long flags, unsigned long fd, unsigned long off)
 {
 	struct lkl_mmap_args args = { addr, len, prot, flags, off };
-	struct fd f;
 	long ret;
 
-	if (!len || off & ~PAGE_MASK || !(flags & MAP_TYPE))
+	if (off & ~PAGE_MASK || (flags & MAP_ANONYMOUS && !len))
 		return -EINVAL;
 	if (len > lkl_memory_end)
 		return -ENOMEM;
-	if (flags & MAP_ANONYMOUS)
-		return lkl_mmap_place(&args);
-	f = fdget(fd);
-	if (!f.file)
-		return -EBADF;
-	if (lkl_mmap_is_dev_zero(f.file))
-		ret = lkl_mmap_place(&args);
-	else
-		ret = lkl_filemap_mmap(f.file, &args);
-	fdput(f);
+	ret = lkl_mlock_check_mmap(&args);
+	if (ret)
+		return ret;
+	ret = flags & MAP_ANONYMOUS ? lkl_mmap_anonymous(&args) : lkl_mmap_file(fd, &args);
+	if (ret > 0 && flags & MAP_LOCKED)
+		lkl_mlock_range(ret, ret + PAGE_ALIGN(len), true);
 	return ret;
 }
 
@@ -118,8 +129,8 @@ static long lkl_mremap_fixed(unsigned long first, unsigned long had, unsigned lo
 	return lkl_mremap_move(first, had, to, wanted);
 }
 
-long lkl_mremap(unsigned long addr, unsigned long old, unsigned long new,
-		unsigned long flags, unsigned long to)
+static long lkl_mremap_unlocked(unsigned long addr, unsigned long old, unsigned long new,
+				unsigned long flags, unsigned long to)
 {
 	unsigned long first = addr >> PAGE_SHIFT;
 	unsigned long had = lkl_pages(old), wanted = lkl_pages(new), moved;
@@ -152,6 +163,22 @@ long lkl_mremap(unsigned long addr, unsigned long old, unsigned long new,
 	return moved ? lkl_mremap_move(first, had, moved, wanted) : -ENOMEM;
 }
 
+/* The new pages of a locked mapping are locked too. */
+long lkl_mremap(unsigned long addr, unsigned long old, unsigned long new,
+		unsigned long flags, unsigned long to)
+{
+	unsigned long had = lkl_pages(old), wanted = lkl_pages(new);
+	bool locked = lkl_vma_locked(addr, addr + PAGE_SIZE);
+	long ret;
+
+	if (locked && wanted > had && !lkl_mlock_has_room(wanted - had))
+		return -EAGAIN;
+	ret = lkl_mremap_unlocked(addr, old, new, flags, to);
+	if (ret > 0 && locked)
+		lkl_mlock_range(ret, ret + PAGE_ALIGN(new), true);
+	return ret;
+}
+
 /* Checks the arguments. Only write access to shared mappings has an effect. */
 long lkl_mprotect(unsigned long addr, unsigned long len, unsigned long prot)
 {
@@ -166,13 +193,6 @@ long lkl_mprotect(unsigned long addr, unsigned long len, unsigned long prot)
 	if (!lkl_mmap_is_mapped(addr, len))
 		return -ENOMEM;
 	return prot & PROT_WRITE ? lkl_shared_mprotect(first, first + lkl_pages(len)) : 0;
-}
-
-/* mlock(), mlock2() and munlock(): memory is never paged out. */
-long lkl_mlock(unsigned long addr, unsigned long len)
-{
-	len = PAGE_ALIGN(len + offset_in_page(addr));
-	return !len || lkl_mmap_is_mapped(addr & PAGE_MASK, len) ? 0 : -ENOMEM;
 }
 
 static bool lkl_madvise_is_known(int advice)

@@ -335,5 +335,6 @@ void lkl_unmap_files(void)
 	lkl_shared_refill(0, ULONG_MAX);
 	xa_for_each(&lkl_shared_pages, at, page)
 		lkl_shared_remove(page);
+	lkl_vma_forget_files();
 	mutex_unlock(&lkl_shared_lock);
 }

@@ -70,12 +70,6 @@ static long lkl_brk(unsigned long addr)
 	return 0;
 }
 
-/* mlockall() and munlockall(): memory is never paged out. */
-static long lkl_mlockall(void)
-{
-	return 0;
-}
-
 asmlinkage long sys_rt_sigreturn(void);
 
 #define sys_arch_prctl		lkl_arch_prctl
@@ -106,10 +100,10 @@ asmlinkage long sys_rt_sigreturn(void);
 #define sys_copy_file_range	lkl_copy_file_range
 #define sys_memfd_create	lkl_memfd_create
 #define sys_mlock		lkl_mlock
-#define sys_mlock2		lkl_mlock
-#define sys_munlock		lkl_mlock
+#define sys_mlock2		lkl_mlock2
+#define sys_munlock		lkl_munlock
 #define sys_mlockall		lkl_mlockall
-#define sys_munlockall		lkl_mlockall
+#define sys_munlockall		lkl_munlockall
 
 /* The cast by way of void * quiets the compiler: the functions have several types. */
 #define __SYSCALL(nr, name)	[nr] = (lkl_syscall_t)(void *)name,

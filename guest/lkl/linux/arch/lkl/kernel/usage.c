@@ -10,6 +10,7 @@
 #include <linux/seq_file.h>
 #include <asm/lkl.h>
 #include <asm/sections.h>
+#include "filemap.h"
 #include "usage.h"
 
 static unsigned long lkl_usage_text(void)
@@ -26,20 +27,35 @@ void lkl_usage_init(struct mm_struct *mm)
 	mm->hiwater_vm = image;
 }
 
-void lkl_usage_add(struct mm_struct *mm, unsigned long pages)
+static int lkl_usage_counter(const struct vm_area_struct *vma)
 {
-	atomic_long_add(pages, &mm->rss_stat.count[MM_ANONPAGES]);
-	mm->total_vm += pages;
-	mm->data_vm += pages;
-	update_hiwater_rss(mm);
-	update_hiwater_vm(mm);
+	if (!vma->vm_file)
+		return MM_ANONPAGES;
+	return lkl_is_tmpfs(vma->vm_file->f_mapping) ? MM_SHMEMPAGES : MM_FILEPAGES;
 }
 
-void lkl_usage_remove(struct mm_struct *mm, unsigned long pages)
+static void lkl_usage_change(const struct vm_area_struct *vma, long pages)
 {
-	atomic_long_sub(pages, &mm->rss_stat.count[MM_ANONPAGES]);
-	mm->total_vm -= pages;
-	mm->data_vm -= pages;
+	struct mm_struct *mm = vma->vm_mm;
+
+	atomic_long_add(pages, &mm->rss_stat.count[lkl_usage_counter(vma)]);
+	mm->total_vm += pages;
+	if (!(vma->vm_flags & VM_MAYSHARE))
+		mm->data_vm += pages;
+	if (vma->vm_flags & VM_LOCKED)
+		mm->locked_vm += pages;
+}
+
+void lkl_usage_add(const struct vm_area_struct *vma, unsigned long pages)
+{
+	lkl_usage_change(vma, pages);
+	update_hiwater_rss(vma->vm_mm);
+	update_hiwater_vm(vma->vm_mm);
+}
+
+void lkl_usage_remove(const struct vm_area_struct *vma, unsigned long pages)
+{
+	lkl_usage_change(vma, -(long)pages);
 }
 
 static void lkl_usage_print(struct seq_file *m, const char *name, unsigned long pages)
@@ -51,7 +67,7 @@ void __wrap_task_mem(struct seq_file *m, struct mm_struct *mm)
 {
 	lkl_usage_print(m, "VmPeak:", get_mm_hiwater_vm(mm));
 	lkl_usage_print(m, "VmSize:", mm->total_vm);
-	lkl_usage_print(m, "VmLck:", 0);
+	lkl_usage_print(m, "VmLck:", mm->locked_vm);
 	lkl_usage_print(m, "VmPin:", 0);
 	lkl_usage_print(m, "VmHWM:", get_mm_hiwater_rss(mm));
 	lkl_usage_print(m, "VmRSS:", get_mm_rss(mm));

@@ -9,6 +9,7 @@
 
 #include <linux/types.h>
 
+struct file;
 struct mm_struct;
 
 /* Allocates n zeroed pages in a row. Returns the first, or 0 if there is no such run. */
@@ -40,5 +41,16 @@ bool lkl_arena_has_memory(unsigned long n);
 int lkl_vma_init(struct mm_struct *mm);
 void lkl_vma_add(unsigned long first, unsigned long n);
 void lkl_vma_remove(unsigned long first, unsigned long n);
+/* Says that mapped pages are a shared mapping of a file. Takes the mm's lock. */
+void lkl_vma_share(unsigned long first, unsigned long n, struct file *file, pgoff_t pgoff);
+/* Releases the files of shared mappings. Takes the mm's lock. */
+void lkl_vma_forget_files(void);
+/*
+ * The pages that are locked in memory. lkl_vma_lock() ends with -ENOMEM at the first
+ * page that is not mapped. The caller holds the mm's lock for writing.
+ */
+int lkl_vma_lock(unsigned long start, unsigned long end, bool lock);
+void lkl_vma_lock_all(bool lock);
+unsigned long lkl_vma_locked(unsigned long start, unsigned long end);
 
 #endif

@@ -10,6 +10,7 @@ struct mm_struct;
 struct pt_regs;
 struct sigcontext;
 struct thread_struct;
+struct vm_area_struct;
 
 /* Section boundaries, from vmlinux.lds.S. */
 extern char lkl_image_start[], lkl_text_end[], lkl_rodata_end[];
@@ -111,8 +112,8 @@ void lkl_stack_overrun(void);
  * the mm.
  */
 void lkl_usage_init(struct mm_struct *mm);
-void lkl_usage_add(struct mm_struct *mm, unsigned long pages);
-void lkl_usage_remove(struct mm_struct *mm, unsigned long pages);
+void lkl_usage_add(const struct vm_area_struct *vma, unsigned long pages);
+void lkl_usage_remove(const struct vm_area_struct *vma, unsigned long pages);
 
 /* signal.c: delivers pending signals. */
 void lkl_do_signal(struct pt_regs *regs);
@@ -133,6 +134,10 @@ long lkl_mremap(unsigned long addr, unsigned long old, unsigned long new,
 		unsigned long flags, unsigned long to);
 long lkl_mprotect(unsigned long addr, unsigned long len, unsigned long prot);
 long lkl_mlock(unsigned long addr, unsigned long len);
+long lkl_mlock2(unsigned long addr, unsigned long len, int flags);
+long lkl_munlock(unsigned long addr, unsigned long len);
+long lkl_mlockall(int flags);
+long lkl_munlockall(void);
 long lkl_madvise(unsigned long addr, unsigned long len, int advice);
 long lkl_msync(unsigned long addr, unsigned long len, int flags);
 long lkl_fsync(unsigned int fd);
