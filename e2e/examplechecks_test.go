@@ -5,7 +5,9 @@ package e2e
 import (
 	"fmt"
 	"maps"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -71,5 +73,49 @@ func (a *alloc) awaitAnswersOf(t *testing.T, count int) {
 			return fmt.Errorf("answers of %v, not of %v", seen, want)
 		}
 		return nil
+	}))
+}
+
+// storesInMemcached stores and reads a file with the clients of libmemcached.
+func storesInMemcached(t *testing.T, a *alloc) {
+	t.Helper()
+	server := "--servers=" + a.address(t, "memcached")
+	file := filepath.Join(t.TempDir(), "key")
+	must.NoError(t, os.WriteFile(file, []byte("the value"), 0o600))
+	must.Wait(t, testenv.Eventually(func() error {
+		if out, err := exec.Command("memccp", server, file).CombinedOutput(); err != nil {
+			return fmt.Errorf("memccp: %w: %s", err, out)
+		}
+		return nil
+	}))
+	out, err := exec.Command("memccat", server, "key").CombinedOutput()
+	must.NoError(t, err, must.Sprintf("%s", out))
+	must.Eq(t, "the value\n", string(out))
+}
+
+// keepsRetainedMessages requires that a message is there after a restart.
+func keepsRetainedMessages(t *testing.T, a *alloc) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(a.address(t, "mqtt"))
+	must.NoError(t, err)
+	client := func(program string, args ...string) (string, error) {
+		args = append([]string{"-h", host, "-p", port, "-t", "state", "-q", "1"}, args...)
+		out, err := exec.Command(program, args...).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%s: %w: %s", program, err, out)
+		}
+		return string(out), err
+	}
+	must.Wait(t, testenv.Eventually(func() error {
+		_, err := client("mosquitto_pub", "-r", "-m", "retained")
+		return err
+	}))
+	must.NoError(t, nomad.API.Allocations().Restart(a.Allocation, a.task, nil))
+	must.Wait(t, testenv.Eventually(func() error {
+		out, err := client("mosquitto_sub", "-C", "1", "-W", "5")
+		if err == nil && out != "retained\n" {
+			err = fmt.Errorf("mosquitto_sub prints %q", out)
+		}
+		return err
 	}))
 }

@@ -45,6 +45,12 @@ var examples = map[string]example{
 	"rootfs.nomad.hcl":        {allKernels, completesWith("argument: from two files\n")},
 	"image-archive.nomad.hcl": {serveArchive, completesWith("command line: from an archive\n")},
 	"image-private.nomad.hcl": {privateImage, completesWith("command line: from a private registry\n")},
+	"memcached.nomad.hcl":     {images, storesInMemcached},
+	"mosquitto.nomad.hcl":     {images, keepsRetainedMessages},
+	"haproxy.nomad.hcl":       {images, func(t *testing.T, a *alloc) { a.awaitAnswersOf(t, 2) }},
+	"lighttpd.nomad.hcl":      {images, answers("Served by lighttpd.")},
+	"sqlite3.nomad.hcl":       {images, completesWith("visit 1 by ")},
+	"busybox.nomad.hcl":       {images, completesWith("sum 42\n")},
 }
 
 func TestExamples_Work(t *testing.T) {

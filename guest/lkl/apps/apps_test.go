@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package apps tests redis, nginx and Python as unikernels.
+// Package apps tests the applications as unikernels.
 package apps
 
 import (
@@ -63,7 +63,21 @@ func startGuest(t *testing.T, kernel, root, port string, args ...string) *guest 
 	return machine{kernel, root, port, 128}.start(t, args...)
 }
 
-// A machine describes a guest: its kernel, root disk, port and memory in MiB.
+// buildRoot builds a root disk with the files of an application, and further files.
+func buildRoot(t *testing.T, app string, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	from, root := filepath.Join(dir, "files"), filepath.Join(dir, "root.ext4")
+	must.NoError(t, os.CopyFS(from, os.DirFS(strings.TrimSuffix(testenv.Guest(t, app+".spt"), ".spt")+".root")))
+	for name, content := range files {
+		must.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(from, name)), 0o755))
+		must.NoError(t, os.WriteFile(filepath.Join(from, name), []byte(content), 0o644))
+	}
+	must.NoError(t, disk.Build(t.Context(), from, root, disk.BuildOptions{Size: 64 << 20}))
+	return root
+}
+
+// A machine describes a guest: its kernel, root disk, port (or "") and memory in MiB.
 type machine struct {
 	kernel, root, port string
 	memory             int
@@ -100,8 +114,16 @@ func (m machine) start(t *testing.T, args ...string) *guest {
 			t.Logf("console: %s", &g.console)
 		}
 	})
-	waitForServer(t, "10.0.0.2:"+m.port)
+	if m.port != "" {
+		waitForServer(t, "10.0.0.2:"+m.port)
+	}
 	return g
+}
+
+// output waits for the guest's end, and returns its exit status and output.
+func (g *guest) output() (int, string) {
+	_ = g.cmd.Wait() // the status is in ProcessState
+	return g.cmd.ProcessState.ExitCode(), g.console.String()
 }
 
 // waitForServer waits until something accepts connections at the address.

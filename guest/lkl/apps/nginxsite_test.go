@@ -10,8 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -20,22 +18,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/lkl-nomad/nomad-driver-lkl/disk"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
 // startNginx starts nginx with further files in its root, in 64 MiB.
 func startNginx(t *testing.T, port string, files map[string]string, args ...string) *guest {
 	t.Helper()
-	dir := t.TempDir()
-	from, root := filepath.Join(dir, "files"), filepath.Join(dir, "root.ext4")
-	must.NoError(t, os.CopyFS(from, os.DirFS(strings.TrimSuffix(testenv.Guest(t, "lkl-nginx.spt"), ".spt")+".root")))
-	for name, content := range files {
-		must.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(from, name)), 0o755))
-		must.NoError(t, os.WriteFile(filepath.Join(from, name), []byte(content), 0o644))
-	}
-	must.NoError(t, disk.Build(t.Context(), from, root, disk.BuildOptions{Size: 64 << 20}))
-	return machine{"lkl-nginx.spt", root, port, 64}.start(t, args...)
+	return machine{"lkl-nginx.spt", buildRoot(t, "lkl-nginx", files), port, 64}.start(t, args...)
 }
 
 // An answer is the answer to a request.

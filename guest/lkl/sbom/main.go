@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/atomicfile"
@@ -31,12 +32,18 @@ import (
 // package that is not listed, the license is unknown. xz-utils is not: its library is in the
 // public domain, for which SPDX has no identifier.
 var licenses = map[string]string{
+	"busybox":         "GPL-2.0-only",
 	"bzip2":           "bzip2-1.0.6",
 	"ca-certificates": "MPL-2.0",
 	"expat":           "MIT",
 	"gcc-12":          "GPL-3.0-or-later WITH GCC-exception-3.1",
+	"haproxy":         "GPL-2.0-or-later AND LGPL-2.1-or-later",
+	"libevent":        "BSD-3-Clause",
 	"libffi":          "MIT",
+	"lighttpd":        "BSD-3-Clause",
 	"linux":           "GPL-2.0-only",
+	"memcached":       "BSD-3-Clause",
+	"mosquitto":       "EPL-2.0 OR BSD-3-Clause",
 	"musl":            "MIT",
 	"nginx":           "BSD-2-Clause",
 	"openssl":         "Apache-2.0",
@@ -89,7 +96,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	packages = append(packages, further...)
+	packages = withoutRepeated(append(packages, further...))
 	if err := setReleases(packages, release, suites); err != nil {
 		return err
 	}
@@ -100,6 +107,17 @@ func run(args []string) error {
 	}
 	const perm = 0o644
 	return atomicfile.Write(output, content, perm)
+}
+
+// withoutRepeated removes repeated packages: an application can use a library of its source package.
+func withoutRepeated(packages []debianPackage) []debianPackage {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(packages, func(p debianPackage) bool {
+		id := p.name + "=" + p.version
+		repeated := seen[id]
+		seen[id] = true
+		return repeated
+	})
 }
 
 // describe returns the name and digest of a kernel.

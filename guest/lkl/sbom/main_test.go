@@ -92,11 +92,18 @@ func TestRun_RefusesDirectoriesWithoutChangelog(t *testing.T) {
 
 func TestBuildApp_ListsThePackagesOfTheGuests(t *testing.T) {
 	for guest, want := range map[string][]string{
-		"lkl-hello":   {"linux", "musl", "nomad-driver-lkl"},
-		"lkl-nginx":   {"nginx", "ca-certificates", "openssl", "pcre2", "zlib", "linux", "musl", "nomad-driver-lkl"},
-		"lkl-redis":   {"redis", "linux", "musl", "nomad-driver-lkl"},
-		"lkl-python3": {"python3.11", "bzip2", "expat", "sqlite3", "tzdata", "ca-certificates", "libffi", "openssl", "xz-utils", "zlib", "linux", "musl", "nomad-driver-lkl"},
+		"lkl-busybox":   {"busybox"},
+		"lkl-haproxy":   {"haproxy", "openssl", "pcre2"},
+		"lkl-hello":     {},
+		"lkl-lighttpd":  {"lighttpd", "openssl", "pcre2", "zlib"},
+		"lkl-memcached": {"memcached", "libevent", "openssl"},
+		"lkl-mosquitto": {"mosquitto", "openssl"},
+		"lkl-nginx":     {"nginx", "ca-certificates", "openssl", "pcre2", "zlib"},
+		"lkl-python3":   {"python3.11", "bzip2", "expat", "sqlite3", "tzdata", "ca-certificates", "libffi", "openssl", "xz-utils", "zlib"},
+		"lkl-redis":     {"redis"},
+		"lkl-sqlite3":   {"sqlite3", "zlib"},
 	} {
+		want = append(want, "linux", "musl", project)
 		t.Run(guest, func(t *testing.T) {
 			content, err := os.ReadFile(testenv.Guest(t, guest+".spdx.json"))
 			must.NoError(t, err)
