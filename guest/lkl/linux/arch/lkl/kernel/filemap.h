@@ -43,7 +43,6 @@ struct lkl_shared_file {
 	struct address_space *mapping;
 	struct vm_area_struct *vma;	/* the argument of the file's operations */
 	const struct address_space_operations *aops;	/* of the file system */
-	struct address_space_operations hooked;
 	struct xarray pages;		/* struct lkl_shared_page by index in the file */
 	bool pinned;			/* stays without pages too */
 };

@@ -14,6 +14,19 @@
 
 static LIST_HEAD(lkl_shared_files);
 
+/*
+ * The operations of a file system, and those of its files with shared mappings. A write
+ * may sleep between two operations, and keeps their address. So this is never freed;
+ * there are few file systems.
+ */
+struct lkl_hooked_ops {
+	struct list_head list;
+	const struct address_space_operations *original;
+	struct address_space_operations hooked;
+};
+
+static LIST_HEAD(lkl_hooked_ops);
+
 bool lkl_shared_file_has_storage(const struct lkl_shared_file *f)
 {
 	return mapping_can_writeback(f->mapping);
@@ -82,13 +95,15 @@ static struct lkl_shared_file *lkl_shared_file_reuse(struct lkl_shared_file *f, 
  */
 static bool lkl_shared_file_release(struct folio *folio, gfp_t gfp)
 {
-	struct lkl_shared_file *f;
+	const struct address_space_operations *ops = folio->mapping->a_ops;
 
 	if (lkl_shared_is_changed(folio))
 		return false;
-	f = container_of(folio->mapping->a_ops, struct lkl_shared_file, hooked);
-	if (f->aops->release_folio)
-		return f->aops->release_folio(folio, gfp);
+	/* The last mapping may be gone since the caller has read the address of this function. */
+	if (ops->release_folio == lkl_shared_file_release)
+		ops = container_of(ops, struct lkl_hooked_ops, hooked)->original;
+	if (ops->release_folio)
+		return ops->release_folio(folio, gfp);
 	if (folio_buffers(folio))
 		return try_to_free_buffers(folio);
 	folio_clear_private(folio);
@@ -101,10 +116,31 @@ bool lkl_shared_file_needs_private(const struct lkl_shared_file *f)
 	return !f->aops->release_folio && f->aops->launder_folio;
 }
 
+static const struct address_space_operations *
+lkl_hook_ops(const struct address_space_operations *original)
+{
+	struct lkl_hooked_ops *ops;
+
+	list_for_each_entry(ops, &lkl_hooked_ops, list)
+		if (ops->original == original)
+			return &ops->hooked;
+	ops = kmalloc(sizeof(*ops), GFP_KERNEL);
+	if (!ops)
+		return NULL;
+	ops->original = original;
+	ops->hooked = *original;
+	if (!ops->hooked.free_folio)
+		ops->hooked.free_folio = lkl_shared_lost;
+	ops->hooked.release_folio = lkl_shared_file_release;
+	list_add(&ops->list, &lkl_hooked_ops);
+	return &ops->hooked;
+}
+
 struct lkl_shared_file *lkl_shared_file_get(struct file *file)
 {
 	struct address_space *mapping = file->f_mapping;
 	struct lkl_shared_file *f = lkl_shared_file_find(mapping);
+	const struct address_space_operations *hooked;
 	void *vma;
 
 	if (f)
@@ -113,7 +149,8 @@ struct lkl_shared_file *lkl_shared_file_get(struct file *file)
 	if (!mapping->a_ops->read_folio ||
 	    (mapping->a_ops->free_folio && !lkl_is_tmpfs(mapping)))
 		return ERR_PTR(-ENODEV);
-	f = kzalloc(sizeof(*f), GFP_KERNEL);
+	hooked = lkl_hook_ops(mapping->a_ops);
+	f = hooked ? kzalloc(sizeof(*f), GFP_KERNEL) : NULL;
 	if (!f)
 		return ERR_PTR(-ENOMEM);
 	vma = lkl_shared_file_open(file);
@@ -125,11 +162,7 @@ struct lkl_shared_file *lkl_shared_file_get(struct file *file)
 	f->mapping = mapping;
 	xa_init(&f->pages);
 	f->aops = mapping->a_ops;
-	f->hooked = *f->aops;
-	if (!f->hooked.free_folio)
-		f->hooked.free_folio = lkl_shared_lost;
-	f->hooked.release_folio = lkl_shared_file_release;
-	mapping->a_ops = &f->hooked;
+	mapping->a_ops = hooked;
 	list_add(&f->list, &lkl_shared_files);
 	return f;
 }
