@@ -3,6 +3,7 @@
 package lkl
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -11,19 +12,42 @@ import (
 )
 
 // Random operations on mappings, files and memory agree with a model. In a small guest
-// the memory of the mappings moves among all other memory.
+// the memory of the mappings moves among all other memory. Threads change other files while
+// one waits in the middle of an operation.
 func TestMaps_AgreeWithFiles(t *testing.T) {
 	kernel := compileGuest(t, "maps.c")
-	for _, memory := range []string{"24", "128"} {
-		for _, seed := range []string{"1", "2"} {
-			g := startGuest(t, guestSpec{
-				kernel: kernel, memory: memory, root: buildImage(t, 128, nil), args: []string{"5000", seed, "/", "/tmp"},
-			})
-			lines, status := g.waitExit(t)
-			test.Eq(t, 0, status, test.Sprint(lines))
-			test.StrHasPrefix(t, "5000 operations, ", lastLine(lines))
-			requireCleanDisk(t, g.root)
+	for _, c := range []struct {
+		memory, seed string
+		threads      int
+	}{{"24", "1", 1}, {"24", "2", 1}, {"128", "9", 4}, {"128", "1", 4}, {"128", "2", 4}} {
+		g := startGuest(t, guestSpec{
+			kernel: kernel, memory: c.memory, root: buildImage(t, 128, nil), args: []string{strconv.Itoa(c.threads), "5000", c.seed, "/", "/tmp"},
+		})
+		lines, status := g.waitExit(t)
+		must.Eq(t, 0, status, must.Sprint(lines))
+		must.Len(t, c.threads, lines)
+		for _, line := range lines {
+			test.StrHasPrefix(t, "5000 operations, ", line)
 		}
+		requireCleanDisk(t, g.root)
+	}
+}
+
+// Invalidations by the file server must not lose changes of the program.
+func TestMaps_AgreeWithLiveFiles(t *testing.T) {
+	kernel := compileGuest(t, "maps.c")
+	for _, seed := range []string{"3", "5"} {
+		shares := []share{{source: t.TempDir(), path: "/live"}}
+		socket, host := packetPair(t)
+		serveShares(t, host, shares)
+		s := liveGuest(t, socket, shares, "4", "2000", seed, "/live", "/")
+		s.kernel, s.memory, s.root = kernel, "128", buildImage(t, 128, nil)
+		g := startGuest(t, s)
+		must.NoError(t, socket.Close())
+		lines, status := g.waitExit(t)
+		must.Eq(t, 0, status, must.Sprint(lines))
+		must.Len(t, 4, lines)
+		requireCleanDisk(t, g.root)
 	}
 }
 

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * maps OPERATIONS SEED DIRECTORY...: shared mappings of files under random operations.
+ * maps THREADS OPERATIONS SEED DIRECTORY...: shared mappings of files under random
+ * operations.
  *
- * The files are in the directories, and of memfd_create. A model in memory says what
- * they contain. Mappings, read and write must agree with it at any time, while pieces of
- * private memory come and go, caches are dropped, and mappings replace one another.
- * A mapping may fail with ENOMEM.
+ * Each thread has files in the directories, and of memfd_create. A model in memory says
+ * what they contain. Mappings, read and write must agree with it at any time, while
+ * pieces of private memory come and go, caches are dropped, and mappings replace one
+ * another. A mapping may fail with ENOMEM.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,31 +27,36 @@
 #define MAPS 24
 #define PIECES 24
 
-static struct file {
+/* The state of a thread. */
+static __thread struct file {
 	char path[100];
 	int fd;
 	size_t size;
-	unsigned char model[MAX_SIZE];
+	unsigned char *model;
 } files[MAX_FILES];
-static int n_files;
+static __thread int n_files;
 
-static struct map {
+static __thread struct map {
 	struct file *file;	/* NULL if unused */
 	unsigned char *at;
 	size_t first, n;	/* pages of the file */
 	bool writable, held;	/* held: inside of the reserved memory */
 } maps[MAPS];
 
-static struct piece {
+static __thread struct piece {
 	unsigned char *at, fill;
 	size_t n;
 } pieces[PIECES];
 
 /* Memory of the program for MAP_FIXED. */
-static unsigned char *reserved;
+static __thread unsigned char *reserved;
 #define RESERVED (64UL * PAGE)
 
-static unsigned long seed, operations, refused;
+static __thread unsigned long seed, operations, refused;
+static __thread unsigned char *buffer;
+
+static int thread_count, arg_count;
+static char **args;
 
 static unsigned long below(unsigned long n)
 {
@@ -90,13 +97,12 @@ static void check_map(const struct map *m)
 
 static void check_file(const struct file *f)
 {
-	static unsigned char text[MAX_SIZE];
-	ssize_t n = pread(f->fd, text, sizeof(text), 0);
+	ssize_t n = pread(f->fd, buffer, MAX_SIZE, 0);
 
 	if (n != (ssize_t)f->size)
 		fail("the size differs", f, n);
 	for (size_t i = 0; i < f->size; i++)
-		if (text[i] != f->model[i])
+		if (buffer[i] != f->model[i])
 			fail("the file differs", f, i);
 }
 
@@ -326,35 +332,40 @@ static void (*const steps[])(void) = {
 	write_map, synchronize, change_piece, change_piece, lock, press, check_some, check_some,
 };
 
-static void add_file(const char *directory)
+static void add_file(long thread, const char *directory)
 {
 	struct file *f = &files[n_files];
 
 	if (directory)
-		snprintf(f->path, sizeof(f->path), "%s/maps-%d", directory, n_files);
+		snprintf(f->path, sizeof(f->path), "%s/maps-%ld-%d", directory, thread, n_files);
 	else
 		strcpy(f->path, "memfd");
 	f->fd = directory ? open(f->path, O_RDWR | O_CREAT | O_TRUNC, 0600) : memfd_create("maps", 0);
-	if (f->fd == -1)
+	f->model = calloc(1, MAX_SIZE);
+	if (f->fd == -1 || !f->model)
 		fail("open", f, 0);
 	n_files++;
 }
 
-int main(int argc, char **argv)
+static void prepare(long thread)
 {
-	unsigned long last = argc > 1 ? strtoul(argv[1], NULL, 10) : 0;
-
-	seed = 88172645463325252UL + (argc > 2 ? strtoul(argv[2], NULL, 10) : 0);
-	for (int i = 3; i < argc && n_files < MAX_FILES - 3; i++) {
-		add_file(argv[i]);
-		add_file(argv[i]);
+	for (int i = 4; i < arg_count && n_files < MAX_FILES - 3; i++) {
+		add_file(thread, args[i]);
+		add_file(thread, args[i]);
 	}
-	add_file(NULL);
-	if (argc > 3 && chdir(argv[3]) == -1)
-		fail("chdir", NULL, 0);
+	add_file(thread, NULL);
+	buffer = malloc(MAX_SIZE);
 	reserved = mmap(NULL, RESERVED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (reserved == MAP_FAILED)
+	if (!buffer || reserved == MAP_FAILED)
 		fail("mmap", NULL, 0);
+}
+
+static void *run(void *thread)
+{
+	unsigned long last = strtoul(args[2], NULL, 10);
+
+	seed = 88172645463325252UL + strtoul(args[3], NULL, 10) + (long)thread;
+	prepare((long)thread);
 	for (; operations < last; operations++) {
 		steps[below(sizeof(steps) / sizeof(steps[0]))]();
 		if (operations % 256 == 0)
@@ -364,5 +375,22 @@ int main(int argc, char **argv)
 	printf("%lu operations, %lu refused\n", operations, refused);
 	for (int i = 0; i < n_files; i++)
 		unlink(files[i].path);
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	pthread_t threads[16];
+
+	arg_count = argc;
+	args = argv;
+	thread_count = argc > 4 ? atoi(argv[1]) : 0;
+	if (thread_count < 1 || thread_count > 16 || chdir(argv[4]) == -1)
+		return fprintf(stderr, "usage: maps THREADS OPERATIONS SEED DIRECTORY...\n"), 2;
+	for (long i = 0; i < thread_count; i++)
+		if (pthread_create(&threads[i], NULL, run, (void *)i))
+			return fprintf(stderr, "cannot create a thread\n"), 2;
+	for (int i = 0; i < thread_count; i++)
+		pthread_join(threads[i], NULL);
 	return 0;
 }

@@ -39,7 +39,7 @@ static int lkl_cache_replace(struct page *old, struct page *new)
 		SetPageDirty(new);
 	}
 	if (PageUptodate(old)) {
-		copy_highpage(new, old);
+		lkl_shared_load(new, old);
 		SetPageUptodate(new);
 	}
 	replace_page_cache_page(old, new);
@@ -175,9 +175,12 @@ int lkl_cache_take(struct file *file, struct page *first, pgoff_t index, unsigne
 		unsigned int batch = min_t(unsigned long, n - done, LKL_CACHE_BATCH), i;
 		int err = lkl_cache_write(mapping, index + done, batch), e;
 
+		/* A hole may be half made: its pages are dropped before its blocks are freed. */
+		filemap_invalidate_lock_shared(mapping);
 		for (i = 0; i < batch && !err; i += !err)
 			err = lkl_cache_insert(mapping, first + done + i, index + done + i);
 		e = lkl_cache_fill(file, first + done, i, clean);
+		filemap_invalidate_unlock_shared(mapping);
 		if (e)
 			return e;
 		if (err == -EAGAIN && retries--)
@@ -190,17 +193,40 @@ int lkl_cache_take(struct file *file, struct page *first, pgoff_t index, unsigne
 	return 0;
 }
 
-int lkl_cache_take_content(struct file *file, struct page *page, pgoff_t index)
+/* Replaces the page that the page cache has, or reads one first. */
+static int lkl_cache_try_return(struct file *file, struct page *page, pgoff_t index)
 {
-	int err = lkl_cache_write(file->f_mapping, index, 1);
+	struct page *old = read_mapping_page(file->f_mapping, index, file);
+	int err = -EAGAIN;
 
-	if (!err)
-		err = lkl_cache_insert(file->f_mapping, page, index);
-	if (err)
-		return err;
-	SetPageUptodate(page);
-	unlock_page(page);
-	return 0;
+	if (IS_ERR(old))
+		return PTR_ERR(old);
+	lock_page(old);
+	if (old->mapping == file->f_mapping && PageUptodate(old)) {
+		lkl_cache_prepare(page);
+		err = lkl_cache_replace(old, page);
+		unlock_page(page);
+	}
+	unlock_page(old);
+	put_page(old);
+	return err;
+}
+
+int lkl_cache_return(struct file *file, struct page *page, pgoff_t index)
+{
+	struct address_space *mapping = file->f_mapping;
+	unsigned int retries = LKL_CACHE_RETRIES;
+	int err;
+
+	do {
+		err = lkl_cache_write(mapping, index, 1);
+		if (err)
+			break;
+		filemap_invalidate_lock_shared(mapping);
+		err = lkl_cache_try_return(file, page, index);
+		filemap_invalidate_unlock_shared(mapping);
+	} while (err == -EAGAIN && retries--);
+	return err == -EAGAIN ? -EBUSY : err;
 }
 
 int lkl_cache_evict(struct address_space *mapping, struct page *page)

@@ -15,10 +15,10 @@
 int lkl_cache_take(struct file *file, struct page *first, pgoff_t index, unsigned long n,
 		   bool clean);
 /*
- * Puts a page into the page cache with the content that it has. If the page cache
- * has another page at @index, its content wins.
+ * Puts a page back into the page cache while the program may write to it. Its content
+ * changes at once, see lkl_shared_load().
  */
-int lkl_cache_take_content(struct file *file, struct page *page, pgoff_t index);
+int lkl_cache_return(struct file *file, struct page *page, pgoff_t index);
 /* Replaces a page of the arena in the page cache by a new page of the kernel. */
 int lkl_cache_evict(struct address_space *mapping, struct page *page);
 /*

@@ -99,6 +99,11 @@ int lkl_shared_file_dirty(struct lkl_shared_file *f, struct page *page);
 bool lkl_shared_file_needs_private(const struct lkl_shared_file *f);
 /* share.c: whether the program has changed a page since the file system knows it. */
 bool lkl_shared_is_changed(struct folio *folio);
+/*
+ * Gives a page the content of the one that it replaces in the page cache, unless it
+ * is a shared page that the program has changed.
+ */
+void lkl_shared_load(struct page *to, struct page *from);
 
 /* refill.c: called when a page has left the page cache. */
 void lkl_shared_lost(struct folio *folio);

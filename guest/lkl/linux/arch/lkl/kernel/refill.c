@@ -28,37 +28,30 @@ static unsigned long lkl_shared_lost_run(struct lkl_shared_page *page, unsigned 
 	return n;
 }
 
-/*
- * Puts a page back. If a file server has invalidated the page, but the program has
- * changed it, the program's content stays.
- */
 static int lkl_shared_put_back(struct lkl_shared_page *page, unsigned long n)
 {
 	struct file *file = page->file->vma->vm_file;
 	struct page *first = pfn_to_page(page->pfn);
-	int err;
 
-	if (!lkl_shared_is_tracked(page))
-		return lkl_cache_take(file, first, page->index, n, page->fresh);
-	if (!lkl_shared_is_beyond_end(page) && lkl_shared_digest(page) != page->digest)
-		return lkl_cache_take_content(file, first, page->index);
-	err = lkl_cache_take(file, first, page->index, 1, false);
-	if (!err)
-		page->digest = lkl_shared_digest(page);
-	return err;
+	if (lkl_shared_is_tracked(page))
+		return lkl_cache_return(file, first, page->index);
+	return lkl_cache_take(file, first, page->index, n, page->fresh);
 }
 
+/* The flag takes a reference, as everywhere in Linux: otherwise reclaim may free the page. */
 static void lkl_shared_settle(struct lkl_shared_page *page)
 {
+	struct page *p = pfn_to_page(page->pfn);
+
 	page->fresh = false;
-	if (lkl_shared_file_needs_private(page->file))
-		SetPagePrivate(pfn_to_page(page->pfn));
+	if (lkl_shared_file_needs_private(page->file) && !PagePrivate(p))
+		attach_page_private(p, NULL);
 }
 
 void lkl_shared_unsettle(struct lkl_shared_page *page)
 {
 	if (lkl_shared_file_needs_private(page->file))
-		ClearPagePrivate(pfn_to_page(page->pfn));
+		detach_page_private(pfn_to_page(page->pfn));
 }
 
 int lkl_shared_refill(unsigned long first, unsigned long end)

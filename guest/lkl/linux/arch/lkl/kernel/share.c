@@ -12,6 +12,7 @@
  */
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/highmem.h>
 #include <linux/mman.h>
 #include <linux/pagemap.h>
 #include <linux/slab.h>
@@ -86,6 +87,19 @@ bool lkl_shared_is_changed(struct folio *folio)
 
 	return page && lkl_shared_is_tracked(page) && !lkl_shared_is_beyond_end(page) &&
 	       lkl_shared_digest(page) != page->digest;
+}
+
+/* The program may write while the page is away from the page cache. */
+void lkl_shared_load(struct page *to, struct page *from)
+{
+	struct lkl_shared_page *page = xa_load(&lkl_shared_pages, page_to_pfn(to));
+	bool tracked = page && lkl_shared_is_tracked(page);
+
+	if (tracked && lkl_shared_is_changed(page_folio(to)))
+		return;
+	copy_highpage(to, from);
+	if (tracked)
+		page->digest = lkl_shared_digest(page);
 }
 
 static int lkl_shared_sync_page(struct lkl_shared_page *page)

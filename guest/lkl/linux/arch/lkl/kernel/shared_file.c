@@ -106,7 +106,7 @@ static bool lkl_shared_file_release(struct folio *folio, gfp_t gfp)
 		return ops->release_folio(folio, gfp);
 	if (folio_buffers(folio))
 		return try_to_free_buffers(folio);
-	folio_clear_private(folio);
+	folio_detach_private(folio);
 	return true;
 }
 
