@@ -65,3 +65,15 @@ func TestMaps_LargestOneLeavesMemoryToTheKernel(t *testing.T) {
 	test.Greater(t, available*8/10, largest)
 	test.Eq(t, "allocate: 512", lines[2])
 }
+
+// The writer is in the middle of a call when the last shared mapping goes.
+func TestMaps_WriteContinuesAfterTheLastMapping(t *testing.T) {
+	kernel := compileGuest(t, "mapwrite.c")
+	for _, file := range []string{"/file", "/tmp/file"} {
+		lines, status := runGuest(t, guestSpec{
+			kernel: kernel, memory: "128", root: buildImage(t, 64, nil), args: []string{file},
+		})
+		must.Eq(t, 0, status, must.Sprint(lines))
+		must.Eq(t, []string{"end"}, lines)
+	}
+}
