@@ -48,7 +48,14 @@ ports {
   serf = %d
 }
 `, n.options.Name, filepath.Join(n.Dir, "plugins"), http, http+1, http+2)
-	if n.options.Server != nil {
+	if n.options.Server == nil {
+		b.WriteString(`
+# A client that a test restarts on a busy machine must not count as lost.
+server {
+  heartbeat_grace = "2m"
+}
+`)
+	} else {
 		fmt.Fprintf(&b, `
 data_dir  = %q
 bind_addr = "127.0.0.1"
