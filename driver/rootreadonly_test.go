@@ -38,7 +38,7 @@ func mustBeReadOnly(t *testing.T, task *drivers.TaskConfig) (random string) {
 	t.Helper()
 	waitForLine(t, task, "ready")
 	must.StrContains(t, console(task), "host="+defaultHostname(task)+" ")
-	must.StrContains(t, console(task)+errorsOf(task), "written: Read-only file system")
+	waitFor(t, "the program's error", func() bool { return errorsOf(task) == "written: Read-only file system\n" })
 	_, random, _ = strings.Cut(console(task), "random=")
 	random, _, _ = strings.Cut(random, "\n")
 	return random

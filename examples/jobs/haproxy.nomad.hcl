@@ -1,5 +1,6 @@
 # HAProxy in front of a service with two instances. HAProxy checks them itself. Its reload needs
-# a second process, so a new list of instances restarts the task.
+# a second process, so a new list of instances restarts the task. nginx needs no restart: see
+# load-balancer.nomad.hcl.
 
 variable "registry" {
   description = "Registry to which \"make images PUSH=…\" has pushed the images."
@@ -27,6 +28,7 @@ job "haproxy" {
         data        = <<-END
           global
             log stdout format raw local0
+            hard-stop-after 4s
 
           defaults
             mode http
@@ -97,7 +99,7 @@ job "haproxy" {
 
       config {
         image = "${var.registry}/lighttpd:1.4"
-        args  = ["-D", "-f", "/local/lighttpd.conf"]
+        args  = ["-f", "/local/lighttpd.conf"]
       }
 
       resources {

@@ -45,6 +45,7 @@ job "lighttpd" {
           server.modules = ("mod_accesslog", "mod_deflate", "mod_indexfile", "mod_staticfile")
           accesslog.filename = "/dev/stdout"
           deflate.mimetypes = ("text/")
+          deflate.allowed-encodings = ("gzip")
           index-file.names = ("index.html")
           mimetype.assign = (".html" => "text/html")
         END
@@ -52,7 +53,7 @@ job "lighttpd" {
 
       config {
         image = "${var.registry}/lighttpd:1.4"
-        args  = ["-D", "-f", "/local/lighttpd.conf"]
+        args  = ["-f", "/local/lighttpd.conf"]
       }
 
       resources {

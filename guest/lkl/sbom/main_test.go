@@ -99,7 +99,7 @@ func TestBuildApp_ListsThePackagesOfTheGuests(t *testing.T) {
 		"lkl-memcached": {"memcached", "libevent", "openssl"},
 		"lkl-mosquitto": {"mosquitto", "openssl"},
 		"lkl-nginx":     {"nginx", "ca-certificates", "openssl", "pcre2", "zlib"},
-		"lkl-python3":   {"python3.11", "bzip2", "expat", "sqlite3", "tzdata", "ca-certificates", "libffi", "openssl", "xz-utils", "zlib"},
+		"lkl-python3":   {"python3.11", "bzip2", "expat", "tzdata", "ca-certificates", "libffi", "openssl", "sqlite3", "xz-utils", "zlib"},
 		"lkl-redis":     {"redis"},
 		"lkl-sqlite3":   {"sqlite3", "zlib"},
 	} {

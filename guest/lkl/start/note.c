@@ -3,8 +3,8 @@
  * The ELF note by which a unikernel states which features it has that legacy LKL
  * guests lack; docs/guest-reference.md lists them. A bit never changes its meaning.
  * A guest that loses a feature clears its bit. The second word is for more than 32
- * features. Further words give the addresses that a feature needs. The linker script gives the note its own PT_NOTE,
- * which Solo5's tenders ignore.
+ * features. Further words give the addresses that a feature needs. The linker script
+ * gives the note its own PT_NOTE, which Solo5's tenders ignore.
  */
 #include <stdint.h>
 

@@ -8,7 +8,7 @@
 #include <sys/sysinfo.h>
 
 /* A connection has one or two files, buffers of 16 KiB, and often the state of TLS. */
-#define MEMORY_PER_FILE (32 << 10)
+#define MEMORY_PER_FILE (64 << 10)
 
 static void __attribute__((constructor)) limit_files(void)
 {

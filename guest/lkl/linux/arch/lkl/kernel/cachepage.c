@@ -46,12 +46,15 @@ static int lkl_cache_replace(struct page *old, struct page *new)
 	return 0;
 }
 
-/* Removes the traces of an earlier use, and locks the page. */
+/*
+ * Locks the page, and removes the traces of an earlier use. A reader that found the page
+ * in the page cache before may still wait for the lock.
+ */
 static void lkl_cache_prepare(struct page *page)
 {
-	page->flags &= ~PAGE_FLAGS_CHECK_AT_PREP;
+	lock_page(page);
+	page->flags &= ~PAGE_FLAGS_CHECK_AT_PREP | BIT(PG_locked) | BIT(PG_waiters);
 	set_page_private(page, 0);
-	__SetPageLocked(page);
 }
 
 /* On success the page is in the page cache and locked. */
@@ -74,7 +77,7 @@ static int lkl_cache_insert(struct address_space *mapping, struct page *page, pg
 		put_page(old);
 	} while (err == -EEXIST);
 	if (err)
-		__ClearPageLocked(page);
+		unlock_page(page);
 	return err;
 }
 

@@ -85,10 +85,12 @@ int lkl_shared_evict_locked(unsigned long first, unsigned long end);
 int lkl_shared_mprotect(unsigned long first, unsigned long end);
 /* Passes changes to the file system, and with @wait to the disk. */
 int lkl_shared_msync(unsigned long first, unsigned long end, bool wait);
-/* Passes the changes of all mappings to their file systems. */
+/* Passes the changes of a file's mappings, or of all mappings, to the file systems. */
+void lkl_shared_sync_file(int fd);
 void lkl_shared_sync_all(void);
 
-/* shared_file.c: finds or registers a file. */
+/* shared_file.c: finds a file, or NULL; and registers it if it is new. */
+struct lkl_shared_file *lkl_shared_file_find(struct address_space *mapping);
 struct lkl_shared_file *lkl_shared_file_get(struct file *file);
 /* Forgets a file without shared pages, unless it is pinned. */
 void lkl_shared_file_put(struct lkl_shared_file *f);
@@ -107,7 +109,10 @@ void lkl_shared_load(struct page *to, struct page *from);
 
 /* refill.c: called when a page has left the page cache. */
 void lkl_shared_lost(struct folio *folio);
-/* Puts all marked pages of a range into the page cache, with the content of the file. */
+/*
+ * Puts all marked pages of a range into the page cache, with the content of the file.
+ * Those that cannot be read keep the mark. Returns the first error.
+ */
 int lkl_shared_refill(unsigned long first, unsigned long end);
 /* To be called before a page ceases to be shared. */
 void lkl_shared_unsettle(struct lkl_shared_page *page);

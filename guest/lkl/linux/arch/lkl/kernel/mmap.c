@@ -249,13 +249,13 @@ long lkl_msync(unsigned long addr, unsigned long len, int flags)
  */
 long lkl_fsync(unsigned int fd)
 {
-	lkl_shared_sync_all();
+	lkl_shared_sync_file(fd);
 	return sys_fsync(fd);
 }
 
 long lkl_fdatasync(unsigned int fd)
 {
-	lkl_shared_sync_all();
+	lkl_shared_sync_file(fd);
 	return sys_fdatasync(fd);
 }
 
@@ -273,19 +273,19 @@ long lkl_syncfs(int fd)
 
 long lkl_sync_file_range(int fd, loff_t offset, loff_t bytes, unsigned int flags)
 {
-	lkl_shared_sync_all();
+	lkl_shared_sync_file(fd);
 	return sys_sync_file_range(fd, offset, bytes, flags);
 }
 
 long lkl_fallocate(int fd, int mode, loff_t offset, loff_t len)
 {
-	lkl_shared_sync_all();
+	lkl_shared_sync_file(fd);
 	return sys_fallocate(fd, mode, offset, len);
 }
 
 long lkl_ftruncate(unsigned int fd, unsigned long length)
 {
-	lkl_shared_sync_all();
+	lkl_shared_sync_file(fd);
 	return sys_ftruncate(fd, length);
 }
 
@@ -299,6 +299,7 @@ long lkl_truncate(const char __user *path, long length)
 long lkl_copy_file_range(int from, loff_t __user *from_pos, int to, loff_t __user *to_pos,
 			 size_t len, unsigned int flags)
 {
-	lkl_shared_sync_all();
+	lkl_shared_sync_file(from);
+	lkl_shared_sync_file(to);
 	return sys_copy_file_range(from, from_pos, to, to_pos, len, flags);
 }

@@ -58,27 +58,26 @@ int lkl_shared_refill(unsigned long first, unsigned long end)
 {
 	struct lkl_shared_page *page;
 	unsigned long n, i, at = first;
-	int err;
+	int err = 0, e;
 
 	while (at < end && (page = xa_find(&lkl_shared_pages, &at, end - 1, LKL_SHARED_LOST))) {
 		n = page->writable ? 1 : lkl_shared_lost_run(page, end);
 		/* The pages may get lost again while they are read. */
 		for (i = 0; i < n; i++)
 			xa_clear_mark(&lkl_shared_pages, page->pfn + i, LKL_SHARED_LOST);
-		err = lkl_shared_put_back(page, n);
+		e = lkl_shared_put_back(page, n);
 		for (i = 0; i < n; i++) {
 			struct lkl_shared_page *done = xa_load(&lkl_shared_pages, page->pfn + i);
 
 			if (pfn_to_page(done->pfn)->mapping)
 				lkl_shared_settle(done);
-			else if (err)
+			else if (e)
 				xa_set_mark(&lkl_shared_pages, done->pfn, LKL_SHARED_LOST);
 		}
-		if (err)
-			return err;
+		err = err ?: e;
 		at += n;
 	}
-	return 0;
+	return err;
 }
 
 static void lkl_shared_refill_all(void)

@@ -4,7 +4,7 @@
  * so a page of a file has one address: a second mapping gets the same memory, or fails
  * if it would have to lie elsewhere.
  *
- * Nothing notices a write to memory. A digest of each page tells whether the program
+ * Nothing notices a write to memory. A digest of each page shows whether the program
  * has changed it. msync(), fsync(), munmap(), the end of the program and a timer compare
  * the digests, and mark changed pages dirty.
  *
@@ -43,17 +43,21 @@ unsigned long lkl_shared_next(unsigned long first, unsigned long end)
 	return at;
 }
 
-bool lkl_shared_is_busy(unsigned long first, unsigned long end)
+/*
+ * Whether the pages of a range can be evicted: none has several users, and there is
+ * memory for the pages that their files keep instead.
+ */
+static bool lkl_shared_can_evict(unsigned long first, unsigned long end)
 {
 	struct lkl_shared_page *page;
-	unsigned long at;
+	unsigned long at, n = 0;
 
-	if (first >= end)
-		return false;
-	xa_for_each_range(&lkl_shared_pages, at, page, first, end - 1)
+	xa_for_each_range(&lkl_shared_pages, at, page, first, end - 1) {
 		if (page->users > 1)
-			return true;
-	return false;
+			return false;
+		n++;
+	}
+	return !n || lkl_arena_has_memory(n);
 }
 
 bool lkl_shared_is_beyond_end(const struct lkl_shared_page *page)
@@ -114,7 +118,8 @@ static int lkl_shared_sync_page(struct lkl_shared_page *page)
 	if (digest == page->digest)
 		return 0;
 	err = lkl_shared_file_dirty(page->file, pfn_to_page(page->pfn));
-	if (!err)
+	/* The page may have left the page cache meanwhile: then the change is not known. */
+	if (!err && pfn_to_page(page->pfn)->mapping == page->file->mapping)
 		page->digest = digest;
 	return err;
 }
@@ -141,6 +146,8 @@ static void lkl_shared_tick(struct work_struct *work)
 	unsigned long at;
 
 	mutex_lock(&lkl_shared_lock);
+	/* Pages that could not be read before. */
+	lkl_shared_refill(0, ULONG_MAX);
 	xa_for_each(&lkl_shared_pages, at, page) {
 		tracked |= lkl_shared_is_tracked(page);
 		lkl_shared_sync_page(page);
@@ -233,8 +240,7 @@ int lkl_shared_evict_locked(unsigned long first, unsigned long end)
 	unsigned long at;
 	int err;
 
-	/* Each page needs another one, which the file keeps. */
-	if (lkl_shared_is_busy(first, end) || !lkl_arena_has_memory(end - first))
+	if (!lkl_shared_can_evict(first, end))
 		return -ENOMEM;
 	xa_for_each_range(&lkl_shared_pages, at, page, first, end - 1) {
 		lkl_shared_sync_page(page);
@@ -325,6 +331,27 @@ int lkl_shared_msync(unsigned long first, unsigned long end, bool wait)
 		at = next;
 	}
 	return err;
+}
+
+void lkl_shared_sync_file(int fd)
+{
+	struct lkl_shared_page *page;
+	struct lkl_shared_file *f;
+	unsigned long at;
+	struct fd file;
+
+	if (xa_empty(&lkl_shared_pages))
+		return;
+	file = fdget(fd);
+	if (!file.file)
+		return;
+	mutex_lock(&lkl_shared_lock);
+	f = lkl_shared_file_find(file.file->f_mapping);
+	if (f)
+		xa_for_each(&f->pages, at, page)
+			lkl_shared_sync_page(page);
+	mutex_unlock(&lkl_shared_lock);
+	fdput(file);
 }
 
 void lkl_shared_sync_all(void)

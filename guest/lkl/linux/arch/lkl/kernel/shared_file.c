@@ -64,7 +64,7 @@ static void lkl_shared_file_close(struct vm_area_struct *vma)
 	vm_area_free(vma);
 }
 
-static struct lkl_shared_file *lkl_shared_file_find(struct address_space *mapping)
+struct lkl_shared_file *lkl_shared_file_find(struct address_space *mapping)
 {
 	struct lkl_shared_file *f;
 

@@ -210,10 +210,10 @@ static int lkl_tmpfs_parse(struct fs_context *fc, struct fs_parameter *param)
 		return 0;
 	case LKL_TMPFS_UID:
 		fs->uid = make_kuid(&init_user_ns, result.uint_32);
-		return 0;
+		return uid_valid(fs->uid) ? 0 : -EINVAL;
 	case LKL_TMPFS_GID:
 		fs->gid = make_kgid(&init_user_ns, result.uint_32);
-		return 0;
+		return gid_valid(fs->gid) ? 0 : -EINVAL;
 	case -ENOPARAM:
 		return -ENOPARAM;	/* the source, or unknown */
 	default:

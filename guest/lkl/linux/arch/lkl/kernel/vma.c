@@ -4,8 +4,8 @@
  * memory, but the rest of the kernel asks for them: get_user_pages(), so direct
  * I/O and vmsplice(), and /proc/PID/maps and /proc/PID/mem.
  *
- * pid 1 and the program share one mm, which is never torn down. When there is no memory for a VMA, the program can still
- * use the pages; only direct I/O to them fails.
+ * pid 1 and the program share one mm, which is never torn down. When there is no memory
+ * for a VMA, the program can still use the pages; only direct I/O to them fails.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -82,8 +82,10 @@ static void lkl_vma_cut(struct vm_area_struct *vma, unsigned long start, unsigne
 		vma->vm_pgoff = rest.pgoff;
 		vma->vm_start = end;
 	} else {
-		if (vma->vm_end > end && !lkl_vma_create(end, vma->vm_end, &rest))
+		if (vma->vm_end > end && !lkl_vma_create(end, vma->vm_end, &rest)) {
+			lkl_usage_remove(vma, PFN_DOWN(vma->vm_end - end));
 			lkl_vma_store(end, vma->vm_end, NULL);
+		}
 		vma->vm_end = start;
 	}
 }

@@ -41,7 +41,7 @@ bool lkl_arena_has_memory(unsigned long n);
 int lkl_vma_init(struct mm_struct *mm);
 void lkl_vma_add(unsigned long first, unsigned long n);
 void lkl_vma_remove(unsigned long first, unsigned long n);
-/* Says that mapped pages are a shared mapping of a file. Takes the mm's lock. */
+/* Marks mapped pages as a shared mapping of a file. Takes the mm's lock. */
 void lkl_vma_share(unsigned long first, unsigned long n, struct file *file, pgoff_t pgoff);
 /* Releases the files of shared mappings. Takes the mm's lock. */
 void lkl_vma_forget_files(void);
