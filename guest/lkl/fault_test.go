@@ -150,6 +150,16 @@ func TestFault_OutOfMemory(t *testing.T) {
 		test.Eq(t, exitBySignal(syscall.SIGKILL), status)
 		requireCleanDisk(t, root)
 	})
+	t.Run("ends the program if the kernel runs out in several threads", func(t *testing.T) {
+		spec := guestSpec{kernel: compileGuest(t, "starve.c", "-pthread"), memory: "32", args: []string{"/file"}}
+		for range 5 {
+			spec.root = buildImage(t, 16, nil)
+			lines, status := runGuest(t, spec)
+			must.Eq(t, "lkl: the program was killed because the guest ran out of memory: give it more", lastLine(lines))
+			must.Eq(t, exitBySignal(syscall.SIGKILL), status)
+			requireCleanDisk(t, spec.root)
+		}
+	})
 	t.Run("is reported before the kernel starts", func(t *testing.T) {
 		lines, status := runGuest(t, guestSpec{memory: "6", args: strings.Fields("say started")})
 		test.StrHasPrefix(t, "lkl: not enough memory: 6 MB, at least ", lastLine(lines))

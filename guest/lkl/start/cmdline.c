@@ -11,6 +11,9 @@
 /* A copy of a short command line, or of the configuration of a long one. */
 static char buffer[LKL_CMDLINE_SHORT + 1];
 
+/* The memory of a configuration that the buffer is too small for. */
+static struct lkl_memory long_config;
+
 static bool add(struct strings *s, char *word)
 {
 	if (s->n == s->max) {
@@ -64,8 +67,10 @@ static bool read_long(struct cmdline *c)
 	if (!c->config)
 		return true;
 	size = strlen(c->config) + 1;
-	if (size > sizeof(buffer))
+	if (size > sizeof(buffer)) {
 		config = memory_map(size);
+		long_config = (struct lkl_memory){ (unsigned long)config, size };
+	}
 	if (config)
 		c->config = memcpy(config, c->config, size);
 	return config;
@@ -78,6 +83,11 @@ bool cmdline_read(struct cmdline *c)
 	if (n >= sizeof(buffer))
 		return read_long(c);
 	return split(c, memcpy(buffer, lkl_cmdline, n + 1));
+}
+
+const struct lkl_memory *cmdline_kept(void)
+{
+	return &long_config;
 }
 
 void cmdline_free(struct cmdline *c)

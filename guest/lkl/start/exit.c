@@ -87,7 +87,7 @@ _Noreturn void finish(int status)
 	CALL(SYS_kill, -1, SIGKILL);
 	while (CALL(SYS_wait4, -1, 0, 0, 0) > 0)
 		;
-	CALL(LKL_NR_UNMAP);
+	CALL(LKL_NR_UNMAP, cmdline_kept());
 	unmount_all();
 	CALL(SYS_sync);
 	for (;;)

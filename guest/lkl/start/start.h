@@ -100,6 +100,8 @@ void memory_unmap(void *memory, size_t size);
 bool cmdline_read(struct cmdline *c);
 /* Frees the command line, except for its configuration. */
 void cmdline_free(struct cmdline *c);
+/* The mapped memory that the configuration is in. */
+const struct lkl_memory *cmdline_kept(void);
 
 /* config.c: decodes the JSON in place. Returns false, and prints why, if that fails. */
 bool config_read(struct config *c, char *json);

@@ -50,10 +50,43 @@ void lkl_device_gone(const char *name)
 	kill_cad_pid(LKL_SIG_DEVICE_GONE, 1);
 }
 
-/* pid 1 reads the counter to report why the program was killed. */
-static int lkl_oom_notify(struct notifier_block *nb, unsigned long unused, void *freed)
+/* Whether the OOM killer has a process to kill. */
+static bool lkl_oom_finds_process(void)
 {
+	struct task_struct *p, *t;
+	bool found = false;
+
+	rcu_read_lock();
+	for_each_process_thread(p, t)
+		if (t->mm && !(t->flags & PF_KTHREAD) && !is_global_init(t) &&
+		    !tsk_is_oom_victim(t))
+			found = true;
+	rcu_read_unlock();
+	return found;
+}
+
+/*
+ * Called before the OOM killer selects a process. pid 1 reads the counter to report why
+ * the program was killed.
+ *
+ * The OOM killer does not wait for the end of the program, because pid 1 shares its memory:
+ * it would find no other process, and panic. Allocations wait here instead, until pid 1 has
+ * freed the memory of the program. pid 1 itself may use the reserves.
+ */
+static int lkl_oom_notify(struct notifier_block *nb, unsigned long unused, void *data)
+{
+	static unsigned int waited;
+	unsigned long *freed = data;
+
 	lkl_out_of_memory++;
+	if (lkl_oom_finds_process())
+		return NOTIFY_OK;
+	if (is_global_init(current))
+		current->flags |= PF_MEMALLOC;
+	else if (!tsk_is_oom_victim(current))
+		schedule_timeout_uninterruptible(1);
+	if (++waited < 10 * HZ)
+		*freed = 1;
 	return NOTIFY_OK;
 }
 

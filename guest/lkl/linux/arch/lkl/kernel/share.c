@@ -363,19 +363,29 @@ void lkl_shared_sync_all(void)
 	mutex_unlock(&lkl_shared_lock);
 }
 
-/*
- * Called when the program has ended. Its memory is not unmapped, so the mappings
- * would keep their files open, and the file systems could not be unmounted.
- */
-void lkl_unmap_files(void)
+/* Unmaps a range, whatever number of mappings its pages are in. */
+static void lkl_shared_unmap_all(unsigned long first, unsigned long end)
 {
 	struct lkl_shared_page *page;
 	unsigned long at;
 
+	if (first == end)
+		return;
 	mutex_lock(&lkl_shared_lock);
-	lkl_shared_refill(0, ULONG_MAX);
-	xa_for_each(&lkl_shared_pages, at, page)
-		lkl_shared_remove(page);
-	lkl_vma_forget_files();
+	xa_for_each_range(&lkl_shared_pages, at, page, first, end - 1)
+		page->users = 1;
+	lkl_shared_munmap_locked(first, end);
 	mutex_unlock(&lkl_shared_lock);
+}
+
+/*
+ * Called when the program has ended. Mappings would keep their files open, so that the
+ * file systems could not be unmounted, and writing back takes memory.
+ */
+void lkl_unmap_program(const struct lkl_memory *kept)
+{
+	unsigned long first = kept->start >> PAGE_SHIFT;
+
+	lkl_shared_unmap_all(0, first);
+	lkl_shared_unmap_all(first + lkl_pages(kept->size), lkl_memory_end >> PAGE_SHIFT);
 }

@@ -96,6 +96,11 @@ static int __init lkl_spare_init(void)
 	struct page *page, *next;
 	unsigned long flags;
 
+	/*
+	 * Reclaim would keep up to 4 MiB more free after the kernel's pages have spread. In a
+	 * small guest the kernel's allocations would fail, because the program has the rest.
+	 */
+	watermark_boost_factor = 0;
 	/* In a small guest a spare block would be a large part of the memory. */
 	if (zone_managed_pages(zone) < LKL_SPARE_LEAST_BLOCKS * pageblock_nr_pages)
 		return 0;

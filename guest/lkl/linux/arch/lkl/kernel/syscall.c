@@ -169,7 +169,7 @@ static long lkl_private_call(unsigned long nr, long arg)
 	case LKL_NR_EXIT:
 		solo5_exit(arg);
 	case LKL_NR_UNMAP:
-		lkl_unmap_files();
+		lkl_unmap_program((const struct lkl_memory *)arg);
 		return 0;
 	case LKL_NR_FSGSBASE:
 		lkl_have_fsgsbase = true;

@@ -225,21 +225,6 @@ unsigned long lkl_vma_locked(unsigned long start, unsigned long end)
 	return n;
 }
 
-void lkl_vma_forget_files(void)
-{
-	unsigned long at = 0;
-	struct vm_area_struct *vma;
-
-	mmap_write_lock(lkl_mm);
-	while ((vma = mt_find(&lkl_mm->mm_mt, &at, ULONG_MAX))) {
-		struct lkl_vma_kind kind = { LKL_VMA_DATA };
-
-		if (vma->vm_file)
-			lkl_vma_put(vma->vm_start, vma->vm_end, &kind);
-	}
-	mmap_write_unlock(lkl_mm);
-}
-
 static bool lkl_vma_add_section(char *start, char *end, unsigned long flags)
 {
 	struct lkl_vma_kind kind = { flags };

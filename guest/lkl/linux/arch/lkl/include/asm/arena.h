@@ -43,8 +43,6 @@ void lkl_vma_add(unsigned long first, unsigned long n);
 void lkl_vma_remove(unsigned long first, unsigned long n);
 /* Marks mapped pages as a shared mapping of a file. Takes the mm's lock. */
 void lkl_vma_share(unsigned long first, unsigned long n, struct file *file, pgoff_t pgoff);
-/* Releases the files of shared mappings. Takes the mm's lock. */
-void lkl_vma_forget_files(void);
 /*
  * The pages that are locked in memory. lkl_vma_lock() ends with -ENOMEM at the first
  * page that is not mapped. The caller holds the mm's lock for writing.

@@ -84,8 +84,8 @@ int lkl_set_neighbors(const struct lkl_neighbor_addresses *n);
 void lkl_arena_init(void);
 void lkl_arena_track_dirty(void);
 
-/* share.c: passes changes to the file systems, and drops all mappings of files. */
-void lkl_unmap_files(void);
+/* share.c: passes changes to the file systems, and unmaps all memory of the program. */
+void lkl_unmap_program(const struct lkl_memory *kept);
 
 /*
  * syscall.c: the state that neither a function call nor a system call saves: FS

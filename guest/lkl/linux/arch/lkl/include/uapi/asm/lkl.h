@@ -11,12 +11,17 @@
  * x86-64, whose calls all programs may make.
  */
 #define LKL_NR_EXIT	0x4c4b0001	/* end the guest with a status; unmount all before */
-#define LKL_NR_UNMAP	0x4c4b0002	/* write back and close all mapped files */
+#define LKL_NR_UNMAP	0x4c4b0002	/* unmap all memory but a struct lkl_memory */
 #define LKL_NR_DISK	0x4c4b0010	/* take a struct lkl_disk_offer */
 #define LKL_NR_FSGSBASE	0x4c4b0011	/* the host lets the guest use wrfsbase */
 #define LKL_NR_NEIGHBORS 0x4c4b0012	/* take a struct lkl_neighbor_addresses */
 #define LKL_NR_CMDLINE	0x4c4b0013	/* free the memory of lkl_cmdline */
 #define LKL_NR_STDERR	0x4c4b0014	/* the tender offers a second output for stderr */
+
+/* LKL_NR_UNMAP: memory of pid 1. */
+struct lkl_memory {
+	unsigned long start, size;
+};
 
 /*
  * LKL_NR_DISK: the features of a disk that the tender offers beyond Solo5's ABI.
