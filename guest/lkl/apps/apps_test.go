@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package apps tests the applications as unikernels.
+// Package apps tests the applications as unikernels, with real clients.
 package apps
 
 import (
@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,7 +54,25 @@ func enterOwnNetwork(t *testing.T, guest string, limit time.Duration) bool {
 type guest struct {
 	cmd     *exec.Cmd
 	control *os.File // the host's end of the control device
-	console bytes.Buffer
+	console console
+}
+
+// A console contains the output of a guest up to now.
+type console struct {
+	lock   sync.Mutex
+	output bytes.Buffer
+}
+
+func (c *console) Write(p []byte) (int, error) {
+	c.lock.Lock()
+	defer c.lock.Unlock()
+	return c.output.Write(p)
+}
+
+func (c *console) String() string {
+	c.lock.Lock()
+	defer c.lock.Unlock()
+	return c.output.String()
 }
 
 // startGuest starts a guest with 128 MiB, and waits until it accepts connections at the
@@ -83,6 +102,11 @@ type machine struct {
 	memory             int
 }
 
+// quote quotes a word for the guest's command line parser.
+func quote(word string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(word) + `"`
+}
+
 func (m machine) start(t *testing.T, args ...string) *guest {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -97,8 +121,11 @@ func (m machine) start(t *testing.T, args ...string) *guest {
 		"--block-transfer:rootfs=1048576",
 		"--", testenv.Guest(t, m.kernel), "--config", config, "--",
 	}
+	for _, arg := range args {
+		words = append(words, quote(arg))
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), testLimit)
-	g.cmd = exec.CommandContext(ctx, testenv.Plugin(t), append(words, args...)...)
+	g.cmd = exec.CommandContext(ctx, testenv.Plugin(t), words...)
 	g.cmd.ExtraFiles = []*os.File{theirs}
 	g.cmd.Stdout, g.cmd.Stderr = &g.console, &g.console
 	must.NoError(t, g.cmd.Start())
@@ -118,6 +145,21 @@ func (m machine) start(t *testing.T, args ...string) *guest {
 		waitForServer(t, "10.0.0.2:"+m.port)
 	}
 	return g
+}
+
+// signal sends a signal to the program.
+func (g *guest) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	_, err := fmt.Fprintf(g.control, "signal %d", s)
+	must.NoError(t, err)
+}
+
+// stop sends a signal that ends the program, and returns its exit status and output.
+func (g *guest) stop(t *testing.T, s syscall.Signal) (int, string) {
+	t.Helper()
+	_, err := fmt.Fprintf(g.control, "stop %d", s)
+	must.NoError(t, err)
+	return g.output()
 }
 
 // output waits for the guest's end, and returns its exit status and output.

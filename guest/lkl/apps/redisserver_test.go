@@ -185,8 +185,7 @@ func (s *redisServer) guestCommand(tap, address string) *exec.Cmd {
 		"--", os.Getenv(guestEnv), "--config", config, "--",
 	}
 	for _, arg := range s.args {
-		// Quoted for the guest's command line parser.
-		args = append(args, `"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(arg)+`"`)
+		args = append(args, quote(arg))
 	}
 	return exec.Command(os.Getenv(pluginEnv), args...)
 }
