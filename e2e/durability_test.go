@@ -86,7 +86,7 @@ func TestDisk_RedisKeepsItsData(t *testing.T) {
 	needRootAndTun(t)
 	t.Parallel()
 	n := client(t, "durable-redis", 11)
-	job := durable(lkl(t, "redis.nomad.hcl", "durable-redis"))
+	job := durable(withoutHealth(lkl(t, "redis.nomad.hcl", "durable-redis")))
 	set(job, "args", []string{"/etc/redis.conf", "--appendfsync", "always", "--enable-debug-command", "yes"})
 	a := run(t, n, job)
 	r := a.redis(t)

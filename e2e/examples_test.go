@@ -35,7 +35,7 @@ var examples = map[string]example{
 	"nginx-config.nomad.hcl":  {images, servesTheTemplate},
 	"nginx-tls.nomad.hcl":     {withCertificate, servesNewCertificates},
 	"nomad-ui.nomad.hcl":      {serveAPI, servesTheAPI},
-	"redis.nomad.hcl":         {images, func(t *testing.T, a *alloc) { a.redis(t) }},
+	"redis.nomad.hcl":         {images, showsWritesInItsCheck},
 	"python3.nomad.hcl":       {images, servesFromPython},
 	"group.nomad.hcl":         {images, answers("visit ")},
 	"connect.nomad.hcl":       {mesh, answers("alloc ")},

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
@@ -98,4 +99,51 @@ func (r *redis) bulk(length string) (string, error) {
 	content := make([]byte, n+len("\r\n"))
 	_, err = io.ReadFull(r.in, content)
 	return string(content[:n]), err
+}
+
+// withoutHealth returns the job of the Redis example without the task that checks Redis.
+// Redis's data then has no other keys than a test's, and the alloc has one guest.
+func withoutHealth(job *api.Job) *api.Job {
+	group := job.TaskGroups[0]
+	group.Tasks, group.Services = group.Tasks[:1], nil
+	return job
+}
+
+// showsWritesInItsCheck requires that the job's check succeeds while Redis accepts writes,
+// and fails while Redis refuses them, and while there is no Redis.
+func showsWritesInItsCheck(t *testing.T, a *alloc) {
+	t.Helper()
+	r := a.redis(t)
+	a.awaitChecks(t)
+	must.Eq(t, "OK", r.do(t, "CONFIG", "SET", "min-replicas-to-write", "1"))
+	a.awaitFailedCheck(t)
+	must.Eq(t, "PONG", r.do(t, "PING"))
+	must.Eq(t, "OK", r.do(t, "CONFIG", "SET", "min-replicas-to-write", "0"))
+	a.awaitChecks(t)
+	_, err := r.ask("SHUTDOWN")
+	must.ErrorIs(t, err, io.EOF)
+	a.awaitFailedCheck(t)
+	a.awaitRestarts(t, 1)
+	a.awaitChecks(t)
+}
+
+func TestRedis_CheckFailsWhileTheDiskIsFull(t *testing.T) {
+	needRootAndTun(t)
+	t.Parallel()
+	a := run(t, nomad, redisWithDisk(t, "redis-full", "/volume/full.img"))
+	r := a.redis(t)
+	a.awaitChecks(t)
+	must.Eq(t, "OK", r.do(t, "CONFIG", "SET", "auto-aof-rewrite-percentage", "0"))
+	value := strings.Repeat("x", 1<<20)
+	must.Wait(t, testenv.Eventually(func() error {
+		_, err := r.ask("SET", "key", value)
+		if err == nil {
+			return errors.New("the disk has space")
+		}
+		must.ErrorContains(t, err, "MISCONF Errors writing to the AOF file: No space left on device")
+		return nil
+	}))
+	a.awaitFailedCheck(t)
+	must.Eq(t, "OK", r.do(t, "CONFIG", "SET", "appendonly", "no"))
+	a.awaitChecks(t)
 }

@@ -33,7 +33,7 @@ func TestDisk_FollowsAnAllocOnTheSameClient(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			job := redisWithDisk(t, "rescheduled-"+name, source)
+			job := withoutHealth(redisWithDisk(t, "rescheduled-"+name, source))
 			job.TaskGroups[0].EphemeralDisk = &api.EphemeralDisk{SizeMB: ptr(200), Sticky: ptr(true)}
 			first := run(t, nomad, job)
 			must.Eq(t, "OK", first.redis(t).do(t, "SET", "key", "of the first alloc"))
@@ -50,7 +50,7 @@ func TestDisk_FollowsAnAllocOnTheSameClient(t *testing.T) {
 func TestDisk_RedisSavesOnSchedule(t *testing.T) {
 	needRootAndTun(t)
 	t.Parallel()
-	job := redisWithDisk(t, "redis-schedule", "/volume/schedule.img")
+	job := withoutHealth(redisWithDisk(t, "redis-schedule", "/volume/schedule.img"))
 	job.TaskGroups[0].RestartPolicy = &api.RestartPolicy{Attempts: ptr(3), Mode: ptr("fail")}
 	set(job, "args", []string{"/etc/redis.conf", "--appendonly", "no", "--save", "1 1"})
 	a := run(t, nomad, job)

@@ -14,6 +14,11 @@
 # Redis rewrites the append-only file while clients wait. The file takes at most three
 # times maxmemory of the disk. When the job stops, Redis receives SIGTERM, writes the
 # file and exits with status 0.
+#
+# A TCP check would succeed although Redis refuses writes, for example because its disk or
+# its maxmemory is full. So HAProxy, the task "health", sends PING and SET to Redis each
+# second. Its port answers with status 200, or with 503 as soon as two attempts in a row have
+# failed. The key "health" expires after 10 seconds. If Redis has a password, send AUTH first.
 
 variable "registry" {
   description = "Registry to which \"make images PUSH=…\" has pushed the images."
@@ -29,6 +34,10 @@ job "redis" {
       port "redis" {
         to = 6379
       }
+
+      port "health" {
+        to = 8080
+      }
     }
 
     service {
@@ -37,7 +46,9 @@ job "redis" {
       provider = "nomad"
 
       check {
-        type     = "tcp"
+        type     = "http"
+        port     = "health"
+        path     = "/"
         interval = "2s"
         timeout  = "1s"
       }
@@ -60,6 +71,7 @@ job "redis" {
       config {
         image = "${var.registry}/redis:7.0"
         args  = ["/etc/redis.conf", "--maxmemory", "64mb"]
+        ports = ["redis"]
 
         disk "data" {
           source = "/volume/${NOMAD_JOB_ID}.img"
@@ -71,6 +83,45 @@ job "redis" {
       resources {
         cpu    = 200
         memory = 128
+      }
+    }
+
+    task "health" {
+      driver = "lkl"
+
+      template {
+        destination = "local/haproxy.cfg"
+        data        = <<-END
+          defaults
+            timeout connect 1s
+            timeout client 5s
+            timeout server 5s
+
+          frontend health
+            bind :8080
+            mode http
+            monitor-uri /
+            monitor fail if { nbsrv(redis) eq 0 }
+
+          backend redis
+            option tcp-check
+            tcp-check send "PING\r\n"
+            tcp-check expect string +PONG
+            tcp-check send "SET health 1 EX 10\r\n"
+            tcp-check expect string +OK
+            server redis 127.0.0.1:6379 check inter 1s fall 2
+        END
+      }
+
+      config {
+        image = "${var.registry}/haproxy:2.6"
+        args  = ["-f", "/local/haproxy.cfg"]
+        ports = ["health"]
+      }
+
+      resources {
+        cpu    = 50
+        memory = 32
       }
     }
   }
