@@ -155,6 +155,74 @@ static void moves_to_a_place(void)
 	OK(munmap(to, 4 * PAGE));
 }
 
+/* A mapping of the pages of a memfd that has four and contains "end" in the last. */
+static char *shared(int *fd, size_t pages)
+{
+	*fd = OK(memfd_create("shared", 0));
+	OK(ftruncate(*fd, 4 * PAGE));
+	GIVES(pwrite(*fd, "end", 4, 3 * PAGE), 4);
+	return MAP(mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0));
+}
+
+/* The file must contain the text at the beginning of its second page. */
+static void in_second_page(int fd, const char *want)
+{
+	char text[8];
+
+	GIVES(pread(fd, text, sizeof(text), PAGE), sizeof(text));
+	TEXT(text, want);
+}
+
+static void shared_grows(void)
+{
+	int fd;
+	char *p = shared(&fd, 2);
+
+	p = MAP(mremap(p, 2 * PAGE, 4 * PAGE, MREMAP_MAYMOVE));
+	TEXT(p + 3 * PAGE, "end");
+	OK(munmap(p, 4 * PAGE));
+}
+
+static void shared_moves(void)
+{
+	int fd;
+	char *p = shared(&fd, 2), *to = anonymous(2 * PAGE);
+
+	TRUE(MAP(mremap(p, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to)) == to);
+	strcpy(to + PAGE, "moved");
+	in_second_page(fd, "moved");
+	OK(munmap(to, 2 * PAGE));
+}
+
+static void shared_shrinks(void)
+{
+	int fd;
+	char *p = shared(&fd, 4), text[4];
+
+	strcpy(p + 3 * PAGE, "cut");
+	TRUE(mremap(p, 4 * PAGE, 2 * PAGE, 0) == p);
+	strcpy(p + PAGE, "kept");
+	in_second_page(fd, "kept");
+	GIVES(pread(fd, text, 4, 3 * PAGE), 4);
+	TEXT(text, "cut");
+	OK(munmap(p, 2 * PAGE));
+}
+
+/* Natively a shared mapping may grow. If that is refused, it stays as it was. */
+static void shared_grows_or_stays(void)
+{
+	int fd;
+	char *p = shared(&fd, 2), *q = mremap(p, 2 * PAGE, 4 * PAGE, MREMAP_MAYMOVE);
+	size_t pages = q == MAP_FAILED ? 2 : 4;
+
+	TRUE(q != MAP_FAILED || errno == ENOMEM);
+	if (q == MAP_FAILED)
+		q = p;
+	strcpy(q + PAGE, "stays");
+	in_second_page(fd, "stays");
+	OK(munmap(q, pages * PAGE));
+}
+
 static void advised(void)
 {
 	char *p = anonymous(4 * PAGE);
@@ -319,6 +387,10 @@ const struct check map_checks[] = {
 	{ "map_shared_file", shared_file },
 	{ "map_shared_read_first", shared_read_first },
 	{ "map_shared_at_once", shared_at_once },
+	{ "map_shared_grows", shared_grows },
+	{ "map_shared_moves", shared_moves },
+	{ "map_shared_shrinks", shared_shrinks },
+	{ "map_shared_grows_or_stays", shared_grows_or_stays },
 	{ "map_shared_anonymous", shared_anonymous },
 	{ "map_shared_by_name", shared_by_name },
 	{ "map_in_memory_file", in_memory_file },

@@ -175,6 +175,53 @@ static void file_shrinks(void)
 	}
 }
 
+static bool reads_zeros(int fd, size_t n)
+{
+	char page[PAGE];
+
+	for (size_t at = 0; at < n; at += PAGE) {
+		GIVES(pread(fd, page, PAGE, at), PAGE);
+		if (!all_bytes(page, 0, PAGE))
+			return false;
+	}
+	return true;
+}
+
+/* Content that the file had before it was emptied comes back neither by a mapping nor by a write-back. */
+static void file_is_emptied(void)
+{
+	char byte;
+
+	for (size_t i = 0; i < KINDS; i++) {
+		int fd = openers[i]();
+		char *p, *q;
+
+		OK(ftruncate(fd, 3 * PAGE));
+		p = map(fd, 3 * PAGE, 0);
+		memset(p, 'x', 3 * PAGE);
+		OK(ftruncate(fd, 0));
+		GIVES(pread(fd, &byte, 1, 0), 0);
+		OK(ftruncate(fd, 3 * PAGE));
+		TRUE(reads_zeros(fd, 3 * PAGE));
+		TRUE(all_bytes(p, 0, 3 * PAGE));
+		p[PAGE] = 'y';
+		GIVES(pread(fd, &byte, 1, PAGE), 1);
+		IS(byte, 'y');
+		/* The mapping goes while the file is empty. */
+		memset(p, 'z', 3 * PAGE);
+		OK(ftruncate(fd, 0));
+		OK(msync(p, 3 * PAGE, MS_SYNC));
+		OK(fsync(fd));
+		OK(munmap(p, 3 * PAGE));
+		OK(ftruncate(fd, 3 * PAGE));
+		TRUE(reads_zeros(fd, 3 * PAGE));
+		q = map(fd, 3 * PAGE, 0);
+		TRUE(all_bytes(q, 0, 3 * PAGE));
+		OK(munmap(q, 3 * PAGE));
+		OK(close(fd));
+	}
+}
+
 static void other_memory_in_place(void)
 {
 	for (size_t i = 0; i < KINDS; i++) {
@@ -306,6 +353,7 @@ const struct check shared_map_checks[] = {
 	{ "shared_map_overlapping", overlapping },
 	{ "shared_map_file_grows", file_grows },
 	{ "shared_map_file_shrinks", file_shrinks },
+	{ "shared_map_file_is_emptied", file_is_emptied },
 	{ "shared_map_other_memory_in_place", other_memory_in_place },
 	{ "shared_map_other_pages_in_place", other_pages_in_place },
 	{ "shared_map_private_stays_private", private_stays_private },
