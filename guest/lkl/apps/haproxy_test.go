@@ -20,7 +20,8 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 )
 
-// haproxyConfig balances over two servers. Its directives for other processes are in
+// haproxyConfig balances over two servers. A check may take 2 s (inter), because the machine
+// may be busy. The directives for other processes are in
 // Debian's configuration.
 const haproxyConfig = `global
 	log stdout format raw local0
@@ -44,8 +45,8 @@ frontend web
 	default_backend servers
 backend servers
 	balance roundrobin
-	server one 10.0.0.1:8001 check inter 200ms
-	server two 10.0.0.1:8002 check inter 200ms
+	server one 10.0.0.1:8001 check inter 2s fastinter 200ms downinter 200ms
+	server two 10.0.0.1:8002 check inter 2s fastinter 200ms downinter 200ms
 `
 
 // startHAProxy starts HAProxy with the options that its image has.
@@ -195,7 +196,11 @@ func TestHAProxy_AnswersBeforeItStops(t *testing.T) {
 		}
 		answers <- err
 	}()
-	<-requested
+	select {
+	case <-requested:
+	case err := <-answers:
+		t.Fatal("answered before the server was asked: ", err)
+	}
 	_, err := fmt.Fprintf(g.control, "stop %d", syscall.SIGUSR1)
 	must.NoError(t, err)
 	awaitRefusal(t, "80")
