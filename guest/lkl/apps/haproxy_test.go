@@ -3,12 +3,15 @@
 package apps
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -73,6 +76,20 @@ func askHAProxy(t *testing.T, command string) string {
 	return strings.TrimSpace(string(answer))
 }
 
+// haproxyInfo returns a number of the runtime API's show info.
+func haproxyInfo(t *testing.T, name string) int {
+	t.Helper()
+	for line := range strings.Lines(askHAProxy(t, "show info")) {
+		if value, ok := strings.CutPrefix(line, name+": "); ok {
+			n, err := strconv.Atoi(strings.TrimSpace(value))
+			must.NoError(t, err)
+			return n
+		}
+	}
+	t.Fatalf("show info has no %s", name)
+	return 0
+}
+
 // awaitAnswers waits until the answers of eight requests are from these servers, and all
 // of them.
 func awaitAnswers(t *testing.T, client *http.Client, servers ...string) {
@@ -131,17 +148,24 @@ func TestHAProxy_LimitsConnectionsByMemory(t *testing.T) {
 	}
 	c := newCertificate(t, "site")
 	_ = startHAProxy(t, c, 32)
+	limit := haproxyInfo(t, "Maxconn")
+	must.Between(t, 100, limit, 150)
 	var open []net.Conn
+	var clients sync.WaitGroup
 	for range 200 { // more than it accepts, fewer than it queues
-		conn, err := net.Dial("tcp", "10.0.0.2:80")
+		conn, err := net.Dial("tcp", "10.0.0.2:443")
 		must.NoError(t, err)
 		open = append(open, conn)
-		_, err = io.WriteString(conn, "GET /name/somebody HTTP/1.1\r\n") // an incomplete request
-		must.NoError(t, err)
+		clients.Go(func() {
+			client := tls.Client(conn, &tls.Config{RootCAs: pool(c), ServerName: "10.0.0.2", MinVersion: tls.VersionTLS12})
+			_, _ = io.WriteString(client, "GET /name/somebody HTTP/1.1\r\n") // an incomplete request; fails when conn is closed
+		})
 	}
+	must.Wait(t, testenv.EventuallyTrue(func() bool { return haproxyInfo(t, "CurrSslConns") == limit }))
 	for _, conn := range open {
 		must.NoError(t, conn.Close())
 	}
+	clients.Wait()
 	must.Eq(t, "name", get(t, tlsClient(pool(c), false), "https://10.0.0.2/name/somebody").body)
 }
 
@@ -163,7 +187,7 @@ func serveSlowly(t *testing.T, address string, requested, release chan struct{})
 func awaitRefusal(t *testing.T, port string) {
 	t.Helper()
 	must.Wait(t, testenv.Eventually(func() error {
-		c, err := net.Dial("tcp", "10.0.0.2:"+port)
+		c, err := net.DialTimeout("tcp", "10.0.0.2:"+port, testenv.Patience)
 		if err == nil {
 			_ = c.Close()
 			return errors.New("the guest still accepts connections")

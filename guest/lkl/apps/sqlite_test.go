@@ -64,7 +64,7 @@ func TestSQLite_KeepsCommittedRows(t *testing.T) {
 	if !enterOwnNetwork(t, "lkl-sqlite3.spt", testLimit) {
 		return
 	}
-	const rows = 2000
+	const rows = 20_000 // more than a round inserts before it is killed
 	insert := "INSERT INTO t (text) VALUES (hex(randomblob(50))); SELECT 'row ' || max(n) FROM t;\n"
 	m := sqliteMachine(t, map[string]string{
 		"rows": "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;\n" +
@@ -76,6 +76,7 @@ func TestSQLite_KeepsCommittedRows(t *testing.T) {
 		must.Wait(t, testenv.EventuallyTrue(func() bool { return strings.Count(g.console.String(), "row ") > 100*(round+1) }))
 		must.NoError(t, g.cmd.Process.Kill())
 		_, out := g.output()
+		must.Less(t, rows, strings.Count(out, "row "))
 		lines := strings.Split(out, "\n")
 		for _, line := range lines[:len(lines)-1] { // the last one is incomplete
 			if number, ok := strings.CutPrefix(line, "row "); ok {
