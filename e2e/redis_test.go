@@ -147,3 +147,23 @@ func TestRedis_CheckFailsWhileTheDiskIsFull(t *testing.T) {
 	must.Eq(t, "OK", r.do(t, "CONFIG", "SET", "appendonly", "no"))
 	a.awaitChecks(t)
 }
+
+func TestRedis_CheckOfTheGroupFailsWithoutWrites(t *testing.T) {
+	needRootAndTun(t)
+	t.Parallel()
+	job := lkl(t, "group.nomad.hcl", "group-refused")
+	task := job.TaskGroups[0].Tasks[1]
+	task.SetConfig("args", append(task.Config["args"].([]any), "--min-replicas-to-write", "1"))
+	a := run(t, nomad, job)
+	must.Wait(t, testenv.Eventually(func() error {
+		_, err := get(a.url(t))
+		if err == nil {
+			return errors.New("the page has status 200")
+		}
+		if !strings.Contains(err.Error(), " 500 ") {
+			return err
+		}
+		return nil
+	}))
+	a.awaitFailedCheck(t)
+}

@@ -1,6 +1,7 @@
 # A web site of three tasks with one address, which reach each other on 127.0.0.1: nginx
 # and Redis as unikernels, and a Python program as a process between them. The program
-# counts the visits in Redis. It needs the raw_exec driver, and python3 on the client.
+# counts the visits in Redis, so the check also fails when Redis refuses writes. It needs
+# the raw_exec driver, and python3 on the client.
 
 variable "registry" {
   description = "Registry to which \"make images PUSH=…\" has pushed the images."
@@ -101,10 +102,10 @@ job "group" {
               def do_GET(self):
                   with socket.create_connection(("127.0.0.1", 6379)) as redis:
                       redis.sendall(b"INCR visits\r\n")
-                      number = redis.recv(32).strip(b":\r\n")
-                  self.send_response(200)
+                      answer = redis.recv(64)  # :NUMBER, or -ERROR
+                  self.send_response(200 if answer.startswith(b":") else 500)
                   self.end_headers()
-                  self.wfile.write(b"visit " + number + b"\n")
+                  self.wfile.write(b"visit " + answer.strip(b":\r\n") + b"\n")
 
 
           HTTPServer(("127.0.0.1", 9000), Counter).serve_forever()
