@@ -160,6 +160,16 @@ func TestFault_OutOfMemory(t *testing.T) {
 			requireCleanDisk(t, spec.root)
 		}
 	})
+	t.Run("ends the program if the kernel runs out in threads that wait for each other", func(t *testing.T) {
+		spec := guestSpec{kernel: compileGuest(t, "append.c", "-pthread"), memory: "32"}
+		for _, threads := range strings.Fields(strings.Repeat("8 12 20 30 ", 4)) {
+			spec.root, spec.args = buildImage(t, 64, nil), []string{threads, "/file"}
+			lines, status := runGuest(t, spec)
+			must.Eq(t, "lkl: the program was killed because the guest ran out of memory: give it more", lastLine(lines))
+			must.Eq(t, exitBySignal(syscall.SIGKILL), status)
+			requireCleanDisk(t, spec.root)
+		}
+	})
 	t.Run("is reported before the kernel starts", func(t *testing.T) {
 		lines, status := runGuest(t, guestSpec{memory: "6", args: strings.Fields("say started")})
 		test.StrHasPrefix(t, "lkl: not enough memory: 6 MB, at least ", lastLine(lines))

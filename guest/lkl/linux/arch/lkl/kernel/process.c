@@ -19,6 +19,8 @@ struct lkl_switch_frame {
 	unsigned long r15, r14, r13, r12, bx, bp, ip;
 };
 
+bool lkl_program_started;
+
 int copy_thread(struct task_struct *p, const struct kernel_clone_args *args)
 {
 	struct pt_regs *regs = task_pt_regs(p);
@@ -32,6 +34,7 @@ int copy_thread(struct task_struct *p, const struct kernel_clone_args *args)
 		frame->bx = (unsigned long)args->fn;
 		frame->r12 = (unsigned long)args->fn_arg;
 	} else {
+		lkl_program_started = true;
 		*regs = *current_pt_regs();
 		regs->ax = 0;
 		/* The control words of the parent may be stored with another task. */

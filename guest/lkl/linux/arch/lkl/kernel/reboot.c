@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The end of the guest, and the events that make pid 1 end it. */
 #include <linux/init.h>
+#include <linux/mmzone.h>
 #include <linux/notifier.h>
 #include <linux/oom.h>
 #include <linux/panic_notifier.h>
@@ -9,6 +10,9 @@
 #include <linux/sched/signal.h>
 #include <asm/lkl.h>
 #include <asm/solo5.h>
+
+/* How long the kernel waits for the end of a program that the OOM killer has killed. */
+#define LKL_OOM_WAIT (30 * HZ)
 
 void (*pm_power_off)(void);
 
@@ -66,26 +70,39 @@ static bool lkl_oom_finds_process(void)
 }
 
 /*
+ * The OOM killer gives the reserve of free memory to one thread of the program only. This
+ * thread may wait for another thread, or for a kernel thread, that lacks memory.
+ */
+static void lkl_oom_open_reserve(void)
+{
+	struct zone *zone;
+
+	for_each_populated_zone(zone)
+		zone->_watermark[WMARK_MIN] = 0;
+}
+
+/*
  * Called before the OOM killer selects a process. pid 1 reads the counter to report why
  * the program was killed.
  *
  * The OOM killer does not wait for the end of the program, because pid 1 shares its memory:
  * it would find no other process, and panic. Allocations wait here instead, until pid 1 has
- * freed the memory of the program. pid 1 itself may use the reserves.
+ * freed the memory of the program.
  */
 static int lkl_oom_notify(struct notifier_block *nb, unsigned long unused, void *data)
 {
-	static unsigned int waited;
+	static unsigned long deadline;
 	unsigned long *freed = data;
 
 	lkl_out_of_memory++;
-	if (lkl_oom_finds_process())
+	if (!lkl_program_started || lkl_oom_finds_process())
 		return NOTIFY_OK;
-	if (is_global_init(current))
-		current->flags |= PF_MEMALLOC;
-	else if (!tsk_is_oom_victim(current))
-		schedule_timeout_uninterruptible(1);
-	if (++waited < 10 * HZ)
+	if (!deadline) {
+		deadline = jiffies + LKL_OOM_WAIT;
+		lkl_oom_open_reserve();
+	}
+	schedule_timeout_uninterruptible(1);
+	if (time_before(jiffies, deadline))
 		*freed = 1;
 	return NOTIFY_OK;
 }

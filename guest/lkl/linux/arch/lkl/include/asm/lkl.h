@@ -65,6 +65,9 @@ extern u64 (*lkl_idle_poll)(unsigned long deadline);
 /* reboot.c: reports that the host has removed a network device; pid 1 then ends the guest. */
 void lkl_device_gone(const char *name);
 
+/* process.c: whether pid 1 has created the task of the program. */
+extern bool lkl_program_started;
+
 /* setup.c: returns the handle of a network device in the manifest, or 0. */
 unsigned int lkl_find_net_device(const char *name);
 
