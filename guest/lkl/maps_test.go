@@ -77,3 +77,12 @@ func TestMaps_WriteContinuesAfterTheLastMapping(t *testing.T) {
 		must.Eq(t, []string{"end"}, lines)
 	}
 }
+
+// The page is not in the page cache while another thread punches a hole.
+func TestMaps_FsyncConfirmsOnlyWhatIsOnTheDisk(t *testing.T) {
+	lines, status := runGuest(t, guestSpec{
+		kernel: compileGuest(t, "mappunch.c", "-pthread"), root: buildImage(t, 64, nil), args: []string{"/"},
+	})
+	must.Eq(t, 0, status, must.Sprint(lines))
+	must.Eq(t, []string{"end"}, lines)
+}

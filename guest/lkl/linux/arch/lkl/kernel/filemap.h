@@ -85,9 +85,12 @@ int lkl_shared_evict_locked(unsigned long first, unsigned long end);
 int lkl_shared_mprotect(unsigned long first, unsigned long end);
 /* Passes changes to the file system, and with @wait to the disk. */
 int lkl_shared_msync(unsigned long first, unsigned long end, bool wait);
-/* Passes the changes of a file's mappings, or of all mappings, to the file systems. */
-void lkl_shared_sync_file(int fd);
-void lkl_shared_sync_all(void);
+/*
+ * Passes the changes of a file's mappings, or of all mappings in one or all file systems,
+ * to the file systems. Returns the first error.
+ */
+int lkl_shared_sync_file(int fd);
+int lkl_shared_sync_all(const struct super_block *sb);
 
 /* shared_file.c: finds a file, or NULL; and registers it if it is new. */
 struct lkl_shared_file *lkl_shared_file_find(struct address_space *mapping);

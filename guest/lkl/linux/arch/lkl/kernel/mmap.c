@@ -249,32 +249,40 @@ long lkl_msync(unsigned long addr, unsigned long len, int flags)
  */
 long lkl_fsync(unsigned int fd)
 {
-	lkl_shared_sync_file(fd);
-	return sys_fsync(fd);
+	long err = lkl_shared_sync_file(fd);
+
+	return sys_fsync(fd) ?: err;
 }
 
 long lkl_fdatasync(unsigned int fd)
 {
-	lkl_shared_sync_file(fd);
-	return sys_fdatasync(fd);
+	long err = lkl_shared_sync_file(fd);
+
+	return sys_fdatasync(fd) ?: err;
 }
 
 long lkl_sync(void)
 {
-	lkl_shared_sync_all();
+	lkl_shared_sync_all(NULL);
 	return sys_sync();
 }
 
 long lkl_syncfs(int fd)
 {
-	lkl_shared_sync_all();
-	return sys_syncfs(fd);
+	struct fd file = fdget(fd);
+	long err = 0;
+
+	if (file.file)
+		err = lkl_shared_sync_all(file_inode(file.file)->i_sb);
+	fdput(file);
+	return sys_syncfs(fd) ?: err;
 }
 
 long lkl_sync_file_range(int fd, loff_t offset, loff_t bytes, unsigned int flags)
 {
-	lkl_shared_sync_file(fd);
-	return sys_sync_file_range(fd, offset, bytes, flags);
+	long err = lkl_shared_sync_file(fd);
+
+	return sys_sync_file_range(fd, offset, bytes, flags) ?: err;
 }
 
 long lkl_fallocate(int fd, int mode, loff_t offset, loff_t len)
@@ -291,7 +299,7 @@ long lkl_ftruncate(unsigned int fd, unsigned long length)
 
 long lkl_truncate(const char __user *path, long length)
 {
-	lkl_shared_sync_all();
+	lkl_shared_sync_all(NULL);
 	return sys_truncate(path, length);
 }
 
@@ -299,7 +307,10 @@ long lkl_truncate(const char __user *path, long length)
 long lkl_copy_file_range(int from, loff_t __user *from_pos, int to, loff_t __user *to_pos,
 			 size_t len, unsigned int flags)
 {
-	lkl_shared_sync_file(from);
+	long err = lkl_shared_sync_file(from);
+
+	if (err)
+		return err;
 	lkl_shared_sync_file(to);
 	return sys_copy_file_range(from, from_pos, to, to_pos, len, flags);
 }

@@ -108,20 +108,31 @@ void lkl_shared_load(struct page *to, struct page *from)
 
 static int lkl_shared_sync_page(struct lkl_shared_page *page)
 {
+	struct page *p = pfn_to_page(page->pfn);
 	u64 digest;
 	int err;
 
-	if (!lkl_shared_is_tracked(page) || lkl_shared_is_beyond_end(page) ||
-	    xa_get_mark(&lkl_shared_pages, page->pfn, LKL_SHARED_LOST))
-		return 0;
-	digest = lkl_shared_digest(page);
-	if (digest == page->digest)
-		return 0;
-	err = lkl_shared_file_dirty(page->file, pfn_to_page(page->pfn));
-	/* The page may have left the page cache meanwhile: then the change is not known. */
-	if (!err && pfn_to_page(page->pfn)->mapping == page->file->mapping)
-		page->digest = digest;
-	return err;
+	while (lkl_shared_is_tracked(page) && !lkl_shared_is_beyond_end(page)) {
+		digest = lkl_shared_digest(page);
+		if (digest == page->digest)
+			break;
+		/* Another thread may be punching a hole, for which it has dropped the page. */
+		if (xa_get_mark(&lkl_shared_pages, page->pfn, LKL_SHARED_LOST)) {
+			err = lkl_shared_refill(page->pfn, page->pfn + 1);
+			if (err)
+				return err;
+			continue;
+		}
+		err = lkl_shared_file_dirty(page->file, p);
+		if (err)
+			return err;
+		/* The page may have left the page cache meanwhile: then the change is not known. */
+		if (p->mapping == page->file->mapping) {
+			page->digest = digest;
+			break;
+		}
+	}
+	return 0;
 }
 
 static int lkl_shared_sync(unsigned long first, unsigned long end)
@@ -333,34 +344,48 @@ int lkl_shared_msync(unsigned long first, unsigned long end, bool wait)
 	return err;
 }
 
-void lkl_shared_sync_file(int fd)
+int lkl_shared_sync_file(int fd)
 {
 	struct lkl_shared_page *page;
 	struct lkl_shared_file *f;
 	unsigned long at;
 	struct fd file;
+	int err = 0, e;
 
 	if (xa_empty(&lkl_shared_pages))
-		return;
+		return 0;
 	file = fdget(fd);
 	if (!file.file)
-		return;
+		return 0;
 	mutex_lock(&lkl_shared_lock);
 	f = lkl_shared_file_find(file.file->f_mapping);
 	if (f)
-		xa_for_each(&f->pages, at, page)
-			lkl_shared_sync_page(page);
+		xa_for_each(&f->pages, at, page) {
+			e = lkl_shared_sync_page(page);
+			err = err ?: e;
+		}
 	mutex_unlock(&lkl_shared_lock);
 	fdput(file);
+	return err;
 }
 
-void lkl_shared_sync_all(void)
+int lkl_shared_sync_all(const struct super_block *sb)
 {
+	struct lkl_shared_page *page;
+	unsigned long at;
+	int err = 0, e;
+
 	if (xa_empty(&lkl_shared_pages))
-		return;
+		return 0;
 	mutex_lock(&lkl_shared_lock);
-	lkl_shared_sync(0, ULONG_MAX);
+	xa_for_each(&lkl_shared_pages, at, page) {
+		if (sb && page->file->mapping->host->i_sb != sb)
+			continue;
+		e = lkl_shared_sync_page(page);
+		err = err ?: e;
+	}
 	mutex_unlock(&lkl_shared_lock);
+	return err;
 }
 
 /* Unmaps a range, whatever number of mappings its pages are in. */
