@@ -76,6 +76,7 @@ func (c *client) ask(t *testing.T, command string) string {
 	return answer
 }
 
+// answer reads an answer. That of a list is its last element.
 func (c *client) answer() (string, error) {
 	line, err := c.in.ReadString('\n')
 	if err != nil {
@@ -93,6 +94,13 @@ func (c *client) answer() (string, error) {
 		content := make([]byte, length+len("\r\n"))
 		_, err = io.ReadFull(c.in, content)
 		return string(content[:length]), err
+	case '*':
+		length, err := strconv.Atoi(line[1:])
+		last := ""
+		for ; length > 0 && err == nil; length-- {
+			last, err = c.answer()
+		}
+		return last, err
 	}
 	return line[1:], nil
 }
@@ -180,6 +188,32 @@ func TestRedis_SavesAtSavePoints(t *testing.T) {
 	c = dialRedis(t, redisAddress)
 	must.Eq(t, "1001", c.ask(t, "DBSIZE"))
 	must.Eq(t, "v999", c.ask(t, "GET k999"))
+}
+
+// A server with arguments alone serves the clients of its network. Only a configuration
+// file enables Redis's default save points.
+func TestRedis_HasDefaultsForGuests(t *testing.T) {
+	if !enterOwnNetwork(t, "lkl-redis.spt", testLimit) {
+		return
+	}
+	for _, test := range []struct {
+		args []string
+		save string
+	}{
+		{nil, ""},
+		{[]string{"--maxmemory", "64mb"}, ""},
+		{[]string{"--save", "900", "1"}, "900 1"},
+		{[]string{"/dev/null"}, "3600 1 300 100 60 10000"},
+	} {
+		t.Run(fmt.Sprint(test.args), func(t *testing.T) {
+			g := startGuest(t, "lkl-redis.spt", redisRoot(t, 64<<20), "6379", test.args...)
+			c := dialRedis(t, redisAddress)
+			must.Eq(t, "PONG", c.ask(t, "PING"))
+			must.Eq(t, "OK", c.ask(t, "SET key value"))
+			must.Eq(t, test.save, c.ask(t, "CONFIG GET save"))
+			g.kill(t)
+		})
+	}
 }
 
 // The disk becomes full while redis keeps old files. It has space again when redis
