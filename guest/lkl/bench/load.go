@@ -19,7 +19,7 @@ var redisOptions = []string{"--appendonly", "no", "--protected-mode", "no"}
 
 func (b *testbed) measureRedis(p settings) ([]result, error) {
 	defer b.stopServers()
-	if err := b.startGuest("build/guest/lkl-redis.spt", "256", "build/guest/lkl-redis.root", "6379", redisOptions...); err != nil {
+	if err := b.startGuest(guestMachine{"build/guest/lkl-redis.spt", "256", "build/guest/lkl-redis.root", "128M"}, "6379", redisOptions...); err != nil {
 		return nil, err
 	}
 	native := append([]string{"redis-server", "--save", "", "--dir", b.dir}, redisOptions...)
@@ -104,7 +104,7 @@ func (b *testbed) startNginx() error {
 	if err != nil {
 		return err
 	}
-	if err := b.startGuest("build/guest/lkl-nginx.spt", "128", root, "80"); err != nil {
+	if err := b.startGuest(guestMachine{"build/guest/lkl-nginx.spt", "128", root, "128M"}, "80"); err != nil {
 		return err
 	}
 	return b.startServer(inNamespace(b.nativeNS, native...), nativeAddress+":80")

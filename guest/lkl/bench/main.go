@@ -43,7 +43,7 @@ type settings struct {
 // packages are the Debian packages that contain the required programs.
 var packages = map[string]string{
 	"ip": "iproute2", "mke2fs": "e2fsprogs", "redis-server": "redis-server", "redis-benchmark": "redis-tools",
-	"nginx": "nginx-light", "wrk": "wrk", "gcc": "gcc", "perf": "linux-perf",
+	"nginx": "nginx-light", "wrk": "wrk", "gcc": "gcc", "perf": "linux-perf", "python3": "python3",
 }
 
 // A benchmark measures some results, whose names begin with its name.
@@ -60,6 +60,7 @@ var benchmarks = []benchmark{
 	{"disk", []string{"gcc", "perf"}, (*testbed).measureDisk},
 	{"files", []string{"gcc"}, (*testbed).measureFiles},
 	{"memory", []string{"gcc"}, (*testbed).measureMemory},
+	{"python", []string{"python3"}, (*testbed).measurePython},
 	{"net", []string{"gcc", "perf"}, (*testbed).measureNet},
 	{"filter", []string{"gcc"}, (*testbed).measureFilter},
 	{"modes", []string{"gcc", "nginx", "wrk", "redis-server", "redis-benchmark"}, (*testbed).measureModes},
@@ -101,19 +102,20 @@ func main() {
 	// namespace end early, but this one does not.
 	runtime.LockOSThread()
 	quick := flag.Bool("quick", false, "run one short round, and leave results.json unchanged")
-	only := flag.String("only", "", "run one `benchmark`, redis, nginx, disk, files, memory, net, filter or modes (network modes), and keep the results of the others")
+	only := flag.String("only", "", "run one `benchmark`, redis, nginx, disk, files, memory, python, net, filter or modes (network modes), and keep the results of the others")
 	sustain := flag.Duration("sustain", 0, "only keep nginx under load for this `duration`, and print the guest's memory and latency during it")
+	churn := flag.Duration("churn", 0, "only fill and empty redis for this `duration`, and print failures and the worst latency")
 	var g guestOptions
 	flag.BoolVar(&g.offload, "offload", true, "give the guest's tap virtio headers and offloads, as the driver does")
 	flag.BoolVar(&g.hugePages, "huge-pages", false, "back the guest's memory with huge pages, as a job may ask for")
 	flag.Parse()
-	if err := run(*quick, *only, *sustain, g); err != nil {
+	if err := run(*quick, *only, *sustain, *churn, g); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(quick bool, only string, sustain time.Duration, g guestOptions) (err error) {
+func run(quick bool, only string, sustain, churn time.Duration, g guestOptions) (err error) {
 	chosen, err := choose(only)
 	if err != nil {
 		return err
@@ -135,6 +137,9 @@ func run(quick bool, only string, sustain time.Duration, g guestOptions) (err er
 	defer func() { err = errors.Join(err, b.close()) }()
 	if sustain > 0 {
 		return b.sustain(sustain)
+	}
+	if churn > 0 {
+		return b.churn(churn)
 	}
 	var results []result
 	for _, benchmark := range chosen {

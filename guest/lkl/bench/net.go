@@ -51,7 +51,7 @@ func (b *testbed) measureNet(p settings) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.startGuest(guest, "128", empty, netPort, "serve", netPort); err != nil {
+	if err := b.startGuest(guestMachine{guest, "128", empty, "128M"}, netPort, "serve", netPort); err != nil {
 		return nil, err
 	}
 	guestServer := netServer{guestAddress, b.guestPID(0)}

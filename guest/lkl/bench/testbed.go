@@ -185,25 +185,38 @@ func makeImage(image, size, nginxFiles string) error {
 	return nil
 }
 
-// startGuest starts a server in a guest, whose root contains the files of a
-// directory.
-func (b *testbed) startGuest(kernel, memory, nginxFiles, port string, args ...string) error {
-	root := filepath.Join(b.dir, filepath.Base(kernel)+".ext4")
-	if err := makeImage(root, "128M", nginxFiles); err != nil {
-		return err
-	}
+// A guestMachine describes a guest: its kernel, its memory in MB, the directory with the
+// files of its root disk, and the size of that disk.
+type guestMachine struct{ kernel, memory, files, disk string }
+
+// startGuest starts a server in a guest.
+func (b *testbed) startGuest(m guestMachine, port string, args ...string) error {
 	control, err := controlDevice()
 	if err != nil {
 		return err
 	}
 	defer control.Close()
-	run := append(b.options.runArgs(memory), "--net:tap=t0", "--net:control=@3",
+	c, err := b.guestCommand(m, control, args...)
+	if err != nil {
+		return err
+	}
+	return b.startServer(c, guestAddress+":"+port)
+}
+
+// guestCommand makes the root disk of a guest, and returns the command that runs it in
+// the namespace of the load generators.
+func (b *testbed) guestCommand(m guestMachine, control *os.File, args ...string) (*exec.Cmd, error) {
+	root := filepath.Join(b.dir, filepath.Base(m.kernel)+".ext4")
+	if err := makeImage(root, m.disk, m.files); err != nil {
+		return nil, err
+	}
+	run := append(b.options.runArgs(m.memory), "--net:tap=t0", "--net:control=@3",
 		"--block:rootfs="+root, "--block-transfer:rootfs=1048576")
 	run = append(run, b.options.offloadArgs()...)
-	run = append(run, "--", kernel, "--config", fmt.Sprintf(guestConfig, b.options.offloadValue()), "--")
+	run = append(run, "--", m.kernel, "--config", fmt.Sprintf(guestConfig, b.options.offloadValue()), "--")
 	c := inNamespace(b.loadNS, append(run, args...)...)
 	c.ExtraFiles = []*os.File{control}
-	return b.startServer(c, guestAddress+":"+port)
+	return c, nil
 }
 
 // controlDevice returns the guest's end of a control device. The other end stays open
