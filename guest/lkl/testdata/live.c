@@ -297,6 +297,17 @@ static void measure_write(void)
 	measure_large(true);
 }
 
+static void map_again(void)
+{
+	int fd = open(operand(), O_RDWR);
+	char *map = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+
+	report("mapped", map == MAP_FAILED ? -1 : *map - '0');
+	report("punch", fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096));
+	map = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	report("mapped", map == MAP_FAILED ? -1 : *map - '0');
+}
+
 static void measure_read(void)
 {
 	measure_large(false);
@@ -344,6 +355,7 @@ int main(int argc __attribute__((unused)), char **argv)
 	} commands[] = {
 		{ "cat", print_file }, { "write", write_new }, { "append", append }, { "wait", wait_for_test },
 		{ "hold", hold }, { "more", read_more }, { "follow", follow }, { "map", map_file }, { "mapwrite", map_for_writing },
+		{ "mapagain", map_again },
 		{ "unlinked", use_unlinked }, { "fifo", use_fifo }, { "socket", use_socket },
 		{ "lock", lock }, { "sparse", write_sparse }, { "fill", fill }, { "space", print_space },
 		{ "mode", print_mode },

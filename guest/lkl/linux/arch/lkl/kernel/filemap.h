@@ -73,6 +73,8 @@ u64 lkl_shared_digest(const struct lkl_shared_page *page);
 /* Whether a page has a digest: it has to be written somewhere. */
 bool lkl_shared_is_tracked(const struct lkl_shared_page *page);
 void lkl_shared_make_writable(struct lkl_shared_page *page);
+/* Looks for changes, and puts lost pages back, after some time. */
+void lkl_shared_start_timer(void);
 /* Unmaps a range. Shared pages lose a user; those that have another one stay. */
 void lkl_shared_munmap(unsigned long first, unsigned long end);
 void lkl_shared_munmap_locked(unsigned long first, unsigned long end);

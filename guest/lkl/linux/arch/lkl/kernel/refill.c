@@ -43,9 +43,20 @@ static void lkl_shared_settle(struct lkl_shared_page *page)
 {
 	struct page *p = pfn_to_page(page->pfn);
 
-	page->fresh = false;
-	if (lkl_shared_file_needs_private(page->file) && !PagePrivate(p))
-		attach_page_private(p, NULL);
+	lock_page(p);
+	/* With the mark, lkl_shared_lost() does not try again at once. */
+	xa_set_mark(&lkl_shared_pages, page->pfn, LKL_SHARED_LOST);
+	if (p->mapping && !PageUptodate(p))
+		generic_error_remove_page(p->mapping, p);
+	if (p->mapping) {
+		xa_clear_mark(&lkl_shared_pages, page->pfn, LKL_SHARED_LOST);
+		page->fresh = false;
+		if (lkl_shared_file_needs_private(page->file) && !PagePrivate(p))
+			attach_page_private(p, NULL);
+	} else {
+		lkl_shared_start_timer();
+	}
+	unlock_page(p);
 }
 
 void lkl_shared_unsettle(struct lkl_shared_page *page)
@@ -66,14 +77,8 @@ int lkl_shared_refill(unsigned long first, unsigned long end)
 		for (i = 0; i < n; i++)
 			xa_clear_mark(&lkl_shared_pages, page->pfn + i, LKL_SHARED_LOST);
 		e = lkl_shared_put_back(page, n);
-		for (i = 0; i < n; i++) {
-			struct lkl_shared_page *done = xa_load(&lkl_shared_pages, page->pfn + i);
-
-			if (pfn_to_page(done->pfn)->mapping)
-				lkl_shared_settle(done);
-			else if (e)
-				xa_set_mark(&lkl_shared_pages, done->pfn, LKL_SHARED_LOST);
-		}
+		for (i = 0; i < n; i++)
+			lkl_shared_settle(xa_load(&lkl_shared_pages, page->pfn + i));
 		err = err ?: e;
 		at += n;
 	}

@@ -165,8 +165,13 @@ static void lkl_shared_tick(struct work_struct *work)
 		cond_resched();
 	}
 	mutex_unlock(&lkl_shared_lock);
-	if (tracked)
-		schedule_delayed_work(&lkl_shared_timer, LKL_SHARED_INTERVAL);
+	if (tracked || xa_marked(&lkl_shared_pages, LKL_SHARED_LOST))
+		lkl_shared_start_timer();
+}
+
+void lkl_shared_start_timer(void)
+{
+	schedule_delayed_work(&lkl_shared_timer, LKL_SHARED_INTERVAL);
 }
 
 void lkl_shared_make_writable(struct lkl_shared_page *page)
@@ -176,7 +181,7 @@ void lkl_shared_make_writable(struct lkl_shared_page *page)
 	page->writable = true;
 	if (lkl_shared_is_tracked(page)) {
 		page->digest = lkl_shared_digest(page);
-		schedule_delayed_work(&lkl_shared_timer, LKL_SHARED_INTERVAL);
+		lkl_shared_start_timer();
 	}
 }
 
