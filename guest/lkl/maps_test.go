@@ -51,6 +51,18 @@ func TestMaps_AgreeWithLiveFiles(t *testing.T) {
 	}
 }
 
+// Changes that do not fit on the disk stay in memory until they do.
+func TestMaps_FullDiskKeepsChanges(t *testing.T) {
+	root := buildImage(t, 16, nil)
+	lines, status := runGuest(t, guestSpec{kernel: compileGuest(t, "mapfull.c"), root: root, args: []string{"/"}})
+	must.Eq(t, 0, status, must.Sprint(lines))
+	must.Eq(t, []string{
+		"full disk: fsync: I/O error", "full disk: msync: I/O error", "full disk: MAP_FIXED: Out of memory",
+		"memory: changed", "after unlink: fsync: done", "disk: changed", "after unlink: MAP_FIXED: done", "memory: ",
+	}, lines)
+	requireCleanDisk(t, root)
+}
+
 // A shared mapping also needs memory of the kernel. One that takes nearly all of the memory
 // is refused before the kernel has none.
 func TestMaps_LargestOneLeavesMemoryToTheKernel(t *testing.T) {

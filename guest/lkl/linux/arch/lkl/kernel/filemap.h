@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Shared by mmap.c, filemap.c, share.c, refill.c, shared_file.c, memlock.c and
+ * Shared by mmap.c, filemap.c, share.c, evict.c, refill.c, shared_file.c, memlock.c and
  * tmpfs_data.c.
  */
 #ifndef _LKL_FILEMAP_H
@@ -75,12 +75,14 @@ bool lkl_shared_is_tracked(const struct lkl_shared_page *page);
 void lkl_shared_make_writable(struct lkl_shared_page *page);
 /* Looks for changes, and puts lost pages back, after some time. */
 void lkl_shared_start_timer(void);
+/* Passes the change of a page to the file system. Puts a lost page back before. */
+int lkl_shared_sync_page(struct lkl_shared_page *page);
 /* Unmaps a range. Shared pages lose a user; those that have another one stay. */
 void lkl_shared_munmap(unsigned long first, unsigned long end);
 void lkl_shared_munmap_locked(unsigned long first, unsigned long end);
 /*
- * Makes shared pages private memory. The file keeps their content. Fails if a page
- * has several users.
+ * evict.c: makes shared pages private memory. The file keeps their content. Fails if a
+ * page has several users, or if the file system cannot take a change.
  */
 int lkl_shared_evict(unsigned long first, unsigned long end);
 int lkl_shared_evict_locked(unsigned long first, unsigned long end);
@@ -119,7 +121,11 @@ void lkl_shared_lost(struct folio *folio);
  * Those that cannot be read keep the mark. Returns the first error.
  */
 int lkl_shared_refill(unsigned long first, unsigned long end);
-/* To be called before a page ceases to be shared. */
+/*
+ * To be called when a page is shared, and before it ceases to be. The former marks a page
+ * that is not in the page cache, or could not be read.
+ */
+void lkl_shared_settle(struct lkl_shared_page *page);
 void lkl_shared_unsettle(struct lkl_shared_page *page);
 
 /* tmpfs_data.c: calls lkl_shared_lost(). */

@@ -39,7 +39,7 @@ static int lkl_shared_put_back(struct lkl_shared_page *page, unsigned long n)
 }
 
 /* The flag takes a reference, as everywhere in Linux: otherwise reclaim may free the page. */
-static void lkl_shared_settle(struct lkl_shared_page *page)
+void lkl_shared_settle(struct lkl_shared_page *page)
 {
 	struct page *p = pfn_to_page(page->pfn);
 

@@ -8,7 +8,7 @@
  * has changed it. msync(), fsync(), munmap(), the end of the program and a timer compare
  * the digests, and mark changed pages dirty.
  *
- * refill.c puts pages back that leave the page cache.
+ * refill.c puts pages back that leave the page cache. evict.c makes shared pages private.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -41,23 +41,6 @@ unsigned long lkl_shared_next(unsigned long first, unsigned long end)
 	if (first >= end || !xa_find(&lkl_shared_pages, &at, end - 1, XA_PRESENT))
 		return end;
 	return at;
-}
-
-/*
- * Whether the pages of a range can be evicted: none has several users, and there is
- * memory for the pages that their files keep instead.
- */
-static bool lkl_shared_can_evict(unsigned long first, unsigned long end)
-{
-	struct lkl_shared_page *page;
-	unsigned long at, n = 0;
-
-	xa_for_each_range(&lkl_shared_pages, at, page, first, end - 1) {
-		if (page->users > 1)
-			return false;
-		n++;
-	}
-	return !n || lkl_arena_has_memory(n);
 }
 
 bool lkl_shared_is_beyond_end(const struct lkl_shared_page *page)
@@ -106,7 +89,7 @@ void lkl_shared_load(struct page *to, struct page *from)
 		page->digest = lkl_shared_digest(page);
 }
 
-static int lkl_shared_sync_page(struct lkl_shared_page *page)
+int lkl_shared_sync_page(struct lkl_shared_page *page)
 {
 	struct page *p = pfn_to_page(page->pfn);
 	u64 digest;
@@ -248,43 +231,6 @@ void lkl_shared_munmap(unsigned long first, unsigned long end)
 	mutex_lock(&lkl_shared_lock);
 	lkl_shared_munmap_locked(first, end);
 	mutex_unlock(&lkl_shared_lock);
-}
-
-int lkl_shared_evict_locked(unsigned long first, unsigned long end)
-{
-	struct lkl_shared_page *page;
-	unsigned long at;
-	int err;
-
-	if (!lkl_shared_can_evict(first, end))
-		return -ENOMEM;
-	xa_for_each_range(&lkl_shared_pages, at, page, first, end - 1) {
-		lkl_shared_sync_page(page);
-		lkl_shared_unsettle(page);
-		xa_erase(&lkl_shared_pages, at);
-		err = lkl_cache_evict(page->file->mapping, pfn_to_page(at));
-		if (err) {
-			/* It was in the tree, so its node is still there, or is small. */
-			xa_store(&lkl_shared_pages, at, page, GFP_KERNEL | __GFP_NOFAIL);
-			return err;
-		}
-		xa_erase(&page->file->pages, page->index);
-		lkl_shared_file_put(page->file);
-		kfree(page);
-	}
-	return 0;
-}
-
-int lkl_shared_evict(unsigned long first, unsigned long end)
-{
-	int err;
-
-	if (lkl_shared_next(first, end) == end)
-		return 0;
-	mutex_lock(&lkl_shared_lock);
-	err = lkl_shared_evict_locked(first, end);
-	mutex_unlock(&lkl_shared_lock);
-	return err;
 }
 
 int lkl_shared_mprotect(unsigned long first, unsigned long end)
