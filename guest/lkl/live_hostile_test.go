@@ -151,6 +151,17 @@ func failReads(first, last int) func(fuse.Opcode, uint64, []byte) ([]byte, bool)
 	}
 }
 
+// The file server fails to read a mapped page again in which it has punched a hole. A store
+// to the page cannot be written then.
+func TestLive_ReportsLostChangesOfMappedFile(t *testing.T) {
+	lines, status := runWithFrames(t, failReads(2, 1000), "mappunch", "/live/x")
+	test.Eq(t, 0, status)
+	test.Eq(t, []string{
+		"lkl: cannot read a page of a mapped file: -5", "punch: 0", "fsync: I/O error",
+		"lkl: changes of a mapped file are lost: error -5", "munmap: 0",
+	}, lines)
+}
+
 // Each attempt reads twice.
 func TestLive_ReadsMappedPageAgainAfterError(t *testing.T) {
 	lines, status := runWithFrames(t, failReads(2, 3), "mapagain", "/live/x")

@@ -297,6 +297,22 @@ static void measure_write(void)
 	measure_large(true);
 }
 
+/* The page leaves the page cache, and is read again before fallocate() returns. */
+static void punch_mapped(void)
+{
+	int fd = open(operand(), O_RDWR);
+	char *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (map == MAP_FAILED) {
+		report("map", -1);
+		return;
+	}
+	report("punch", fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096));
+	strcpy(map, "stored");
+	report("fsync", fsync(fd));
+	report("munmap", munmap(map, 4096));
+}
+
 static void map_again(void)
 {
 	int fd = open(operand(), O_RDWR);
@@ -355,7 +371,7 @@ int main(int argc __attribute__((unused)), char **argv)
 	} commands[] = {
 		{ "cat", print_file }, { "write", write_new }, { "append", append }, { "wait", wait_for_test },
 		{ "hold", hold }, { "more", read_more }, { "follow", follow }, { "map", map_file }, { "mapwrite", map_for_writing },
-		{ "mapagain", map_again },
+		{ "mappunch", punch_mapped }, { "mapagain", map_again },
 		{ "unlinked", use_unlinked }, { "fifo", use_fifo }, { "socket", use_socket },
 		{ "lock", lock }, { "sparse", write_sparse }, { "fill", fill }, { "space", print_space },
 		{ "mode", print_mode },

@@ -172,10 +172,11 @@ void lkl_shared_make_writable(struct lkl_shared_page *page)
 static bool lkl_shared_remove(struct lkl_shared_page *page)
 {
 	struct page *p = pfn_to_page(page->pfn);
+	int err = lkl_shared_sync_page(page);
 	bool cached;
 
-	if (lkl_shared_sync_page(page))
-		pr_err_ratelimited("lkl: no space for changes of a mapped file\n");
+	if (err)
+		pr_err_ratelimited("lkl: changes of a mapped file are lost: error %d\n", err);
 	xa_erase(&lkl_shared_pages, page->pfn);
 	xa_erase(&page->file->pages, page->index);
 	lkl_shared_unsettle(page);
