@@ -340,7 +340,17 @@ int lkl_shared_sync_all(const struct super_block *sb)
 	return err;
 }
 
-/* Unmaps a range, whatever number of mappings its pages are in. */
+static void lkl_shared_free_private(unsigned long first, unsigned long end)
+{
+	unsigned long at, next;
+
+	for (at = first; at < end; at = next + 1) {
+		next = lkl_shared_next(at, end);
+		lkl_arena_free(at, next - at);
+	}
+}
+
+/* Unmaps a range. Its pages may be in several mappings. */
 static void lkl_shared_unmap_all(unsigned long first, unsigned long end)
 {
 	struct lkl_shared_page *page;
@@ -361,8 +371,12 @@ static void lkl_shared_unmap_all(unsigned long first, unsigned long end)
  */
 void lkl_unmap_program(const struct lkl_memory *kept)
 {
+	unsigned long end = lkl_memory_end >> PAGE_SHIFT;
 	unsigned long first = kept->start >> PAGE_SHIFT;
+	unsigned long last = first + lkl_pages(kept->size);
 
+	lkl_shared_free_private(0, first);
+	lkl_shared_free_private(last, end);
 	lkl_shared_unmap_all(0, first);
-	lkl_shared_unmap_all(first + lkl_pages(kept->size), lkl_memory_end >> PAGE_SHIFT);
+	lkl_shared_unmap_all(last, end);
 }
