@@ -54,7 +54,7 @@ func demonstrate(ctx context.Context) (err error) {
 		{"Show the fingerprint of the driver", d.showFingerprint},
 		{"Build an image of nginx and push it", d.pushImage},
 		{"Run a job with the image", d.runJob},
-		{"Show the console, which is the log of the task", d.showLogs},
+		{"Show the log of the task", d.showLogs},
 		{"Send a request to the mapped port", d.request},
 		{"Show the resources that the task uses", d.showStats},
 		{"Stop the job", d.stopJob},

@@ -107,9 +107,10 @@ func (d *demo) runJob() error {
 	return d.nomad(section("Allocations"), "job", "status", jobName)
 }
 
+// showLogs shows nginx's notices, which are on standard error.
 func (d *demo) showLogs() error {
 	err := d.until(func() error {
-		out, err := d.command("alloc", "logs", d.alloc.ID).Output()
+		out, err := d.command("alloc", "logs", "-stderr", d.alloc.ID).Output()
 		if err == nil && len(out) == 0 {
 			err = errors.New("the log is empty")
 		}
@@ -118,7 +119,7 @@ func (d *demo) showLogs() error {
 	if err != nil {
 		return err
 	}
-	return d.nomad(everything, "alloc", "logs", d.shortID())
+	return d.nomad(everything, "alloc", "logs", "-stderr", d.shortID())
 }
 
 func (d *demo) request() error {
