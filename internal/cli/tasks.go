@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,8 +22,9 @@ import (
 const tasksUsage = `usage: PROGRAM tasks [--json] [--state-dir DIR]
 
 Lists the driver's tasks on this host with their networks: a line for each net device, and
-one for a task without any. RECEIVED and SENT are the bytes that the guest has exchanged
-since it started. DROPPED is the number of packets in both directions that exceeded its
+one for a task without any. PID is the process of a running guest, which ps shows as
+[spt-guest]. RECEIVED and SENT are the bytes that the guest has exchanged since it
+started. DROPPED is the number of packets in both directions that exceeded its
 bandwidth, that it must not send, or for which it was too slow.
 
 Options:
@@ -37,6 +39,7 @@ type listedTask struct {
 	Name    string       `json:"name"`
 	Created time.Time    `json:"created"`
 	Running bool         `json:"running"`
+	PID     int          `json:"pid,omitempty"` // of the guest, while it runs
 	Links   []listedLink `json:"links"`
 }
 
@@ -136,7 +139,9 @@ func readTask(dir string) (t listedTask, err error) {
 		t.Links = []listedLink{{Mode: "l2", Netns: other.Netns, Tap: other.Tap}}
 	}
 	identity, err := executor.ReadIdentity(dir)
-	t.Running = err == nil && identity.Guest.Alive()
+	if t.Running = err == nil && identity.Guest.Alive(); t.Running {
+		t.PID = identity.Guest.Pid
+	}
 	for i := range t.Links {
 		if t.Running { // another guest may have a tap of the same name otherwise
 			t.Links[i].readCounters()
@@ -159,18 +164,18 @@ func (l *listedLink) readCounters() {
 
 func writeTasks(e *Env, tasks []listedTask) error {
 	return writeTable(e.Stdout, func(line func(string, ...any)) {
-		line("ALLOC\tTASK\tSTATE\tDEVICE\tMODE\tTAP\tADDRESSES\tRECEIVED\tSENT\tDROPPED")
+		line("ALLOC\tTASK\tSTATE\tPID\tDEVICE\tMODE\tTAP\tADDRESSES\tRECEIVED\tSENT\tDROPPED")
 		for _, t := range tasks {
-			state := "ended"
+			state, pid := "ended", "-"
 			if t.Running {
-				state = "running"
+				state, pid = "running", strconv.Itoa(t.PID)
 			}
 			links := t.Links
 			if len(links) == 0 {
 				links = []listedLink{{}}
 			}
 			for _, l := range links {
-				line("%s\t%s\t%s\t%s", printable(shortAlloc(t.Alloc)), printable(t.Name), state, strings.Join(l.cells(), "\t"))
+				line("%s\t%s\t%s\t%s\t%s", printable(shortAlloc(t.Alloc)), printable(t.Name), state, pid, strings.Join(l.cells(), "\t"))
 			}
 		}
 	})

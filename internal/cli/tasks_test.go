@@ -4,6 +4,7 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,9 +39,9 @@ func TestTasks_ListsRecordsOfEachVersion(t *testing.T) {
 	must.Eq(t, exitOK, status, must.Sprint(errs))
 	must.StrContains(t, out, "lkl0")
 	for _, row := range []string{
-		"0e1c web ended tap shared lkl0 172.26.64.5,fd00::5 - - -",
-		"0e1c web ended uplink host lkl7 198.18.0.30 - - -",
-		"0e1c web ended spare none lkl0 - - - -",
+		"0e1c web ended - tap shared lkl0 172.26.64.5,fd00::5 - - -",
+		"0e1c web ended - uplink host lkl7 198.18.0.30 - - -",
+		"0e1c web ended - spare none lkl0 - - - -",
 	} {
 		must.StrContains(t, squeeze(out), row)
 	}
@@ -67,7 +68,7 @@ func squeeze(table string) string {
 	return strings.Join(lines, "\n")
 }
 
-func TestTasks_ReadsCountersOfRunningTask(t *testing.T) {
+func TestTasks_ReadsPIDAndCountersOfRunningTask(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tun)
 	stateDir := t.TempDir()
 	dir := addTask(t, stateDir, "record-v2.json")
@@ -93,6 +94,11 @@ func TestTasks_ReadsCountersOfRunningTask(t *testing.T) {
 	must.NotNil(t, tasks[0].Links[1].Counters)
 	must.Nil(t, tasks[0].Links[0].Counters) // its namespace does not exist
 	must.Nil(t, tasks[0].Links[2].Counters)
+	must.Eq(t, os.Getpid(), tasks[0].PID)
+
+	status, out, errs = runProgram("tasks", "--state-dir", stateDir)
+	must.Eq(t, exitOK, status, must.Sprint(errs))
+	must.StrContains(t, squeeze(out), fmt.Sprintf("0e1c web running %d uplink host lo", os.Getpid()))
 }
 
 func TestTasks_WithoutTasks(t *testing.T) {
