@@ -32,7 +32,7 @@ type hostDevice struct {
 
 // memory returns the size of the guest's memory in bytes.
 func (g guest) memory() uint64 {
-	return g.kernel.memoryLayout().guest(memoryLimit(g.job.task))
+	return g.kernel.memory().Guest(memoryLimit(g.job.task))
 }
 
 // uidBase is the first of the UIDs of guests and executors, two for each task (see

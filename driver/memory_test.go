@@ -15,31 +15,6 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
-func TestGuestMemory_SubtractsTheOverhead(t *testing.T) {
-	const mib = 1 << 20
-	for limit, want := range map[uint64]uint64{
-		0:          0,
-		4 * mib:    0,
-		64 * mib:   60*mib - 128<<10, // 4 MiB and 1/512
-		512 * mib:  507 * mib,
-		1001 * mib: 997*mib - 501*0x1000, // 500.5 pages, rounded down to a page
-	} {
-		got := kernelInfo{}.memoryLayout().guest(limit)
-		must.Eq(t, want, got, must.Sprintf("limit of %d MiB", limit>>20))
-		must.Eq(t, 0, got%unikernel.PageSize)
-	}
-}
-
-func TestLimitFor_IsTheSmallestSufficientLimit(t *testing.T) {
-	for _, layout := range []memoryLayout{{unikernel.PageSize, executorMemory}, {legacyMemoryAlign, executorMemory}, {unikernel.PageSize, executorMemory + serverMemory}} {
-		for guest := uint64(1 << 20); guest < 4<<30; guest = guest*3/2 + 12345 {
-			limit := layout.limitFor(guest)
-			must.True(t, layout.guest(limit<<20) >= guest)
-			must.True(t, layout.guest((limit-1)<<20) < guest)
-		}
-	}
-}
-
 func TestMemory_MemoryMaxIsTheLimit(t *testing.T) {
 	task := func(memory, most int64) *drivers.TaskConfig {
 		return &drivers.TaskConfig{Resources: &drivers.Resources{
@@ -83,7 +58,8 @@ func TestLinux_IsRefusedWithTooLittleMemory(t *testing.T) {
 	task.Resources.LinuxResources.MemoryLimitBytes = 15 << 20
 	_, _, err := p.StartTask(task)
 	must.ErrorContains(t, err, "the limit of 15 MiB leaves")
-	_, text, found := strings.Cut(err.Error(), "set memory to at least ")
+	_, text, _ := strings.Cut(err.Error(), "set memory to at least ")
+	text, _, found := strings.Cut(text, ", and more for the program")
 	must.True(t, found)
 	limit, err := strconv.ParseInt(text, 10, 64)
 	must.NoError(t, err)
@@ -110,17 +86,17 @@ func TestGuestMemory_IsAlignedForLegacyGuests(t *testing.T) {
 	k := kernelInfo{elf: elf, flavor: unikernel.FlavorLKL}
 	for limit, want := range map[uint64]uint64{37: 32, 64: 48, 264: 256, 512: 496, 1024: 1008} { // MiB
 		must.NoError(t, k.checkMemory(limit<<20))
-		must.Eq(t, want<<20, k.memoryLayout().guest(limit<<20))
+		must.Eq(t, want<<20, k.memory().Guest(limit<<20))
 	}
 	err := k.checkMemory(36 << 20)
 	must.ErrorContains(t, err, "leaves 16384 KiB for the guest (4168 KiB are reserved for executor and page tables, rounded down")
 	must.ErrorContains(t, err, "set memory to at least 37")
 	elf.Manifest = append(elf.Manifest, unikernel.Device{Name: "control", Type: unikernel.Net})
-	must.Eq(t, 496<<20, k.memoryLayout().guest(512<<20), must.Sprint("a control device changes nothing"))
+	must.Eq(t, 496<<20, k.memory().Guest(512<<20), must.Sprint("a control device changes nothing"))
 	elf.Features = unikernel.FeatureMemory
-	must.Eq(t, 507<<20, k.memoryLayout().guest(512<<20))
-	elf.Features |= liveFeatures
-	must.Eq(t, 501<<20, k.memoryLayout().guest(512<<20))
+	must.Eq(t, 507<<20, k.memory().Guest(512<<20))
+	elf.Features |= unikernel.LiveFeatures
+	must.Eq(t, 501<<20, k.memory().Guest(512<<20))
 	must.ErrorContains(t, k.checkMemory(10<<20), "reserved for executor, file server and page tables)")
 }
 

@@ -23,12 +23,9 @@ import (
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel/lkl"
 )
 
-// liveFeatures are the features of a guest that mounts live directories.
-const liveFeatures = unikernel.FeatureDevices | unikernel.FeatureFiles
-
 // hasLiveFiles reports whether the guest mounts the task's directories. Other LKL guests get
 // copies of local/, secrets/ and alloc/ on their root disk.
-func (k kernelInfo) hasLiveFiles() bool { return k.supports(liveFeatures) }
+func (k kernelInfo) hasLiveFiles() bool { return k.supports(unikernel.LiveFeatures) }
 
 // checkMounts reports the mounts of a job that the guest does not support.
 func (k kernelInfo) checkMounts(list *problems.List, j job) {
@@ -36,7 +33,7 @@ func (k kernelInfo) checkMounts(list *problems.List, j job) {
 		return
 	}
 	needs := fmt.Sprintf("needs a guest with the features %s, which this kernel lacks: link it again with the current lkl-cc (%s)",
-		liveFeatures, inspectHint)
+		unikernel.LiveFeatures, inspectHint)
 	if k.flavor != unikernel.FlavorLKL {
 		needs = "is only supported by guests of flavor lkl"
 	}

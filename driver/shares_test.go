@@ -119,7 +119,7 @@ func TestKernel_RefusesMountsWithoutTheFeature(t *testing.T) {
 	must.ErrorContains(t, err, "mount[0]: needs a guest")
 	k.flavor = unikernel.FlavorSolo5
 	must.ErrorContains(t, k.check(j, &Config{}), "volume_mount: /data is only supported by guests of flavor lkl")
-	k.flavor, k.elf.Features = unikernel.FlavorLKL, liveFeatures
+	k.flavor, k.elf.Features = unikernel.FlavorLKL, unikernel.LiveFeatures
 	must.NoError(t, k.check(j, &Config{}))
 }
 
@@ -144,7 +144,7 @@ func TestKernel_AcceptsVolumesOfDisksWithoutTheFeature(t *testing.T) {
 // The guest gets no copies of files that it sees live.
 func TestKernel_LiveFilesNeedBothFeatures(t *testing.T) {
 	for features, live := range map[unikernel.Features]bool{
-		0: false, unikernel.FeatureFiles: false, unikernel.FeatureDevices: false, liveFeatures: true,
+		0: false, unikernel.FeatureFiles: false, unikernel.FeatureDevices: false, unikernel.LiveFeatures: true,
 	} {
 		k := kernelInfo{elf: &unikernel.Info{Features: features}, flavor: unikernel.FlavorLKL}
 		must.Eq(t, live, k.hasLiveFiles())

@@ -63,6 +63,9 @@ const (
 	FeaturePreempt
 )
 
+// LiveFeatures are the features of a guest that mounts live directories.
+const LiveFeatures = FeatureDevices | FeatureFiles
+
 // featureNames holds the name of each bit.
 var featureNames = []string{
 	"config", "memory", "program", "offload", "transfer", "flush", "fsgsbase", "network",

@@ -52,11 +52,6 @@ job "python3" {
         args  = ["/local/service.py"]
       }
 
-      # As in docker: without it, print() appears in the logs late.
-      env {
-        PYTHONUNBUFFERED = "1"
-      }
-
       resources {
         cpu    = 100
         memory = 128

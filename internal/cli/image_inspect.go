@@ -54,11 +54,13 @@ type imageInspection struct {
 // A kernelInspection describes a unikernel of an image.
 type kernelInspection struct {
 	image.Kernel
-	Flavor    unikernel.Flavor  `json:"flavor"`
-	Features  []string          `json:"features"`
-	MinMemory uint64            `json:"min_memory"` // bytes
-	Devices   []inspectedDevice `json:"devices"`
-	Needs     []requirement     `json:"needs"`
+	Flavor    unikernel.Flavor `json:"flavor"`
+	Features  []string         `json:"features"`
+	MinMemory uint64           `json:"min_memory"` // of the guest, in bytes
+	// MinTaskMemory is the least memory of a task that the driver accepts, in bytes.
+	MinTaskMemory uint64            `json:"min_task_memory,omitempty"`
+	Devices       []inspectedDevice `json:"devices"`
+	Needs         []requirement     `json:"needs"`
 }
 
 func imageInspectCommand(e *Env, args []string) int {
@@ -156,7 +158,7 @@ func inspectImage(ctx context.Context, s *image.Store, name string) (*imageInspe
 		}
 		i.Kernels = append(i.Kernels, kernelInspection{
 			Kernel: k, Flavor: kernel.Flavor, Features: kernel.Features, MinMemory: kernel.MinMemory,
-			Devices: kernel.Devices, Needs: checkedNeeds(kernel.Needs),
+			MinTaskMemory: kernel.MinTaskMemory, Devices: kernel.Devices, Needs: checkedNeeds(kernel.Needs),
 		})
 	}
 	return i, nil
@@ -240,7 +242,9 @@ func (k *kernelInspection) writeLines(line func(string, ...any)) {
 	if len(k.Features) > 0 {
 		line("Features\t%s", strings.Join(k.Features, ", "))
 	}
-	line("Memory\tat least %d MiB", k.MinMemory>>20)
+	if k.MinTaskMemory > 0 {
+		line("Memory\ta task needs %d MiB, and more for the program's own data", k.MinTaskMemory>>20)
+	}
 	var devices []string
 	for _, d := range k.Devices {
 		devices = append(devices, fmt.Sprintf("%s (%s)", d.Name, d.Type))

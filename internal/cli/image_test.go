@@ -181,7 +181,7 @@ func TestImage_JSONHasTheseProperties(t *testing.T) {
 	}
 	must.Eq(t, listed, properties(t, mustRun(t, "image", "list", "--json", state)))
 	inspected := append(image, "kernels[].devices[].handle", "kernels[].devices[].name", "kernels[].devices[].type",
-		"kernels[].features[]", "kernels[].flavor", "kernels[].min_memory", "kernels[].needs[].met", "kernels[].needs[].what")
+		"kernels[].features[]", "kernels[].flavor", "kernels[].min_memory", "kernels[].min_task_memory", "kernels[].needs[].met", "kernels[].needs[].what")
 	slices.Sort(inspected)
 	must.Eq(t, inspected, properties(t, mustRun(t, "image", "inspect", "--json", file)))
 	must.Eq(t, []string{

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lkl-nomad/nomad-driver-lkl/hostcheck"
 	"github.com/lkl-nomad/nomad-driver-lkl/internal/safeopen"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/taskmemory"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
 
@@ -42,10 +43,13 @@ type inspection struct {
 	End uint64 `json:"end"`
 	// MinMemory is the least memory that the guest starts with. Its program may
 	// need more.
-	MinMemory uint64             `json:"min_memory"`
-	Devices   []inspectedDevice  `json:"devices"`
-	Segments  []inspectedSegment `json:"segments"`
-	Needs     []requirement      `json:"needs"`
+	MinMemory uint64 `json:"min_memory"`
+	// MinTaskMemory is the least memory of a Nomad task that the driver accepts for the
+	// kernel, in bytes. It is 0 if the driver cannot run the kernel's target.
+	MinTaskMemory uint64             `json:"min_task_memory,omitempty"`
+	Devices       []inspectedDevice  `json:"devices"`
+	Segments      []inspectedSegment `json:"segments"`
+	Needs         []requirement      `json:"needs"`
 }
 
 // An inspectedDevice is one device of the manifest.
@@ -171,6 +175,9 @@ func inspect(ctx context.Context, path string, host hostcheck.Host) (*inspection
 		Entry: info.Entry, End: info.End, MinMemory: info.MinMemory(),
 		Devices: []inspectedDevice{}, Needs: requirements(ctx, info, host),
 	}
+	if info.Target == unikernel.TargetSPT {
+		report.MinTaskMemory = taskmemory.Divide(info, info.Flavor()).MinLimit()
+	}
 	for i, d := range info.Manifest {
 		report.Devices = append(report.Devices, inspectedDevice{Handle: i + 1, Name: d.Name, Type: d.Type.String()})
 	}
@@ -206,6 +213,9 @@ func (r *inspection) writeText(w io.Writer) error {
 		}
 		line("Entry\t%#x", r.Entry)
 		line("Memory\tat least %d MiB; the image ends at %#x", r.MinMemory>>20, r.End)
+		if r.MinTaskMemory > 0 {
+			line("Task\tneeds %d MiB, and more for the program's own data", r.MinTaskMemory>>20)
+		}
 
 		line("\nSegments\nAddress\tEnd\tBytes\tIn file\tAt\tAccess")
 		for _, s := range r.Segments {

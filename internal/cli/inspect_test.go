@@ -15,6 +15,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/lkl-nomad/nomad-driver-lkl/hostcheck"
+	"github.com/lkl-nomad/nomad-driver-lkl/internal/taskmemory"
 	"github.com/lkl-nomad/nomad-driver-lkl/testenv"
 	"github.com/lkl-nomad/nomad-driver-lkl/unikernel"
 )
@@ -56,6 +57,7 @@ func TestInspect_PrintsJSON(t *testing.T) {
 	must.Eq(t, m.Entry, got.Entry)
 	must.Eq(t, m.End, got.End)
 	must.Eq(t, m.MinMemory(), got.MinMemory)
+	must.Eq(t, taskmemory.Divide(m, m.Flavor()).MinLimit(), got.MinTaskMemory)
 	must.Eq(t, len(m.Segments), len(got.Segments))
 	must.Eq(t, len(m.Manifest), len(got.Devices))
 	must.Eq(t, 1, got.Devices[0].Handle)
