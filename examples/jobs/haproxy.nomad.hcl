@@ -1,6 +1,9 @@
 # HAProxy in front of a service with two instances. HAProxy checks them itself. Its reload needs
 # a second process, so a new list of instances restarts the task. nginx needs no restart: see
 # load-balancer.nomad.hcl.
+#
+# The instances have the address of the client's network_interface. "nomad agent -dev" uses
+# 127.0.0.1, which a guest cannot reach: start it with -network-interface eth0.
 
 variable "registry" {
   description = "Registry to which \"make images PUSH=…\" has pushed the images."

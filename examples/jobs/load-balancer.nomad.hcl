@@ -1,6 +1,9 @@
 # nginx in front of a service with several instances. Nomad renders the list of instances again
 # when it changes, and sends SIGHUP to nginx, which reads it. Try
 # "nomad job scale load-balancer web 4".
+#
+# The instances have the address of the client's network_interface. "nomad agent -dev" uses
+# 127.0.0.1, which a guest cannot reach: start it with -network-interface eth0.
 
 variable "registry" {
   description = "Registry to which \"make images PUSH=…\" has pushed the images."

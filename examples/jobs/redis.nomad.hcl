@@ -13,12 +13,15 @@
 #
 # Redis rewrites the append-only file while clients wait. The file takes at most three
 # times maxmemory of the disk. When the job stops, Redis receives SIGTERM, writes the
-# file and exits with status 0.
+# file and exits with status 0. After a crash Nomad waits for its default delay of 15 seconds,
+# which restart { delay } changes.
 #
 # A TCP check would succeed although Redis refuses writes, for example because its disk or
 # its maxmemory is full. So HAProxy, the task "health", sends PING and SET to Redis each
 # second. Its port answers with status 200, or with 503 as soon as two attempts in a row have
-# failed. The key "health" expires after 10 seconds. If Redis has a password, send AUTH first.
+# failed. The log of the task "health" then has the answer of Redis, such as NOREPLICAS, OOM or
+# MISCONF. Near maxmemory, Redis may accept this small value and refuse larger ones. The key
+# "health" expires after 10 seconds. If Redis has a password, send AUTH first.
 
 variable "registry" {
   description = "Registry to which \"make images PUSH=…\" has pushed the images."
@@ -106,9 +109,9 @@ job "redis" {
           backend redis
             option tcp-check
             tcp-check send "PING\r\n"
-            tcp-check expect string +PONG
+            tcp-check expect min-recv 7 error-status L7STS on-error "%[res.payload(0,0)]" string +PONG
             tcp-check send "SET health 1 EX 10\r\n"
-            tcp-check expect string +OK
+            tcp-check expect min-recv 5 error-status L7STS on-error "%[res.payload(0,0)]" string +OK
             server redis 127.0.0.1:6379 check inter 1s fall 2
         END
       }
