@@ -70,7 +70,7 @@ func (d Division) Overhead(limit uint64) uint64 {
 
 // Guest returns the size of the guest's memory for a task's limit.
 func (d Division) Guest(limit uint64) uint64 {
-	overhead, align := uint64(executorMemory+limit/pageTableShare), uint64(unikernel.PageSize)
+	overhead, align := executorMemory+limit/pageTableShare, uint64(unikernel.PageSize)
 	if d.Server {
 		overhead += serverMemory
 	}
