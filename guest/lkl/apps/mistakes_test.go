@@ -25,6 +25,7 @@ func TestServers_ReportMistakes(t *testing.T) {
 		{"lighttpd", "server.document-root = \"/\"\nserver.modules = (\"mod_cgi\")\n", []string{"-D", "-f", "/config"}, 255, "mod_cgi plugin not found"},
 		{"mosquitto", "listener 1883\nwrong\n", []string{"-c", "/config"}, 3, "Error found at /config:2."},
 		{"memcached", "", []string{"-u", "root", "-l", "10.9.9.9"}, 71, "10.9.9.9: Address not available"},
+		{"redis", "daemonize yes\n", []string{"/config"}, 1, `Remove "daemonize yes".`},
 		{"memcached", "", nil, 64, "can't run as root without the -u switch"},
 	} {
 		root := buildRoot(t, "lkl-"+tc.app, map[string]string{"config": tc.config})

@@ -50,3 +50,26 @@ func TestRedis_GrowsHashAfterDeletions(t *testing.T) {
 	must.SliceEmpty(t, c.send(t, fields, func(i int) string { return fmt.Sprintf("HSET hash %d value", i) }))
 	must.Eq(t, fmt.Sprint(fields), c.ask(t, "HLEN hash"))
 }
+
+// Most of the memory is the limit of values. A client that writes until Redis refuses it must
+// not end the server, with an append-only file either.
+func TestRedis_RefusesWritesInSmallGuests(t *testing.T) {
+	if !enterOwnNetwork(t, "lkl-redis.spt", testLimit) {
+		return
+	}
+	const memory, limit = 60, 32 // MB
+	for _, size := range []int{1000, 10_000} {
+		t.Run(fmt.Sprint("values of ", size), func(t *testing.T) {
+			g := machine{"lkl-redis.spt", redisRoot(t, 256<<20), "6379", memory}.start(t,
+				redisConfig, "--maxmemory", fmt.Sprint(limit, "mb"))
+			c := dialRedis(t, redisAddress)
+			value := strings.Repeat("x", size)
+			refused := c.send(t, memory*1_000_000/size, func(i int) string { return fmt.Sprintf("SET key:%d %s", i, value) })
+			must.SliceNotEmpty(t, refused)
+			must.StrContains(t, refused[0], "OOM command not allowed")
+			must.Eq(t, value, c.ask(t, "GET key:0"))
+			must.StrNotContains(t, g.console.String(), "overcommit")
+			g.kill(t)
+		})
+	}
+}

@@ -10,6 +10,7 @@
 
 int __real_main(int argc, char **argv);
 void __real_initConfigValues(void);
+pid_t __real_fork(void);
 void __real_appendServerSaveParams(time_t seconds, int changes);
 
 static int hasFile;
@@ -27,6 +28,8 @@ int __wrap_main(int argc, char **argv) {
 void __wrap_initConfigValues(void) {
     __real_initConfigValues();
     server.protected_mode = 0;
+    /* A guest without page tables cannot survive a test of its memory after a crash. */
+    server.memcheck_enabled = 0;
     server.active_defrag_enabled = 1;
     server.active_defrag_cycle_max = DEFRAG_CYCLE_MAX;
     server.active_defrag_ignore_bytes = zmalloc_get_memory_size() / UNUSED_PART;
@@ -37,4 +40,20 @@ void __wrap_initConfigValues(void) {
  * root disk that ends with the task, and writes would be refused when it is full. */
 void __wrap_appendServerSaveParams(time_t seconds, int changes) {
     if (hasFile) __real_appendServerSaveParams(seconds, changes);
+}
+
+/* Redis warns of vm.overcommit_memory because of fork, which a guest does not have. */
+int __wrap_checkOvercommit(sds *error) {
+    UNUSED(error);
+    return 1;
+}
+
+/* With "daemonize yes", Redis takes a failure of fork for the parent process and ends with
+ * status 0. */
+pid_t __wrap_fork(void) {
+    if (server.daemonize) {
+        fprintf(stderr, "A guest has one process, so Redis cannot run in the background. Remove \"daemonize yes\".\n");
+        exit(1);
+    }
+    return __real_fork();
 }
