@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -115,14 +114,13 @@ var valueSizes = []int{50, 300, 90, 1200, 20, 600, 150, 4000, 40, 220}
 
 func newChurnLoad(address string, guest int) (*churnLoad, error) {
 	l := &churnLoad{random: rand.New(rand.NewPCG(1, 2))}
-	for _, to := range []**redisClient{&l.redisClient, &l.probe} {
-		c, err := net.Dial("tcp", address)
-		if err != nil {
-			return nil, err
-		}
-		*to = newRedisClient(c)
-	}
 	var err error
+	if l.redisClient, err = dialRedis(address, false); err != nil {
+		return nil, err
+	}
+	if l.probe, err = dialRedis(address, true); err != nil {
+		return nil, err
+	}
 	l.stalls, err = newStalls(guest)
 	return l, err
 }

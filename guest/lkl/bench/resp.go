@@ -14,7 +14,7 @@ import (
 
 // A redisClient sends commands to a Redis server and reads the replies.
 type redisClient struct {
-	net.Conn
+	conn
 	replies *bufio.Reader
 	out     []byte // commands that have not been sent
 	pending int
@@ -23,8 +23,30 @@ type redisClient struct {
 // replyLimit limits the time that a reply takes.
 const replyLimit = 30 * time.Second
 
-func newRedisClient(c net.Conn) *redisClient {
-	return &redisClient{Conn: c, replies: bufio.NewReaderSize(c, 64<<10)}
+// A conn is a net.Conn or an os.File.
+type conn interface {
+	io.ReadWriteCloser
+	SetDeadline(time.Time) error
+}
+
+// dialRedis connects to a server. The calls of a blocking client wait in the kernel, so no other
+// thread of this program has to run before they return. It has no time limit.
+func dialRedis(address string, blocking bool) (*redisClient, error) {
+	c, err := net.Dial("tcp", address)
+	if err != nil || !blocking {
+		return newRedisClient(c), err
+	}
+	defer c.Close()
+	file, err := c.(*net.TCPConn).File()
+	if err != nil {
+		return nil, err
+	}
+	file.Fd() // makes the socket blocking
+	return newRedisClient(file), nil
+}
+
+func newRedisClient(c conn) *redisClient {
+	return &redisClient{conn: c, replies: bufio.NewReaderSize(c, 64<<10)}
 }
 
 // add appends a command to the next pipeline.
@@ -39,7 +61,7 @@ func (c *redisClient) add(words ...string) {
 // flush sends the pipeline and waits for all replies. It returns the last one. An error
 // reply is an error, too.
 func (c *redisClient) flush() (last string, err error) {
-	_ = c.SetDeadline(time.Now().Add(replyLimit)) // cannot fail on a connection that is open
+	_ = c.SetDeadline(time.Now().Add(replyLimit)) // a blocking client has none
 	_, err = c.Write(c.out)
 	for c.out = c.out[:0]; c.pending > 0 && err == nil; c.pending-- {
 		var failed error

@@ -43,8 +43,11 @@ func waited(schedule *os.File) (time.Duration, error) {
 	return time.Duration(queued), err
 }
 
-// measure calls the probe every millisecond until done.
+// measure calls the probe every millisecond until done. The probe must not need another
+// thread of this program, because only the time in which this one waits is known.
 func (s *stalls) measure(done *atomic.Bool, probe func() error) error {
+	// A thread that returns from the kernel needs one of these to continue.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 8))
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	own, err := os.Open("/proc/thread-self/schedstat")

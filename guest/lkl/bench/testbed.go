@@ -130,8 +130,19 @@ func (b *testbed) stopServers() {
 	for _, c := range b.running {
 		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
 		_ = c.Wait()
+		awaitGroupEnd(c.Process.Pid)
 	}
 	b.running = nil
+}
+
+// awaitGroupEnd waits until a process group that was killed has ended. A guest uses its tap
+// until then.
+func awaitGroupEnd(group int) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for syscall.Kill(-group, 0) == nil {
+		<-tick.C
+	}
 }
 
 // inNamespace returns a command that runs in a network namespace.

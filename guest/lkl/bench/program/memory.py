@@ -34,7 +34,7 @@ def write_files(count):
 
 
 def allocate_large_pieces():
-    for size in (1, 2, 4, 8, 16):
+    for size in (1, 2, 4, 8):
         piece = bytearray(size * MIB)
         piece[-1] = 1
 
