@@ -58,3 +58,17 @@ func TestStack_LinkerOptionSetsMainStack(t *testing.T) {
 	must.Eq(t, 0, status, must.Sprint(lines))
 	must.SliceContains(t, lines, "end")
 }
+
+// Small mappings between the stacks must not leave parts of memory that no stack fits in.
+func TestStack_ThreadsFillMemory(t *testing.T) {
+	kernel := compileGuest(t, "stacks.c", "-Wl,-z,stack-size=1048576")
+	for _, memory := range []int{96, 122, 136} {
+		lines, status := runGuest(t, guestSpec{kernel: kernel, memory: strconv.Itoa(memory), args: []string{"fill"}})
+		must.Eq(t, 0, status, must.Sprint(lines))
+		var threads, free, total int
+		_, err := fmt.Sscanf(lines[0], "threads %d free %d total %d", &threads, &free, &total)
+		must.NoError(t, err, must.Sprint(lines))
+		t.Logf("%d MB of memory: %d threads, then %d KiB of %d KiB are free", memory, threads, free, total)
+		must.Less(t, total/8, free)
+	}
+}

@@ -2,11 +2,14 @@
 /* A test program about stacks: their sizes, and what happens at their end. */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 /* Calls itself. Each call takes half a KiB of stack, and makes a system call. */
@@ -109,6 +112,35 @@ static void print_sizes(void)
 	printf("attribute %zu default %zu limit %lu\n", now, standard, (unsigned long)limit.rlim_cur);
 }
 
+static sem_t started, never;
+
+static void *wait_forever(void *arg)
+{
+	sem_post(&started);
+	sem_wait(&never);
+	return arg;
+}
+
+/*
+ * Creates threads that wait, until that fails. Before each one it maps a few pages, as a
+ * program's malloc does.
+ */
+static void fill_with_threads(void)
+{
+	int n = 0, prot = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	pthread_t thread;
+
+	sem_init(&started, 0, 0);
+	sem_init(&never, 0, 0);
+	for (; mmap(NULL, 16384, prot, flags, -1, 0) != MAP_FAILED; n++) {
+		if (pthread_create(&thread, NULL, wait_forever, NULL))
+			break;
+		sem_wait(&started);
+	}
+	printf("threads %d free %ld total %ld\n", n, get_avphys_pages() * 4, get_phys_pages() * 4);
+	_exit(0);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -116,6 +148,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IONBF, 0);
 	if (!strcmp(what, "sizes"))
 		print_sizes();
+	else if (!strcmp(what, "fill"))
+		fill_with_threads();
 	else if (!strcmp(what, "thread"))
 		overrun_in_thread(NULL);
 	else if (!strcmp(what, "thread-calls"))

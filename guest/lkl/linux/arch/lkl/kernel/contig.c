@@ -371,13 +371,36 @@ static unsigned long lkl_contig_lowest_block(unsigned int order)
 	return lowest == ULONG_MAX ? 0 : lowest;
 }
 
+/*
+ * The first of the free pages in a row up to @block, without those of the kernel's
+ * blocks. Below the lowest block of an order, these are few blocks: each is smaller than
+ * the one that follows. Without spare blocks, memory of the kernel lies between such pages.
+ */
+static unsigned long lkl_contig_free_start(unsigned long block)
+{
+	int type = get_pageblock_migratetype(pfn_to_page(block));
+	unsigned long first = block;
+
+	if (!lkl_spare_has_blocks())
+		return first;
+	while (get_pageblock_migratetype(pfn_to_page(first - 1)) == type &&
+	       lkl_contig_free_end(first - 1, &block))
+		first = block;
+	return first;
+}
+
+/*
+ * The pages begin where the run of free pages begins. From the start of the block on,
+ * each small mapping before a large one would leave a part of a block that is too small
+ * for both.
+ */
 bool lkl_contig_take_free(unsigned int order)
 {
 	unsigned long first;
 
 	lkl_contig_settle();
 	first = lkl_contig_lowest_block(order);
-	return first && lkl_contig_isolate(first, 1UL << order);
+	return first && lkl_contig_isolate(lkl_contig_free_start(first), 1UL << order);
 }
 
 static void lkl_contig_write_back(struct super_block *sb, void *arg)

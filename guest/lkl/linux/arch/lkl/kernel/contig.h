@@ -23,7 +23,10 @@ void lkl_arena_release(unsigned long first, unsigned long n);
  */
 bool lkl_contig_take(unsigned long first, unsigned long n);
 bool lkl_contig_alloc(unsigned long n, bool hard);
-/* Gives the arena free pages: a block of this order, at a low address. Fails if there is no such block. */
+/*
+ * Gives the arena free pages at a low address, as many as a block of this order has.
+ * Fails if there is no such block.
+ */
 bool lkl_contig_take_free(unsigned int order);
 /*
  * Drops inodes and dentries in proportion to the page cache that has been dropped
@@ -32,6 +35,8 @@ bool lkl_contig_take_free(unsigned int order);
 void lkl_contig_shrink(void);
 /* The pageblock that is best emptied for memory that cannot move, preferably a low one, or 0. */
 unsigned long lkl_contig_find_block(void);
+/* Whether the guest is large enough for spare blocks: the kernel's memory lies together. */
+bool lkl_spare_has_blocks(void);
 
 /*
  * move.c: what it takes to free a page of the page cache. A page that cannot be

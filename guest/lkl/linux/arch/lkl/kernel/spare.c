@@ -28,6 +28,12 @@ static struct zone *lkl_spare_zone(void)
 	return &NODE_DATA(0)->node_zones[ZONE_NORMAL];
 }
 
+/* In a small guest a spare block would be a large part of the memory. */
+bool lkl_spare_has_blocks(void)
+{
+	return zone_managed_pages(lkl_spare_zone()) >= LKL_SPARE_LEAST_BLOCKS * pageblock_nr_pages;
+}
+
 static bool lkl_spare_has(int type, int order)
 {
 	for (; order <= pageblock_order; order++)
@@ -101,8 +107,7 @@ static int __init lkl_spare_init(void)
 	 * small guest the kernel's allocations would fail, because the program has the rest.
 	 */
 	watermark_boost_factor = 0;
-	/* In a small guest a spare block would be a large part of the memory. */
-	if (zone_managed_pages(zone) < LKL_SPARE_LEAST_BLOCKS * pageblock_nr_pages)
+	if (!lkl_spare_has_blocks())
 		return 0;
 	spin_lock_irqsave(&zone->lock, flags);
 	list_for_each_entry_safe(page, next, free, buddy_list)
