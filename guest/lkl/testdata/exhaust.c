@@ -196,17 +196,20 @@ static void drop(void)
 }
 
 /* Takes memory in pieces of 256 KiB, until that fails. */
+/* Pieces of 64 KiB fit between pages of the kernel that leave no room for 256. */
 static void allocate(void)
 {
-	long kib = atol(operand()), done = 0;
+	long kib = atol(operand()), done = 0, piece;
 	void *p = NULL;
 
 	errno = 0;
-	for (; done < kib; done += 256) {
-		p = mmap(NULL, 256 * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (p == MAP_FAILED)
-			break;
-		memset(p, 1, 256 * KIB);
+	for (piece = 256; piece >= 64; piece /= 4) {
+		for (; done < kib; done += piece) {
+			p = mmap(NULL, piece * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			if (p == MAP_FAILED)
+				break;
+			memset(p, 1, piece * KIB);
+		}
 	}
 	report("allocate", done, errno);
 }
