@@ -231,7 +231,7 @@ func TestStart_ProgramDiesWithThePlugin(t *testing.T) {
 	defer r.Close()
 	defer w.Close()
 	plugin := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-	plugin.Env = append(os.Environ(), pluginEnv+"=1")
+	plugin.Env = append(os.Environ(), pluginEnv+"=1", "TMPDIR="+t.TempDir()) // the killed plugin removes nothing
 	plugin.ExtraFiles = []*os.File{w}
 	out, err := plugin.StdoutPipe()
 	must.NoError(t, err)
