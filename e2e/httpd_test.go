@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
@@ -27,9 +29,17 @@ func httpd(t *testing.T, id string) *api.Job {
 	return job
 }
 
+// connectTimeout is for connections to a guest. After an address was used by another guest, the
+// host may need a minute to forget its hardware address. A connection that waits repeats its
+// first packet too seldom, so callers that wait connect again.
+const connectTimeout = 10 * time.Second
+
 // get returns the body of an answer with status 200.
 func get(url string) (string, error) {
-	client := http.Client{Timeout: testenv.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: testenv.Patience, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       (&net.Dialer{Timeout: connectTimeout}).DialContext,
+	}}
 	response, err := client.Get(url)
 	if err != nil {
 		return "", err
