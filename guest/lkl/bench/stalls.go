@@ -16,8 +16,7 @@ const longStall = 100 * time.Millisecond
 // stalls measure the time that a guest takes to answer. A part of it may be time in which
 // the guest, or the client, waited for a processor of the host.
 type stalls struct {
-	guest         int // its process ID
-	schedule      *os.File
+	schedule      *os.File // of the guest
 	probes        int
 	worst, noise  time.Duration // the slowest answer, and its part of waiting for a processor
 	long, longOwn int           // answers after longStall, with and without this part
@@ -26,7 +25,7 @@ type stalls struct {
 
 func newStalls(guest int) (*stalls, error) {
 	schedule, err := os.Open(fmt.Sprintf("/proc/%d/schedstat", guest))
-	return &stalls{guest: guest, schedule: schedule}, err
+	return &stalls{schedule: schedule}, err
 }
 
 func (s *stalls) close() { _ = s.schedule.Close() }

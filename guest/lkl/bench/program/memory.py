@@ -7,7 +7,8 @@ Each round writes FILES small files, and then allocates byte arrays, lists, dict
 text and the stacks of threads. Rounds repeat for SECONDS, at least once. A MemoryError, or
 a thread that cannot start, ends the program with a traceback. At the end the program
 prints an object in JSON: the number of rounds, the largest piece that each round got at
-its end, in MiB, and for each kind of work the time of the slowest, in milliseconds. The files are in the working directory.
+its end, in MiB, and for each kind of work the time of the slowest, in milliseconds. The
+files are in the working directory.
 """
 
 import json
